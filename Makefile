@@ -1,0 +1,56 @@
+# The commands a person types. `make demo` and `make test` work on a fresh clone: each builds what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+LOCKS := requirements/run.txt requirements/dev.txt
+PYTEST := $(BIN)/pytest
+
+.PHONY: help env demo test check format lint types imports unit system coverage lock kill-test bench clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
+
+.venv/.stamp: $(LOCKS) pyproject.toml scripts/find_python.sh
+	@python=$$(scripts/find_python.sh) && echo "environment: $$python" && \
+	rm -rf .venv && "$$python" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes --requirement requirements/build.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: env ## a gateway and a partner on loopback, five messages, what happened to each and why (KEEP=1 stays up)
+	@$(BIN)/gatepost demo $(if $(KEEP),--keep)
+
+test: check unit coverage system ## everything that must hold before a commit
+
+check: format lint types imports ## the checks that run no code of ours
+
+format: env
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run .venv/bin/ruff format"; exit 1; }
+
+lint: env
+	@$(BIN)/ruff check --quiet .
+
+types: env
+	@$(BIN)/mypy --no-error-summary
+
+imports: env
+	@PYTHONPATH=src $(BIN)/lint-imports --config .importlinter --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
+
+unit: env ## tests of single modules, in memory
+	@$(PYTEST) -q -n auto tests/unit
+
+coverage: env ## every pure module is covered, branch by branch, by its own test file alone
+	@$(BIN)/python scripts/own_coverage.py
+
+system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
+	@$(PYTEST) -q tests/system
+
+lock: env ## renew the hash-pinned locks from pyproject.toml
+	@$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

@@ -1,0 +1,118 @@
+"""The seam between protocols and the network: a stream of bytes that can become TLS in place.
+
+Everything above works against `Stream` and `Receiver`; `net.connection` is the real one over a socket, `net.memory` the
+same in one process. A receiver is called, not awaited: a session costs no task. `Stream.drain` is the one coroutine, for
+a sender that must not outrun its peer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gatepost.tls.facts import TlsFacts
+
+__all__ = ["Endpoint", "Loss", "LossKind", "Receiver", "Stream", "TlsContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a connection: an IP address in text form and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}"
+
+
+class LossKind(StrEnum):
+    """How a stream ended."""
+
+    CLOSED = "closed"  # we closed it, or the peer did so in order (after close_notify under TLS)
+    TRUNCATED = "truncated"  # the peer's end of file without close_notify under TLS
+    RESET = "reset"  # an error of the network
+    TIMEOUT = "timeout"  # the time given by `Stream.timeout` passed
+    HANDSHAKE = "handshake"  # TLS could not be agreed
+    INJECTION = "injection"  # plaintext stood in the buffer when TLS began (RFC 3207 section 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How and why a stream ended. detail is for us: it never goes on the wire."""
+
+    kind: LossKind
+    detail: str = ""
+
+
+class TlsContext(Protocol):
+    """What makes one TLS session: `net.engine` builds it from a profile, certificates and trust anchors.
+
+    Opaque here: streams pass it to the engine, nothing else looks inside.
+    """
+
+
+class Receiver(Protocol):
+    """Who is told what happens on a stream."""
+
+    def received(self, data: bytes) -> None:
+        """Application bytes arrived, 1 to 65536 of them, decrypted if TLS is up. Never called while paused."""
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake begun by `Stream.start_tls` is complete."""
+
+    def lost(self, loss: Loss) -> None:
+        """The stream is gone. Called once, last; after it nothing can be written."""
+
+
+class Stream(Protocol):
+    """One connection. Methods do not block; writes after the loss are dropped."""
+
+    @property
+    def peer(self) -> Endpoint:
+        """The other end."""
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """Facts of the running TLS session, None in plaintext."""
+
+    def attach(self, receiver: Receiver) -> None:
+        """Name who is told; replaces the one before."""
+
+    def write(self, data: bytes) -> None:
+        """Send; all writes of one turn of the loop leave in one flight (one segment or record where they fit)."""
+
+    async def drain(self) -> None:
+        """Return when less than 256 KiB waits to be sent, or at once if the stream is lost."""
+
+    def start_tls(self, context: TlsContext, *, server_name: str = "", session_key: str = "") -> None:
+        """Begin the handshake; `Receiver.secured` or `Receiver.lost` follows.
+
+        As a server, what was written before is sent in plaintext first (the 220 to STARTTLS). Plaintext that the peer
+        sent already is dropped and ends the stream with LossKind.INJECTION. server_name: SNI to send, client only.
+        session_key: client only; sessions are resumed only among connections with the same non-empty key.
+        """
+
+    def pause(self) -> None:
+        """Stop reading: the peer is held back by TCP. What was read already is kept, bounded."""
+
+    def resume(self) -> None:
+        """Read again; bytes kept are delivered in a later turn of the loop."""
+
+    def timeout(self, seconds: float) -> None:
+        """End the stream with LossKind.TIMEOUT if `received` or `secured` is not called within `seconds`.
+
+        Each call starts a new period; 0 stops the clock. Sending does not count as a sign of life.
+        """
+
+    def close(self) -> None:
+        """Send what waits, close_notify under TLS, then close. `Receiver.lost(CLOSED)` follows. At most 5 s."""
+
+    def abort(self, loss: Loss) -> None:
+        """Drop the connection now; `Receiver.lost(loss)` follows."""

@@ -1,0 +1,132 @@
+"""What a hop must achieve, and what was achieved: the values that `policy.outbound` computes and compares.
+
+Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatepost.tlsrpt.result import ResultType
+
+__all__ = [
+    "Achieved",
+    "Authenticated",
+    "Cleartext",
+    "Encrypted",
+    "MxLevel",
+    "Opportunistic",
+    "Requirement",
+    "Shortfall",
+    "Source",
+    "TlsLevel",
+    "Verdict",
+]
+
+
+class TlsLevel(IntEnum):
+    """How the channel is protected, weakest first."""
+
+    NONE = 0
+    ENCRYPTED = 1
+    AUTHENTICATED = 2
+
+
+class MxLevel(IntEnum):
+    """How the next hop's host name is known to be right, weakest first."""
+
+    NONE = 0
+    MTA_STS = 1
+    DNSSEC = 2
+
+
+class Cleartext(StrEnum):
+    """When a message without a TLS requirement may leave in clear."""
+
+    ONLY_IF_NOT_OFFERED = "only-if-not-offered"
+    AFTER_FAILED_HANDSHAKE = "after-failed-handshake"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who asks for a requirement: kind is "connector", "organization", "dane", "mta-sts", "requiretls", "internal" or "default"."""
+
+    kind: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunistic:
+    """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted)."""
+
+    sources: tuple[Source, ...]
+    cleartext: Cleartext = Cleartext.ONLY_IF_NOT_OFFERED
+    profile: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """TLS, whoever the peer is (`tls_settings = "encryption-only"`)."""
+
+    sources: tuple[Source, ...]
+    profile: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """TLS to a peer whose chain reaches a trust anchor and, if `names` is not empty, whose certificate bears one of them.
+
+    names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only.
+    anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
+    """
+
+    sources: tuple[Source, ...]
+    names: tuple[str, ...]
+    anchors: str = ""
+    profile: str = "default"
+
+
+type Requirement = Opportunistic | Encrypted | Authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Achieved:
+    """What a connection reached, on both ladders, and why it is not more."""
+
+    tls: TlsLevel
+    mx: MxLevel = MxLevel.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a requirement is not met.
+
+    result_type: RFC 8460. reply_code, enhanced: of the deferral (450, "4.7.320"). message: Exchange's word
+    ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN.
+    """
+
+    result_type: ResultType
+    enhanced: str
+    message: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A requirement held against what was achieved: shortfall is None exactly when the message may be sent."""
+
+    requirement: Requirement
+    achieved: Achieved
+    shortfall: Shortfall | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the message may be sent over this connection."""
+        return self.shortfall is None
