@@ -1,0 +1,54 @@
+"""The service's certificates from files: read, checked, and refused with a reason before the port opens.
+
+The inventory with its states (next, current, deprecated) builds on this; here a file is either usable or it is not.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.net.engine import IdentityError, ServerIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CertificateFileError", "load_identity"]
+
+
+class CertificateFileError(Exception):
+    """A certificate or key file cannot be used; the text says which, why, and what to do."""
+
+
+def load_identity(chain: Path, key: Path) -> ServerIdentity:
+    """Read a PEM chain (leaf first) and its private key. The key may be readable by its owner (and group) only."""
+    chain_pem = _read(chain, "certificate chain")
+    key_pem = _read(key, "private key")
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
+        raise CertificateFileError(f"private key {key}: mode {mode:04o} lets others use it; run: chmod 0600 {key}")
+    try:
+        return ServerIdentity(chain_pem, key_pem)
+    except IdentityError as error:
+        raise CertificateFileError(f"certificate {chain} with key {key}: {error}") from error
+
+
+def load_identities(pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
+    """Every configured pair, or one error that names all that are wrong."""
+    identities, errors = [], []
+    for chain, key in pairs:
+        try:
+            identities.append(load_identity(chain, key))
+        except CertificateFileError as error:
+            errors.append(str(error))
+    if errors:
+        raise CertificateFileError("\n".join(errors))
+    return identities
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateFileError(f"{what} {path}: {error.strerror}") from error

@@ -1,0 +1,48 @@
+"""What commands share: the settings file, `--json`, and how an error ends a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gatepost.settings.loader import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.settings.model import Settings
+
+__all__ = ["BAD_INPUT", "NO", "UNKNOWN", "config_option", "fail", "json_option", "settings_of"]
+
+NO = 1
+BAD_INPUT = 2
+UNKNOWN = 3
+
+
+def config_option[F: Callable[..., Any]](command: F) -> F:
+    """`--config FILE`; without it GATEPOST_CONFIG, /etc/gatepost/gatepost.toml, ./gatepost.toml."""
+    return click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")(command)
+
+
+def json_option[F: Callable[..., Any]](command: F) -> F:
+    """`--json`: the same data for machines, with stable keys."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+
+def settings_of(config: str | None) -> Settings:
+    """The settings a command works with; ends the command with exit code 2 and every error if they are wrong."""
+    context = click.get_current_context()
+    chosen = config or context.find_root().obj
+    try:
+        return load(chosen, os.environ)
+    except SettingsError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End the command: the message goes to standard error, nothing more to standard output."""
+    click.echo(message, err=True)
+    sys.exit(code)

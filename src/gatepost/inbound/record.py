@@ -1,0 +1,64 @@
+"""What one session is known by: its facts as they grow, and the configuration it began with.
+
+`inbound.session` tells it what happened; `policy` and the trace read it. Client certificates are judged here, after the
+handshake: a handshake never fails for them (DESIGN: they are asked for but never break a session).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.facts import SessionFacts
+from gatepost.reports.trace import tls_record
+
+if TYPE_CHECKING:
+    from gatepost.inbound.service import InboundService
+    from gatepost.policy.inbound import InboundVerdict
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
+
+__all__ = ["SessionRecord"]
+
+
+class SessionRecord:
+    """facts: what policy decides on. directory: the configuration this session keeps until it ends."""
+
+    __slots__ = ("_service", "_tls", "directory", "facts")
+
+    def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
+        self._service = service
+        self._tls: dict[str, Any] = {}
+        self.directory = service.directory
+        self.facts = SessionFacts(session_id, peer_ip)
+
+    def hello(self, domain: str) -> None:
+        """The client named itself."""
+        self.facts = replace(self.facts, hello=domain)
+
+    def secured(self, tls: TlsFacts) -> None:
+        """TLS is up; what the client said before is forgotten (RFC 3207 section 4.2)."""
+        own = self._judge(tls, "")
+        chains = {}
+        if tls.peer_chain:
+            chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
+        self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
+        self._tls = tls_record(tls, own)
+
+    def _judge(self, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
+        return self._service.judge_client(tls.peer_chain, anchors) if tls.peer_chain else None
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        """The handshake as the trace keeps it, {} in clear."""
+        return self._tls
+
+    def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:
+        """What the queue keeps of the session a message came by: enough to explain it later."""
+        return {
+            "peer": self.facts.peer_ip,
+            "hello": self.facts.hello,
+            "connector": verdict.connector,
+            "requirement": verdict.requirement,
+            "reasons": list(verdict.reasons),
+            "tls": self._tls,
+        }

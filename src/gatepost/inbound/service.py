@@ -1,0 +1,64 @@
+"""What every inbound session of a worker shares: the services it calls and the configuration in force.
+
+`node.worker` builds one and swaps `directory` when a new version is in force; a session keeps the directory it began
+with.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.connectors.match import Directory
+    from gatepost.inbound.stamp import Stamp
+    from gatepost.net.stream import TlsContext
+    from gatepost.smtp.extensions import Extensions
+    from gatepost.smtp.limits import SmtpLimits
+    from gatepost.store.interface import Delivery, Store, TraceEvent
+    from gatepost.tls.facts import ChainVerdict
+
+__all__ = ["InboundService", "SessionLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long and how slow a session may be (exchange.md §13; RFC 5321 section 4.5.3.2).
+
+    idle: seconds to the next bytes. command: seconds to the next completed command. session: seconds in all.
+    data_rate: bytes per second that a message body must keep up, over each period of `rate_period` seconds; 0 = no check.
+    hops: Received fields from which on a message is a loop (RFC 5321 section 6.3).
+    """
+
+    idle: float = 300.0
+    command: float = 300.0
+    session: float = 3600.0
+    data_rate: int = 100
+    rate_period: float = 60.0
+    hops: int = 30
+
+
+@dataclass(slots=True)
+class InboundService:
+    """One worker's inbound side.
+
+    judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" = the server's);
+    None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends a reply.
+    """
+
+    hostname: str
+    directory: Directory
+    store: Store
+    offer: Callable[[list[Delivery]], None]
+    trace: Callable[[Sequence[TraceEvent]], None]
+    judge_client: Callable[[Sequence[bytes], str], ChainVerdict | None]
+    expiration: Callable[[str], float]
+    tls: TlsContext | None
+    extensions: Extensions
+    smtp_limits: SmtpLimits
+    session_limits: SessionLimits
+    stamp: Stamp
+    clock: Callable[[], float] = time.time

@@ -1,0 +1,305 @@
+"""One inbound SMTP session: bytes from a stream to the state machine, its events to policy and store, replies back.
+
+It is a `net.stream.Receiver`: called by the stream, never awaited. Where an answer must wait (the commit before 250) the
+machine has a decision pending, and the call-back of the commit goes on. No decision is made here: `policy.inbound` says
+who may do what, `smtp.server` what the protocol allows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from gatepost.inbound.record import SessionRecord
+from gatepost.inbound.transaction import AcceptedRecipient, Transaction
+from gatepost.net.stream import Loss, LossKind
+from gatepost.net.tasks import spawn
+from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.reports.trace import received_event, refused_event
+from gatepost.smtp.replies import Reply
+from gatepost.smtp.server import (
+    AbortEvent,
+    ChunkEvent,
+    DataEvent,
+    ErrorEvent,
+    HelloEvent,
+    MailEvent,
+    MessageEvent,
+    QuitEvent,
+    RecipientEvent,
+    Server,
+    StartTlsEvent,
+)
+from gatepost.store.interface import StoreFailure, StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatepost.inbound.registry import SessionRegistry
+    from gatepost.inbound.service import InboundService
+    from gatepost.net.stream import Stream
+    from gatepost.policy.inbound import InboundVerdict
+    from gatepost.smtp.server import Event
+    from gatepost.store.interface import Delivery, Message
+    from gatepost.tls.facts import TlsFacts
+
+__all__ = ["Session"]
+
+_TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
+_TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
+_TOO_LONG = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
+_DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
+
+
+class Session:
+    """The server's side of one connection."""
+
+    def __init__(self, stream: Stream, service: InboundService, registry: SessionRegistry) -> None:
+        self.id = secrets.token_hex(8)
+        self._stream = stream
+        self._service = service
+        self._registry = registry
+        self._record = SessionRecord(self.id, stream.peer.host, service)
+        self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
+        self._transaction: Transaction | None = None
+        self._greeted_with = "HELO"
+        self._lost = False
+        self._committing = False
+        self._began = self._received = self._progressed = registry.clock()
+        self._period_end, self._period_bytes = 0.0, 0
+        self._handlers: dict[type, Callable[[Event], None]] = {
+            HelloEvent: self._on_hello,
+            StartTlsEvent: self._on_starttls,
+            MailEvent: self._on_mail,
+            RecipientEvent: self._on_recipient,
+            DataEvent: self._on_data,
+            ChunkEvent: self._on_chunk,
+            MessageEvent: self._on_message,
+            AbortEvent: self._on_abort,
+            ErrorEvent: self._on_error,
+            QuitEvent: self._on_quit,
+        }
+
+    def begin(self, refusal: Reply | None = None) -> None:
+        """Take the stream and greet; with a refusal (421, 554), say that and close."""
+        self._stream.attach(self)
+        self._registry.add(self)
+        self._core.greet(refusal)
+        self._flush()
+
+    # Receiver
+
+    def received(self, data: bytes) -> None:
+        """Bytes of the peer: see net.stream.Receiver."""
+        self._received = self._registry.clock()
+        self._core.receive(data)
+        self._pump()
+
+    def secured(self, facts: TlsFacts) -> None:
+        """The handshake is complete: everything said before is forgotten (RFC 3207 section 4.2)."""
+        self._stream.timeout(0)
+        self._record.secured(facts)
+        self._core.tls_started()
+        self._progressed = self._registry.clock()
+        self._pump()
+
+    def lost(self, loss: Loss) -> None:
+        """The connection is gone; what was not acknowledged is forgotten."""
+        self._lost = True
+        self._registry.remove(self)
+        if self._transaction is not None and not self._committing:
+            self._transaction.abort()
+            self._transaction = None
+
+    # called by the registry
+
+    def look_over(self, now: float) -> None:
+        """End the session if one of its times has passed; our own waiting for the disk does not count."""
+        if self._committing or self._core.closing:
+            return
+        limits = self._service.session_limits
+        if now - self._began > limits.session:
+            self._end(_TOO_LONG)
+        elif now - self._received > limits.idle or now - self._progressed > limits.command:
+            self._end(_TIMED_OUT)
+        elif self._transaction is not None and self._transaction.receiving and limits.data_rate:
+            self._check_rate(now, self._transaction.bytes_seen)
+
+    def _check_rate(self, now: float, seen: int) -> None:
+        limits = self._service.session_limits
+        if now < self._period_end:
+            return
+        if self._period_end and seen - self._period_bytes < limits.data_rate * limits.rate_period:
+            self._end(_TOO_SLOW)
+        self._period_end, self._period_bytes = now + limits.rate_period, seen
+
+    def drain(self) -> None:
+        """Say 421 and close, at once or when the message under way has its answer."""
+        if self._transaction is None or not self._transaction.receiving:
+            self._end(_DRAINING)
+
+    def _end(self, reply: Reply) -> None:
+        self._core.shut(reply)
+        self._pump()
+
+    # the machine's events
+
+    def _pump(self) -> None:
+        core = self._core
+        while (event := core.next_event()) is not None:
+            self._handlers[type(event)](event)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._lost:
+            return
+        if output := self._core.take_output():
+            self._stream.write(output)
+        if self._core.closing:
+            self._stream.close()
+        elif self._core.full:
+            self._stream.pause()
+        else:
+            self._stream.resume()
+
+    def _on_hello(self, event: HelloEvent) -> None:
+        self._progress()
+        self._greeted_with = event.verb
+        self._record.hello(event.domain)
+        self._core.accept()
+
+    def _on_starttls(self, _event: StartTlsEvent) -> None:
+        self._progress()
+        self._core.accept()
+        if self._core.plaintext_after_starttls:
+            # RFC 3207 section 6: what came before the handshake may be an attacker's; end rather than guess.
+            self._stream.abort(Loss(LossKind.INJECTION, "plaintext was pipelined behind STARTTLS"))
+            return
+        assert self._service.tls is not None  # noqa: S101 - STARTTLS is offered only with a certificate
+        self._stream.write(self._core.take_output())
+        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.start_tls(self._service.tls)
+
+    def _on_mail(self, event: MailEvent) -> None:
+        self._progress()
+        if (unable := self._unable(event.parameters.size or 0)) is not None:
+            self._core.refuse(unable)
+            return
+        verdict = decide_mail(self._record.directory, self._record.facts, event.path)
+        if not verdict.accepted:
+            self._refuse(verdict.reply, event.path.text, "", verdict)
+            return
+        self._transaction = Transaction(self._service, self._record.facts, event)
+        self._core.accept()
+
+    def _unable(self, size: int) -> Reply | None:
+        """Why no message can be taken from anybody now."""
+        store = self._service.store
+        if self._registry.draining:
+            return _DRAINING
+        if store.failure is not None:
+            return store.failure.reply
+        return None if store.room_for(size) else StoreFull.reply
+
+    def _on_recipient(self, event: RecipientEvent) -> None:
+        self._progress()
+        assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
+        path = self._transaction.mail.path
+        verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path)
+        if not verdict.accepted:
+            self._refuse(verdict.reply, path.text, event.path.text, verdict)
+            return
+        self._transaction.recipients.append(AcceptedRecipient(event, verdict))
+        self._core.accept()
+
+    def _on_data(self, _event: DataEvent) -> None:
+        self._progress()
+        assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
+        self._transaction.begin_body(self._greeted_with)
+        self._period_end = 0.0
+        self._core.accept()
+
+    def _on_chunk(self, event: ChunkEvent) -> None:
+        assert self._transaction is not None  # noqa: S101 - content comes only after DATA was accepted
+        self._progressed = self._received
+        behind = self._transaction.write(event.data)
+        if behind is not None:
+            self._core.hold()
+            spawn(self._wait_for_disk(behind), "inbound body")
+
+    async def _wait_for_disk(self, behind: Awaitable[None]) -> None:
+        try:
+            await behind
+        except StoreFailure as failure:
+            if self._transaction is not None:
+                self._transaction.failed(failure)
+        if not self._lost:
+            self._core.release()
+            self._pump()
+
+    def _on_message(self, _event: MessageEvent) -> None:
+        self._progress()
+        transaction = self._transaction
+        assert transaction is not None  # noqa: S101 - a message ends only after it began
+        if (refusal := transaction.refusal()) is not None:
+            self._refuse(refusal, transaction.mail.path.text, "", transaction.recipients[0].verdict)
+            transaction.abort()
+            self._transaction = None
+            return
+        self._committing = True
+        message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
+
+        def committed(failure: StoreFailure | None) -> None:
+            self._committed(message, deliveries, failure)
+
+        self._service.store.accept(message, deliveries, body, committed)
+
+    def _committed(self, message: Message, deliveries: list[Delivery], failure: StoreFailure | None) -> None:
+        transaction, self._transaction, self._committing = self._transaction, None, False
+        assert transaction is not None  # noqa: S101 - kept while the commit was under way
+        if failure is None:
+            reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
+            self._service.trace(
+                [
+                    received_event(message, accepted.event.path.text, accepted.verdict, reply)
+                    for accepted in transaction.recipients
+                ]
+            )
+            self._service.offer(deliveries)
+        else:
+            transaction.abort()
+        if self._lost:
+            return
+        if failure is None:
+            self._core.accept(reply)
+        else:
+            self._core.refuse(failure.reply)
+        if self._registry.draining:
+            self._core.shut(_DRAINING)
+        self._pump()
+
+    def _on_abort(self, event: AbortEvent) -> None:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None:
+            return
+        transaction.abort()
+        if event.reply is not None and transaction.recipients:
+            self._trace_refusal(event.reply, transaction.mail.path.text, "", transaction.recipients[0].verdict)
+
+    def _refuse(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
+        self._core.refuse(reply)
+        self._trace_refusal(reply, sender, recipient, verdict)
+
+    def _trace_refusal(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
+        record = self._record
+        event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
+        self._service.trace([event])
+
+    def _on_error(self, _event: ErrorEvent) -> None:
+        """Counted by the machine, which closes the session after too many."""
+
+    def _on_quit(self, _event: QuitEvent) -> None:
+        """The machine has said 221 and closes."""
+
+    def _progress(self) -> None:
+        self._progressed = self._received

@@ -1,0 +1,123 @@
+"""Rows of the message trace, made where something is decided: one row per recipient and event (exchange.md §12).
+
+`inbound.session` and `outbound.attempt` call this with what they know; `store.trace` keeps the rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.store.interface import TraceEvent
+from gatepost.store.queue_id import format_id
+
+if TYPE_CHECKING:
+    from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.inbound import InboundVerdict
+    from gatepost.smtp.replies import Reply
+    from gatepost.store.interface import Message
+    from gatepost.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
+
+__all__ = ["certificate_record", "received_event", "refused_event", "tls_record"]
+
+
+def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
+    """What the trace keeps of a certificate: enough to recognise it and to say what it was presented for."""
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "names": list(certificate.dns_names[:20]),
+        "serial": certificate.serial,
+        "sha1": certificate.sha1,
+        "sha256": certificate.sha256,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "key": certificate.key,
+    }
+
+
+def tls_record(facts: TlsFacts | None, chain: ChainVerdict | None) -> dict[str, Any]:
+    """What the trace keeps of a handshake and of the peer's chain; {} for plaintext."""
+    if facts is None:
+        return {}
+    record: dict[str, Any] = {
+        "version": facts.version,
+        "suite": facts.suite,
+        "group": facts.group,
+        "signature": facts.signature,
+        "resumed": facts.resumed,
+        "server_name": facts.server_name,
+    }
+    if chain is not None:
+        record["chain"] = str(chain.status)
+        if chain.detail:
+            record["chain_detail"] = chain.detail
+        if chain.leaf is not None:
+            record["certificate"] = certificate_record(chain.leaf)
+    return record
+
+
+def received_event(message: Message, recipient: str, verdict: InboundVerdict, reply: Reply) -> TraceEvent:
+    """A message was queued for a recipient."""
+    tls: dict[str, Any] = message.inbound.get("tls", {})
+    return TraceEvent(
+        at=message.received,
+        event="RECEIVE",
+        message=format_id(message.id),
+        organization=verdict.organization,
+        direction=verdict.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=recipient,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        peer_host=message.inbound.get("hello", ""),
+        peer_address=message.inbound.get("peer", ""),
+        connector=verdict.connector,
+        requirement=verdict.requirement,
+        achieved=_inbound_level(tls),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=reply.text,
+        detail={"reasons": list(verdict.reasons)},
+    )
+
+
+def refused_event(
+    facts: SessionFacts,
+    tls: dict[str, Any],
+    envelope: tuple[str, str],
+    verdict: InboundVerdict,
+    reply: Reply,
+    now: float,
+) -> TraceEvent:
+    """A MAIL, RCPT or message was refused. envelope: reverse-path and forward-path as far as they were said."""
+    sender, recipient = envelope
+    return TraceEvent(
+        at=now,
+        event="REFUSE",
+        message="",
+        organization=verdict.organization,
+        direction=verdict.direction,
+        session=facts.session_id,
+        sender=sender,
+        recipient=recipient,
+        peer_host=facts.hello,
+        peer_address=facts.peer_ip,
+        connector=verdict.connector,
+        requirement=verdict.requirement,
+        achieved=_inbound_level(tls),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=reply.text,
+        detail={"reasons": list(verdict.reasons)},
+    )
+
+
+def _inbound_level(tls: dict[str, Any]) -> str:
+    """The TLS ladder as an inbound session reached it: a trusted client certificate authenticates."""
+    if not tls:
+        return "none"
+    return "authenticated" if tls.get("chain") == "trusted" else "encrypted"
