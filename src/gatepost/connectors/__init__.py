@@ -1,0 +1,1 @@
+"""Resources, and which connector a session or a message meets."""

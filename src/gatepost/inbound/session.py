@@ -35,6 +35,7 @@ from gatepost.store.interface import StoreFailure, StoreFull
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gatepost.connectors.match import Attribution
     from gatepost.inbound.registry import SessionRegistry
     from gatepost.inbound.service import InboundService
     from gatepost.net.stream import Stream
@@ -62,6 +63,7 @@ class Session:
         self._record = SessionRecord(self.id, stream.peer.host, service)
         self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
         self._transaction: Transaction | None = None
+        self._attribution: Attribution | None = None
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
@@ -189,6 +191,7 @@ class Session:
         if not verdict.accepted:
             self._refuse(verdict.reply, event.path.text, "", verdict)
             return
+        self._attribution = verdict.attribution
         self._transaction = Transaction(self._service, self._record.facts, event)
         self._core.accept()
 
@@ -205,7 +208,7 @@ class Session:
         self._progress()
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
         path = self._transaction.mail.path
-        verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path)
+        verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path, self._attribution)
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)
             return

@@ -1,0 +1,1 @@
+"""What DNS knows: questions, answers and where a domain takes its mail."""

@@ -1,13 +1,16 @@
 """What a hop must achieve, and what was achieved: the values that `policy.outbound` computes and compares.
 
-Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be written.
+Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be
+written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from gatepost.connectors.values import Cleartext
 
 if TYPE_CHECKING:
     from gatepost.tlsrpt.result import ResultType
@@ -43,17 +46,12 @@ class MxLevel(IntEnum):
     DNSSEC = 2
 
 
-class Cleartext(StrEnum):
-    """When a message without a TLS requirement may leave in clear."""
-
-    ONLY_IF_NOT_OFFERED = "only-if-not-offered"
-    AFTER_FAILED_HANDSHAKE = "after-failed-handshake"
-    NEVER = "never"
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who asks for a requirement: kind is "connector", "organization", "dane", "mta-sts", "requiretls", "internal" or "default"."""
+    """Who asks for a requirement.
+
+    kind: "connector", "organization", "dane", "mta-sts", "requiretls", "internal" or "default".
+    """
 
     kind: str
     name: str = ""
@@ -73,24 +71,30 @@ class Opportunistic:
 
 @dataclass(frozen=True, slots=True)
 class Encrypted:
-    """TLS, whoever the peer is (`tls_settings = "encryption-only"`)."""
+    """TLS, whoever the peer is (`tls_settings = "encryption-only"`).
+
+    min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows.
+    """
 
     sources: tuple[Source, ...]
     profile: str = "default"
+    min_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """TLS to a peer whose chain reaches a trust anchor and, if `names` is not empty, whose certificate bears one of them.
+    """TLS to a peer whose chain reaches a trust anchor and whose certificate bears one of the names, if there are any.
 
     names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only.
     anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
+    min_version: as in Encrypted.
     """
 
     sources: tuple[Source, ...]
     names: tuple[str, ...]
     anchors: str = ""
     profile: str = "default"
+    min_version: str = ""
 
 
 type Requirement = Opportunistic | Encrypted | Authenticated
@@ -108,7 +112,7 @@ class Achieved:
 class Shortfall:
     """Why a requirement is not met.
 
-    result_type: RFC 8460. reply_code, enhanced: of the deferral (450, "4.7.320"). message: Exchange's word
+    result_type: RFC 8460. enhanced: status of the 450 deferral ("4.7.320"). message: Exchange's word
     ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN.
     """
 

@@ -1,0 +1,1 @@
+"""When and in what order accepted mail is delivered, and what its senders are told."""

@@ -1,0 +1,1 @@
+"""The durable queue, the message trace and the configuration with its history."""

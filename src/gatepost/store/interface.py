@@ -6,37 +6,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
+
+from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 __all__ = [
+    "AdminNotice",
     "BodyWriter",
     "Delivery",
     "DestinationWork",
     "Message",
+    "MessageUnstorable",
     "QueueFilter",
+    "QueueOwner",
     "Recipient",
     "Settlement",
     "Store",
+    "StoreBusy",
     "StoreFailure",
+    "StoreFull",
     "TraceEvent",
     "TraceFilter",
 ]
 
 
-class StoreFailure(Exception):
-    """The store could not make something durable. Final for the process: stop accepting, answer 451, say so."""
+class StoreFailure(Exception):  # noqa: N818 - it names what happened, and callers know it by this name
+    """The store could not make something durable.
+
+    final: whether it is so for the rest of the process: stop accepting, say so, start anew. Only the subclasses are
+    temporary. reply: what the peer is told; the text of the exception is for us.
+    """
+
+    final: ClassVar[bool] = True
+    reply: ClassVar[Reply] = Reply(451, "4.3.0", ("Temporary failure, the message was not queued",))
+
+
+class StoreFull(StoreFailure):
+    """Less room is left than the free-space mark. Temporary: answer 452 4.3.1, go on delivering; it ends by itself."""
+
+    final = False
+    reply = Reply(452, "4.3.1", ("Insufficient system storage",))
+
+
+class StoreBusy(StoreFailure):
+    """Another process held the files too long, or no file could be opened just now. Temporary: answer 451 4.3.0."""
+
+    final = False
+
+
+class MessageUnstorable(StoreFailure):
+    """One message cannot be written (a value no column can hold); the others of its commit were. Answer 451 4.3.0."""
+
+    final = False
 
 
 class Recipient(msgspec.Struct, omit_defaults=True):
     """One forward-path of a message with its RFC 3461 parameters, as received.
 
-    notify: "" (default), "NEVER" or a comma list of SUCCESS, FAILURE, DELAY. orcpt: xtext with its address type, "" if none.
-    delayed: a delay DSN was sent for it.
+    notify: "" (default), "NEVER" or a comma list of SUCCESS, FAILURE, DELAY. orcpt: xtext with its address type, "" if
+    none. delayed: a delay DSN was sent for it.
     """
 
     address: str
@@ -75,8 +108,9 @@ class Message(msgspec.Struct, omit_defaults=True):
 class Delivery(msgspec.Struct, omit_defaults=True):
     """One message's recipients for one destination: what is scheduled, leased, retried and settled together.
 
-    destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a deferred
-    delivery is due; 0 while it is fresh. body: the stored bytes if they are still in memory, else None.
+    destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a
+    deferred delivery is due (for a leased one: was due); 0 while it is fresh. expires_at: seconds since 1970, 0 if the
+    queue is to say. body: the stored bytes if they are still in memory, else None.
     """
 
     id: int
@@ -148,8 +182,26 @@ class TraceEvent(msgspec.Struct, omit_defaults=True):
     detail: dict[str, Any] = {}
 
 
+class AdminNotice(msgspec.Struct):
+    """What an administrator did to the queue behind its owner's back, told to the owner within a second.
+
+    action: "hold", "release", "retry" or "drop". message, delivery: ids of a delivery that was in the owner's memory or
+    in flight; 0 if it waited in the store, where the change is made already and only the destination is of interest.
+    """
+
+    action: str
+    destination: str
+    message: int = 0
+    delivery: int = 0
+    author: str = ""
+
+
 class QueueFilter(msgspec.Struct):
-    """Which deliveries an administrator means; empty fields match all. message: queue id."""
+    """Which deliveries an administrator means; empty fields match all.
+
+    message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
+    leading "@" means the domain. limit: at most so many deliveries, 0 for all.
+    """
 
     message: str = ""
     organization: str = ""
@@ -161,8 +213,11 @@ class QueueFilter(msgspec.Struct):
 
 
 class TraceFilter(msgspec.Struct):
-    """Which trace rows are wanted; empty fields match all. since, until: seconds since 1970. text fields match whole
-    values, case-insensitively; a leading "@" in sender or recipient means the domain."""
+    """Which trace rows are wanted; empty fields match all.
+
+    since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
+    "@" in sender or recipient means the domain. limit: the newest so many.
+    """
 
     since: float = 0.0
     until: float = 0.0
@@ -183,14 +238,40 @@ class BodyWriter(Protocol):
     size: int
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
-        """Take a chunk. If something is returned, await it before the next write (the disk is behind)."""
+        """Take a chunk. If something is returned, await it before the next write (the disk is behind).
+
+        Raises StoreFailure, here or from what is returned, if the body cannot be kept; StoreFull of them is temporary.
+        """
 
     def abort(self) -> None:
         """Forget the body and what it left on disk. Idempotent; harmless after `Store.accept`."""
 
 
+class QueueOwner(Protocol):
+    """Who schedules the deliveries of a store: `queue.manager`. Called on the event loop."""
+
+    def offer(self, deliveries: list[Delivery]) -> None:
+        """These became durable by a settlement's notices; they are leased to you."""
+
+    def administered(self, notices: list[AdminNotice]) -> None:
+        """An administrator changed the queue."""
+
+    def failed(self, failure: StoreFailure) -> None:
+        """The store failed for good: nothing can be settled any more."""
+
+
 class Store(Protocol):
     """One shard. Call-backs and coroutines run on the event loop that opened it."""
+
+    @property
+    def failure(self) -> StoreFailure | None:
+        """Why the store refuses everything, None while it works."""
+
+    def attach(self, owner: QueueOwner) -> None:
+        """Name who schedules the deliveries; replaces the one before."""
+
+    def room_for(self, size: int) -> bool:
+        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL."""
 
     def new_id(self) -> int:
         """A fresh message or delivery id."""
@@ -205,10 +286,19 @@ class Store(Protocol):
         body: BodyWriter,
         done: Callable[[StoreFailure | None], None],
     ) -> None:
-        """Queue a message. `done(None)` is called once it is durable, with the deliveries leased to the caller."""
+        """Queue a message. `done(None)` is called once it is durable, with the deliveries leased to the caller.
+
+        `done(failure)`: nothing was queued; answer `failure.reply`, and stop accepting if `failure.final`. Never called
+        before this returns. Sets `message.size` to the size of the body, and `body` of the deliveries if it is small.
+        """
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Record outcomes, in a later group commit; `flushed` waits for it."""
+        """Record outcomes, in a later group commit; `flushed` waits for it.
+
+        Writes the delivery's attempts with them: everything remaining at next_at puts an untried delivery back. What an
+        administrator did meanwhile wins: a held delivery stays held, a dropped one goes. Raises StoreFailure once the
+        store has failed, MessageUnstorable if nothing of a settlement can be written.
+        """
 
     async def flushed(self) -> None:
         """Return when everything handed over before is durable. Raises StoreFailure."""
@@ -217,10 +307,16 @@ class Store(Protocol):
         """Destinations with deferred, unheld deliveries."""
 
     async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
-        """Take up to `limit` due deliveries of one destination; they are the caller's until settled or the process ends."""
+        """Take up to `limit` due deliveries of one destination, longest due first.
+
+        They are the caller's until settled or the process ends.
+        """
+
+    async def earliest(self, destination: str) -> float:
+        """When the first deferred, unheld delivery of a destination is due, seconds since 1970; 0 if it has none."""
 
     def read(self, message_id: int) -> AsyncIterator[bytes]:
-        """The stored body, in chunks of at most 256 KiB."""
+        """The stored body, in chunks of at most 256 KiB. Raises LookupError if there is no such message."""
 
     def trace(self, events: Sequence[TraceEvent]) -> None:
         """Keep trace rows; buffered, off the commit path, on disk within a second."""

@@ -1,0 +1,143 @@
+"""Demands that each module of the pure packages is covered, branch by branch, by its own test file alone.
+
+src/gatepost/smtp/data.py must reach 100 % from tests/unit/smtp/test_data.py, without help from any other test: so a
+test stands where one looks for it, and what it shows does not hang on the rest of the suite. Prints one line for each
+module that falls short; exit 0 if none does, 1 otherwise, 2 on wrong use.
+
+    .venv/bin/python scripts/own_coverage.py [PACKAGE | PACKAGE/MODULE]...     smtp, or smtp/data
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import coverage
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "gatepost"
+TESTS = ROOT / "tests" / "unit"
+PURE = ("smtp", "tls", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy")
+JOBS = 2
+TIMEOUT = 300
+
+# Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
+ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed", "COVERAGE_CORE": "ctrace", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def has_code(path: Path) -> bool:
+    """Whether a module holds anything besides its docstring and imports from __future__."""
+
+    def inert(node: ast.stmt) -> bool:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        return docstring or (isinstance(node, ast.ImportFrom) and node.module == "__future__")
+
+    return not all(inert(node) for node in ast.parse(path.read_text()).body)
+
+
+def chosen(words: list[str]) -> list[Path]:
+    """The modules meant by the command line; all of the pure packages if it names none."""
+    modules = [path for package in PURE for path in sorted((SOURCE / package).rglob("*.py")) if has_code(path)]
+    if not words:
+        return modules
+    return [path for path in modules if any(_meant(path, word) for word in words)]
+
+
+def _meant(path: Path, word: str) -> bool:
+    name = path.relative_to(SOURCE).with_suffix("").as_posix()
+    return name == word or name.startswith(f"{word}/")
+
+
+def shortfall(module: Path) -> str:
+    """What keeps a module from being covered by its own tests, "" if nothing does."""
+    own = TESTS / module.parent.relative_to(SOURCE) / f"test_{module.stem}.py"
+    if not own.exists():
+        return f"no {own.relative_to(ROOT)}"
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "coverage")
+        try:
+            done = _run(module, own, data)
+        except subprocess.TimeoutExpired:
+            return f"{own.relative_to(ROOT)} takes longer than {TIMEOUT} s"
+        if done.returncode:
+            last = done.stdout.strip().splitlines()[-3:]
+            return f"{own.relative_to(ROOT)} fails: {' / '.join(last)}"
+        return missing(module, data)
+
+
+def _run(module: Path, own: Path, data: Path) -> subprocess.CompletedProcess[str]:
+    measure = ["coverage", "run", "--branch", f"--rcfile={_settings(data.parent)}", f"--include={module}"]
+    test = ["pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider", str(own)]
+    return subprocess.run(
+        [sys.executable, "-m", *measure, f"--data-file={data}", "-m", *test],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def _settings(folder: Path) -> Path:
+    """Coverage's settings less `source`, beside which it would ignore --include and trace the whole of gatepost."""
+    settings = folder / "coveragerc"
+    settings.write_text("[run]\nbranch = true\n")
+    return settings
+
+
+def missing(module: Path, data: Path) -> str:
+    """Lines and branches of a module that the recorded run did not take, as "lines 12, 40-43; branches 17->exit"."""
+    if not data.exists():
+        return "its tests never import it"
+    measured = coverage.Coverage(data_file=str(data), config_file=str(ROOT / "pyproject.toml"))
+    measured.load()
+    if str(module) not in measured.get_data().measured_files():
+        return "its tests never import it"
+    report = data.with_suffix(".json")
+    measured.json_report(morfs=[str(module)], outfile=str(report))
+    (facts,) = json.loads(report.read_text())["files"].values()
+    branches = [
+        f"{a}->{b if b > 0 else 'exit'}" for a, b in facts["missing_branches"] if b not in facts["missing_lines"]
+    ]
+    parts = {"lines": _ranges(facts["missing_lines"]), "branches": ", ".join(branches)}
+    return "; ".join(f"{kind} {which}" for kind, which in parts.items() if which)
+
+
+def _ranges(lines: list[int]) -> str:
+    """ "12, 40-43" for 12, 40, 41, 42, 43 (lines without code between two missing ones break a range)."""
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and runs[-1][1] == line - 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def main(words: list[str]) -> int:
+    modules = chosen(words)
+    if words and not modules:
+        print(f"own_coverage: no module is called {' or '.join(words)}", file=sys.stderr)
+        return 2
+    with ThreadPoolExecutor(JOBS) as pool:
+        failures = [
+            f"{module.relative_to(ROOT)}: {short}"
+            for module, short in zip(modules, pool.map(shortfall, modules), strict=True)
+            if short
+        ]
+    for failure in failures:
+        print(failure)
+    print(f"own_coverage: {len(modules)} modules, {len(failures)} not covered by their own tests", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""`gatepost tls profiles`: the published list of cipher suites, from the very records the handshakes are made of."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.cli.options import BAD_INPUT, fail, json_option
+from gatepost.cli.tables import print_json, print_table
+from gatepost.tls.profile import PROFILES, published
+
+__all__ = ["tls"]
+
+_COLUMNS = (
+    "profile",
+    "name",
+    "key exchange/strength",
+    "forward secrecy",
+    "cipher/strength",
+    "authentication/strength",
+    "oldest version",
+)
+
+
+@click.group()
+def tls() -> None:
+    """TLS versions and cipher suites."""
+
+
+@tls.command()
+@click.argument("names", nargs=-1, metavar="[PROFILE]...")
+@json_option
+def profiles(names: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """The suites of each profile in our order, in the columns of Microsoft's list. Exit codes: 0 done, 2 unknown name."""
+    unknown = [name for name in names if name not in PROFILES]
+    if unknown:
+        fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+    chosen = [PROFILES[name] for name in names or PROFILES]
+    if as_json:
+        print_json([_as_json(profile.name) for profile in chosen])
+        return
+    rows = [
+        (
+            profile.name,
+            suite.name,
+            suite.key_exchange,
+            "yes" if suite.forward_secrecy else "no",
+            suite.cipher,
+            suite.authentication,
+            suite.version,
+        )
+        for profile in chosen
+        for suite in published(profile)
+    ]
+    print_table(_COLUMNS, rows)
+
+
+def _as_json(name: str) -> dict[str, object]:
+    profile = PROFILES[name]
+    return {
+        "profile": name,
+        "min_version": profile.min_version,
+        "max_version": profile.max_version,
+        "groups": profile.groups,
+        "suites": [
+            {
+                "name": suite.name,
+                "key_exchange": suite.key_exchange,
+                "forward_secrecy": suite.forward_secrecy,
+                "cipher": suite.cipher,
+                "authentication": suite.authentication,
+                "oldest_version": suite.version,
+            }
+            for suite in published(profile)
+        ],
+    }

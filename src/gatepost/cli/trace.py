@@ -1,0 +1,136 @@
+"""`gatepost trace search|show`: what happened to a message, by which connector, over which TLS, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.tables import moment, print_json, print_table, printable
+from gatepost.cli.times import MOMENT
+from gatepost.store.administration import Administration
+from gatepost.store.interface import StoreFailure, TraceFilter
+
+if TYPE_CHECKING:
+    from gatepost.store.interface import TraceEvent
+
+__all__ = ["trace"]
+
+_COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
+_EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE")
+_ALL_EVENTS = 10_000
+
+
+@click.group()
+def trace() -> None:
+    """The message trace: one row for every recipient and event."""
+
+
+@trace.command()
+@click.option("--since", type=MOMENT, default=0.0, help="From then on: 30m, 2h, 7d or a date.")
+@click.option("--until", type=MOMENT, default=0.0, help="Up to then.")
+@click.option("--message", default="", help="Queue id.")
+@click.option("--message-id", default="", help="Message-ID field.")
+@click.option("--session", default="", help="Session id, as replies end in it.")
+@click.option("--organization", default="")
+@click.option("--sender", default="", help="Reverse-path, or @domain.")
+@click.option("--recipient", default="", help="Forward-path, or @domain.")
+@click.option("--connector", default="")
+@click.option("--event", default="", type=click.Choice(["", *_EVENTS], case_sensitive=False), metavar="EVENT")
+@click.option("--limit", default=100, type=click.IntRange(1, _ALL_EVENTS), show_default=True)
+@config_option
+@json_option
+def search(config: str | None, as_json: bool, **wanted: Any) -> None:  # noqa: FBT001 - click passes flags by name
+    """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
+    events = _events(config, TraceFilter(**wanted))
+    if as_json:
+        print_json([msgspec.to_builtins(event) for event in events])
+    else:
+        print_table(_COLUMNS, [_row(event) for event in events])
+    if not events:
+        raise SystemExit(NO)
+
+
+@trace.command()
+@click.argument("identity", metavar="ID")
+@config_option
+@json_option
+def show(identity: str, config: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
+
+    Exit codes: 0 found, 1 nothing has this id, 3 unreadable.
+    """
+    events = list(reversed(_find(config, identity)))
+    if not events:
+        fail(NO, f"nothing in the trace has the id {printable(identity)}")
+    if as_json:
+        print_json([msgspec.to_builtins(event) for event in events])
+        return
+    for event in events:
+        _print_event(event)
+
+
+def _find(config: str | None, identity: str) -> list[TraceEvent]:
+    if identity.startswith("<"):
+        return _events(config, TraceFilter(message_id=identity, limit=_ALL_EVENTS))
+    by_message = _events(config, TraceFilter(message=identity, limit=_ALL_EVENTS))
+    return by_message or _events(config, TraceFilter(session=identity, limit=_ALL_EVENTS))
+
+
+def _events(config: str | None, wanted: TraceFilter) -> list[TraceEvent]:
+    data = Path(settings_of(config).server.data_dir)
+    wanted.event = wanted.event.upper()
+    try:
+        return Administration(data / "queue", data / "trace").trace(wanted)
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+
+
+def _row(event: TraceEvent) -> tuple[str, ...]:
+    tls = f"{event.tls_version} {event.tls_group}".strip()
+    return (
+        moment(event.at),
+        event.event,
+        event.message,
+        f"<{event.sender}>",
+        f"<{event.recipient}>",
+        event.connector,
+        event.requirement,
+        event.achieved,
+        tls,
+        event.reply,
+    )
+
+
+def _print_event(event: TraceEvent) -> None:
+    click.echo(f"{moment(event.at)}  {event.event}  <{printable(event.sender)}> -> <{printable(event.recipient)}>")
+    facts = {
+        "message": event.message,
+        "session": event.session,
+        "organization": event.organization,
+        "Message-ID": event.message_id,
+        "subject": event.subject,
+        "peer": f"{event.peer_host} {event.peer_address}".strip(),
+        "connector": event.connector,
+        "requirement": event.requirement,
+        "achieved": event.achieved,
+        "reply": event.reply,
+        "result type": event.result_type,
+    }
+    for name, value in facts.items():
+        if value:
+            click.echo(f"    {name:13} {printable(value)}")
+    for name, value in event.tls.items():
+        if name == "certificate":
+            for field, content in value.items():
+                click.echo(f"    certificate   {field}: {printable(content)}")
+        else:
+            click.echo(f"    tls           {name}: {printable(value)}")
+    for name, value in event.detail.items():
+        for line in value if isinstance(value, list) else [value]:
+            click.echo(f"    {name:13} {printable(line)}")

@@ -1,0 +1,154 @@
+"""Types of fields: each parses one kind of value to its one form and says what it takes, for the docs and for forms.
+
+Used by `connectors.model` and `settings.model`. Nothing passes by being bent into shape: "yes" is not true, "5" is not
+5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, StrictInt
+from pydantic_core.core_schema import no_info_after_validator_function
+
+from gatepost.connectors.names import SmartHost, domain_name, domain_pattern, host_port, network
+from gatepost.connectors.units import format_duration, format_size, parse_duration, parse_size
+from gatepost.connectors.values import TlsVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic.fields import FieldInfo
+    from pydantic_core import CoreSchema
+
+__all__ = [
+    "Domain",
+    "Duration",
+    "FilePath",
+    "Form",
+    "Label",
+    "ListenAddress",
+    "NamePattern",
+    "NetworkText",
+    "Pattern",
+    "Range",
+    "Record",
+    "Size",
+    "SmartHostField",
+    "Switch",
+    "Text",
+    "Version",
+    "Whole",
+    "keys",
+    "known_keys",
+    "record_in",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a field takes, as documentation says it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The least and the greatest value of a number; show prints one as the person would write it."""
+
+    least: float
+    most: float
+    show: Callable[[Any], str] = str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check behind the field's own parsing."""
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def _check[N: float](self, value: N) -> N:
+        if self.least <= value <= self.most:
+            return value
+        raise ValueError(f"{self.show(value)} is out of range: {self}")
+
+    def __str__(self) -> str:
+        return f"{self.show(self.least)} to {self.show(self.most)}"
+
+
+class Record(BaseModel):
+    """A table of a document: immutable, and refusing keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+def _text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Parse a text; leave other types to pydantic, which refuses them."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{value!r} holds a control character, which would break a log line or a reply")
+    return value
+
+
+def _version(value: str) -> str:
+    return f"TLSv{value}" if value in {"1.0", "1.1", "1.2", "1.3"} else value
+
+
+def _listen_address(value: str) -> str:
+    host, port = host_port(value, None, lowest=0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _network(value: str) -> str:
+    found = network(value)
+    return str(found.network_address) if found.num_addresses == 1 else str(found)
+
+
+Switch = Annotated[StrictBool, Form("true or false")]
+Whole = Annotated[StrictInt, Form("whole number")]
+Text = Annotated[str, _text(_printable), Field(max_length=1000), Form("text")]
+Label = Annotated[str, _text(_printable), Field(min_length=1, max_length=64), Form("text of 1 to 64 characters")]
+FilePath = Annotated[str, _text(_printable), Field(max_length=4096), Form("path")]
+Domain = Annotated[str, _text(domain_name), Form("domain")]
+Pattern = Annotated[str, _text(domain_pattern), Form('domain, "*.domain" or "*"')]
+NamePattern = Annotated[str, _text(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
+NetworkText = Annotated[str, _text(_network), Form("IP address or network")]
+ListenAddress = Annotated[str, _text(_listen_address), Form('"host:port" or "[v6]:port"')]
+SmartHostField = Annotated[
+    SmartHost,
+    _text(SmartHost.parse),
+    PlainSerializer(str),
+    Form('"host", "host:port", IP address or "[v6]:port"'),
+]
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), PlainSerializer(format_duration), Form('duration: "30s", "15m", "24h"')
+]
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size), Form('size: "256KB", "50MB", bytes')]
+Version = Annotated[TlsVersion, _text(_version)]
+
+
+def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a table by the key that a document writes."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def record_in(annotation: object) -> type[BaseModel] | None:
+    """The table that a field holds, or holds a list of; None if it holds plain values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(record_in, get_args(annotation))), None)
+
+
+def known_keys(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, ...]:
+    """The keys that may stand in the table at a location inside a document of `model`."""
+    for step in location:
+        if isinstance(step, str):
+            field = keys(model).get(step)
+            inner = record_in(field.annotation) if field else None
+            if inner is None:
+                return ()
+            model = inner
+    return tuple(keys(model))

@@ -1,0 +1,117 @@
+"""Resources in and out: a document of organizations becomes values or a list of everything that is wrong with it.
+
+`parse` is the one door in and `dump` the one out, for the file, the command line, the API and the admin centre. The
+fields are declared in `connectors.records` and offered here too; rules across them are in `connectors.rules`; what a
+set of resources means for mail is in `connectors.match`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gatepost.connectors import rules
+from gatepost.connectors.errors import FieldError, ResourceErrors, unknown_key
+from gatepost.connectors.fields import Record
+from gatepost.connectors.reader import Draft, OrganizationDraft, read, tables
+from gatepost.connectors.records import (
+    AcceptedDomain,
+    ClientCertificate,
+    InboundConnector,
+    Mailbox,
+    Organization,
+    OutboundConnector,
+)
+from gatepost.connectors.rules import PrefixLimits
+
+__all__ = [
+    "AcceptedDomain",
+    "ClientCertificate",
+    "FieldError",
+    "InboundConnector",
+    "Mailbox",
+    "Organization",
+    "OutboundConnector",
+    "PrefixLimits",
+    "ResourceErrors",
+    "Resources",
+    "dump",
+    "parse",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """All organizations of an installation, in the order they were written."""
+
+    organizations: tuple[Organization, ...] = ()
+
+    def organization(self, name: str) -> Organization | None:
+        """The organization of that name."""
+        return next((one for one in self.organizations if one.name == name), None)
+
+
+def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
+    """Read resources from a document as TOML or JSON gives it.
+
+    prefixes: how wide a network in sender_ip_addresses may be. Raises ResourceErrors with everything that is wrong: in
+    single fields, across the fields of a resource, and across organizations.
+    """
+    errors = [
+        FieldError(str(key), unknown_key(str(key), ["organization"])) for key in document if key != "organization"
+    ]
+    named = document.get("organization", {})
+    if not isinstance(named, Mapping):
+        errors.append(FieldError("organization", "must be a table: write [organization.NAME] headings"))
+        named = {}
+    drafts = [draft for name, table in named.items() if (draft := _organization(str(name), table, errors))]
+    for draft in drafts:
+        errors.extend(rules.check_organization(draft, prefixes or PrefixLimits()))
+    errors.extend(rules.check_together(drafts))
+    if errors:
+        raise ResourceErrors(errors)
+    return Resources(tuple(draft.assembled() for draft in drafts))
+
+
+def dump(resources: Resources) -> dict[str, Any]:
+    """Resources as a document of plain values, ready for TOML or JSON: what was written, in its one form.
+
+    `parse(dump(resources))` equals `resources`. Fields that were left to their defaults are left out.
+    """
+    return {
+        "organization": {
+            one.name: one.model_dump(
+                mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"name"}
+            )
+            for one in resources.organizations
+        }
+    }
+
+
+_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector")
+
+
+def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
+    path = f"organization.{name}"
+    if not isinstance(table, Mapping):
+        errors.append(FieldError(path, f"must be a table: write its keys under [{path}]"))
+        return None
+    if "name" in table:
+        errors.append(FieldError(f"{path}.name", f"leave this key out: the name stands in the heading, [{path}]"))
+    own = {key: value for key, value in table.items() if key not in _PARTS and key != "name"}
+
+    def parts[M: Record](model: type[M], key: str) -> list[Draft[M]]:
+        found = tables(table.get(key, []), f"{path}.{key}", errors)
+        return [draft for here, part in found if (draft := read(model, part, here, errors))]
+
+    draft = read(Organization, {**own, "name": name}, path, errors)
+    if draft is None:
+        return None
+    return OrganizationDraft(
+        own=draft,
+        domains=parts(AcceptedDomain, "accepted_domain"),
+        mailboxes=parts(Mailbox, "mailbox"),
+        inbound=parts(InboundConnector, "inbound_connector"),
+        outbound=parts(OutboundConnector, "outbound_connector"),
+    )

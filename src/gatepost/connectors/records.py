@@ -1,0 +1,309 @@
+"""Every field of every resource: its type, its default, what it means.
+
+The declaration that the file, the command line, the API and the admin centre share; docs and forms are generated from
+it (`connectors.describe`). Rules across fields are in `connectors.rules`; documents are read by `connectors.model`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from gatepost.connectors.fields import (
+    Domain,
+    Duration,
+    FilePath,
+    Form,
+    Label,
+    NamePattern,
+    NetworkText,
+    Pattern,
+    Range,
+    Record,
+    SmartHostField,
+    Switch,
+    Text,
+    Version,
+    Whole,
+)
+from gatepost.connectors.names import SmartHost, domain_name, host_port
+from gatepost.connectors.units import format_duration
+from gatepost.connectors.values import (
+    Cleartext,
+    ConnectorType,
+    DomainType,
+    Mode,
+    MtaStsMode,
+    ProfileName,
+    SmtpDaneMode,
+    TlsSettings,
+)
+from gatepost.smtp.grammar import GrammarError, parse_address
+
+__all__ = [
+    "AcceptedDomain",
+    "ClientCertificate",
+    "InboundConnector",
+    "Mailbox",
+    "Organization",
+    "OutboundConnector",
+]
+
+
+def _address(value: str) -> str:
+    """An addr-spec with its domain in lower-case A-labels; the local part as it was written."""
+    try:
+        path = parse_address(value)
+    except GrammarError as error:
+        raise ValueError(f"{value!r} is not a mail address: {error}") from None
+    return f"{value.rpartition('@')[0]}@{domain_name(path.domain)}"
+
+
+def _delivery(value: str) -> str:
+    if value == "maildir":
+        return value
+    if not value.startswith("lmtp:"):
+        raise ValueError(f'{value!r} is not possible here; choose "maildir" or "lmtp:HOST:PORT"')
+    host, port = host_port(value.removeprefix("lmtp:"), None)
+    return f"lmtp:{SmartHost(host, port)}" if port != 25 else f"lmtp:{SmartHost(host)}:25"
+
+
+class AcceptedDomain(Record):
+    """A domain whose mail the organization takes in."""
+
+    name: NamePattern = Field(
+        description='The domain. With type = "internal-relay" also "*.domain": the domain and all its subdomains.'
+    )
+    type: DomainType = Field(
+        default=DomainType.AUTHORITATIVE,
+        description="authoritative: the mailboxes written here are all there are, and other recipients are refused, "
+        "once there is one. internal-relay: recipients without a mailbox here are sent on by an outbound connector.",
+    )
+
+
+class Mailbox(Record):
+    """A recipient that this gateway delivers itself."""
+
+    address: Annotated[str, AfterValidator(_address), Form("mail address")] = Field(
+        description="The address. Its domain must be an accepted domain of the organization. Case does not matter when "
+        "mail comes in."
+    )
+    delivery: Annotated[str, AfterValidator(_delivery), Form('"maildir" or "lmtp:HOST:PORT"')] = Field(
+        default="maildir",
+        description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT: over LMTP (RFC 2033).",
+    )
+
+
+class ClientCertificate(Record):
+    """The certificate with which the gateway proves who it is to a next hop that asks."""
+
+    chain: FilePath = Field(description="File with the certificate and its intermediates, PEM, leaf first.")
+    key: FilePath = Field(description="File with the private key, PEM, mode 0600.")
+
+
+class InboundConnector(Record):
+    """What the organization demands of, and grants to, those who send to it or through it.
+
+    A *partner* connector holds for mail from its sender_domains to the organization. An *on-premises* connector knows
+    the organization's own servers by certificate or address and lets them relay.
+    """
+
+    name: Label = Field(description="Unique among the inbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector takes no part in matching.")
+    mode: Mode = Field(
+        default=Mode.ENFORCE,
+        description="rehearse: what the connector would refuse is reported and let through.",
+    )
+    connector_type: ConnectorType = Field(
+        default=ConnectorType.PARTNER,
+        description="partner: another organization or a service. on-premises: the organization's own servers, which "
+        "may send to any domain.",
+    )
+    sender_domains: tuple[Pattern, ...] = Field(
+        default=(),
+        description='Partner: whose mail the connector holds for, by the domain of the reverse-path. "*" is all mail, '
+        "that with the null reverse-path included.",
+    )
+    sender_ip_addresses: tuple[NetworkText, ...] = Field(
+        default=(),
+        description="Where the mail comes from, IPv4 or IPv6. Identifies an on-premises server; restricts a partner "
+        "only with restrict_domains_to_ip_addresses. Not wider than /24 (IPv4) or /48 (IPv6) unless the server's "
+        "limits allow it.",
+    )
+    require_tls: Switch = Field(
+        default_factory=lambda fields: fields.get("connector_type") is ConnectorType.PARTNER,
+        description="Refuse mail that does not come over TLS. Default: true for a partner, false for on-premises.",
+    )
+    restrict_domains_to_certificate: Switch = Field(
+        default=False,
+        description="Partner: refuse mail from sender_domains unless the client's certificate is trusted and bears "
+        "tls_sender_certificate_name.",
+    )
+    restrict_domains_to_ip_addresses: Switch = Field(
+        default=False,
+        description="Partner: refuse mail from sender_domains unless it comes from sender_ip_addresses.",
+    )
+    tls_sender_certificate_name: NamePattern | None = Field(
+        default=None,
+        description='Name in the client\'s certificate (subjectAltName): "mail.b.example", or "*.b.example" for '
+        "b.example "
+        "and all names under it.",
+    )
+    match_common_name: Switch = Field(
+        default=False,
+        description="Also look for the name in the subject's CN, as Exchange does. RFC 9525 leaves the CN out.",
+    )
+    associated_accepted_domains: tuple[Domain, ...] = Field(
+        default=(),
+        description="Narrow the connector to these accepted domains: of the recipient for a partner, of the sender for "
+        "on-premises. Empty: all.",
+    )
+    treat_messages_as_internal: Switch = Field(
+        default=False,
+        description="On-premises: mail whose sender is in an accepted domain counts as internal.",
+    )
+    cloud_services_mail_enabled: Switch = Field(
+        default=False,
+        description="Keep Exchange's cross-premises headers (hybrid).",
+    )
+    trust_anchors: FilePath = Field(
+        default="",
+        description="Roots for the client's certificate: \"system\", a file or a directory. Empty: the server's own.",
+    )
+    min_tls_version: Version | None = Field(
+        default=None,
+        description="Refuse mail over an older version. Empty: what the profile allows. TLSv1 and TLSv1.1 need "
+        'profile = "legacy".',
+    )
+    profile: ProfileName | None = Field(
+        default=None,
+        description="TLS profile whose lowest version the session must have. Empty: whatever the listener agreed to.",
+    )
+    priority: Annotated[Whole, Range(0, 1000)] = Field(
+        default=100,
+        description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
+        "unless an exception needs it.",
+    )
+    comment: Text = Field(default="", description="For people; no effect.")
+
+
+class OutboundConnector(Record):
+    """Where mail to certain domains goes, and what protection the way there must have."""
+
+    name: Label = Field(description="Unique among the outbound connectors of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled connector takes no part in matching.")
+    mode: Mode = Field(
+        default=Mode.ENFORCE,
+        description="rehearse: the connector routes, but what it demands of TLS is only judged and reported.",
+    )
+    connector_type: ConnectorType = Field(
+        default=ConnectorType.PARTNER,
+        description="partner: other organizations. on-premises: the organization's own servers.",
+    )
+    recipient_domains: tuple[Pattern, ...] = Field(
+        default=(),
+        description="Domains of recipients. An exact name is preferred to the longest wildcard, that to "
+        'all_accepted_domains, and that to "*".',
+    )
+    all_accepted_domains: Switch = Field(
+        default=False,
+        description="On-premises: also every accepted domain of the organization, for recipients without a mailbox "
+        "here.",
+    )
+    route_all_messages_via_on_premises: Switch = Field(
+        default=False,
+        description="On-premises: everything goes here first, before all other connectors, except mail that came from "
+        "there.",
+    )
+    smart_hosts: tuple[SmartHostField, ...] = Field(
+        default=(),
+        description="Next hops, tried in this order, instead of the recipient domain's MX. Port 25 unless written.",
+    )
+    use_mx_record: Switch = Field(
+        default_factory=lambda fields: not fields.get("smart_hosts"),
+        description="Route by the recipient domain's MX records. Default: true unless there are smart_hosts.",
+    )
+    tls_settings: TlsSettings = Field(
+        default=TlsSettings.OPPORTUNISTIC,
+        description="opportunistic: TLS if it is offered. encryption-only: TLS, any certificate. "
+        "certificate-validation: and a trusted chain. domain-validation: and the name in tls_domain. Mail under a "
+        "demand that is not met waits; it never leaves below it.",
+    )
+    tls_domain: NamePattern | None = Field(
+        default=None,
+        description='Name in the next hop\'s certificate, for domain-validation: "mail.b.example", or "*.b.example" '
+        "for "
+        "b.example and all names under it. Empty: the smart host's name, or without smart hosts the recipient domain.",
+    )
+    smtp_dane_mode: SmtpDaneMode = Field(
+        default=SmtpDaneMode.OPPORTUNISTIC,
+        description="DANE (RFC 7672): where the domain publishes it, required from every domain, or not looked up.",
+    )
+    mta_sts_mode: MtaStsMode = Field(
+        default=MtaStsMode.OPPORTUNISTIC,
+        description="MTA-STS (RFC 8461): where the domain publishes it, or not looked up.",
+    )
+    client_certificate: ClientCertificate | None = Field(
+        default=None, description="Certificate to present when the next hop asks for one."
+    )
+    trust_anchors: FilePath = Field(
+        default="",
+        description="Roots for the next hop's certificate: \"system\", a file or a directory. Empty: the server's own.",
+    )
+    min_tls_version: Version | None = Field(
+        default=None,
+        description="Oldest TLS version that meets the demand. Empty: what the profile allows. TLSv1 and TLSv1.1 need "
+        'profile = "legacy".',
+    )
+    profile: ProfileName | None = Field(
+        default=None, description="TLS profile to offer the next hop. Empty: the server's own."
+    )
+    cleartext: Cleartext | None = Field(
+        default=None,
+        description="With opportunistic TLS, when mail may leave in clear. Empty: as the organization says. never is "
+        "the same as encryption-only.",
+    )
+    priority: Annotated[Whole, Range(0, 1000)] = Field(
+        default=100,
+        description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
+        "unless an exception needs it.",
+    )
+    comment: Text = Field(default="", description="For people; no effect.")
+
+
+class Organization(Record):
+    """A tenant: its domains, its mailboxes and its connectors."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Form("lower-case letters, digits, -")
+    ] = Field(
+        description="The name in the heading, [organization.NAME]; it is part of file names and never shown to peers."
+    )
+    display_name: Text = Field(default="", description="Name for people.")
+    message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] | None = Field(
+        default=None,
+        description="How long mail of the organization stays queued. Empty: the server's "
+        "[queue] message_expiration, 24 h.",
+    )
+    reject_direct_send: Switch = Field(
+        default=False,
+        description="Refuse mail from strangers whose reverse-path is in an accepted domain of the organization, "
+        "unless a connector knows them by certificate or address.",
+    )
+    cleartext: Cleartext = Field(
+        default=Cleartext.ONLY_IF_NOT_OFFERED,
+        description="When mail that no connector protects may leave in clear. only-if-not-offered: when the next hop "
+        "offers no STARTTLS. after-failed-handshake: also on a later attempt after a failed handshake. never: TLS is "
+        "required everywhere.",
+    )
+    accepted_domains: tuple[AcceptedDomain, ...] = Field(
+        default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"
+    )
+    mailboxes: tuple[Mailbox, ...] = Field(default=(), alias="mailbox", description="[[organization.NAME.mailbox]]")
+    inbound_connectors: tuple[InboundConnector, ...] = Field(
+        default=(), alias="inbound_connector", description="[[organization.NAME.inbound_connector]]"
+    )
+    outbound_connectors: tuple[OutboundConnector, ...] = Field(
+        default=(), alias="outbound_connector", description="[[organization.NAME.outbound_connector]]"
+    )

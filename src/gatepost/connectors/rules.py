@@ -1,0 +1,253 @@
+"""Rules across fields, across the parts of an organization and across organizations: what Exchange refuses when saving.
+
+Applied by `connectors.model.parse` to drafts; a rule is left out where a field that it reads is wrong by itself. Each
+text says what contradicts what and how to resolve it. What is allowed but probably not meant is in `connectors.traps`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatepost.connectors.names import covers, network
+from gatepost.connectors.values import (
+    Cleartext,
+    ConnectorType,
+    DomainType,
+    ProfileName,
+    SmtpDaneMode,
+    TlsSettings,
+    TlsVersion,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gatepost.connectors.errors import FieldError
+    from gatepost.connectors.reader import Draft, OrganizationDraft
+    from gatepost.connectors.records import InboundConnector, OutboundConnector
+
+__all__ = ["PrefixLimits", "check_organization", "check_together"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixLimits:
+    """How wide a network in sender_ip_addresses may be: the shortest prefix lengths that are taken.
+
+    /24 is Exchange's guard against giving relay rights to a neighbour's machines, and the smallest IPv4 network that is
+    routed on the Internet; /48 is its like in IPv6.
+    """
+
+    ipv4: int = 24
+    ipv6: int = 48
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule[C]:
+    """field: where the error is shown. reads: all fields that must be right by themselves before it can be asked."""
+
+    field: str
+    reads: frozenset[str]
+    broken: Callable[[C], bool]
+    message: str
+
+
+def _rule[C](fields: str, broken: Callable[[C], bool], message: str) -> _Rule[C]:
+    names = fields.split()
+    return _Rule(names[0], frozenset(names), broken, message)
+
+
+def _on_premises(connector: InboundConnector | OutboundConnector) -> bool:
+    return connector.connector_type is ConnectorType.ON_PREMISES
+
+
+def _old_version(connector: InboundConnector | OutboundConnector) -> bool:
+    version = connector.min_tls_version
+    return version is not None and version < TlsVersion.TLS_1_2 and connector.profile is not ProfileName.LEGACY
+
+
+_OLD_VERSION = (
+    'TLS 1.0 and 1.1 are off in every other profile; write profile = "legacy" as well, or name TLSv1.2 or newer'
+)
+
+_INBOUND: tuple[_Rule[InboundConnector], ...] = (
+    _rule(
+        "sender_domains connector_type",
+        lambda one: not _on_premises(one) and not one.sender_domains,
+        'a partner connector holds for the mail of some domains; name them, or "*" for all mail',
+    ),
+    _rule(
+        "sender_ip_addresses connector_type tls_sender_certificate_name",
+        lambda one: _on_premises(one) and not one.sender_ip_addresses and not one.tls_sender_certificate_name,
+        "an on-premises connector knows the organization's servers by tls_sender_certificate_name or by "
+        "sender_ip_addresses; write one of them",
+    ),
+    _rule(
+        "restrict_domains_to_certificate tls_sender_certificate_name",
+        lambda one: one.restrict_domains_to_certificate and not one.tls_sender_certificate_name,
+        "there is no certificate name to restrict to; write tls_sender_certificate_name",
+    ),
+    _rule(
+        "restrict_domains_to_ip_addresses sender_ip_addresses",
+        lambda one: one.restrict_domains_to_ip_addresses and not one.sender_ip_addresses,
+        "there is no address to restrict to; write sender_ip_addresses",
+    ),
+    _rule(
+        "tls_sender_certificate_name require_tls connector_type",
+        lambda one: not _on_premises(one) and bool(one.tls_sender_certificate_name) and not one.require_tls,
+        "a partner can show its certificate only over TLS; write require_tls = true, or leave the name out",
+    ),
+    _rule(
+        "match_common_name tls_sender_certificate_name",
+        lambda one: one.match_common_name and not one.tls_sender_certificate_name,
+        "there is no name to look for in the CN; write tls_sender_certificate_name",
+    ),
+    _rule(
+        "treat_messages_as_internal connector_type",
+        lambda one: one.treat_messages_as_internal and not _on_premises(one),
+        'a partner\'s mail is never internal; write connector_type = "on-premises", or leave this out',
+    ),
+    _rule(
+        "treat_messages_as_internal cloud_services_mail_enabled",
+        lambda one: one.treat_messages_as_internal and one.cloud_services_mail_enabled,
+        "cloud_services_mail_enabled says already which mail is internal; leave one of the two out",
+    ),
+    _rule("min_tls_version profile", _old_version, _OLD_VERSION),
+    _rule(
+        "min_tls_version require_tls",
+        lambda one: one.min_tls_version is not None and not one.require_tls,
+        "mail in clear would pass while mail over an older TLS is refused; write require_tls = true as well",
+    ),
+)
+
+_OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
+    _rule(
+        "recipient_domains all_accepted_domains route_all_messages_via_on_premises",
+        lambda one: not (one.recipient_domains or one.all_accepted_domains or one.route_all_messages_via_on_premises),
+        "the connector would take no mail; name domains",
+    ),
+    _rule(
+        "all_accepted_domains connector_type",
+        lambda one: one.all_accepted_domains and not _on_premises(one),
+        'only an on-premises connector takes them; write connector_type = "on-premises", or name recipient_domains',
+    ),
+    _rule(
+        "route_all_messages_via_on_premises connector_type",
+        lambda one: one.route_all_messages_via_on_premises and not _on_premises(one),
+        'only an on-premises connector can do this; write connector_type = "on-premises"',
+    ),
+    _rule(
+        "use_mx_record smart_hosts",
+        lambda one: not one.use_mx_record and not one.smart_hosts,
+        "without MX records the connector needs smart_hosts; write at least one",
+    ),
+    _rule(
+        "use_mx_record smart_hosts",
+        lambda one: one.use_mx_record and bool(one.smart_hosts),
+        "the smart_hosts would never be used; leave this out or write false, or leave smart_hosts out",
+    ),
+    _rule(
+        "tls_domain tls_settings",
+        lambda one: one.tls_domain is not None and one.tls_settings is not TlsSettings.DOMAIN_VALIDATION,
+        'the name is compared only under tls_settings = "domain-validation"; write that, or leave tls_domain out',
+    ),
+    _rule(
+        "cleartext tls_settings",
+        lambda one: one.tls_settings is not TlsSettings.OPPORTUNISTIC and one.cleartext not in {None, Cleartext.NEVER},
+        "under this tls_settings nothing ever leaves in clear; leave cleartext out",
+    ),
+    _rule(
+        "min_tls_version tls_settings cleartext",
+        lambda one: (
+            one.min_tls_version is not None
+            and one.tls_settings is TlsSettings.OPPORTUNISTIC
+            and one.cleartext is not Cleartext.NEVER
+        ),
+        "opportunistic TLS cannot demand a version, as it lets mail go in clear; write tls_settings = "
+        '"encryption-only", or leave this out',
+    ),
+    _rule("min_tls_version profile", _old_version, _OLD_VERSION),
+    _rule(
+        "smtp_dane_mode",
+        lambda one: one.smtp_dane_mode is SmtpDaneMode.MANDATORY,
+        "this version of gatepost cannot check DANE yet, so it must not promise it; use tls_settings until it can",
+    ),
+)
+
+
+def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iterator[FieldError]:
+    """What is wrong across the fields of an organization's connectors, and across its parts."""
+    for inbound in draft.inbound:
+        yield from _apply(inbound, _INBOUND)
+        yield from _wide_networks(inbound, prefixes)
+    for outbound in draft.outbound:
+        yield from _apply(outbound, _OUTBOUND)
+    yield from _wildcard_domains(draft)
+    yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
+    yield from _foreign_domains(draft)
+
+
+def check_together(drafts: Sequence[OrganizationDraft]) -> Iterator[FieldError]:
+    """What is wrong across organizations: a domain that is accepted twice."""
+    first: dict[str, str] = {}
+    for domain in (domain for draft in drafts for domain in draft.domains if "name" not in domain.bad):
+        known = first.setdefault(domain.value.name, domain.path)
+        if known != domain.path:
+            yield domain.error(
+                "name",
+                f"{domain.value.name} is accepted already, by {known}; a domain belongs to one organization, once",
+            )
+
+
+def _apply[C: InboundConnector | OutboundConnector](draft: Draft[C], rules: Iterable[_Rule[C]]) -> Iterator[FieldError]:
+    for rule in rules:
+        if rule.reads.isdisjoint(draft.bad) and rule.broken(draft.value):
+            yield draft.error(rule.field, rule.message)
+
+
+def _wide_networks(draft: Draft[InboundConnector], prefixes: PrefixLimits) -> Iterator[FieldError]:
+    for place, text in enumerate(draft.value.sender_ip_addresses):
+        found = network(text)
+        shortest = prefixes.ipv4 if found.version == 4 else prefixes.ipv6
+        if found.prefixlen < shortest:
+            yield draft.error(
+                f"sender_ip_addresses[{place}]",
+                f"{text} is wider than /{shortest} and would trust strangers; write several smaller networks",
+            )
+
+
+def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
+    for domain in draft.domains:
+        if domain.value.name.startswith("*.") and domain.value.type is not DomainType.INTERNAL_RELAY:
+            yield domain.error(
+                "name",
+                'recipients in every subdomain cannot all be known here; write type = "internal-relay", or each '
+                "subdomain",
+            )
+
+
+def _repeated(key: str, named: Iterable[tuple[Draft[Any], str]]) -> Iterator[FieldError]:
+    """Names that two parts of one kind share. Case does not tell them apart."""
+    first: dict[str, str] = {}
+    for draft, name in named:
+        if key not in draft.bad and (known := first.setdefault(name.lower(), draft.path)) != draft.path:
+            yield draft.error(key, f"{name!r} is taken already, by {known}; give each its own")
+
+
+def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
+    """Mailboxes and connectors that name a domain which the organization does not accept."""
+    accepted = [domain.value.name for domain in draft.domains if "name" not in domain.bad]
+    for mailbox in draft.mailboxes:
+        domain = mailbox.value.address.rpartition("@")[2]
+        if not any(covers(pattern, domain) for pattern in accepted):
+            yield mailbox.error("address", _NOT_ACCEPTED.format(domain, draft.own.path))
+    for connector in draft.inbound:
+        for place, domain in enumerate(connector.value.associated_accepted_domains):
+            if not any(covers(pattern, domain) for pattern in accepted):
+                key = f"associated_accepted_domains[{place}]"
+                yield connector.error(key, _NOT_ACCEPTED.format(domain, draft.own.path))
+
+
+_NOT_ACCEPTED = "{} is not an accepted domain of the organization; add it under [[{}.accepted_domain]], or correct it"

@@ -1,0 +1,91 @@
+"""The closed lists a connector chooses from: Exchange's terms, written in kebab case.
+
+Used by `connectors.model` to parse and by `policy` to decide. Plain enumerations; nothing here validates or decides.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "Cleartext",
+    "ConnectorType",
+    "DomainType",
+    "Mode",
+    "MtaStsMode",
+    "ProfileName",
+    "SmtpDaneMode",
+    "TlsSettings",
+    "TlsVersion",
+]
+
+
+class DomainType(StrEnum):
+    """Who knows the recipients of an accepted domain."""
+
+    AUTHORITATIVE = "authoritative"
+    INTERNAL_RELAY = "internal-relay"
+
+
+class ConnectorType(StrEnum):
+    """Whom a connector stands for: another organization, or the organization's own servers."""
+
+    PARTNER = "partner"
+    ON_PREMISES = "on-premises"
+
+
+class Mode(StrEnum):
+    """Whether what a connector demands is enforced, or only reported."""
+
+    ENFORCE = "enforce"
+    REHEARSE = "rehearse"
+
+
+class TlsSettings(StrEnum):
+    """What an outbound connector demands of the next hop, weakest first."""
+
+    OPPORTUNISTIC = "opportunistic"
+    ENCRYPTION_ONLY = "encryption-only"
+    CERTIFICATE_VALIDATION = "certificate-validation"
+    DOMAIN_VALIDATION = "domain-validation"
+
+
+class SmtpDaneMode(StrEnum):
+    """How an outbound connector treats DANE (RFC 7672)."""
+
+    OPPORTUNISTIC = "opportunistic"
+    MANDATORY = "mandatory"
+    NONE = "none"
+
+
+class MtaStsMode(StrEnum):
+    """How an outbound connector treats MTA-STS (RFC 8461)."""
+
+    OPPORTUNISTIC = "opportunistic"
+    NONE = "none"
+
+
+class Cleartext(StrEnum):
+    """When a message without a TLS requirement may leave in clear."""
+
+    ONLY_IF_NOT_OFFERED = "only-if-not-offered"
+    AFTER_FAILED_HANDSHAKE = "after-failed-handshake"
+    NEVER = "never"
+
+
+class ProfileName(StrEnum):
+    """The TLS profiles of `tls.profile`, strictest first."""
+
+    MODERN = "modern"
+    DEFAULT = "default"
+    COMPATIBLE = "compatible"
+    LEGACY = "legacy"
+
+
+class TlsVersion(StrEnum):
+    """Protocol versions, named as `TlsFacts.version` names them, so that their text compares in their order."""
+
+    TLS_1_0 = "TLSv1.0"
+    TLS_1_1 = "TLSv1.1"
+    TLS_1_2 = "TLSv1.2"
+    TLS_1_3 = "TLSv1.3"

@@ -1,0 +1,132 @@
+"""Trust anchors: which certificates a chain may end at. Read from the system, a file or a directory.
+
+`net.chain` judges against them. Immutable once loaded; who wants changes on disk loads again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from OpenSSL import crypto
+
+from gatepost.net.certificate import CertificateError, parse
+from gatepost.net.openssl_private import clear_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["SYSTEM", "AnchorsError", "TrustAnchors"]
+
+SYSTEM: Final = "system"
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, Red Hat
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # BSD, macOS
+)
+_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL)
+
+
+class AnchorsError(ValueError):
+    """Trust anchors that cannot be used; the text names the file and the reason."""
+
+
+class TrustAnchors:
+    """A set of certificates that are trusted as they stand: roots, but also an intermediate or a self-signed leaf.
+
+    source: where they come from, for messages. identity: SHA-256 of the set, hexadecimal. store: for `net.chain` alone.
+    """
+
+    __slots__ = ("_count", "identity", "source", "store")
+
+    def __init__(self, certificates: Iterable[bytes], source: str) -> None:
+        """certificates: DER. Raises AnchorsError for one that OpenSSL cannot read, or if there is none."""
+        unique = sorted(set(certificates))
+        self.store = crypto.X509Store()
+        self.store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        for der in unique:
+            try:
+                self.store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
+            except crypto.Error as failure:
+                clear_errors()
+                raise AnchorsError(f"{source}: a certificate that OpenSSL cannot read") from failure
+        if not unique:
+            raise AnchorsError(f"{source}: no certificate in it")
+        self.source = source
+        self.identity = hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in unique)).hexdigest()
+        self._count = len(unique)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"TrustAnchors({self.source!r}, {self._count} certificates)"
+
+    @classmethod
+    def load(cls, spec: str) -> TrustAnchors:
+        """Read "system", a FILE (PEM, or one certificate in DER) or a DIR of such files. Raises AnchorsError.
+
+        A directory's files count if they end in .pem, .crt, .cer or .der; each must hold a certificate.
+        """
+        if spec == SYSTEM:
+            return cls(_usable(_system_bundle()), SYSTEM)
+        path = Path(spec)
+        if not path.is_dir():
+            return cls(_certificates(path), spec)
+        files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith("."))
+        return cls((der for file in files for der in _certificates(file)), spec)
+
+
+def _system_bundle() -> Sequence[bytes]:
+    for name in _SYSTEM_BUNDLES:
+        if Path(name).is_file():
+            return _split(Path(name))
+    raise AnchorsError(f"{SYSTEM}: this machine has none of {', '.join(_SYSTEM_BUNDLES)}; install ca-certificates")
+
+
+def _usable(certificates: Iterable[bytes]) -> Iterable[bytes]:
+    """The distribution's certificates that can be read: one that cannot must not take the others along."""
+    for der in certificates:
+        try:
+            parse(der)
+            crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+        except (CertificateError, crypto.Error):
+            clear_errors()
+        else:
+            yield der
+
+
+def _certificates(path: Path) -> Sequence[bytes]:
+    found = _split(path)
+    for number, der in enumerate(found, 1):
+        try:
+            parse(der)
+        except CertificateError as failure:
+            raise AnchorsError(f"{path}: certificate {number}: {failure}") from failure
+    return found
+
+
+def _split(path: Path) -> Sequence[bytes]:
+    """The certificates of one file, in DER."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise AnchorsError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
+        content = path.read_bytes()
+    except OSError as failure:
+        raise AnchorsError(f"{path}: {failure.strerror}") from failure
+    if content.startswith(b"0"):  # DER: a SEQUENCE
+        return (content,)
+    try:
+        found = [base64.b64decode(block, validate=False) for block in _PEM.findall(content)]
+    except binascii.Error as failure:
+        raise AnchorsError(f"{path}: not base64: {failure}") from failure
+    if not found:
+        raise AnchorsError(f"{path}: no certificate in it (PEM or DER is expected)")
+    return found

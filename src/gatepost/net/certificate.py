@@ -1,0 +1,154 @@
+"""Reading certificates that strangers send: DER in, `CertificateFacts` out, or one error.
+
+Used by `net.chain` and by whatever shows a certificate. Peers send what they like: every part that cannot be read is left
+empty, and only what is no certificate at all raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, rsa
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
+
+from gatepost.tls.facts import CertificateFacts
+from gatepost.tls.names import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_CERTIFICATE_BYTES", "CertificateError", "certificate_facts", "key_kind", "parse", "subject_text"]
+
+MAX_CERTIFICATE_BYTES = 65536
+_MAX_NAMES = 1000
+_MAX_TEXT = 1000
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+_OTHER_KEYS = {
+    ed25519.Ed25519PublicKey: "Ed25519",
+    ed448.Ed448PublicKey: "Ed448",
+    mldsa.MLDSA44PublicKey: "ML-DSA-44",
+    mldsa.MLDSA65PublicKey: "ML-DSA-65",
+    mldsa.MLDSA87PublicKey: "ML-DSA-87",
+}
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+class CertificateError(ValueError):
+    """The bytes are no X.509 certificate that can be used."""
+
+
+def parse(der: bytes) -> x509.Certificate:
+    """The certificate in `der`. Raises CertificateError; at most 64 KiB are looked at."""
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise CertificateError(f"the certificate is larger than {MAX_CERTIFICATE_BYTES} bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # serial numbers that RFC 5280 forbids: a fact to show, not a reason to warn
+            return x509.load_der_x509_certificate(der)
+    except _MALFORMED as failure:
+        raise CertificateError(f"it is no X.509 certificate: {failure}") from failure
+
+
+def certificate_facts(der: bytes) -> CertificateFacts:
+    """What the certificate in `der` says. Raises CertificateError only if it cannot be parsed at all."""
+    certificate = parse(der)
+    names, addresses = _alternative_names(certificate)
+    return CertificateFacts(
+        subject=subject_text(certificate),
+        issuer=_text(certificate.issuer.rfc4514_string),
+        serial=_text(lambda: f"{certificate.serial_number:x}"),
+        common_name=_text(lambda: _common_name(certificate)),
+        dns_names=names,
+        ip_addresses=addresses,
+        sha256=hashlib.sha256(der).hexdigest(),
+        sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+        spki_sha256=_spki_sha256(certificate),
+        not_before=_not_before(certificate),
+        not_after=_not_after(certificate),
+        key=key_kind(certificate),
+    )
+
+
+def subject_text(certificate: x509.Certificate) -> str:
+    """The subject as RFC 4514 writes it, bounded and without control characters."""
+    return _text(certificate.subject.rfc4514_string)
+
+
+def _text(read: Callable[[], str]) -> str:
+    try:
+        text = read()
+    except _MALFORMED:
+        return ""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:_MAX_TEXT])
+
+
+def _not_before(certificate: x509.Certificate) -> float:
+    try:
+        return certificate.not_valid_before_utc.timestamp()
+    except _MALFORMED:
+        return 0.0
+
+
+def _not_after(certificate: x509.Certificate) -> float:
+    try:
+        return certificate.not_valid_after_utc.timestamp()
+    except _MALFORMED:
+        return 0.0
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    attributes = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[-1].value) if attributes and isinstance(attributes[-1].value, str) else ""
+
+
+def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The dNSName entries that are host names, as A-labels, and the iPAddress entries."""
+    try:
+        entries = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        given = entries.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
+        addresses = entries.get_values_for_type(x509.IPAddress)[:_MAX_NAMES]
+    except (x509.ExtensionNotFound, *_MALFORMED):
+        return (), ()
+    names = (normalise(name) for name in given)
+    return tuple(name for name in names if name), tuple(str(address) for address in addresses)
+
+
+def _spki_sha256(certificate: x509.Certificate) -> str:
+    try:
+        spki = certificate.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except _MALFORMED:
+        return ""
+    return hashlib.sha256(spki).hexdigest()
+
+
+def key_kind(certificate: x509.Certificate) -> str:
+    """The kind of the certificate's key: "RSA-2048", "RSA-PSS-3072", "EC-P-256", "Ed25519", …, "unknown"."""
+    try:
+        key: object = certificate.public_key()
+    except _MALFORMED:
+        return "unknown"
+    if isinstance(key, rsa.RSAPublicKey):
+        pss = certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS
+        return f"RSA-{'PSS-' if pss else ''}{key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC-{_CURVES.get(key.curve.name, key.curve.name)}"
+    if isinstance(key, dsa.DSAPublicKey):
+        return f"DSA-{key.key_size}"
+    return next((name for kind, name in _OTHER_KEYS.items() if isinstance(key, kind)), "unknown")

@@ -1,0 +1,259 @@
+"""Is a presented chain to be trusted? Path building and every reason against it, after the handshake and apart from it.
+
+OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here: purpose, key
+sizes, SHA-1. Names are `tls.names`' question, what follows from the answer is `policy`'s. Reasons for this split are in
+docs/decisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.certificate import (
+    MAX_CERTIFICATE_BYTES,
+    CertificateError,
+    certificate_facts,
+    key_kind,
+    parse,
+    subject_text,
+)
+from gatepost.net.openssl_private import clear_errors
+from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["AnchorsError", "CertificateError", "Purpose", "TrustAnchors", "certificate_facts", "judge"]
+
+type Purpose = Literal["server", "client"]
+
+# X509_V_ERR_*, openssl/x509_vfy.h. What is not listed is INVALID with OpenSSL's own words.
+_NO_ISSUER: Final = frozenset({2, 20, 21})
+_STATUS: Final = {
+    9: ChainStatus.NOT_YET_VALID,
+    10: ChainStatus.EXPIRED,
+    18: ChainStatus.SELF_SIGNED,
+    19: ChainStatus.UNTRUSTED_ROOT,
+    23: ChainStatus.REVOKED,
+    26: ChainStatus.WRONG_PURPOSE,
+    66: ChainStatus.WEAK_KEY,
+    67: ChainStatus.WEAK_KEY,
+    68: ChainStatus.WEAK_SIGNATURE,
+}
+_WEAK_HASHES: Final = frozenset({"md5", "sha1"})
+_MIN_RSA_BITS: Final = 2048
+_STRONG_KEYS: Final = frozenset(
+    {"EC-P-256", "EC-P-384", "EC-P-521", "Ed25519", "Ed448", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87"}
+)
+# A client may show a server's certificate: public authorities stop issuing clientAuth (exchange.md section 2.2).
+_USAGES: Final = {
+    "server": frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}),
+    "client": frozenset(
+        {
+            ExtendedKeyUsageOID.CLIENT_AUTH,
+            ExtendedKeyUsageOID.SERVER_AUTH,
+            ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+        }
+    ),
+}
+_CACHE_SECONDS: Final = 3600.0
+_CACHE_BYTES: Final = 8 * 1024 * 1024
+
+
+class _Cache:
+    """Verdicts by chain and anchors, for as long as no certificate begins or ends to be valid; bounded in bytes."""
+
+    __slots__ = ("_bytes", "_entries")
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._entries: OrderedDict[bytes, tuple[ChainVerdict, float, float, int]] = OrderedDict()
+
+    def find(self, key: bytes, now: float) -> ChainVerdict | None:
+        entry = self._entries.get(key)
+        if entry is None or not entry[1] <= now < entry[2]:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def keep(self, key: bytes, verdict: ChainVerdict, window: tuple[float, float], size: int) -> None:
+        before = self._entries.pop(key, None)
+        self._bytes += size - (before[3] if before else 0)
+        self._entries[key] = (verdict, *window, size)
+        while self._bytes > _CACHE_BYTES:
+            self._bytes -= self._entries.popitem(last=False)[1][3]
+
+
+_cache = _Cache()
+
+
+def judge(
+    chain_der: Sequence[bytes],
+    anchors: TrustAnchors,
+    *,
+    now: float,
+    purpose: Purpose,
+    max_chain: int = 10,
+    max_certificate_bytes: int = MAX_CERTIFICATE_BYTES,
+) -> ChainVerdict:
+    """Judge the certificates that a peer presented, leaf first, at `now` (seconds since 1970 UTC). Never raises.
+
+    purpose: what the peer is. "server" wants extended key usage serverAuth or none, "client" clientAuth, serverAuth or
+    none. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are refused. Certificates beyond the
+    limits make the chain INVALID, unread. The answer is cached for up to an hour.
+    """
+    if not chain_der:
+        return ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None)
+    if len(chain_der) > max_chain or max(map(len, chain_der)) > max_certificate_bytes:
+        limits = f"at most {max_chain} certificates of {max_certificate_bytes} bytes are accepted"
+        return ChainVerdict(ChainStatus.INVALID, f"{len(chain_der)} certificates were presented, {limits}", None)
+    key = _cache_key(chain_der, anchors, purpose)
+    verdict = _cache.find(key, now)
+    if verdict is None:
+        verdict, moments = _judge(chain_der, anchors, now, purpose)
+        _cache.keep(key, verdict, _window(moments, now), 2048 + 2 * sum(map(len, chain_der)))
+    return verdict
+
+
+def _cache_key(chain_der: Sequence[bytes], anchors: TrustAnchors, purpose: Purpose) -> bytes:
+    digest = hashlib.sha256(f"{anchors.identity} {purpose}".encode())
+    for der in chain_der:
+        digest.update(hashlib.sha256(der).digest())
+    return digest.digest()
+
+
+def _window(moments: Sequence[float], now: float) -> tuple[float, float]:
+    begin = max((moment for moment in moments if moment <= now), default=0.0)
+    end = min((moment for moment in moments if moment > now), default=now + _CACHE_SECONDS)
+    return max(begin, now - _CACHE_SECONDS), min(end, now + _CACHE_SECONDS)
+
+
+def _judge(
+    chain_der: Sequence[bytes], anchors: TrustAnchors, now: float, purpose: Purpose
+) -> tuple[ChainVerdict, list[float]]:
+    """The verdict, and the moments at which it may change."""
+    leaf: CertificateFacts | None = None
+    try:
+        leaf = certificate_facts(chain_der[0])
+        presented = [parse(der) for der in chain_der]
+        path = _build(chain_der, anchors, now)
+    except CertificateError as failure:
+        return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}", leaf), []
+    except crypto.X509StoreContextError as failure:
+        status, detail = _explain(failure)
+        return ChainVerdict(status, detail, leaf), _moments(presented)
+    objection = _object(path, purpose)
+    anchor = subject_text(path[-1])
+    status, detail = objection or (ChainStatus.TRUSTED, f"the chain leads to the trust anchor {anchor}")
+    return ChainVerdict(status, detail, leaf, anchor), _moments([*presented, *path])
+
+
+def _moments(certificates: Sequence[x509.Certificate]) -> list[float]:
+    moments: list[float] = []
+    for certificate in certificates:
+        try:
+            moments += (certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
+        except ValueError:  # a date that cannot be: OpenSSL has refused it, and time changes nothing
+            continue
+    return moments
+
+
+def _build(chain_der: Sequence[bytes], anchors: TrustAnchors, now: float) -> list[x509.Certificate]:
+    """The path from the leaf to an anchor, both included. Raises X509StoreContextError, CertificateError."""
+    try:
+        certificates = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in chain_der]
+    except crypto.Error as failure:
+        raise CertificateError("OpenSSL cannot read it") from failure
+    finally:
+        clear_errors()
+    anchors.store.set_time(datetime.fromtimestamp(now, UTC))
+    try:
+        path = crypto.X509StoreContext(anchors.store, certificates[0], certificates[1:]).get_verified_chain()
+    finally:
+        clear_errors()  # the verifier leaves its complaints where the next TLS read would find them
+    return [certificate.to_cryptography() for certificate in path]
+
+
+def _explain(failure: crypto.X509StoreContextError) -> tuple[ChainStatus, str]:
+    """OpenSSL's refusal as a status and one sentence that names the certificate at fault."""
+    code, depth, words = failure.errors
+    certificate = failure.certificate.to_cryptography()
+    subject, issuer = subject_text(certificate), _issuer(certificate)
+    status = _STATUS.get(code, ChainStatus.INVALID)
+    if code in _NO_ISSUER and depth == 0:
+        status = ChainStatus.INCOMPLETE
+        detail = f"{subject} is issued by {issuer}, which was not sent and is no trust anchor"
+    elif code in _NO_ISSUER:
+        # A root need not be sent: most such chains are whole, and the reader misses an anchor rather than a certificate.
+        status = ChainStatus.UNTRUSTED_ROOT
+        detail = f"the chain ends at {subject}, whose issuer {issuer} is no trust anchor and was not sent"
+    elif status is ChainStatus.SELF_SIGNED:
+        detail = f"{subject} is self-signed and no trust anchor"
+    elif status is ChainStatus.UNTRUSTED_ROOT:
+        detail = f"the chain ends at the root {subject}, which is no trust anchor"
+    elif status is ChainStatus.EXPIRED:
+        detail = f"{subject} expired on {_day(certificate.not_valid_after_utc)}"
+    elif status is ChainStatus.NOT_YET_VALID:
+        detail = f"{subject} is valid from {_day(certificate.not_valid_before_utc)}"
+    else:
+        detail = f"{subject}: {words}"
+    return status, detail
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    try:
+        return certificate.issuer.rfc4514_string()[:1000]
+    except ValueError:
+        return "an unreadable name"
+
+
+def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:
+    """What speaks against a path that OpenSSL has accepted."""
+    for certificate in path:
+        if not _strong(kind := key_kind(certificate)):
+            return ChainStatus.WEAK_KEY, f"{subject_text(certificate)} has the key {kind}, RSA-2048 or P-256 is the least"
+    for certificate in path[:-1]:
+        if weakness := _weak_signature(certificate):
+            return ChainStatus.WEAK_SIGNATURE, f"{subject_text(certificate)} is signed with {weakness}"
+    for certificate in path:
+        usages = _extended_usages(certificate)
+        if usages is not None and not usages & _USAGES[purpose]:
+            return ChainStatus.WRONG_PURPOSE, f"{subject_text(certificate)} is not for a TLS {purpose}"
+    return None
+
+
+def _strong(kind: str) -> bool:
+    family, _, size = kind.rpartition("-")
+    return int(size) >= _MIN_RSA_BITS if family in {"RSA", "RSA-PSS"} else kind in _STRONG_KEYS
+
+
+def _weak_signature(certificate: x509.Certificate) -> str:
+    """The name of a hash that no longer proves anything, "" if the signature is sound."""
+    try:
+        used = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return certificate.signature_algorithm_oid.dotted_string
+    return used.name.upper() if used is not None and used.name in _WEAK_HASHES else ""
+
+
+def _extended_usages(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
+    """The purposes a certificate is limited to, None if it is not, an empty set if they cannot be read."""
+    try:
+        return frozenset(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension):
+        return frozenset()

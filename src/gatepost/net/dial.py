@@ -1,0 +1,33 @@
+"""Opening connections: one call from an address to a `Stream`.
+
+Used by `outbound` and the checks of the command line. Which address to call, and what to ask of the connection, is decided
+by others; names are resolved by `lookup`, so that `host` is an IP address here, as a rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gatepost.net.connection import Connection
+
+if TYPE_CHECKING:
+    from gatepost.net.stream import Stream
+
+__all__ = ["connect"]
+
+
+async def connect(host: str, port: int, *, timeout: float, source: str | None = None) -> Stream:  # noqa: ASYNC109 - RFC 5321 section 4.5.3.2 time-outs are parameters here
+    """Connect within `timeout` seconds and give back the stream; what the peer sends waits until `attach`.
+
+    source: our IP address to call from, None leaves it to the kernel. Raises OSError as the kernel gives it
+    (ConnectionRefusedError, …); a time-out is a TimeoutError, which is an OSError too.
+    """
+    loop = asyncio.get_running_loop()
+    local = (source, 0) if source else None
+    try:
+        async with asyncio.timeout(timeout):
+            _, connection = await loop.create_connection(lambda: Connection(loop), host, port, local_addr=local)
+    except TimeoutError as failure:
+        raise TimeoutError(f"no connection to [{host}]:{port} within {timeout:g} s") from failure
+    return connection

@@ -1,0 +1,377 @@
+"""TLS between bytes and bytes: contexts built from a profile, and the engine that one connection drives.
+
+`net.connection` feeds an `Engine` what the peer sent and sends what it gives back. The handshake accepts any certificate,
+or none: trust is judged afterwards (`net.chain`), never here. OpenSSL through pyOpenSSL over memory BIOs; calls that
+pyOpenSSL does not have are in `net.openssl_private`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from OpenSSL import SSL, crypto
+
+from gatepost.net import openssl_private as private
+from gatepost.net.certificate import key_kind
+from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
+from gatepost.net.sessions import ChainMemory, Resumable, SessionCache
+from gatepost.tls.facts import TlsFacts
+from gatepost.tls.profile import group_name, iana_name, version_name
+from gatepost.tls.signature import scheme_name, served_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.tls.profile import Profile
+
+__all__ = [
+    "ClientContext",
+    "Engine",
+    "IdentityError",
+    "ServerContext",
+    "ServerIdentity",
+    "TlsFailure",
+    "client_context",
+    "server_context",
+]
+
+_VERSIONS: Final = {
+    "TLSv1.0": SSL.TLS1_VERSION,
+    "TLSv1.1": SSL.TLS1_1_VERSION,
+    "TLSv1.2": SSL.TLS1_2_VERSION,
+    "TLSv1.3": SSL.TLS1_3_VERSION,
+}
+_RECORD = 16384  # the largest plaintext of a record (RFC 8446 section 5.1); BIOs never shrink, so they are fed no more
+_MAX_HELLO = 65536
+_MAX_DETAIL = 300
+
+
+class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fault of ours
+    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`."""
+
+
+class ServerContext:
+    """What makes server sessions. Built by `server_context`, never changed: new certificates are a new context."""
+
+    __slots__ = ("_base", "_keys", "chains", "profile")
+
+    def __init__(self, base: SSL.Context, profile: Profile) -> None:
+        self._base = base
+        self._keys: dict[int, str] = {}
+        self.chains = ChainMemory()
+        self.profile = profile
+
+    def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
+        """An engine for one connection. The parameters are the client's and have no meaning here."""
+        del server_name, session_key
+        connection = SSL.Connection(self._base, None)
+        connection.set_accept_state()
+        return Engine(connection, self)
+
+    def presented_key(self, connection: SSL.Connection) -> str:
+        """The kind of key of the certificate that this connection presented ("RSA-2048", …)."""
+        identity = private.local_certificate(connection)
+        kind = self._keys.get(identity)
+        if kind is None:
+            certificate = connection.get_certificate(as_cryptography=True)
+            kind = self._keys[identity] = key_kind(certificate) if certificate else ""
+        return kind
+
+
+class ClientContext:
+    """What makes client sessions, and the sessions kept for resumption. Built by `client_context`."""
+
+    __slots__ = ("_base", "profile", "sessions", "watch")
+
+    def __init__(self, base: SSL.Context, profile: Profile) -> None:
+        self._base = base
+        self.profile = profile
+        self.sessions = SessionCache()
+        self.watch = private.SignatureWatch(base)
+
+    def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
+        """An engine for one connection. server_name: SNI, "" to send none. session_key: as `Stream.start_tls` says."""
+        connection = SSL.Connection(self._base, None)
+        connection.set_connect_state()
+        if server_name:
+            connection.set_tlsext_host_name(server_name.removesuffix(".").encode("ascii"))
+        return Engine(connection, self, session_key=(session_key, server_name) if session_key else None)
+
+
+class Engine:
+    """One TLS session over bytes: what came goes into `feed`, what is to be sent comes out of `send` and `take_output`.
+
+    facts: None until the handshake is complete. peer_closed: the peer's close_notify arrived; nothing is read after it.
+    """
+
+    __slots__ = ("_connection", "_context", "_earlier", "_failed", "_heard", "_kept", "_key", "_scheme", "facts", "peer_closed")
+
+    def __init__(
+        self,
+        connection: SSL.Connection,
+        context: ServerContext | ClientContext,
+        *,
+        session_key: tuple[str, str] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._context = context
+        self._key = session_key
+        self._heard = b""
+        self._scheme = 0
+        self._failed = False
+        self._kept = False
+        self._earlier: Resumable | None = None
+        self.facts: TlsFacts | None = None
+        self.peer_closed = False
+        if isinstance(context, ClientContext) and session_key is not None:
+            self._earlier = context.sessions.find(session_key)
+            if self._earlier is not None:
+                connection.set_session(self._earlier.session)
+
+    def start(self) -> None:
+        """Begin: a client has its ClientHello in `take_output` after this, a server waits for one."""
+        if isinstance(self._context, ClientContext):
+            self._handshake()
+
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Take what the peer sent; give back the plaintext in it, b"" during the handshake.
+
+        Raises TlsFailure. Whatever happens, `take_output` may have something to send afterwards.
+        """
+        if self.facts is not None:
+            return self._read(data)
+        if isinstance(self._context, ServerContext) and len(self._heard) < _MAX_HELLO:
+            self._heard += data
+        if data:
+            self._connection.bio_write(data)
+        return self._read(b"") if self._handshake() else b""
+
+    def _handshake(self) -> bool:
+        context = self._context
+        try:
+            if isinstance(context, ClientContext):
+                context.watch.code = 0
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as failure:
+            raise self._fail(failure) from failure
+        finally:
+            if isinstance(context, ClientContext):
+                self._scheme = context.watch.code or self._scheme
+        # Whoever verified a certificate last may have left its complaint in the queue, where the next read would find it.
+        private.clear_errors()
+        self.facts = self._observe()
+        self._heard = b""
+        if self.facts.version != "TLSv1.3":
+            self._keep_session()
+        return True
+
+    def _fail(self, failure: SSL.Error) -> TlsFailure:
+        self._failed = True
+        private.clear_errors()
+        reasons = failure.args[0] if failure.args and isinstance(failure.args[0], list) else []
+        detail = "; ".join(reason[-1] for reason in reasons if reason[-1]) or type(failure).__name__
+        return TlsFailure(detail[:_MAX_DETAIL])
+
+    def _observe(self) -> TlsFacts:
+        connection = self._connection
+        version = version_name(connection.get_protocol_version_name())
+        suite = iana_name(connection.get_cipher_name() or "")
+        ephemeral = not suite.startswith("TLS_RSA_")
+        resumed = private.session_reused(connection)
+        return TlsFacts(
+            version=version,
+            suite=suite,
+            group=group_name(connection.get_group_name() or "") if ephemeral else "",
+            signature=self._signature(version) if ephemeral and not resumed else "",
+            resumed=resumed,
+            server_name=(connection.get_servername() or b"").decode("ascii", "replace"),
+            peer_chain=self._peer_chain(resumed=resumed),
+        )
+
+    def _signature(self, version: str) -> str:
+        context = self._context
+        if isinstance(context, ServerContext):
+            key = context.presented_key(self._connection)
+            return served_scheme(self._heard, version=version, key=key, order=context.profile.signature_algorithms)
+        # Before TLS 1.2 a ServerKeyExchange names no scheme: what stands there is the length of the signature.
+        return scheme_name(self._scheme) if self._scheme and version in {"TLSv1.2", "TLSv1.3"} else ""
+
+    def _peer_chain(self, *, resumed: bool) -> tuple[bytes, ...]:
+        connection = self._connection
+        presented = connection.get_peer_cert_chain() or []
+        if isinstance(self._context, ServerContext):
+            leaf = connection.get_peer_certificate()  # a server's chain comes without it
+            presented = [leaf, *presented] if leaf is not None else []
+        chain = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in presented)
+        if isinstance(self._context, ServerContext):
+            if resumed:
+                return self._context.chains.complete(chain)
+            self._context.chains.keep(chain)
+            return chain
+        return self._earlier.chain if resumed and self._earlier is not None else chain
+
+    def _read(self, data: bytes | memoryview) -> bytes:
+        if self.peer_closed:
+            return b""
+        parts: list[bytes] = []
+        if not data:  # right after the handshake: what came with it waits already
+            self._take(parts)
+        for start in range(0, len(data), _RECORD):
+            self._connection.bio_write(data[start : start + _RECORD])
+            if not self._take(parts):
+                break
+        if parts and self._key is not None and not self._kept:
+            self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _take(self, parts: list[bytes]) -> bool:
+        """Move the plaintext of all whole records that wait into `parts`. False after the peer's close_notify."""
+        connection = self._connection
+        try:
+            while private.input_waits(connection):
+                parts.append(connection.recv(_RECORD))
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.peer_closed = True
+        except SSL.Error as failure:
+            raise self._fail(failure) from failure
+        return not self.peer_closed
+
+    def send(self, data: bytes) -> bytes:
+        """Encrypt, after the handshake. Raises TlsFailure."""
+        try:
+            if len(data) <= _RECORD:
+                self._connection.send(data)
+                return self.take_output()
+            parts: list[bytes] = []
+            view = memoryview(data)
+            for start in range(0, len(data), _RECORD):
+                self._connection.send(view[start : start + _RECORD])
+                parts.append(self.take_output())
+        except SSL.Error as failure:
+            raise self._fail(failure) from failure
+        return b"".join(parts)
+
+    def take_output(self) -> bytes:
+        """What waits to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
+        waiting = private.output_waits(self._connection)
+        return self._connection.bio_read(waiting) if waiting else b""
+
+    def shutdown(self) -> bytes:
+        """Our close_notify and what waits before it; b"" if the session is not up or has failed."""
+        if self.facts is None or self._failed:
+            return self.take_output()
+        self._keep_session()
+        with suppress(SSL.Error):
+            self._connection.shutdown()
+        return self.take_output()
+
+    def release(self) -> None:
+        """The connection is gone. Keeps its session resumable, which OpenSSL would else spoil for all who share it."""
+        if self.facts is not None and not self._failed:
+            self._keep_session()
+            self._connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
+    def _keep_session(self) -> None:
+        context = self._context
+        if self._key is None or self.facts is None or not isinstance(context, ClientContext):
+            return
+        session = self._connection.get_session()
+        if session is not None:
+            context.sessions.keep(self._key, Resumable(session, self.facts.peer_chain))
+            self._kept = True
+
+
+def server_context(
+    identities: Sequence[ServerIdentity], profile: Profile, *, ask_client_certificate: bool
+) -> ServerContext:
+    """A context for servers. Raises IdentityError naming the certificate that cannot be used, ValueError without any.
+
+    One certificate of each kind of key is offered for a name, RSA beside ECDSA, and the client's abilities choose. SNI
+    chooses among names: exact, then wildcard, else the first identity. With ask_client_certificate any certificate, or
+    none, completes the handshake.
+    """
+    if not identities:
+        raise ValueError("a server needs a certificate")
+    default, groups = by_server_name([read_identity(identity) for identity in identities])
+    made: dict[tuple[int, ...], SSL.Context] = {}
+
+    def built(group: list[Credentials]) -> SSL.Context:
+        key = tuple(map(id, group))
+        if key not in made:
+            made[key] = _server_base(group, profile, ask_client_certificate=ask_client_certificate)
+        return made[key]
+
+    base = built(default)
+    others = {name: built(group) for name, group in groups.items()}
+    others = {name: context for name, context in others.items() if context is not base}
+    if others:
+        names = set(groups)
+        base.set_tlsext_servername_callback(lambda connection: _choose(connection, names, others))
+    return ServerContext(base, profile)
+
+
+def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:
+    asked = (connection.get_servername() or b"").decode("ascii", "replace").lower().removesuffix(".")
+    if asked not in names:
+        asked = "*." + asked.partition(".")[2]
+    context = others.get(asked)
+    if context is not None:
+        connection.set_context(context)
+
+
+def client_context(profile: Profile, *, identity: ServerIdentity | None = None) -> ClientContext:
+    """A context for clients that accepts any server certificate. identity: the client certificate to present if asked.
+
+    Raises IdentityError. Sessions are kept in the context and resumed only within it.
+    """
+    context = _base(SSL.Context(SSL.TLS_CLIENT_METHOD), profile)
+    context.set_verify(SSL.VERIFY_NONE)
+    if identity is not None:
+        _present(context, read_identity(identity))
+    return ClientContext(context, profile)
+
+
+def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certificate: bool) -> SSL.Context:
+    context = _base(SSL.Context(SSL.TLS_SERVER_METHOD), profile)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_session_id(b"gatepost")
+    if ask_client_certificate:
+        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    for credentials in group:
+        _present(context, credentials)
+    return context
+
+
+def _base(context: SSL.Context, profile: Profile) -> SSL.Context:
+    """Every setting that a library has a default for is set: a default changes with the library, ours with a release."""
+    context.set_min_proto_version(_VERSIONS[profile.min_version])
+    context.set_max_proto_version(_VERSIONS[profile.max_version])
+    context.set_cipher_list(f"{profile.suites12}:@SECLEVEL={profile.security_level}".encode("ascii"))
+    context.set_tls13_ciphersuites(profile.suites13.encode("ascii"))
+    private.set_groups(context, profile.groups)
+    private.set_signature_algorithms(context, profile.signature_algorithms)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # tickets carry a server's sessions, ours are in SessionCache
+    return context
+
+
+def _present(context: SSL.Context, credentials: Credentials) -> None:
+    """Use a certificate. Only the call that reads a file keeps a chain for each kind of key."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
+            file.write(credentials.chain_pem)
+            file.flush()
+            context.use_certificate_chain_file(file.name)
+        context.use_privatekey(credentials.key)
+        context.check_privatekey()
+    except SSL.Error as failure:
+        private.clear_errors()
+        reasons = "; ".join(reason[-1] for reason in failure.args[0])
+        raise IdentityError(f"the certificate {credentials.leaf.subject} cannot be used: {reasons}") from failure

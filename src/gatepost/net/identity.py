@@ -1,0 +1,99 @@
+"""Certificates that we present: reading them, and choosing among several by server name and kind of key.
+
+Called by `net.engine` when a context is built, never during a handshake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from gatepost.net.certificate import CertificateError, certificate_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.tls.facts import CertificateFacts
+
+__all__ = ["Credentials", "IdentityError", "ServerIdentity", "by_server_name", "read_identity"]
+
+type PrivateKey = (
+    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+)
+_PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
+
+
+class IdentityError(ValueError):
+    """A certificate or key that cannot be used; the text says which and why, for an administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """A certificate to present, leaf first and then its intermediates, and its private key, both PEM."""
+
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An identity that has been read and found to fit together."""
+
+    chain_pem: bytes
+    key: PrivateKey = field(repr=False)
+    leaf: CertificateFacts
+
+    @property
+    def key_family(self) -> str:
+        """"RSA", "EC", …: a context holds one certificate of each."""
+        return self.leaf.key.split("-", maxsplit=1)[0]
+
+
+def read_identity(identity: ServerIdentity) -> Credentials:
+    """Parse an identity. Raises IdentityError if it cannot be read or if key and certificate do not belong together."""
+    try:
+        leaf = x509.load_pem_x509_certificates(identity.chain_pem)[0]
+        facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
+    except (ValueError, CertificateError) as failure:
+        raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
+    try:
+        key = serialization.load_pem_private_key(identity.key_pem, password=None)
+        matching = _spki(key.public_key()) == _spki(leaf.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
+        raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
+    if not isinstance(key, _PRIVATE_KEYS):
+        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    if not matching:
+        raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")
+    return Credentials(identity.chain_pem, key, facts)
+
+
+def _spki(key: object) -> bytes:
+    return key.public_bytes(  # type: ignore[attr-defined, no-any-return] # every public key type has it, no base class says so
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def by_server_name(identities: Sequence[Credentials]) -> tuple[list[Credentials], dict[str, list[Credentials]]]:
+    """The credentials for clients without a (known) server name, and those for each name a certificate bears.
+
+    Of several certificates with a name the first of each key family is taken. Names may be wildcards ("*.b.example").
+    """
+    groups: dict[str, list[Credentials]] = {}
+    for name in dict.fromkeys(name for credentials in identities for name in credentials.leaf.dns_names):
+        groups[name] = _one_a_family([each for each in identities if name in each.leaf.dns_names])
+    first = identities[0]
+    kin = [each for each in identities if set(each.leaf.dns_names) & set(first.leaf.dns_names)]
+    return _one_a_family([first, *kin]), groups
+
+
+def _one_a_family(identities: Sequence[Credentials]) -> list[Credentials]:
+    chosen: dict[str, Credentials] = {}
+    for credentials in identities:
+        chosen.setdefault(credentials.key_family, credentials)
+    return list(chosen.values())

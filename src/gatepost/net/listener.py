@@ -1,0 +1,161 @@
+"""Accepting connections: bound sockets in, streams out, with limits in all and for each source.
+
+`bind` is called once, before privileges are dropped; the sockets are inherited by the workers, each of which runs its own
+`Listener` on them. What a refused client is told is the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.connection import Connection
+from gatepost.net.stream import Loss, LossKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.net.stream import Stream
+
+__all__ = ["BACKLOG", "Listener", "bind", "parse_address", "source_of"]
+
+BACKLOG: Final = 512
+"""Connections that the kernel keeps for us while we are busy."""
+_MAX_REFUSED: Final = 256  # refused connections that may be busy being told so; more are dropped without a word
+
+
+def bind(address: str) -> list[socket.socket]:
+    """Listening sockets for "host:port" or "[v6]:port", one for each address that `host` has; port 0 is any free one.
+
+    Raises ValueError for text that is no such address, OSError naming it if it cannot be bound.
+    """
+    host, port = parse_address(address)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, target in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            made = socket.socket(family, kind, protocol)
+            sockets.append(made)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.setblocking(False)
+            made.bind(target)
+            made.listen(BACKLOG)
+    except OSError as failure:
+        for made in sockets:
+            made.close()
+        raise OSError(failure.errno, f"cannot listen on {address}: {failure.strerror}") from failure
+    return sockets
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """("host", port) of "host:port" or "[v6]:port". Raises ValueError saying what is wrong."""
+    host, colon, digits = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r}: an IPv6 address is written in brackets, [::1]:25")
+    if not colon or not host or not (digits.isascii() and digits.isdigit()) or int(digits) > 65535:
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(digits)
+
+
+def source_of(host: str) -> str:
+    """What limits are counted by: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+class Listener:
+    """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
+
+    total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are called in
+    a turn of the loop, must attach a receiver (or close) and must not block.
+    """
+
+    __slots__ = ("_accept", "_by_source", "_open", "_per_source", "_refuse", "_refused", "_servers", "_sockets", "_total")
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        accept: Callable[[Stream], None],
+        *,
+        refuse: Callable[[Stream, str], None],
+        total: int = 5000,
+        per_source: int = 100,
+    ) -> None:
+        self._sockets = tuple(sockets)
+        self._accept = accept
+        self._refuse = refuse
+        self._total = total
+        self._per_source = per_source
+        self._open = 0
+        self._refused: set[Stream] = set()
+        self._by_source: dict[str, int] = {}
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def connections(self) -> int:
+        """Accepted connections that are open now."""
+        return self._open
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        for one in self._sockets:
+            server = await loop.create_server(
+                lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone), sock=one, backlog=BACKLOG
+            )
+            self._servers.append(server)
+
+    def stop(self) -> None:
+        """Accept no more, and close the sockets; open connections go on."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.close()
+
+    def _opened(self, stream: Connection) -> None:
+        source = source_of(stream.peer.host)
+        reason = self._reason(source)
+        if not reason:
+            self._open += 1
+            self._by_source[source] = self._by_source.get(source, 0) + 1
+            self._accept(stream)
+            return
+        self._refused.add(stream)
+        if len(self._refused) > _MAX_REFUSED:
+            stream.abort(Loss(LossKind.CLOSED, reason))
+        else:
+            self._refuse(stream, reason)
+
+    def _reason(self, source: str) -> str:
+        if self._total and self._open >= self._total:
+            return "too many connections"
+        if self._per_source and self._by_source.get(source, 0) >= self._per_source:
+            return f"too many connections from {source}"
+        return ""
+
+    def _gone(self, stream: Connection) -> None:
+        if stream in self._refused:
+            self._refused.discard(stream)
+            return
+        self._open -= 1
+        source = source_of(stream.peer.host)
+        left = self._by_source[source] - 1
+        if left:
+            self._by_source[source] = left
+        else:
+            del self._by_source[source]

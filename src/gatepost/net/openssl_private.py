@@ -1,0 +1,155 @@
+"""The calls into OpenSSL that pyOpenSSL has no public method for, all in this one file.
+
+Called by `net.engine` only. `self_test` shows at start-up that each of them does what we need with the library that is
+really installed; a pyOpenSSL that changed underneath us is then a clear refusal to start, not a wrong fact in the trace.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from OpenSSL._util import ffi as _ffi
+from OpenSSL._util import lib as _lib
+
+__all__ = [
+    "PrivateCallError",
+    "SignatureWatch",
+    "clear_errors",
+    "input_waits",
+    "local_certificate",
+    "output_waits",
+    "self_test",
+    "session_reused",
+    "set_groups",
+    "set_signature_algorithms",
+]
+
+_HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
+
+
+class PrivateCallError(RuntimeError):
+    """The installed pyOpenSSL or cryptography does not do what this file needs of it."""
+
+
+def set_groups(context: SSL.Context, groups: str) -> None:
+    """SSL_CTX_set1_groups_list. Raises ValueError if the library knows none of them or cannot read the list."""
+    if _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii")) != 1:  # noqa: SLF001 - the point of this file
+        clear_errors()
+        raise ValueError(f"OpenSSL does not take the group list {groups!r}")
+
+
+def set_signature_algorithms(context: SSL.Context, algorithms: str) -> None:
+    """SSL_CTX_set1_sigalgs_list. Raises ValueError as `set_groups` does."""
+    if _lib.SSL_CTX_set1_sigalgs_list(context._context, algorithms.encode("ascii")) != 1:  # noqa: SLF001 - as above
+        clear_errors()
+        raise ValueError(f"OpenSSL does not take the signature algorithms {algorithms!r}")
+
+
+def session_reused(connection: SSL.Connection) -> bool:
+    """Whether the handshake resumed an earlier session."""
+    return bool(_lib.SSL_session_reused(connection._ssl))  # noqa: SLF001 - as above
+
+
+def local_certificate(connection: SSL.Connection) -> int:
+    """The identity of the certificate that we presented: equal among connections of one context, 0 if there was none."""
+    return int(_ffi.cast("uintptr_t", _lib.SSL_get_certificate(connection._ssl)))  # noqa: SLF001 - as above
+
+
+def input_waits(connection: SSL.Connection) -> int:
+    """Bytes given by bio_write that OpenSSL has not taken yet: saves an exception a read."""
+    return int(_lib.BIO_get_mem_data(connection._into_ssl, _ffi.NULL))  # noqa: SLF001 - as above
+
+
+def output_waits(connection: SSL.Connection) -> int:
+    """Bytes that bio_read would give: saves an exception a read."""
+    return int(_lib.BIO_get_mem_data(connection._from_ssl, _ffi.NULL))  # noqa: SLF001 - as above
+
+
+def clear_errors() -> None:
+    """Forget errors left in OpenSSL's queue: one left by anybody turns the next "wants more bytes" into a failure."""
+    _lib.ERR_clear_error()
+
+
+class SignatureWatch:
+    """Sees the scheme of the CertificateVerify or ServerKeyExchange that a client's handshake receives.
+
+    For clients only: a server derives its own scheme (`tls.signature`), because watching costs 20 us a handshake and 1 us
+    a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0 before.
+    """
+
+    __slots__ = ("_callback", "code")
+
+    def __init__(self, context: SSL.Context) -> None:
+        self.code = 0
+        self._callback = _ffi.callback(_ffi.typeof(_lib.SSL_CTX_set_msg_callback).args[1], self._seen)
+        _lib.SSL_CTX_set_msg_callback(context._context, self._callback)  # noqa: SLF001 - as above
+
+    def _seen(self, sent: int, _version: int, kind: int, data: Any, size: int, *_rest: Any) -> None:
+        if kind != _HANDSHAKE or sent or size < 8:
+            return
+        # OpenSSL has not parsed the message yet: every slice below is safe on any bytes.
+        opening = _ffi.buffer(data, 8)[:]
+        if opening[0] == _CERTIFICATE_VERIFY:
+            self.code = int.from_bytes(opening[4:6])
+        elif opening[0] == _SERVER_KEY_EXCHANGE and opening[4] == _NAMED_CURVE:
+            behind = 8 + opening[7]  # curve type, curve (2 bytes), point: RFC 8422 section 5.4
+            self.code = int.from_bytes(_ffi.buffer(data, size)[behind : behind + 2])
+
+
+def self_test() -> None:
+    """Run one handshake that uses every call of this file. Raises PrivateCallError naming the first that fails."""
+    try:
+        problem = _try_all()
+    except (AttributeError, TypeError, ValueError, SSL.Error) as failure:
+        raise PrivateCallError(f"pyOpenSSL's private calls: {failure}") from failure
+    if problem:
+        raise PrivateCallError(f"pyOpenSSL's private calls: {problem}")
+
+
+def _try_all() -> str:
+    key = ec.generate_private_key(ec.SECP384R1())
+    server, client = SSL.Context(SSL.TLS_SERVER_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
+    server.use_certificate(_certificate(key))
+    server.use_privatekey(key)
+    set_groups(client, "?*P-384")
+    set_signature_algorithms(client, "ecdsa_secp384r1_sha384")
+    watch = SignatureWatch(client)
+    ours, theirs = SSL.Connection(client, None), SSL.Connection(server, None)
+    ours.set_connect_state()
+    theirs.set_accept_state()
+    for one, other in ((ours, theirs), (theirs, ours), (ours, theirs)):
+        with suppress(SSL.WantReadError):
+            one.do_handshake()
+        if not output_waits(one):
+            return "BIO_get_mem_data sees no output"
+        other.bio_write(one.bio_read(65536))
+        if not input_waits(other):
+            return "BIO_get_mem_data sees no input"
+    theirs.do_handshake()
+    return _compare(ours, theirs, watch)
+
+
+def _compare(ours: SSL.Connection, theirs: SSL.Connection, watch: SignatureWatch) -> str:
+    expected = {
+        "SSL_CTX_set1_curves_list": (ours.get_group_name(), "secp384r1"),
+        "SSL_CTX_set_msg_callback": (watch.code, 0x0503),
+        "SSL_session_reused": (session_reused(ours), False),
+        "SSL_get_certificate, server": (local_certificate(theirs) != 0, True),
+        "SSL_get_certificate, client": (local_certificate(ours) != 0, False),
+    }
+    return next((f"{call} gives {got!r}" for call, (got, wanted) in expected.items() if got != wanted), "")
+
+
+def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self-test.invalid")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    return builder.sign(key, hashes.SHA384())

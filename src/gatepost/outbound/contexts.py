@@ -1,0 +1,90 @@
+"""TLS contexts and trust anchors of the sending side, each made once and kept until the configuration changes.
+
+Used by `outbound.hop`. One context for each profile, minimum version, set of anchors and client certificate: sessions
+are resumed only within a context, so that none is resumed under other rules than those it was made under.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.net import chain
+from gatepost.net.chain import AnchorsError, TrustAnchors
+from gatepost.net.engine import ClientContext, ServerIdentity, client_context
+from gatepost.net.identity import IdentityError
+from gatepost.outbound.failure import HopFailed, local_fault
+from gatepost.policy.requirement import Authenticated, Opportunistic
+from gatepost.tls.profile import PROFILES, with_minimum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.model import ClientCertificate
+    from gatepost.policy.requirement import Requirement
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
+
+__all__ = ["ClientContexts"]
+
+_KEPT = 200
+
+_log = logging.getLogger(__name__)
+
+
+class ClientContexts:
+    """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970."""
+
+    def __init__(self, anchors: str, clock: Callable[[], float]) -> None:
+        self._anchors = anchors
+        self._clock = clock
+        self._context = lru_cache(_KEPT)(_make_context)
+        self._trust = lru_cache(_KEPT)(_load_anchors)
+
+    def clear(self) -> None:
+        """Read certificates, keys and anchors again when they are next needed."""
+        self._context.cache_clear()
+        self._trust.cache_clear()
+
+    def context(self, requirement: Requirement, certificate: ClientCertificate | None) -> ClientContext:
+        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used."""
+        version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
+        paths = (certificate.chain, certificate.key) if certificate else None
+        try:
+            return self._context(requirement.profile, version, self._named(requirement), paths)
+        except (OSError, IdentityError) as error:
+            _log.error("client certificate: %s", error)
+            raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
+
+    def judge(self, requirement: Requirement, facts: TlsFacts) -> ChainVerdict | None:
+        """The peer's chain held against the requirement's anchors; None if it need not be known and cannot be.
+
+        Raises HopFailed if the requirement needs anchors that cannot be read.
+        """
+        try:
+            anchors = self._trust(self._named(requirement))
+        except AnchorsError as error:
+            _log.error("trust anchors: %s", error)
+            if not isinstance(requirement, Authenticated):
+                return None
+            raise HopFailed(local_fault(f"the trust anchors cannot be read: {error}")) from error
+        return chain.judge(facts.peer_chain, anchors, now=self._clock(), purpose="server")
+
+    def _named(self, requirement: Requirement) -> str:
+        return (requirement.anchors if isinstance(requirement, Authenticated) else "") or self._anchors
+
+
+def _make_context(profile: str, version: str, anchors: str, certificate: tuple[str, str] | None) -> ClientContext:
+    del anchors  # part of what tells contexts apart: see the module
+    chosen = PROFILES[profile]
+    if version:
+        chosen = with_minimum(chosen, version)
+    if certificate is None:
+        return client_context(chosen)
+    chain_file, key_file = map(Path, certificate)
+    return client_context(chosen, identity=ServerIdentity(chain_file.read_bytes(), key_file.read_bytes()))
+
+
+def _load_anchors(spec: str) -> TrustAnchors:
+    return TrustAnchors.load(spec)

@@ -1,0 +1,164 @@
+"""Why nothing could be sent over one host: what went wrong becomes a reply with Exchange's code (exchange.md §7.3).
+
+Called by `outbound.connection`, `outbound.hop` and `outbound.attempt`. Pure: what failed in, words and code out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.net.stream import Loss, LossKind
+from gatepost.policy.outbound import deferral
+from gatepost.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from gatepost.lookup.dns import LookupFailed
+    from gatepost.policy.facts import HopFacts
+    from gatepost.policy.requirement import Verdict
+    from gatepost.tlsrpt.result import ResultType
+
+__all__ = [
+    "ConnectionEnded",
+    "HopFailed",
+    "HopFailure",
+    "cannot_connect",
+    "connection_lost",
+    "fell_short",
+    "local_fault",
+    "lookup_failed",
+    "loss_reply",
+    "no_address",
+    "protocol_broken",
+    "refused",
+]
+
+_TIMED_OUT = Reply(450, "4.4.315", ("Connection timed out",))
+_REFUSED = Reply(450, "4.4.316", ("Connection refused",))
+_NO_SESSION = Reply(450, "4.4.317", ("Cannot connect to remote server",))
+_CLOSED = Reply(450, "4.4.318", ("Connection was closed abruptly",))
+_NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
+_BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
+_NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
+_OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
+
+_LOSSES = {
+    LossKind.CLOSED: _CLOSED,
+    LossKind.TRUNCATED: _CLOSED,
+    LossKind.RESET: _CLOSED,
+    LossKind.TIMEOUT: _TIMED_OUT,
+    LossKind.HANDSHAKE: _NO_SESSION,
+    LossKind.INJECTION: _BROKEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HopFailure:
+    """One host or address that did not take the message.
+
+    reply: what the queue and a DSN show if nothing better is known; permanent if trying this hop again is of no use.
+    detail: for us. result_type: RFC 8460, None unless TLS failed. host, address: "" where it failed before they were
+    known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
+    said, without content.
+    """
+
+    reply: Reply
+    detail: str
+    result_type: ResultType | None = None
+    host: str = ""
+    address: str = ""
+    facts: HopFacts | None = None
+    verdict: Verdict | None = None
+    transcript: tuple[str, ...] = ()
+
+    def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
+        """The same failure with the place where it happened; our own words say it as Exchange's do."""
+        reply = self.reply
+        if reply in _OWN_WORDS:
+            where = f"{reply.lines[0]} [LastAttemptedServerName={host}]"
+            reply = Reply(reply.code, reply.enhanced, (f"{where} [LastAttemptedIP={address}]" if address else where,))
+        return replace(self, reply=reply, host=host, address=address, transcript=transcript)
+
+    @property
+    def text(self) -> str:
+        """One line for a log or the queue."""
+        return f"{self.reply.text} ({self.detail})" if self.detail else self.reply.text
+
+
+_OWN_WORDS = {_TIMED_OUT, _REFUSED, _NO_SESSION, _CLOSED, _NO_DNS, _BROKEN, _NO_ADDRESS, _OUR_FAULT}
+
+
+class HopFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """Nothing can be sent over this hop now. handshake: STARTTLS was offered, but TLS could not be agreed."""
+
+    def __init__(self, failure: HopFailure, *, handshake: str = "") -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        self.handshake = handshake
+
+
+class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """A connection is of no more use; failure says why."""
+
+    def __init__(self, failure: HopFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+def lookup_failed(failure: LookupFailed) -> HopFailure:
+    """The DNS did not answer; or the name cannot be asked for, which no later try changes."""
+    return HopFailure(_NO_DNS if failure.temporary else _NO_ADDRESS, failure.detail)
+
+
+def no_address(host: str) -> HopFailure:
+    """The name has no address, or none that we may use."""
+    return HopFailure(_NO_ADDRESS, f"{host} has no usable address")
+
+
+def cannot_connect(error: OSError) -> HopFailure:
+    """No connection: refused, timed out, no route (TimeoutError and ConnectionRefusedError are OSErrors)."""
+    match error:
+        case TimeoutError():
+            return HopFailure(_TIMED_OUT, str(error))
+        case ConnectionRefusedError():
+            return HopFailure(_REFUSED, str(error))
+        case _:
+            return HopFailure(_NO_SESSION, str(error))
+
+
+def loss_reply(loss: Loss, awaiting: str) -> Reply:
+    """What recipients get whose fate the loss left open. awaiting: what the next reply would have answered."""
+    reply = _LOSSES[loss.kind]
+    where = f"waiting for the reply to {awaiting}" if awaiting else "sending the message"
+    return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]} while {where}",))
+
+
+def connection_lost(loss: Loss) -> HopFailure:
+    """The connection ended before a message was begun."""
+    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind))
+
+
+def protocol_broken(detail: str) -> HopFailure:
+    """The peer said what SMTP does not allow."""
+    return HopFailure(_BROKEN, detail)
+
+
+def refused(reply: Reply, command: str) -> HopFailure:
+    """The peer itself will not talk to us: a greeting or a reply to EHLO of 4xx or 5xx, or 421 at any time."""
+    return HopFailure(reply, f"in reply to {command}")
+
+
+def local_fault(detail: str) -> HopFailure:
+    """A certificate or trust anchors of ours cannot be read: an administrator of this machine must act."""
+    return HopFailure(_OUR_FAULT, detail)
+
+
+def fell_short(verdict: Verdict, facts: HopFacts, transcript: tuple[str, ...]) -> HopFailure:
+    """The requirement is not met: the message waits, it is never sent below it. ValueError if the verdict passed."""
+    shortfall = verdict.shortfall
+    if shortfall is None:
+        raise ValueError("nothing is missing")
+    reply = deferral(shortfall, facts)
+    return HopFailure(
+        reply, shortfall.detail, shortfall.result_type, facts.host, facts.address, facts, verdict, transcript
+    )

@@ -1,0 +1,166 @@
+"""Opens a connection to one address and has policy judge it before any MAIL is sent.
+
+Called by `outbound.attempt` when `outbound.pool` has none. Greeting, EHLO, STARTTLS if it is offered, the handshake,
+EHLO again; what was seen becomes facts, and `policy.outbound` says whether they are enough. No message passes here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.connectors.values import Cleartext
+from gatepost.net import dial
+from gatepost.outbound.connection import OutboundConnection
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, cannot_connect, fell_short
+from gatepost.policy.facts import HopFacts
+from gatepost.policy.outbound import judge
+from gatepost.policy.requirement import MxLevel, Opportunistic
+from gatepost.smtp.client import Client
+from gatepost.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatepost.connectors.model import ClientCertificate
+    from gatepost.net.stream import Stream
+    from gatepost.outbound.connection import SmtpTimeouts
+    from gatepost.outbound.contexts import ClientContexts
+    from gatepost.policy.requirement import Requirement, Verdict
+
+__all__ = ["Hop", "HopOpener", "OpenHop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One address of one host and the rules for the way there. Equal hops may share a connection.
+
+    host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
+    certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
+    configuration.
+    """
+
+    host: str
+    address: str
+    port: int
+    requirement: Requirement
+    rehearsed: Requirement | None = None
+    certificate: ClientCertificate | None = None
+    mx: MxLevel = MxLevel.NONE
+    lmtp: bool = False
+    generation: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port, as logs and replies show them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def server_name(self) -> str:
+        """SNI: the host's name; an IP address is none (RFC 6066 section 3)."""
+        bare = self.host.startswith("[") or ":" in self.host or self.host.rpartition(".")[2].isdigit()
+        return "" if bare else self.host
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenHop:
+    """A connection that met its requirement. rehearsal: what a connector in rehearsal would have said."""
+
+    hop: Hop
+    connection: OutboundConnection
+    facts: HopFacts
+    verdict: Verdict
+    rehearsal: Verdict | None = None
+
+
+class HopOpener:
+    """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`)."""
+
+    def __init__(
+        self,
+        hello_name: str,
+        contexts: ClientContexts,
+        timeouts: SmtpTimeouts,
+        connect: Callable[..., Awaitable[Stream]] = dial.connect,
+    ) -> None:
+        self._hello_name = hello_name
+        self._contexts = contexts
+        self._timeouts = timeouts
+        self._connect = connect
+
+    async def open(self, hop: Hop, *, handshake_error: str = "") -> OpenHop:
+        """Connect and judge. Raises HopFailed.
+
+        handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
+        requirement lets it; that is for the caller to have decided (see `may_go_clear`).
+        """
+        connection = await self._dial(hop)
+        try:
+            return await self._establish(hop, connection, handshake_error)
+        except ConnectionEnded as ended:
+            failure = ended.failure.at(hop.host, hop.endpoint, tuple(connection.transcript))
+            raise HopFailed(failure) from ended
+        except HopFailed:
+            connection.quit()
+            raise
+        except BaseException:
+            connection.abort("given up while opening")
+            raise
+
+    async def _dial(self, hop: Hop) -> OutboundConnection:
+        try:
+            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect)
+        except OSError as error:
+            raise HopFailed(cannot_connect(error).at(hop.host, hop.endpoint)) from error
+        return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)
+
+    async def _establish(self, hop: Hop, connection: OutboundConnection, handshake_error: str) -> OpenHop:
+        await connection.greeting()
+        await connection.hello()
+        facts = HopFacts(
+            hop.host,
+            hop.endpoint,
+            starttls_offered="STARTTLS" in connection.extensions,
+            handshake_error=handshake_error,
+            mx=hop.mx,
+        )
+        if facts.starttls_offered and not handshake_error:
+            facts = await self._secure(hop, connection, facts)
+        verdict = judge(hop.requirement, facts)
+        if not verdict.passed:
+            raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
+        return OpenHop(hop, connection, facts, verdict, self._rehearse(hop, facts))
+
+    def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
+        if hop.rehearsed is None:
+            return None
+        if facts.tls is not None:
+            try:
+                facts = replace(facts, chain=self._contexts.judge(hop.rehearsed, facts.tls))
+            except HopFailed:  # its anchors cannot be read: enforced, it would fail, so "not judged" is the truth
+                facts = replace(facts, chain=None)
+        return judge(hop.rehearsed, facts)
+
+    async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
+        """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
+        context = self._contexts.context(hop.requirement, hop.certificate)
+        try:
+            tls = await connection.start_tls(
+                context, server_name=hop.server_name, session_key=f"{hop.host} {hop.endpoint}"
+            )
+        except ConnectionEnded as ended:
+            raise self._broken(hop, connection, facts, ended.failure.detail) from ended
+        if isinstance(tls, Reply):
+            raise self._broken(hop, connection, facts, f"STARTTLS was answered with {tls.text}")
+        await connection.hello()
+        return replace(facts, tls=tls, chain=self._contexts.judge(hop.requirement, tls))
+
+    @staticmethod
+    def _broken(hop: Hop, connection: OutboundConnection, facts: HopFacts, error: str) -> HopFailed:
+        facts = replace(facts, handshake_error=error)
+        requirement = hop.requirement
+        if isinstance(requirement, Opportunistic):
+            # What a later, fresh connection may do in clear, this one may not: judge it without that permission.
+            requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
+        verdict = judge(requirement, facts)
+        return HopFailed(fell_short(verdict, facts, tuple(connection.transcript)), handshake=error)

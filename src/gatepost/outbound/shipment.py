@@ -1,0 +1,163 @@
+"""What is to be sent to some recipients by one route, and what has become of each: the memory of one attempt.
+
+Filled by `outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. An answer to MAIL,
+RCPT or the message is final for this attempt; whatever says less leaves the recipient to the next host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from gatepost.connectors.values import Cleartext
+from gatepost.outbound.failure import HopFailure
+from gatepost.outbound.record import failure_record, open_record, tries_record
+from gatepost.policy.requirement import Opportunistic
+from gatepost.smtp.client import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.outbound.failure import HopFailed
+    from gatepost.outbound.hop import Hop, OpenHop
+    from gatepost.policy.requirement import Requirement
+    from gatepost.smtp.client import Outcome, RecipientOutcome
+    from gatepost.smtp.replies import Reply
+    from gatepost.store.interface import Message, Recipient
+
+__all__ = ["Fate", "Shipment", "Sort", "may_go_clear"]
+
+# RFC 5321 section 4.5.3.1.8: every server takes a hundred recipients. More only where it says so (RFC 9422).
+_RECIPIENTS = 100
+_RECIPIENTS_MAX = 1000
+
+
+class Sort(StrEnum):
+    """What an attempt may mean for a recipient."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
+
+    recipient: Recipient
+    sort: Sort
+    reply: Reply
+    detail: dict[str, Any]
+
+
+def sort_of(reply: Reply) -> Sort:
+    """What a final reply means."""
+    if reply.positive:
+        return Sort.DELIVERED
+    return Sort.FAILED if reply.permanent else Sort.DEFERRED
+
+
+def may_go_clear(requirement: Requirement, attempts: int) -> bool:
+    """Whether mail may leave in clear over a fresh connection where a handshake failed: only if that is configured, and
+    only on a later attempt, so that a passing fault costs no protection."""
+    allowed = isinstance(requirement, Opportunistic) and requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
+    return allowed and attempts >= 1
+
+
+@dataclass(slots=True)
+class Shipment:
+    """One message, the recipients of one route.
+
+    base: what the trace shall say of every outcome (connector, requirement, reasons). pending: not decided yet. failures:
+    of the hosts tried so far. broken: hops where STARTTLS was offered and failed, with the reason.
+    """
+
+    message: Message
+    recipients: Sequence[Recipient]
+    base: dict[str, Any]
+    header_8bit: bool = False
+    fates: list[Fate] = field(default_factory=list)
+    pending: list[Recipient] = field(default_factory=list)
+    failures: list[HopFailure] = field(default_factory=list)
+    broken: list[tuple[Hop, str]] = field(default_factory=list)
+    answered: bool = False
+
+    def __post_init__(self) -> None:
+        self.pending = list(self.recipients)
+
+    def batches(self, recipients_max: int) -> Iterator[list[Recipient]]:
+        """The pending recipients, as many at a time as one transaction may have."""
+        size = min(recipients_max or _RECIPIENTS, _RECIPIENTS_MAX)
+        waiting = list(self.pending)
+        for start in range(0, len(waiting), size):
+            yield waiting[start : start + size]
+
+    def transaction(self, batch: Sequence[Recipient]) -> Transaction:
+        """What the client is to send for a batch."""
+        message = self.message
+        return Transaction(
+            reverse_path=message.reverse_path,
+            recipients=[(one.address, one.notify, one.orcpt) for one in batch],
+            size=message.size,
+            body_type=message.body_type,
+            smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
+            require_tls=message.require_tls,
+            header_8bit=self.header_8bit,
+        )
+
+    def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
+        """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
+        detail = self.base | open_record(opened)
+        undecided: HopFailure | None = None
+        for recipient, result in zip(batch, outcome.recipients, strict=True):
+            if _leaves_open(result):
+                undecided = HopFailure(result.reply, "", None, opened.hop.host, opened.hop.endpoint, opened.facts)
+                continue
+            self.answered = self.answered or not result.local
+            self._decide(recipient, result.reply, detail)
+        if undecided is not None:
+            self.failures.append(undecided)
+
+    def failed(self, failed: HopFailed, hop: Hop) -> None:
+        """A hop could not be used."""
+        self.failures.append(failed.failure)
+        if failed.handshake:
+            self.broken.append((hop, failed.handshake))
+
+    def decide_all(self, reply: Reply, detail: dict[str, Any]) -> None:
+        """Everybody pending gets this reply, and nothing more is tried."""
+        for recipient in list(self.pending):
+            self._decide(recipient, reply, self.base | detail)
+
+    def conclude(self) -> None:
+        """No host is left: the pending recipients get what the failures say together."""
+        if self.pending:
+            failure = _telling(self.failures)
+            self.decide_all(failure.reply, failure_record(failure) | tries_record(self.failures))
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether no host answered for a single recipient: the destination, not the message, is at fault."""
+        return bool(self.failures) and not self.answered
+
+    def _decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any]) -> None:
+        sort = sort_of(reply)
+        if sort is not Sort.DELIVERED and self.failures and "tries" not in detail:
+            detail = detail | tries_record(self.failures)
+        self.fates.append(Fate(recipient, sort, reply, detail))
+        self.pending.remove(recipient)
+
+
+def _leaves_open(result: RecipientOutcome) -> bool:
+    """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
+    return result.reply.code == 421 or (result.local and result.reply.transient)
+
+
+def _telling(failures: Sequence[HopFailure]) -> HopFailure:
+    """The failure that stands for all. For good only if each is; a TLS failure says more than a silent host, and of equals
+    the last one is it, as in Exchange's LastAttemptedServerName."""
+    transient = [failure for failure in failures if not failure.reply.permanent]
+    return max(transient or failures, key=lambda failure: (failure.result_type is not None, failures.index(failure)))

@@ -1,0 +1,37 @@
+"""The facts that policy decides on: one record for an inbound session, one for an outbound connection.
+
+Built by `inbound.session` and `outbound.attempt` from what the network showed; read by `policy.inbound` and
+`policy.outbound`. Nothing here decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.connectors.facts import SessionFacts
+from gatepost.policy.requirement import MxLevel
+
+if TYPE_CHECKING:
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
+
+__all__ = ["HopFacts", "SessionFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class HopFacts:
+    """One connection to a next hop, as it stands when the message could be sent.
+
+    host: the name it was looked up by (MX or smart host), or an IP address. address: "192.0.2.1:25" or the bare
+    address. starttls_offered: EHLO listed STARTTLS. tls: None in clear. handshake_error: why the handshake failed, on
+    this connection or on the one that this one replaces; "" if none failed. chain: the next hop's certificates judged
+    against the requirement's trust anchors, None if they were not judged. mx: how the host's name is known to be right.
+    """
+
+    host: str
+    address: str
+    starttls_offered: bool = False
+    tls: TlsFacts | None = None
+    handshake_error: str = ""
+    chain: ChainVerdict | None = None
+    mx: MxLevel = MxLevel.NONE

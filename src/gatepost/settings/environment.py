@@ -1,0 +1,117 @@
+"""Settings out of environment variables: GATEPOST_SECTION__KEY, and lists of tables as JSON in GATEPOST_LISTENER.
+
+Used by `settings.loader`, which hands over the variables and merges what is found over the file. Variables that do
+not look like settings are left alone: schedulers put such as GATEPOST_SERVICE_HOST into the environment by
+themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatepost.connectors.errors import unknown_key
+from gatepost.connectors.fields import keys, record_in
+from gatepost.settings.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+__all__ = ["CONFIG_VARIABLE", "Overrides", "overrides"]
+
+_PREFIX = "GATEPOST_"
+CONFIG_VARIABLE = "GATEPOST_CONFIG"
+
+
+@dataclass(slots=True)
+class Overrides:
+    """values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def over(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A document with the values laid over it: key by key in a table, a list as a whole."""
+        merged = dict(document)
+        for section, value in self.values.items():
+            below = merged.get(section)
+            merged[section] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+        return merged
+
+
+def overrides(environment: Mapping[str, str]) -> Overrides:
+    """What the environment says."""
+    found = Overrides()
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name != CONFIG_VARIABLE:
+            _take(name, environment[name], found)
+    return found
+
+
+def _take(name: str, text: str, found: Overrides) -> None:
+    sections = keys(Settings)
+    section, nested, key = name.removeprefix(_PREFIX).lower().partition("__")
+    is_list = section in sections and sections[section].alias is not None
+    if not nested:
+        if is_list:
+            _set(found, name, (section, ""), _parsed(text))
+        elif (meant := _single_underscore(section)) is not None:
+            found.problems.append(f"{name}: two underscores stand between section and key: write {meant}")
+    elif is_list:
+        found.problems.append(f"{name}: a list is given as a whole: write {_PREFIX}{section.upper()} with JSON tables")
+    elif section not in sections:
+        found.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
+    else:
+        fields = _fields(sections[section])
+        if key in fields:
+            _set(found, name, (section, key), _value(fields[key], text))
+        else:
+            found.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
+
+
+def _set(found: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
+    section, key = path
+    if key:
+        found.values.setdefault(section, {})[key] = value
+    else:
+        found.values[section] = value
+    found.names[f"{section}.{key}" if key else section] = name
+
+
+def _single_underscore(rest: str) -> str | None:
+    """What was meant by GATEPOST_SERVER_HOSTNAME, None if nothing of ours was."""
+    for section, info in keys(Settings).items():
+        key = rest.removeprefix(f"{section}_")
+        if key != rest and key in _fields(info):
+            return f"{_PREFIX}{section.upper()}__{key.upper()}"
+    return None
+
+
+def _fields(section: FieldInfo) -> dict[str, FieldInfo]:
+    model = record_in(section.annotation)
+    return keys(model) if model else {}
+
+
+def _value(info: FieldInfo, text: str) -> Any:
+    """Text stays text where the field takes text; elsewhere it is read as TOML or JSON writes numbers, flags and lists."""
+    if isinstance(info.annotation, type) and issubclass(info.annotation, str):
+        return text
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Any:
+    """The value that the text is in TOML or in JSON; else the text, for the field to refuse or to understand ("50MB")."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return document["value"] if len(document) == 1 else text

@@ -1,0 +1,161 @@
+"""Finds, reads and checks the settings of a server: a TOML or JSON file, and the environment over it.
+
+Called by `cli` at the start of every command and by `node` on SIGHUP. Every problem is collected before SettingsError
+is raised, each with its file and line or its variable. Whether files named in it exist and ports can be bound is
+checked by those who use them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatepost.connectors.reader import read
+from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
+from gatepost.settings.locate import line_of, lines
+from gatepost.settings.model import ListenerRole, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gatepost.connectors.errors import FieldError
+    from gatepost.connectors.reader import Draft
+
+__all__ = ["DEFAULT_PATHS", "SettingsError", "load"]
+
+DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
+"""Where settings are looked for when neither `--config` nor GATEPOST_CONFIG names a file."""
+
+_TOML_PLACE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. problems: all that is wrong, each "FILE:LINE: KEY: what, why, what to do"."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def load(path: str | None, environment: Mapping[str, str]) -> Settings:
+    """The settings from the first of: `path`, GATEPOST_CONFIG, the default paths; GATEPOST_SECTION__KEY goes over them.
+
+    A file named explicitly must be there. Without any file the environment alone may do. A relative path in a file starts
+    at the file's directory. Raises SettingsError.
+    """
+    source = _find(path, environment)
+    text = _text(source) if source else ""
+    document = _relative_to(source.parent, _document(source, text)) if source else {}
+    over = overrides(environment)
+    errors: list[FieldError] = []
+    draft = read(Settings, over.over(document), "", errors, {"server": {"hostname": "unnamed"}})
+    if draft is not None:
+        errors.extend(_across(draft))
+    problems = over.problems + _problems(errors, source, text, over)
+    if problems and source is None:
+        looked = " and ".join(map(str, DEFAULT_PATHS))
+        problems.insert(0, f"no settings file: looked for {looked}; name one with --config or {CONFIG_VARIABLE}")
+    if problems or draft is None:
+        raise SettingsError(problems)
+    return draft.value
+
+
+def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
+    named = path or environment.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return next((one for one in DEFAULT_PATHS if one.exists()), None)
+
+
+def _text(source: Path) -> str:
+    try:
+        return source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{source}: not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
+    except OSError as error:
+        raise SettingsError(
+            [f"{source}: cannot be read: {error.strerror}; check the path and its permissions"]
+        ) from None
+
+
+def _document(source: Path, text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text) if source.suffix == ".json" else tomllib.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError([f"{source}:{error.lineno}: not JSON: {error.msg} (column {error.colno})"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([_toml_problem(source, str(error), text)]) from None
+    if not isinstance(document, dict):
+        raise SettingsError([f"{source}: not settings: sections with keys are needed"])
+    return document
+
+
+def _toml_problem(source: Path, message: str, text: str) -> str:
+    place = _TOML_PLACE.fullmatch(message)
+    if place is None:
+        return f"{source}:{len(text.splitlines())}: not TOML: {message}"
+    return f"{source}:{place[2]}: not TOML: {place[1]} (column {place[3]})"
+
+
+def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The document with relative paths made absolute, so that they do not depend on where a command is run."""
+
+    def resolved(table: Any, names: tuple[str, ...]) -> Any:
+        if not isinstance(table, dict):
+            return table
+        return {
+            key: str(directory.absolute() / value) if key in names and _is_path(value) else value
+            for key, value in table.items()
+        }
+
+    whole = dict(document)
+    for section, names in (("server", ("data_dir",)), ("tls", ("trust_anchors",))):
+        if section in whole:
+            whole[section] = resolved(whole[section], names)
+    if isinstance(certificates := whole.get("certificate"), list):
+        whole["certificate"] = [resolved(one, ("chain", "key")) for one in certificates]
+    return whole
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value not in {"", "system"}
+
+
+def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """What is wrong across sections that are right by themselves."""
+    settings = draft.value
+    addresses = [
+        *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
+        ("admin.address", settings.admin.address),
+        ("metrics.address", settings.metrics.address),
+    ]
+    counts = Counter(address for _, address in addresses)
+    for path, address in addresses:
+        if counts[address] > 1 and not address.endswith(":0"):
+            yield draft.error(path, f"{address} is used more than once; give each its own port")
+    if not settings.certificates and "certificate" not in draft.bad:
+        for place, listener in enumerate(settings.listeners):
+            if listener.role in {ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS}:
+                yield draft.error(
+                    f"listener[{place}].role", f"{listener.role} needs TLS; add a [[certificate]] with chain and key"
+                )
+
+
+def _problems(errors: list[FieldError], source: Path | None, text: str, over: Overrides) -> list[str]:
+    """Errors with the place that their author can go to."""
+    known = lines(text) if source and source.suffix != ".json" else {}
+    return [_place(error.path, source, known, over) + error.message for error in errors]
+
+
+def _place(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> str:
+    for written, name in over.names.items():
+        if path == written or path.startswith((f"{written}.", f"{written}[")):
+            return f"{name}: " if path == written else f"{name}: {path}: "
+    if source is None:
+        return f"{path}: "
+    line = line_of(path, known)
+    return f"{source}:{line}: {path}: " if line else f"{source}: {path}: "

@@ -1,0 +1,45 @@
+"""Where in a TOML file a key stands, so that an error can name the line: the parser of the standard library keeps none.
+
+Used by `settings.loader`. It reads headings and keys at the beginning of lines; a key inside an inline table or a
+multi-line value is found at the line where that begins.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["line_of", "lines"]
+
+_TABLES = re.compile(r"\s*\[\[\s*([\w.-]+)\s*\]\]")
+_TABLE = re.compile(r"\s*\[\s*([\w.-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w.-]+)\s*=")
+_LAST_STEP = re.compile(r"(?:\.[^.\[]+|\[\d+\])$")
+
+
+def lines(text: str) -> dict[str, int]:
+    """The line, from 1, of each path that is written: "limits", "limits.recipients", "listener[0]", "listener[0].role"."""
+    found: dict[str, int] = {}
+    heading = ""
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if tables := _TABLES.match(line):
+            name = tables[1]
+            heading = f"{name}[{counts.get(name, 0)}]"
+            counts[name] = counts.get(name, 0) + 1
+            found[heading] = number
+        elif table := _TABLE.match(line):
+            heading = table[1]
+            found.setdefault(heading, number)
+        elif key := _KEY.match(line):
+            found.setdefault(f"{heading}.{key[1]}" if heading else key[1], number)
+    return found
+
+
+def line_of(path: str, found: dict[str, int]) -> int | None:
+    """The line of a path, or of the nearest table around it that is written."""
+    while path:
+        if path in found:
+            return found[path]
+        shorter = _LAST_STEP.sub("", path)
+        path = "" if shorter == path else shorter
+    return None

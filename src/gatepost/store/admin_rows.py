@@ -1,0 +1,135 @@
+"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry and drop change.
+
+Counterpart of `store.rows`, which is the owner's. Works in transactions of `store.administration`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
+from gatepost.store.queue_id import parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import apsw
+
+__all__ = ["APPLIES", "Conditions", "QueueEntry", "apply", "conditions", "select"]
+
+type Conditions = tuple[str, list[Any]]
+
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
+
+_SELECT = (
+    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error"
+    " FROM delivery AS d JOIN message AS m ON m.id = d.message"
+    " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
+)
+_NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
+_REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
+_REMOVE_MESSAGE = (
+    "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1) RETURNING big"
+)
+_REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)"
+# To which deliveries an action applies, and what it changes: one in the owner's memory (next_at 0) stays there, and
+# `apply` removes a dropped one that waits in the store.
+APPLIES = {"hold": "NOT d.held", "release": "d.held", "retry": "NOT d.held", "drop": "TRUE"}
+_CHANGES = {
+    "hold": "UPDATE delivery SET held = 1, next_at = iif(next_at > 0, max(next_at, ?), 0)",
+    "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?, 0)",
+    "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?, 0)",
+    "drop": "UPDATE delivery SET dropped = 1, next_at = iif(next_at > 0, ?, 0)",
+}
+
+
+class QueueEntry(msgspec.Struct):
+    """One delivery of the queue.
+
+    shard: name of the directory it lies in. state: "active" (in memory or in flight), "deferred" or "held".
+    """
+
+    delivery: Delivery
+    shard: str
+    state: str
+
+
+def conditions(wanted: QueueFilter) -> Conditions:
+    """A filter as SQL. Raises ValueError for what is no queue id."""
+    terms = ["TRUE"]
+    values: list[Any] = []
+
+    def add(term: str, *parameters: Any) -> None:
+        terms.append(term)
+        values.extend(parameters)
+
+    if wanted.message:
+        add("d.message = ?", parse_id(wanted.message))
+    if wanted.organization:
+        add("m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization)
+    if wanted.domain:
+        add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
+    if wanted.sender:
+        term, parameters = _address("m.facts ->> '$.reverse_path'", wanted.sender)
+        add(term, *parameters)
+    if wanted.recipient:
+        term, parameters = _address("value ->> '$.address'", wanted.recipient)
+        add(f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})", *parameters)  # noqa: S608 - ours
+    if wanted.held is not None:
+        add("d.held = ?", int(wanted.held))
+    return " AND ".join(terms), values
+
+
+def _address(column: str, text: str) -> tuple[str, tuple[str | int, ...]]:
+    if text.startswith("@"):
+        return f"substr({column}, ?) = ? COLLATE NOCASE", (-len(text), text)
+    return f"{column} = ? COLLATE NOCASE", (text,)
+
+
+def select(connection: apsw.Connection, shard: str, where: Conditions, limit: int) -> list[QueueEntry]:
+    """The deliveries meant, oldest first. limit: below zero for all."""
+    terms, values = where
+    rows: list[tuple[Any, ...]] = connection.execute(_SELECT.format(terms), (*values, limit)).fetchall()
+    return [_entry(shard, row) for row in rows]
+
+
+def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
+    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error = row
+    delivery = Delivery(
+        id=number,
+        message=_decode_message(facts),
+        destination=destination,
+        recipients=_decode_recipients(recipients),
+        attempts=attempts,
+        next_at=next_at,
+        expires_at=expires_at,
+        held=bool(held),
+        last_error=last_error,
+    )
+    return QueueEntry(delivery, shard, "held" if held else "deferred" if next_at else "active")
+
+
+def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float) -> list[int]:
+    """Change deliveries and leave their owner notices; returns the big files that are no longer needed."""
+    statement = f"{_CHANGES[action]} WHERE message = ? AND id = ?"
+    connection.executemany(statement, [(now, delivery.message.id, delivery.id) for delivery in deliveries])
+    active = [delivery for delivery in deliveries if not delivery.next_at]
+    notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
+    if action in {"release", "retry"}:
+        waiting = {delivery.destination for delivery in deliveries if delivery.next_at}
+        notices += [(action, destination, 0, 0, author) for destination in sorted(waiting)]
+    connection.executemany(_NOTICE, notices)
+    if action != "drop":
+        return []
+    return _remove(connection, [delivery for delivery in deliveries if delivery.next_at])
+
+
+def _remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:
+    connection.executemany(_REMOVE_DELIVERY, [(delivery.message.id, delivery.id) for delivery in deliveries])
+    messages = [(delivery.message.id,) for delivery in deliveries]
+    unlink: list[int] = [big for (big,) in connection.executemany(_REMOVE_MESSAGE, messages) if big is not None]
+    connection.executemany(_REMOVE_BODY, messages)
+    return unlink

@@ -1,0 +1,206 @@
+"""What administrators see of the queue and do to it, from a process of their own.
+
+Works on a running gateway as on a stopped one: rows are changed in the shard's database, and for its owner a notice row
+is left, which it takes up within a second. A delivery in the owner's memory (next_at 0) is only marked here; the owner
+honours the mark when it settles it. Used by `cli` and `admin`; blocks, so call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gatepost.store.admin_rows import APPLIES, Conditions, QueueEntry, apply, conditions, select
+from gatepost.store.interface import Delivery, QueueFilter, StoreFailure, TraceEvent, TraceFilter
+from gatepost.store.queue_id import format_id, parse_id
+from gatepost.store.schema import BIG_DIRECTORY, QUEUE_FILE, check_queue_tables, open_for_change, open_for_reading
+from gatepost.store.trace import write_events
+from gatepost.store.trace_search import search_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Administration", "QueueEntry"]
+
+_WRITER = "admin"
+_PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
+_CHUNK = 256 * 1024
+_EVENTS = {"hold": "HOLD", "release": "RELEASE", "drop": "DROP"}
+_BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
+
+
+@dataclass(slots=True)
+class _Change:
+    """One command on its way through the shards."""
+
+    action: str
+    where: Conditions
+    limit: int
+    author: str
+    done: list[QueueEntry] = field(default_factory=list)
+
+    @property
+    def page(self) -> int:
+        """How many deliveries the next transaction may change."""
+        return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
+
+
+class Administration:
+    """The queue and the trace of a data directory."""
+
+    def __init__(self, queue_directory: Path, trace_directory: Path) -> None:
+        """`queue_directory` holds one directory a shard."""
+        self._queue = queue_directory
+        self._trace = trace_directory
+
+    def entries(self, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that match, shard by shard, oldest first.
+
+        Raises ValueError for what is no queue id, StoreFailure if a shard cannot be read.
+        """
+        where = conditions(wanted)
+        found: list[QueueEntry] = []
+        for shard in self._shards():
+            left = wanted.limit - len(found) if wanted.limit else -1
+            with _opened(shard, open_for_reading) as connection:
+                found += select(connection, shard.name, where, left)
+        return found
+
+    def hold(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+        """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
+
+        Raises ValueError for what is no queue id, StoreFailure if the change, or its trace, cannot be written.
+        """
+        return self._change("hold", wanted, author)
+
+    def release(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+        """Let held deliveries go: they are due now. Returns them as they were. Raises as `hold`."""
+        return self._change("release", wanted, author)
+
+    def retry(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+        """Try deliveries that are not held now, whatever their destination's back-off says.
+
+        Returns them as they were. Raises as `hold`.
+        """
+        return self._change("retry", wanted, author)
+
+    def drop(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+        """Remove deliveries without telling their senders. Returns them as they were. Raises as `hold`.
+
+        One that is in flight is removed when its attempt ends, unless that delivered it.
+        """
+        return self._change("drop", wanted, author)
+
+    def body(self, message: str) -> Iterator[bytes]:
+        """The stored body of a queued message, in chunks.
+
+        Raises ValueError for what is no queue id, LookupError if it is not in the queue.
+        """
+        number = parse_id(message)
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (number,)).fetchone()
+            if row is not None:
+                return _chunks(shard, *row)
+        raise LookupError(f"{message} is not in the queue")
+
+    def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """The newest trace rows that match, newest first."""
+        return search_trace(self._trace, wanted)
+
+    def _shards(self) -> list[Path]:
+        return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
+
+    def _change(self, action: str, wanted: QueueFilter, author: str) -> list[QueueEntry]:
+        change = _Change(action, conditions(wanted), wanted.limit, author)
+        for shard in self._shards():
+            with _opened(shard, open_for_change) as connection:
+                self._change_shard(connection, shard, change)
+        return change.done
+
+    def _change_shard(self, connection: apsw.Connection, shard: Path, change: _Change) -> None:
+        """Page by page, so that mail waits for the lock a few milliseconds at a time."""
+        terms, values = change.where
+        terms += f" AND {APPLIES[change.action]} AND (d.message, d.id) > (?, ?)"
+        last = (0, 0)
+        while page := change.page:
+            now = time.time()
+            entries, unlink = _change_page(connection, change, (terms, [*values, *last]), shard.name)
+            for number in unlink:
+                (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
+            self._record(change, entries, now)
+            change.done += entries
+            if len(entries) < page:
+                return
+            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
+
+    def _record(self, change: _Change, entries: list[QueueEntry], now: float) -> None:
+        event = _EVENTS.get(change.action)
+        if event is not None:
+            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, change.author, now)]
+            write_events(self._trace, _WRITER, rows)
+
+
+def _change_page(
+    connection: apsw.Connection, change: _Change, where: Conditions, shard: str
+) -> tuple[list[QueueEntry], list[int]]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        entries = select(connection, shard, where, change.page)
+        deliveries = [entry.delivery for entry in entries]
+        unlink = apply(connection, change.action, deliveries, change.author, time.time())
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return entries, unlink
+
+
+@contextlib.contextmanager
+def _opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[apsw.Connection]:
+    """A shard's database, if it is of our version; errors of SQLite become StoreFailure."""
+    try:
+        with contextlib.closing(opener(shard / QUEUE_FILE)) as connection:
+            check_queue_tables(connection, shard / QUEUE_FILE)
+            yield connection
+    except apsw.Error as error:
+        raise StoreFailure(f"{shard}: {error}") from error
+
+
+def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]:
+    if big is None:
+        yield data or b""
+        return
+    try:
+        with (shard / BIG_DIRECTORY / format_id(big)).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except FileNotFoundError as error:
+        raise LookupError("the message has just left the queue") from error
+
+
+def _trace_rows(event: str, delivery: Delivery, author: str, now: float) -> list[TraceEvent]:
+    message = delivery.message
+    return [
+        TraceEvent(
+            at=now,
+            event=event,
+            message=format_id(message.id),
+            organization=message.organization,
+            direction=message.direction,
+            session=message.session,
+            sender=message.reverse_path,
+            recipient=recipient.address,
+            message_id=message.message_id,
+            subject=message.subject,
+            size=message.size,
+            detail={"author": author, "destination": delivery.destination},
+        )
+        for recipient in delivery.recipients
+    ]

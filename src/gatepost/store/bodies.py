@@ -1,0 +1,338 @@
+"""Bodies that are arriving: small ones stay in memory for the commit, larger ones stream to a file of their own.
+
+`Body` lives on the event loop; `BigFile` does the disk's work on a thread of `Bodies`, one job of a body at a time. A
+big file is synced every 4 MiB as it grows: one sync at the end would stall the small messages beside it (store.md §6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
+from gatepost.store.queue_id import format_id, parse_id
+from gatepost.store.schema import sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    from gatepost.store.schema import StoreSettings
+
+__all__ = ["CHUNK", "BigFile", "Bodies", "Body", "read_big", "remove_strays"]
+
+CHUNK = 256 * 1024
+_THREADS = 4
+_SYNC_EVERY = 4 * 1024 * 1024
+_BEHIND = 512 * 1024  # bytes of one body waiting for the disk at which its sender is held back
+_VECTORS = 512  # buffers of one writev, below IOV_MAX
+
+
+def _failure_of(error: BaseException) -> StoreFailure:
+    """What an error means for the store: a full disk or a full table of open files passes, anything else is final."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in {errno.ENOSPC, errno.EDQUOT}:
+        return StoreFull(f"body: {error}")
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return StoreBusy(f"body: {error}")
+    return StoreFailure(f"body: {error!r}")
+
+
+class BigFile:
+    """One body's own file, `big/<id>`. Methods block; never two at a time."""
+
+    __slots__ = ("_descriptor", "_directory", "_unsynced", "number", "path")
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.number = number
+        self.path = directory / format_id(number)
+        self._directory = directory
+        self._descriptor = -1
+        self._unsynced = 0
+
+    def append(self, chunks: list[bytes]) -> None:
+        """Write at the end. Makes the file the first time."""
+        if self._descriptor < 0:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self.path, flags, 0o600)
+        for first in range(0, len(chunks), _VECTORS):
+            self._write(chunks[first : first + _VECTORS])
+
+    def _write(self, chunks: list[bytes]) -> None:
+        total = sum(map(len, chunks))
+        written = os.writev(self._descriptor, chunks)
+        if written < total:  # a signal or a nearly full disk: the rest in the plain way, which finds out
+            rest = memoryview(b"".join(chunks))[written:]
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        self._unsynced += total
+        if self._unsynced >= _SYNC_EVERY:
+            os.fdatasync(self._descriptor)
+            self._unsynced = 0
+
+    def finish(self) -> None:
+        """Make the content and the name durable."""
+        os.fdatasync(self._descriptor)
+        self._close()
+        sync_directory(self._directory)
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class Bodies:
+    """The arriving bodies of one shard: their memory budget, the directory `big` and the threads that write there."""
+
+    def __init__(self, directory: Path, settings: StoreSettings, new_id: Callable[[], int]) -> None:
+        """`directory` exists. `failed` may be set: it is told of final failures, on the loop."""
+        self.directory = directory
+        self.inline_limit = settings.inline_limit
+        self.new_id = new_id
+        self.failed: Callable[[StoreFailure], None] = _ignore
+        self.in_memory = 0
+        self.waiting = 0  # bytes of all bodies that wait for the disk
+        self._budget = settings.memory_budget
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store-bodies")
+        self._loop = asyncio.get_running_loop()
+
+    def claim(self, size: int) -> bool:
+        """Whether so many more bytes may stay in memory; counts them if so."""
+        if self.in_memory + size > self._budget:
+            return False
+        self.in_memory += size
+        return True
+
+    def run(self, job: Callable[[], None], done: Callable[[StoreFailure | None], None]) -> None:
+        """Do `job` on a thread, then call `done` on the loop."""
+
+        def ended(future: Future[None]) -> None:
+            error = future.exception()
+            failure = None if error is None else _failure_of(error)
+            with contextlib.suppress(RuntimeError):  # the loop may be closed
+                self._loop.call_soon_threadsafe(tell, failure)
+
+        def tell(failure: StoreFailure | None) -> None:
+            if failure is not None and failure.final:
+                self.failed(failure)
+            done(failure)
+
+        self._threads.submit(job).add_done_callback(ended)
+
+    @property
+    def allowance(self) -> int:
+        """How many bytes of one body may wait for the disk before its sender is held back."""
+        return _BEHIND if self.waiting <= self._budget else 0
+
+    async def in_thread[T](self, job: Callable[[], T]) -> T:
+        """Do `job` on a thread and return its result."""
+        return await self._loop.run_in_executor(self._threads, job)
+
+    def unlink(self, numbers: Iterable[int]) -> None:
+        """Remove big files of messages that are gone, on a thread. What fails is removed at the next start."""
+        for number in numbers:
+            self._threads.submit(BigFile(self.directory, number).discard)
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown()
+
+
+class Body:
+    """A `BodyWriter`. One of three: in memory, streaming to a file, or ended (accepted, aborted or failed)."""
+
+    __slots__ = (
+        "_bodies",
+        "_chunks",
+        "_claimed",
+        "_ended",
+        "_failure",
+        "_finished",
+        "_running",
+        "_waiter",
+        "_waiting",
+        "file",
+        "size",
+    )
+
+    def __init__(self, bodies: Bodies) -> None:
+        self.size = 0
+        self.file: BigFile | None = None
+        self._bodies = bodies
+        self._chunks: list[bytes] = []  # in memory: all of it; streaming: what waits for the disk
+        self._claimed = 0
+        self._waiting = 0  # bytes given to the disk and not written yet
+        self._running = False
+        self._ended = False
+        self._failure: StoreFailure | None = None
+        self._finished: Callable[[StoreFailure | None], None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def write(self, chunk: bytes) -> Awaitable[None] | None:
+        """Take a chunk; see `BodyWriter.write`."""
+        if self._failure is not None:
+            raise self._failure
+        if self._ended:
+            raise ValueError("the body has ended")
+        size = len(chunk)
+        self.size += size
+        self._chunks.append(chunk)
+        if self.file is None:
+            if self.size <= self._bodies.inline_limit and self._bodies.claim(size):
+                self._claimed += size
+                return None
+            self.file = BigFile(self._bodies.directory, self._bodies.new_id())
+            self.release()
+            size = self.size
+        self._waiting += size
+        self._bodies.waiting += size
+        self._turn()
+        return self._caught_up() if self._waiting > self._bodies.allowance else None
+
+    def abort(self) -> None:
+        """Forget it; see `BodyWriter.abort`."""
+        if not self._ended:
+            self._ended = True
+            self._drop()
+
+    def whole(self) -> bytes:
+        """The body, if it stayed in memory."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def release(self) -> None:
+        """Its bytes in memory are no longer counted here."""
+        self._bodies.in_memory -= self._claimed
+        self._claimed = 0
+
+    def end(self) -> None:
+        """No more is written: it is being accepted, and `abort` does no harm from here on."""
+        if self._ended:
+            raise ValueError("the body has ended")
+        self._ended = True
+
+    def finish(self, done: Callable[[StoreFailure | None], None]) -> None:
+        """Make a streamed body durable; `done` is called on the loop, later. On failure nothing of it is left."""
+        if self._failure is not None:
+            asyncio.get_running_loop().call_soon(done, self._failure)
+            return
+        self._finished = done
+        self._turn()
+
+    def discard(self) -> None:
+        """Remove the file of a finished body that was not accepted after all."""
+        if self.file is not None:
+            self._bodies.unlink([self.file.number])
+
+    def _drop(self) -> None:
+        self.release()
+        self._settle(sum(map(len, self._chunks)) if self.file is not None else 0)
+        self._chunks = []
+        self._turn()
+
+    def _settle(self, size: int) -> None:
+        """So many bytes wait for the disk no longer."""
+        self._waiting -= size
+        self._bodies.waiting -= size
+
+    def _turn(self) -> None:
+        """Start the next job on the file, unless one is running."""
+        if self._running or self.file is None:
+            return
+        if self._ended and self._finished is None:
+            job, self.file = self.file.discard, None
+            self._bodies.run(job, _ignore)
+            return
+        if self._chunks:
+            chunks, self._chunks = self._chunks, []
+            self._running = True
+            size = sum(map(len, chunks))
+            file = self.file
+            self._bodies.run(lambda: file.append(chunks), lambda failure: self._written(size, failure))
+        elif self._finished is not None:
+            self._running = True
+            self._bodies.run(self.file.finish, self._synced)
+
+    def _written(self, size: int, failure: StoreFailure | None) -> None:
+        self._running = False
+        self._settle(size)
+        if failure is not None:
+            self._fail(failure)
+            return
+        if self._waiting <= self._bodies.allowance:
+            self._wake()
+        self._turn()
+
+    def _synced(self, failure: StoreFailure | None) -> None:
+        self._running = False
+        if failure is not None:
+            self._fail(failure)
+        elif self._finished is not None:
+            self._finished(None)
+
+    def _fail(self, failure: StoreFailure) -> None:
+        done, self._finished = self._finished, None
+        self._failure = failure
+        self._ended = True
+        self._drop()
+        self._wake()
+        if done is not None:
+            done(failure)
+
+    async def _caught_up(self) -> None:
+        if self._waiting > self._bodies.allowance:
+            self._waiter = self._waiter or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiter)
+        if self._failure is not None:
+            raise self._failure
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.set_result(None)
+
+
+def _ignore(_failure: StoreFailure | None) -> None:
+    """Nobody to tell. What cannot be removed now is removed at the next start."""
+
+
+async def read_big(bodies: Bodies, number: int) -> AsyncIterator[bytes]:
+    """The content of a big file, in chunks. Raises LookupError if it is gone."""
+    path = bodies.directory / format_id(number)
+    try:
+        file = await bodies.in_thread(lambda: path.open("rb", buffering=0))
+    except FileNotFoundError as error:
+        raise LookupError(f"no body {path.name}") from error
+    try:
+        while chunk := await bodies.in_thread(lambda: file.read(CHUNK)):
+            yield chunk
+    finally:
+        file.close()
+
+
+def remove_strays(directory: Path, known: dict[int, int]) -> list[int]:
+    """At start: remove big files that no row names; return the rows' numbers whose file is missing or too short.
+
+    `known`: the size each row promises. Such a row was never acknowledged: the file is synced before the commit.
+    """
+    broken = set(known)
+    for entry in directory.iterdir():
+        try:
+            number = parse_id(entry.name)
+        except ValueError:
+            number = -1
+        if number not in known:
+            entry.unlink()
+        elif entry.stat().st_size >= known[number]:
+            broken.discard(number)
+    return sorted(broken)

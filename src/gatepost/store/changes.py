@@ -1,0 +1,201 @@
+"""The configuration in force and its history: `config.db`, shared by all processes of a data directory.
+
+One transaction writes the resource, who changed it, when, from what to what, and version n+1. Documents are stored as
+`connectors.model` accepted them; nothing here knows what they mean. Readers poll `version`, which costs microseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import msgspec
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import StoreSettings, make_directory, open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["Change", "ConfigConflict", "ConfigStore"]
+
+_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
+_SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x67706366  # "gpcf"
+_TABLES = """
+CREATE TABLE resource (
+    kind     TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    version  INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE change (
+    id      INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL,
+    at      REAL NOT NULL,
+    author  TEXT NOT NULL,
+    note    TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    name    TEXT NOT NULL,
+    before  TEXT,
+    after   TEXT
+);
+CREATE INDEX change_of ON change (kind, name);
+"""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class ConfigConflict(Exception):  # noqa: N818 - it names what happened
+    """The configuration is not of the version that the change was made from. The text says so, for the author."""
+
+
+class Change(msgspec.Struct):
+    """One resource in one version. at: seconds since 1970. before: None if it is new; after: None if it was removed."""
+
+    version: int
+    at: float
+    author: str
+    note: str
+    kind: str
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class ConfigStore:
+    """The configuration of a data directory. For one thread at a time; methods may wait for another process's lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, made if it is not there. Raises StoreFailure."""
+        make_directory(path.parent)
+        self._connection = open_database(path, _SETTINGS)
+        self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        try:
+            self._make_tables(path)
+        except apsw.Error as error:
+            self._connection.close()
+            raise StoreFailure(f"{path}: {error}") from error
+        except StoreFailure:
+            self._connection.close()
+            raise
+        self._data_version = -1
+        self._version = 0
+
+    def version(self) -> int:
+        """The number of the version in force; 0 before the first change."""
+        data_version: int = self._connection.pragma("data_version")
+        if data_version != self._data_version:
+            self._version = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+            self._data_version = data_version
+        return self._version
+
+    def load(self) -> tuple[int, dict[str, Any]]:
+        """The version in force and its document: {"organization": {"contoso": {…}}}."""
+        document: dict[str, Any] = {}
+        with self._connection:
+            version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+            for kind, name, text in self._connection.execute("SELECT kind, name, document FROM resource"):
+                document.setdefault(kind, {})[name] = msgspec.json.decode(text)
+        return version, document
+
+    def apply(
+        self,
+        document: Mapping[str, Mapping[str, Any]],
+        *,
+        author: str,
+        note: str = "",
+        expected: int | None = None,
+    ) -> int:
+        """Make the named resources exactly what `document` says; others stay. Returns the version then in force.
+
+        None in place of a resource removes it. What changes nothing makes no version. expected: the version the author
+        looked at; raises ConfigConflict if it is not in force any more. Raises StoreFailure if it cannot be written.
+        """
+        wanted = [(kind, name, value) for kind, group in document.items() for name, value in group.items()]
+        try:
+            return self._exclusively(lambda: self._apply(wanted, (author, note), expected))
+        except apsw.Error as error:
+            raise StoreFailure(f"the configuration was not changed: {error}") from error
+        finally:
+            self._data_version = -1
+
+    def history(self, kind: str = "", name: str = "", limit: int = 100) -> list[Change]:
+        """The newest changes first, of one resource if it is named."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(
+            "SELECT version, at, author, note, kind, name, before, after FROM change"
+            " WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR name = ?2) ORDER BY id DESC LIMIT ?3",
+            (kind, name, limit),
+        ).fetchall()
+        return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _make_tables(self, path: Path) -> None:
+        self._exclusively(lambda: self._make_tables_once(path))
+
+    def _make_tables_once(self, path: Path) -> None:
+        version = self._connection.pragma("user_version")
+        if version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID:
+            return
+        if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise StoreFailure(f"{path} is not a configuration of this version (schema {version})")
+        self._connection.execute(_TABLES)
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _exclusively[T](self, step: Callable[[], T]) -> T:
+        """Do it in one transaction that no other process is in."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = step()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _apply(self, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None) -> int:
+        version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+        if expected is not None and expected != version:
+            raise ConfigConflict(
+                f"the configuration is at version {version}, not {expected}: look again, then change it"
+            )
+        changes = list(self._differences(wanted))
+        if not changes:
+            return version
+        version += 1
+        for kind, name, before, after in changes:
+            if after is None:
+                self._connection.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
+            else:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO resource (kind, name, version, document) VALUES (?, ?, ?, ?)",
+                    (kind, name, version, after),
+                )
+            self._connection.execute(
+                "INSERT INTO change (version, at, author, note, kind, name, before, after)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (version, time.time(), *who, kind, name, before, after),
+            )
+        return version
+
+    def _differences(self, wanted: list[tuple[str, str, Any]]) -> Iterator[tuple[str, str, str | None, str | None]]:
+        for kind, name, value in wanted:
+            before: str | None = self._connection.execute(
+                "SELECT document FROM resource WHERE kind = ? AND name = ?", (kind, name)
+            ).get
+            after = None if value is None else _encode(value).decode()
+            if before != after:
+                yield kind, name, before, after
+
+
+def _document(text: str | None) -> dict[str, Any] | None:
+    document: dict[str, Any] | None = None if text is None else msgspec.json.decode(text)
+    return document

@@ -1,0 +1,200 @@
+"""The files of the store: where they lie, how they are opened, and the tables of a shard.
+
+A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db` and `config.db`.
+Everything of `store` opens its databases here; nothing above it names a file or writes SQL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "BIG_DIRECTORY",
+    "LOCK_FILE",
+    "QUEUE_FILE",
+    "StoreSettings",
+    "check_queue_tables",
+    "make_directory",
+    "make_queue_tables",
+    "open_database",
+    "open_for_change",
+    "open_for_reading",
+    "sync_directory",
+]
+
+QUEUE_FILE = "q.db"
+BIG_DIRECTORY = "big"
+LOCK_FILE = "lock"
+
+_OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
+_SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
+
+# delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
+# WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
+# body apart from message: a list of the queue does not read through the bodies.
+_TABLES = """
+CREATE TABLE message (
+    id    INTEGER PRIMARY KEY,
+    size  INTEGER NOT NULL,
+    big   INTEGER,
+    facts TEXT NOT NULL
+);
+CREATE TABLE body (
+    id   INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+CREATE TABLE delivery (
+    message     INTEGER NOT NULL,
+    id          INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    next_at     REAL NOT NULL,
+    held        INTEGER NOT NULL DEFAULT 0,
+    dropped     INTEGER NOT NULL DEFAULT 0,
+    attempts    INTEGER NOT NULL,
+    expires_at  REAL NOT NULL,
+    last_error  TEXT NOT NULL,
+    recipients  TEXT NOT NULL,
+    PRIMARY KEY (message, id)
+) WITHOUT ROWID;
+CREATE TABLE notice (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    action      TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    message     INTEGER NOT NULL,
+    delivery    INTEGER NOT NULL,
+    author      TEXT NOT NULL
+);
+CREATE INDEX due ON delivery (destination, next_at) WHERE next_at > 0 AND NOT held;
+CREATE INDEX dropped ON delivery (message) WHERE dropped;
+CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """What the embedded store can be told.
+
+    page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
+    inline_limit: bodies up to so many bytes lie in the database, larger ones in a file of their own.
+    memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
+    free_space_mark: bytes left on the disk below which nothing is accepted.
+    checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
+    vfs: name of a registered SQLite VFS, "" for the usual one.
+    """
+
+    page_size: int = 16384
+    inline_limit: int = 256 * 1024
+    memory_budget: int = 32 * 1024 * 1024
+    free_space_mark: int = 128 * 1024 * 1024
+    checkpoint_pages: int = 4000
+    batch_bytes: int = 16 * 1024 * 1024
+    vfs: str = ""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, that only its owner may enter, and make their names durable."""
+    if not path.parent.is_dir():
+        make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        _like_parent(path)
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FULL") -> apsw.Connection:
+    """Open a database for writing, in WAL mode; make it, readable by its owner only, if it is not there.
+
+    The caller checkpoints. Raises StoreFailure if SQLite is too old or the file cannot be opened.
+    """
+    if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
+        raise StoreFailure(f"SQLite {apsw.sqlite_lib_version()} can lose commits; 3.51.3 or newer is needed")
+    try:
+        _make_file(path)
+        connection = apsw.Connection(str(path), vfs=settings.vfs or None)
+        connection.set_busy_timeout(5000)
+        connection.execute(f"PRAGMA page_size = {settings.page_size}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {settings.page_size * settings.checkpoint_pages}")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except (apsw.Error, OSError) as error:
+        raise StoreFailure(f"{path}: {error}") from error
+    return connection
+
+
+def open_for_reading(path: Path) -> apsw.Connection:
+    """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(5000)
+    return connection
+
+
+def open_for_change(path: Path) -> apsw.Connection:
+    """Open a database whose owner is another process, to change rows of it. Never checkpoints: that is the owner's.
+
+    Raises apsw.CantOpenError if it is not there.
+    """
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(10_000)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
+    """Raise StoreFailure if the database is not a queue as this version keeps it."""
+    if connection.pragma("application_id") != _APPLICATION_ID or connection.pragma("user_version") != _SCHEMA_VERSION:
+        raise StoreFailure(f"{path} is not a queue of this version")
+
+
+def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
+    """Make the tables of a new shard. Raises StoreFailure if the file is of another program or version."""
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        check_queue_tables(connection, path)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_TABLES)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _make_file(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return
+    os.close(descriptor)
+    _like_parent(path)
+    sync_directory(path.parent)
+
+
+def _like_parent(path: Path) -> None:
+    """A command run by root makes files for the gateway's user, who owns the directory."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)

@@ -1,0 +1,271 @@
+"""The one thread that writes a shard: group commit, the free-space mark, and what administrators leave behind.
+
+Natural batching: whatever was handed over while the last commit ran goes into the next one. Results go back to the loop
+in one call per commit. A failed commit or sync is final (store.md §9.3): after it the state on disk is unknown, so
+everything waiting is told and nothing more is tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.rows import Plan, take_notices
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from gatepost.store.interface import AdminNotice
+    from gatepost.store.schema import StoreSettings
+    from gatepost.store.work import Work
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 2000  # pieces of work in one commit
+_LOOK = 0.5  # seconds between looks at the free space and at what administrators did
+_PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError)
+_BAD_VALUE = (
+    apsw.ConstraintError,
+    apsw.TooBigError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.BindingsError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+
+
+class Writer:
+    """Owns the writing connection. `put` is for the loop; the call-backs are called on the loop."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        directory: Path,
+        settings: StoreSettings,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.failure: StoreFailure | None = None
+        self.room = _room(directory)
+        self.unlink: Callable[[Iterable[int]], None] = _nobody
+        self.administered: Callable[[list[AdminNotice]], None] = _nobody
+        self.failed: Callable[[StoreFailure], None] = _nobody
+        self._connection = connection
+        self._directory = directory
+        self._settings = settings
+        self._loop = loop
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._kept: list[Work] = []  # patient work of a commit that had to wait
+        self._closing = False
+        self._looked = 0.0
+        self._data_version = connection.pragma("data_version")
+        self._wal_pages = 0
+        self._checkpoint_at = settings.checkpoint_pages
+        connection.set_wal_hook(self._committed)
+        self._thread = threading.Thread(target=self._run, name=f"store-{directory.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin. Set the call-backs before."""
+        self._thread.start()
+
+    def put(self, work: Work) -> None:
+        """Hand over a piece of work for the next commit."""
+        self._queue.put(work)
+
+    def stop(self) -> None:
+        """Write what was handed over, then close the connection and end the thread. Returns when it has ended."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def fail(self, failure: StoreFailure) -> None:
+        """Nothing is durable any more, for a reason found elsewhere (the sync of a big file)."""
+        self.failure = self.failure or failure
+
+    # ------------------------------------------------------------------------------------------- on the thread
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._commit(self._gather())
+                self._checkpoint()
+                self._look()
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+                self._fail([], error)
+        if self.failure is not None:  # what the WAL holds is not known: leave it to the next start
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        with contextlib.suppress(apsw.Error):
+            self._connection.close()
+
+    def _gather(self) -> list[Work]:
+        """What goes into the next commit; waits for the first piece, but not beyond the next look."""
+        batch, self._kept = self._kept, []
+        weight = 0
+        try:
+            work = self._queue.get(timeout=max(0.0, self._looked + _LOOK - time.monotonic()))
+            while work is not None:
+                batch.append(work)
+                weight += work.weight
+                if weight >= self._settings.batch_bytes or len(batch) >= _BATCH:
+                    return batch
+                work = self._queue.get_nowait()
+            self._closing = True
+        except Empty:
+            pass
+        return batch
+
+    def _commit(self, batch: list[Work]) -> None:
+        if not batch:
+            return
+        if self.failure is not None:
+            self._fail(batch, self.failure)
+            return
+        try:
+            unlink = self._write(batch)
+        except _PASSING as error:
+            self._postpone(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever failed a commit, it is final
+            self._fail(batch, error)
+        else:
+            self._tell(batch)
+            self.unlink(unlink)
+
+    def _write(self, batch: list[Work]) -> list[int]:
+        """One transaction for the batch; returns the big files that are no longer needed."""
+        plan = Plan()
+        for work in batch:
+            work.collect(plan)
+        try:
+            self._transaction(lambda: plan.execute(self._connection))
+        except _BAD_VALUE:
+            return self._write_one_by_one(batch)
+        return plan.unlink
+
+    def _write_one_by_one(self, batch: list[Work]) -> list[int]:
+        """The same, each piece in a savepoint: the piece with the bad value fails, the others do not."""
+        unlink: list[int] = []
+
+        def write() -> None:
+            unlink.clear()
+            for work in batch:
+                plan = Plan()
+                work.collect(plan)
+                try:
+                    with self._connection:
+                        plan.execute(self._connection)
+                except _BAD_VALUE as error:
+                    work.failure = MessageUnstorable(str(error))
+                else:
+                    unlink.extend(plan.unlink)
+
+        self._transaction(write)
+        return unlink
+
+    def _transaction(self, write: Callable[[], None]) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            write()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _postpone(self, batch: list[Work], error: apsw.Error) -> None:
+        """Nothing was written, and that may change: settlements are kept for a later commit, messages are not."""
+        if self._closing:
+            self._fail(batch, error)
+            return
+        failure: StoreFailure = StoreBusy(str(error))
+        if isinstance(error, apsw.FullError):
+            failure = StoreFull(str(error))
+            self.room = 0
+        refused: list[Work] = []
+        for work in batch:
+            work.failure = None if work.patient else failure
+            (self._kept if work.patient else refused).append(work)
+        self._tell(refused)
+
+    def _fail(self, batch: list[Work], error: Exception) -> None:
+        if self.failure is None:
+            self.failure = error if isinstance(error, StoreFailure) else StoreFailure(f"{self._directory}: {error!r}")
+            _log.critical("the store failed, nothing more is accepted: %s", self.failure, exc_info=error)
+            self._call(self.failed, self.failure)
+        for work in batch:
+            work.failure = self.failure
+        self._tell(batch)
+
+    def _tell(self, batch: list[Work]) -> None:
+        self._call(_finish, batch)
+
+    def _call[T](self, call_back: Callable[[T], None], argument: T) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(call_back, argument)
+
+    def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Copy the WAL into the database when it is long, after those who waited for the commit were told."""
+        if self._wal_pages < self._checkpoint_at or self.failure is not None:
+            return
+        limit = self._settings.checkpoint_pages
+        try:
+            pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            pages, copied = self._wal_pages, 0
+        self._wal_pages = 0
+        # If somebody reads an old state the WAL cannot begin anew: try again only when it has grown some more.
+        self._checkpoint_at = limit if copied >= pages else pages + limit // 4
+
+    def _look(self) -> None:
+        """See now and then how much room is left, and what administrators did."""
+        now = time.monotonic()
+        if now < self._looked + _LOOK or self.failure is not None:
+            return
+        self._looked = now
+        self.room = _room(self._directory)
+        version = self._connection.pragma("data_version")
+        if version == self._data_version:
+            return
+        try:
+            notices = take_notices(self._connection)
+        except _PASSING:
+            return
+        self._data_version = version
+        if notices:
+            self._call(self.administered, notices)
+
+
+def _finish(batch: list[Work]) -> None:
+    """On the loop: tell everyone whose work was in a commit."""
+    for work in batch:
+        try:
+            work.finish()
+        except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
+            _log.exception("a call-back of the store failed")
+
+
+def _room(directory: Path) -> int:
+    """Bytes that we may still write on the file system of a directory."""
+    space = os.statvfs(directory)
+    return space.f_bavail * space.f_frsize
+
+
+def _nobody(_argument: object) -> None:
+    """Stands for a call-back that was not set."""

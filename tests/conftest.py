@@ -1,0 +1,16 @@
+"""What every test shares: how hypothesis looks for examples.
+
+Locally examples are fresh on every run, and failing ones are remembered. With CI=true, and for the coverage of each
+module by its own tests (scripts/own_coverage.py, HYPOTHESIS_PROFILE=fixed), they are the same on every run: what passed
+passes. No example has a time limit of its own: on a busy machine it would only measure the neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("fresh", deadline=None)
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("fixed" if os.environ.get("CI") == "true" else "fresh"))

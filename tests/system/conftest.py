@@ -1,0 +1,88 @@
+"""Fixtures of the system tests: factories that start servers and end them with the test."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no packages; this is where `support` is found
+
+from support.debian import MARK, need
+from support.dns import DnsServer
+from support.gateway import Gateway
+from support.peers import Exim, Postfix
+from support.pki import Pki
+from support.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """The authority that gateways and partners of the tests trust."""
+    return Pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """An authority that nobody trusts."""
+    return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
+
+
+@pytest.fixture
+def running() -> Iterator[ExitStack]:
+    """Whatever is entered here is ended with the test, in reverse order."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def postfix(running: ExitStack) -> Callable[..., Postfix]:
+    """postfix(...) starts a Postfix; see `support.peers.Postfix`."""
+    need("root", "postfix")
+    return lambda **options: running.enter_context(Postfix(**options))
+
+
+@pytest.fixture
+def exim(running: ExitStack) -> Callable[..., Exim]:
+    """exim(...) starts an Exim; see `support.peers.Exim`."""
+    need("root", "exim")
+    return lambda **options: running.enter_context(Exim(**options))
+
+
+@pytest.fixture
+def sink(running: ExitStack) -> Callable[..., Sink]:
+    """sink(...) starts a recording sink; see `support.sink.Sink`."""
+    return lambda **options: running.enter_context(Sink(**options))
+
+
+@pytest.fixture
+def dns_server(running: ExitStack) -> Callable[..., DnsServer]:
+    """dns_server(records, ...) starts a name server; see `support.dns.DnsServer`."""
+    return lambda records, **options: running.enter_context(DnsServer(records, **options))
+
+
+@pytest.fixture
+def gateway(running: ExitStack) -> Callable[..., Gateway]:
+    """gateway(resources, ...) starts gatepost; see `support.gateway.Gateway`."""
+    return lambda resources="", **options: running.enter_context(Gateway(resources, **options))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in red what was not tested for want of a Debian package."""
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        if MARK in reason:
+            skipped[reason.partition(f"{MARK}: ")[2]].append(report.nodeid)
+    for wanted, tests in skipped.items():
+        line = (
+            f"NOT TESTED for want of {wanted}: {len(tests)} test(s); to install it, as root: scripts/install_peers.sh"
+        )
+        terminalreporter.write_line(line, red=True, bold=True)

@@ -1,0 +1,70 @@
+"""Which peers this machine has. A test that lacks one is skipped loudly; where CI=true is set it fails instead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+MARK = "PEER MISSING"
+
+# What a test asks for -> the Debian package that brings it ("" = no package does).
+_PACKAGES = {
+    "postfix": "postfix",
+    "exim": "exim4-daemon-light",
+    "swaks": "swaks",
+    "swaks-tls": "libnet-ssleay-perl",
+    "openssl": "openssl",
+    "root": "",
+}
+
+
+def peers_folder() -> Path:
+    """Where scripts/install_peers.sh unpacks what cannot be installed."""
+    named = os.environ.get("GATEPOST_PEERS")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatepost-peers"
+
+
+def exim_program() -> Path | None:
+    """The unpacked Exim, or an installed one."""
+    unpacked = peers_folder() / "exim/usr/sbin/exim4"
+    if unpacked.exists():
+        return unpacked
+    installed = shutil.which("exim4", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return Path(installed) if installed else None
+
+
+def _present(peer: str) -> bool:
+    if peer == "root":
+        return os.geteuid() == 0
+    if peer == "exim":
+        return exim_program() is not None
+    if peer == "swaks-tls":
+        return any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders())
+    # sbin is not on every user's PATH.
+    return shutil.which(peer, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+def _perl_folders() -> list[Path]:
+    return [*Path("/usr/lib").glob("*/perl5/*"), Path("/usr/share/perl5"), *Path("/usr/local").glob("lib/*/perl/*")]
+
+
+def have(*peers: str) -> bool:
+    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "root" (for servers)."""
+    return all(_present(peer) for peer in peers)
+
+
+def need(*peers: str) -> None:
+    """Go on if all of them are here; otherwise skip the test loudly, or fail it under CI=true."""
+    missing = [peer for peer in peers if not _present(peer)]
+    if not missing:
+        return
+    words = [_PACKAGES[peer] or "root (a mail server starts as root only)" for peer in missing]
+    reason = f"{MARK}: {', '.join(words)}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; .ci/run must install it", pytrace=False)
+    pytest.skip(reason)

@@ -1,0 +1,208 @@
+"""gatepost itself, as its users run it: settings and resources in files, the command as a subprocess."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import tomlkit
+from support.mail import Mail, read_maildir
+from support.process import BIN, Child, FixtureError, Folder, free_port, greets, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from support.pki import Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class CliRun:
+    """What one command did. data: its standard output as JSON."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.stdout)
+
+
+class Gateway:
+    """A gateway with one worker, its data in a temporary folder.
+
+    resources: TOML text or the same as a mapping, applied before the first start ("" for none). certificates: of the
+    listeners. listeners: their roles, each on a port of its own (`ports`). nameservers: "HOST:PORT". anchors: what it
+    trusts (default: the system's). settings: merged over all this, section by section, as in gatepost.toml.
+    """
+
+    def __init__(
+        self,
+        resources: str | Mapping[str, Any] = "",
+        *,
+        hostname: str = "mx1.contoso.example",
+        certificates: Sequence[Leaf] = (),
+        listeners: Sequence[str] = ("mx",),
+        nameservers: Sequence[str] = (),
+        anchors: Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.hostname = hostname
+        self.folder = Folder("gateway")
+        self.data_dir = self.folder / "data"
+        self.ports = {role: free_port() for role in listeners}
+        self.config = self.folder / "gatepost.toml"
+        self._resources = resources
+        self._applied = False
+        self._child: Child | None = None
+        values: dict[str, Any] = {
+            "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1},
+            "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
+        }
+        if nameservers:
+            values["dns"] = {"nameservers": list(nameservers)}
+        if anchors:
+            values["tls"] = {"trust_anchors": str(anchors)}
+        if certificates:
+            values["certificate"] = [{"chain": str(leaf.chain), "key": str(leaf.key)} for leaf in certificates]
+        self.config.write_text(tomlkit.dumps(_merged(values, settings or {})))
+
+    @property
+    def port(self) -> int:
+        """Of the first listener."""
+        return next(iter(self.ports.values()))
+
+    @property
+    def address(self) -> str:
+        """ "127.0.0.1:PORT" of the first listener."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor."""
+        return self._running().pid
+
+    def start(self) -> Self:
+        """Apply the resources if that was not done yet, serve, and wait for 220 on every listener."""
+        if self._resources and not self._applied:
+            self.apply(self._resources)
+        self._applied = True
+        command: list[str | Path] = [BIN / "gatepost", "--config", self.config, "serve"]
+        self._child = Child(command, self.folder / "log.txt", _environment())
+        implicit = {"submissions"}  # these say nothing before TLS
+        ports = [port for role, port in self.ports.items() if role not in implicit]
+        try:
+            self._child.wait_ready(lambda: all(greets(port) for port in ports), timeout=20)
+        except FixtureError:
+            self._child.kill()
+            raise
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM, wait, SIGKILL after 15 s; the exit status. The data stays, so `start` goes on with it."""
+        return self._child.stop(grace=15) if self._child else 0
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process tree, as a power cut would."""
+        self._running().kill()
+
+    def remove(self) -> None:
+        """Stop and leave nothing behind."""
+        self.stop()
+        self.folder.remove()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def apply(self, resources: str | Mapping[str, Any], *, expect: int | None = 0) -> CliRun:
+        """`gatepost apply` with these resources; a running gateway takes them up within 2 s."""
+        text = resources if isinstance(resources, str) else tomlkit.dumps(dict(resources))
+        file = self.folder.write("resources.toml", text)
+        return self.cli("apply", "-f", str(file), expect=expect)
+
+    def cli(self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 30) -> CliRun:
+        """Run a command on this gateway. json: with --json, read `.data`. expect: its exit status, None for any."""
+        command = [str(BIN / "gatepost"), "--config", str(self.config), *words, *(["--json"] if json else [])]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=_environment(),
+            timeout=timeout,
+            check=False,
+        )
+        run = CliRun(done.returncode, done.stdout, done.stderr)
+        if expect is not None and run.status != expect:
+            raise FixtureError(f"gatepost {' '.join(words)}: exit {run.status}, not {expect}\n{run.stdout}{run.stderr}")
+        return run
+
+    def maildir(self, address: str) -> list[Mail]:
+        """What was delivered into a mailbox so far."""
+        return [mail for folder in self._maildirs(address) for mail in read_maildir(folder)]
+
+    def wait_maildir(self, address: str, count: int = 1, *, timeout: float = 20.0) -> list[Mail]:
+        """What was delivered into a mailbox, once there are `count` messages."""
+        try:
+            wait_until(lambda: len(self.maildir(address)) >= count, f"{count} messages for {address}", timeout=timeout)
+        except FixtureError as late:
+            raise FixtureError(f"{late}, {len(self.maildir(address))} came\n{self.log()}") from late
+        return self.maildir(address)
+
+    def trace(self, **filters: str) -> list[dict[str, Any]]:
+        """Rows of `gatepost trace search`, filtered: trace(recipient="bob@b.example", event="SEND")."""
+        words = [word for name, value in filters.items() for word in (f"--{name.replace('_', '-')}", value)]
+        rows: list[dict[str, Any]] = self.cli("trace", "search", *words, json=True, expect=None).data
+        return rows
+
+    def wait_trace(self, *, timeout: float = 20.0, **filters: str) -> list[dict[str, Any]]:
+        """The same, once there is a row."""
+        try:
+            return wait_until(lambda: self.trace(**filters), f"a trace row of {filters}", timeout=timeout)
+        except FixtureError as late:
+            raise FixtureError(f"{late}\n{self.log()}") from late
+
+    def log(self) -> str:
+        """What `gatepost serve` printed so far."""
+        return self._child.output() if self._child else ""
+
+    def resident(self) -> int:
+        """Bytes of resident memory of all its processes."""
+        return self._running().resident()
+
+    def _running(self) -> Child:
+        if self._child is None:
+            raise FixtureError("the gateway was not started")
+        return self._child
+
+    def _maildirs(self, address: str) -> list[Path]:
+        """Folders of this mailbox, wherever they are below data_dir: .../ADDRESS or .../DOMAIN/LOCAL-PART."""
+        local, _, domain = address.lower().rpartition("@")
+        found = []
+        for new in self.data_dir.rglob("new"):
+            parts = [part.lower() for part in new.relative_to(self.data_dir).parts[:-1]]
+            if address.lower() in parts or any(pair == (domain, local) for pair in itertools.pairwise(parts)):
+                found.append(new.parent)
+        return found
+
+
+def _environment() -> dict[str, str]:
+    """Ours, less what would change the settings under test."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key, everything else is replaced."""
+    result = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = _merged(result[name], value) if both else value
+    return result

@@ -1,0 +1,225 @@
+"""A public key infrastructure for tests: one root, one intermediate, and leaves of every kind, as PEM files.
+
+Keys are ECDSA P-256 unless asked otherwise (RSA takes a tenth of a second each).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+type Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One end-entity certificate. chain: leaf and intermediate, as a server is given them; key: mode 0600."""
+
+    name: str
+    chain: Path
+    certificate: Path
+    key: Path
+
+    @property
+    def x509(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes())
+
+    @property
+    def sha256(self) -> str:
+        """Thumbprint, lower-case hexadecimal."""
+        return self.x509.fingerprint(hashes.SHA256()).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    certificate: x509.Certificate
+    key: Key
+
+
+class Pki:
+    """A root and an intermediate authority; `leaf` makes as many certificates as a test wants.
+
+    root, intermediate: PEM files; root is what goes into trust_anchors. Two Pki objects do not trust each other.
+    """
+
+    def __init__(self, folder: Path, organization: str = "Gatepost tests") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._organization = organization
+        key = make_key("ecdsa")
+        self._root = _Authority(self._authority(f"{organization} root", key, None), key)
+        key = make_key("ecdsa")
+        self._intermediate = _Authority(self._authority(f"{organization} intermediate", key, self._root), key)
+        self.root = self._write("root.pem", _pem(self._root.certificate))
+        self.intermediate = self._write("intermediate.pem", _pem(self._intermediate.certificate))
+
+    def leaf(
+        self,
+        name: str,
+        *,
+        names: Sequence[str] | None = None,
+        key: str = "ecdsa",
+        days: tuple[float, float] = (-1, 90),
+        usages: Sequence[str] = ("server", "client"),
+        incomplete: bool = False,
+    ) -> Leaf:
+        """A certificate under the intermediate, with its files NAME-KEY….pem.
+
+        names: subjectAltName (DNS names and IP addresses), default (name,). The common name is `name`.
+        key: "ecdsa", "rsa", "ed25519" or "rsa1024" (too weak). days: validity from and to, counted from now.
+        usages: of "server", "client"; () leaves the extension out. incomplete: the chain file holds the leaf alone.
+        """
+        return self._issue(name, names, key, days, usages, chain=not incomplete)
+
+    def self_signed(self, name: str, *, names: Sequence[str] | None = None) -> Leaf:
+        """A certificate that only it itself vouches for."""
+        return self._issue(name, names, "ecdsa", (-1, 90), ("server",), chain=False, issuer=None)
+
+    def expired(self, name: str) -> Leaf:
+        """One that ended yesterday."""
+        return self.leaf(name, days=(-90, -1))
+
+    def not_yet_valid(self, name: str) -> Leaf:
+        """One that begins tomorrow."""
+        return self.leaf(name, days=(1, 90))
+
+    def client(self, name: str, *, usages: Sequence[str] = ("client",)) -> Leaf:
+        """A certificate for a client alone."""
+        return self.leaf(name, usages=usages)
+
+    def _issue(  # private, called in two places above
+        self,
+        name: str,
+        names: Sequence[str] | None,
+        key_kind: str,
+        days: tuple[float, float],
+        usages: Sequence[str],
+        *,
+        chain: bool,
+        issuer: _Authority | str | None = "intermediate",
+    ) -> Leaf:
+        key = make_key(key_kind)
+        signer = self._intermediate if isinstance(issuer, str) else issuer
+        builder = _builder(self._subject(name), key, signer, days)
+        builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(names or (name,))), critical=False)
+        if usages:
+            extended = x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
+            builder = builder.add_extension(extended, critical=False)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        certificate = _sign(builder, signer.key if signer else key)
+        stem = f"{name.replace('*', 'any')}-{certificate.serial_number % 2**32:08x}"
+        leaf = _pem(certificate)
+        return Leaf(
+            name,
+            chain=self._write(f"{stem}.chain.pem", leaf + _pem(self._intermediate.certificate) if chain else leaf),
+            certificate=self._write(f"{stem}.pem", leaf),
+            key=self._write(f"{stem}.key", _key_pem(key), 0o600),
+        )
+
+    def _authority(self, name: str, key: Key, issuer: _Authority | None) -> x509.Certificate:
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        builder = _builder(self._subject(name), key, issuer, (-30, 3650))
+        length = 1 if issuer is None else 0
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=length), critical=True)
+        builder = builder.add_extension(usage, critical=True)
+        return _sign(builder, issuer.key if issuer else key)
+
+    def _subject(self, name: str) -> x509.Name:
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self._organization),
+                x509.NameAttribute(NameOID.COMMON_NAME, name),
+            ],
+        )
+
+    def _write(self, name: str, data: bytes, mode: int = 0o644) -> Path:
+        path = self.folder / name
+        path.touch(mode=mode)
+        path.chmod(mode)
+        path.write_bytes(data)
+        return path
+
+
+def make_key(kind: str) -> Key:
+    """A fresh private key: "ecdsa" (P-256), "rsa" (2048), "ed25519", "rsa1024"."""
+    match kind:
+        case "ecdsa":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case "rsa":
+            return rsa.generate_private_key(65537, 2048)
+        case "rsa1024":
+            return rsa.generate_private_key(65537, 1024)  # noqa: S505 - too weak on purpose
+        case _:
+            raise ValueError(kind)
+
+
+def _builder(
+    subject: x509.Name,
+    key: Key,
+    issuer: _Authority | None,
+    days: tuple[float, float],
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    signer_key = (issuer.key if issuer else key).public_key()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=days[0]))
+        .not_valid_after(now + dt.timedelta(days=days[1]))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key), critical=False)
+    )
+
+
+def _sign(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
+    return builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+
+
+def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: Key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -1,0 +1,224 @@
+"""Ports, waiting, folders and child processes: what every fixture that runs a server needs.
+
+Nothing here outlives a test: a child is ended by its own process id (never by a name), with everything it started, and
+a folder is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = ROOT / ".venv" / "bin"
+
+_taken: set[int] = set()
+
+
+class FixtureError(Exception):
+    """A server of the fixtures did not do what the test needs; the text holds its log."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on, also free for UDP, and not given out before by this process."""
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            with suppress(OSError):
+                udp.bind(("127.0.0.1", port))
+                if port not in _taken:
+                    _taken.add(port)
+                    return port
+
+
+def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:
+    """The first true result of `condition`, asked again and again; FixtureError after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    pause = 0.005
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise FixtureError(f"after {timeout:g} s: {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def greets(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether an SMTP server answers there with 220."""
+    try:
+        with socket.create_connection((host, port), timeout=5) as peer:
+            greeting = peer.recv(1024)
+            if greeting.startswith(b"220"):
+                peer.sendall(b"QUIT\r\n")
+                while peer.recv(1024):
+                    pass
+            return greeting.startswith(b"220")
+    except OSError:
+        return False
+
+
+class Folder:
+    """A temporary folder that other accounts may pass through (pytest's own are closed to them)."""
+
+    def __init__(self, purpose: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"gatepost-{purpose}-"))
+        self.path.chmod(0o755)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def write(self, name: str, text: str, mode: int = 0o644) -> Path:
+        """A file below the folder, with the folders on its way."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def owned(self, name: str, account: str, mode: int = 0o755) -> Path:
+        """A folder below it that belongs to an account."""
+        path = self.path / name
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+        shutil.chown(path, account, account)
+        return path
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Child:
+    """A server as a child process in a session of its own, its output in a file."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.command = [str(word) for word in command]
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if environment is None else dict(environment),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative after a signal."""
+        return self._process.poll()
+
+    def output(self) -> str:
+        """What it printed so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 20.0) -> None:
+        """Return when `ready()` holds; FixtureError with its output if it ends or does not get there."""
+
+        def settled() -> bool:
+            return ready() or self.returncode is not None
+
+        try:
+            wait_until(settled, "not ready", timeout=timeout)
+        except FixtureError as late:
+            raise FixtureError(f"{self.command[0]}: {late}\n{self.output()}") from late
+        if self.returncode is not None:
+            raise FixtureError(f"{self.command[0]} ended with {self.returncode}\n{self.output()}")
+
+    def stop(self, *, grace: float = 15.0) -> int:
+        """SIGTERM, wait, SIGKILL after `grace` seconds; returns the exit status. Harmless when it has ended."""
+        family = list(self._family())
+        if self.returncode is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        _end_rest(family)
+        return self._process.wait()
+
+    def kill(self) -> int:
+        """SIGKILL to it and to every process it started, at once; returns the exit status."""
+        family = list(self._family())
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        status = self._process.wait()
+        _end_rest(family)
+        return status
+
+    def family(self) -> list[int]:
+        """Process ids: its own first, then all that descend from it or stand in its session."""
+        return list(self._family())
+
+    def resident(self) -> int:
+        """Bytes of resident memory of the whole family."""
+        pages = 0
+        for pid in self._family():
+            with suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def _family(self) -> Iterator[int]:
+        if self.returncode is not None:
+            return
+        parents, sessions = _process_table()
+        found = {self.pid}
+        grown = True
+        while grown:
+            more = {pid for pid, parent in parents.items() if parent in found or sessions[pid] == self.pid} - found
+            found |= more
+            grown = bool(more)
+        yield self.pid
+        yield from sorted(found - {self.pid})
+
+
+def _process_table() -> tuple[dict[int, int], dict[int, int]]:
+    """Of every running process: its parent, and its session."""
+    parents: dict[int, int] = {}
+    sessions: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                # The name in parentheses may hold spaces; state, parent, group and session follow it.
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    parents[int(entry.name)] = int(fields[1])
+                    sessions[int(entry.name)] = int(fields[3])
+    return parents, sessions
+
+
+def _end_rest(family: list[int]) -> None:
+    """Wait for processes that were asked to end by their parent; SIGKILL for those that stay."""
+    rest = alive(family)
+    end = time.monotonic() + 5
+    while rest and time.monotonic() < end:
+        time.sleep(0.02)
+        rest = alive(rest)
+    for pid in rest:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that run still; what has ended but was not yet waited for by its parent counts as gone."""
+    parents, _ = _process_table()
+    return [pid for pid in pids if pid in parents]

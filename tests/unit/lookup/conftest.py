@@ -1,0 +1,143 @@
+"""A nameserver on loopback that answers from a table, over UDP and TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOA = "ns.example. hostmaster.example. 1 3600 600 86400 {minimum}"
+
+
+@dataclass
+class NameserverDouble(asyncio.DatagramProtocol):
+    """`records`: (name, type) → texts of the records; a CNAME is followed as a recursor does.
+
+    A name with no type at all does not exist. `behaviour`: name → "servfail", "silent", "truncated" (over UDP),
+    "foreign" (another id, then the true answer), "junk", "no-soa", "other-question".
+    """
+
+    records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    behaviour: dict[str, str] = field(default_factory=dict)
+    authentic: bool = False
+    ttl: int = 300
+    negative_ttl: int = 60
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    flags: list[tuple[bool, bool]] = field(default_factory=list)
+    port: int = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        name = self._note(query, "udp")
+        match self.behaviour.get(name):
+            case "silent":
+                return
+            case "junk":
+                self._transport.sendto(data[:2] + b"\x81\x80" + b"\xff" * 40, addr)
+            case "foreign":
+                false = dns.message.make_response(dns.message.make_query(name, "A", id=query.id ^ 1))
+                self._transport.sendto(b"short", addr)
+                self._transport.sendto(false.to_wire(), addr)
+            case "other-question":
+                other = dns.message.make_response(dns.message.make_query("other.example", "A", id=query.id))
+                self._transport.sendto(other.to_wire(), addr)
+        answer = self._answer(query)
+        if self.behaviour.get(name) in {"truncated", "tcp-closes", "tcp-junk"}:
+            answer = dns.message.make_response(query)
+            answer.flags |= dns.flags.TC
+        self._transport.sendto(answer.to_wire(), addr)
+
+    async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int.from_bytes(await reader.readexactly(2))
+        query = dns.message.from_wire(await reader.readexactly(size))
+        name = self._note(query, "tcp")
+        wire = self._answer(query).to_wire(max_size=65535)
+        if self.behaviour.get(name) == "tcp-junk":
+            wire = b"\xff" * 20
+        if self.behaviour.get(name) == "tcp-closes":
+            wire = b""
+            writer.write(b"\x01")
+        writer.write(len(wire).to_bytes(2) + wire if wire else b"")
+        writer.close()
+
+    def _note(self, query: dns.message.Message, transport: str) -> str:
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        self.asked.append((name, dns.rdatatype.to_text(question.rdtype), transport))
+        self.flags.append((bool(query.flags & dns.flags.AD), bool(query.ednsflags & dns.flags.DO)))
+        return name
+
+    def _answer(self, query: dns.message.Message) -> dns.message.Message:
+        question = query.question[0]
+        answer = dns.message.make_response(query, recursion_available=True)
+        if self.authentic:
+            answer.flags |= dns.flags.AD
+        name = question.name.to_text(omit_final_dot=True).lower()
+        if self.behaviour.get(name) == "servfail":
+            answer.set_rcode(dns.rcode.SERVFAIL)
+            return answer
+        self._follow(answer, question.name, dns.rdatatype.to_text(question.rdtype))
+        return answer
+
+    def _follow(self, answer: dns.message.Message, name: dns.name.Name, rdtype: str) -> None:
+        for _ in range(15):
+            text = name.to_text(omit_final_dot=True).lower()
+            if (text, rdtype) in self.records:
+                answer.answer.append(dns.rrset.from_text(name, self.ttl, "IN", rdtype, *self.records[text, rdtype]))
+                return
+            if (text, "CNAME") not in self.records:
+                self._negative(answer, text)
+                return
+            target = self.records[text, "CNAME"][0]
+            answer.answer.append(dns.rrset.from_text(name, self.ttl, "IN", "CNAME", target))
+            name = dns.name.from_text(target)
+
+    def _negative(self, answer: dns.message.Message, text: str) -> None:
+        if not any(known == text for known, _ in self.records):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        if self.behaviour.get(text) != "no-soa":
+            soa = SOA.format(minimum=self.negative_ttl)
+            answer.authority.append(dns.rrset.from_text("example.", 900, "IN", "SOA", soa))
+
+
+class Serving:
+    """Runs a double on a loopback port that is free for UDP and TCP alike."""
+
+    def __init__(self, double: NameserverDouble) -> None:
+        self.double = double
+
+    async def __aenter__(self) -> NameserverDouble:
+        stream = socket.create_server(("127.0.0.1", 0))
+        self.double.port = stream.getsockname()[1]
+        self._tcp = await asyncio.start_server(self.double.serve_tcp, sock=stream)
+        self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self.double, local_addr=("127.0.0.1", self.double.port)
+        )
+        return self.double
+
+    async def __aexit__(self, *_: object) -> None:
+        self._udp.close()
+        self._tcp.close()
+        await self._tcp.wait_closed()
+
+
+@pytest.fixture
+def nameserver() -> Callable[..., Serving]:
+    """`async with nameserver(records, behaviour, …) as double:`."""
+    return lambda *args, **kwargs: Serving(NameserverDouble(*args, **kwargs))

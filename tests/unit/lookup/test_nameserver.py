@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import dns.message
+import pytest
+
+from gatepost.lookup.nameserver import Nameserver, NameserverFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+A = {("a.example", "A"): ["192.0.2.1"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("192.0.2.1", "192.0.2.1", 53),
+        ("192.0.2.1:5353", "192.0.2.1", 5353),
+        ("2001:DB8::1", "2001:db8::1", 53),
+        ("[2001:db8::1]", "2001:db8::1", 53),
+        ("[2001:db8::1]:5353", "2001:db8::1", 5353),
+    ],
+)
+def test_parse(text: str, host: str, port: int) -> None:
+    assert Nameserver.parse(text) == Nameserver(host, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ns.example", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "[::1]:x", "[::1]53x"]
+)
+def test_parse_refuses(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - any reason will do
+        Nameserver.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "loopback"), [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("192.0.2.1", False)]
+)
+def test_loopback(text: str, loopback: bool) -> None:
+    assert Nameserver.parse(text).loopback is loopback
+
+
+def ask(serving: Any, timeout: float = 2.0) -> tuple[dns.message.Message, list[str]]:
+    async def run() -> tuple[dns.message.Message, list[str]]:
+        async with serving as double:
+            answer = await Nameserver("127.0.0.1", double.port).ask(dns.message.make_query("a.example", "A"), timeout)
+            return answer, [transport for _, _, transport in double.asked]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "transports"),
+    [
+        ("", ["udp"]),
+        ("truncated", ["udp", "tcp"]),
+        ("foreign", ["udp"]),
+        ("junk", ["udp"]),
+        ("other-question", ["udp"]),
+    ],
+)
+def test_the_true_answer_is_found(nameserver: Callable[..., Any], behaviour: str, transports: list[str]) -> None:
+    answer, used = ask(nameserver(A, {"a.example": behaviour}))
+    assert [record.to_text() for record in answer.answer[0]] == ["192.0.2.1"]
+    assert used == transports
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("silent", "did not answer within 0.2 s"),
+        ("tcp-closes", "closed the connection"),
+        ("tcp-junk", "no answer to the question"),
+    ],
+)
+def test_failures(nameserver: Callable[..., Any], behaviour: str, reason: str) -> None:
+    with pytest.raises(NameserverFailed, match=reason):
+        ask(nameserver(A, {"a.example": behaviour}), 0.2)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    started = asyncio.run(_refused(port))
+    assert started < 1.0
+
+
+async def _refused(port: int) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(NameserverFailed, match=r"\[127\.0\.0\.1\]:\d+ cannot be reached: Connection refused"):
+        await Nameserver("127.0.0.1", port).ask(dns.message.make_query("a.example", "A"), 5.0)
+    return loop.time() - began

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+
+import pytest
+
+from gatepost.store import bodies as module
+from gatepost.store.bodies import Bodies
+from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
+
+LIMIT = 256 * 1024
+
+
+def big_files(shop):
+    return list((shop.shard / "big").iterdir())
+
+
+def test_small_bodies_stay_in_memory_and_are_counted(shop):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            assert body.write(b"x" * 1000) is None
+            assert body.write(b"x" * 1000) is None
+            assert body.size == store._bodies.in_memory == 2000
+            body.abort()
+            body.abort()
+            assert store._bodies.in_memory == 0
+            await shop.accept(store, body=b"x" * 5000)
+            assert store._bodies.in_memory == 0
+
+    asyncio.run(main())
+
+
+def test_beyond_the_memory_budget_small_bodies_go_to_files(shop):
+    async def main():
+        async with shop.open(memory_budget=10_000) as store:
+            held = store.body()
+            held.write(b"x" * 9000)
+            delivery = await shop.accept(store, body=[b"y" * 1500, b"z" * 10])
+            assert delivery.body is None
+            assert len(big_files(shop)) == 1
+            assert await shop.read(store, delivery.message.id) == b"y" * 1500 + b"z" * 10
+            held.abort()
+            assert (await shop.accept(store, body=b"y" * 1500)).body is not None
+            assert store._bodies.in_memory == 0
+
+    asyncio.run(main())
+
+
+def test_a_big_body_is_synced_as_it_grows_and_before_the_commit(shop, monkeypatch):
+    synced = []
+    fdatasync, fsync = os.fdatasync, os.fsync
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(os.fstat(fd).st_size), fdatasync(fd)))
+            monkeypatch.setattr(os, "fsync", lambda fd: (synced.append("directory"), fsync(fd)))
+            await shop.accept(store, body=[b"x" * 65536] * 240)
+            assert synced[-2:] == [240 * 65536, "directory"]
+            steps = [0, *synced[:-1]]
+            assert all(later - earlier < 6 * 1024 * 1024 for earlier, later in zip(steps, steps[1:], strict=False))
+            assert len(steps) >= 4
+
+    asyncio.run(main())
+
+
+def test_the_sender_is_held_back_while_the_disk_is_behind(shop, monkeypatch):
+    gate = threading.Event()
+    writev = os.writev
+
+    def slow(descriptor, chunks):
+        gate.wait(10)
+        return writev(descriptor, chunks)
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, "writev", slow)
+            body = store.body()
+            waits = [wait for _ in range(20) if (wait := body.write(b"x" * 65536)) is not None]
+            assert waits
+            assert store._bodies.waiting == 20 * 65536
+            tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
+            await asyncio.sleep(0.02)
+            assert not any(task.done() for task in tasks)
+            gate.set()
+            await asyncio.gather(*tasks)
+            message = shop.message(store)
+            done = asyncio.get_running_loop().create_future()
+            store.accept(message, [shop.delivery(store, message)], body, done.set_result)
+            assert await done is None
+            assert store._bodies.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_over_the_budget_each_chunk_waits(shop, monkeypatch):
+    gate = threading.Event()
+    writev = os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, chunks: (gate.wait(10), writev(descriptor, chunks))[1])
+
+    async def main():
+        async with shop.open(memory_budget=1000) as store:
+            body = store.body()
+            wait = body.write(b"x" * 2000)
+            assert wait is not None
+            gate.set()
+            await wait
+            body.abort()
+
+    asyncio.run(main())
+    assert big_files(shop) == []
+
+
+def test_a_short_write_is_completed(shop, monkeypatch):
+    writev = os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, chunks: writev(descriptor, [b"".join(chunks)[:1000]]))
+    content = os.urandom(LIMIT + 5000)
+
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store, body=[content[:100_000], content[100_000:]])
+            assert await shop.read(store, delivery.message.id) == content
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_an_aborted_big_body_leaves_nothing(shop, wait):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write(b"x" * (LIMIT + 1))
+            if wait:
+                await asyncio.sleep(0.05)
+            body.abort()
+            with pytest.raises(ValueError, match="has ended"):
+                body.write(b"x")
+
+    asyncio.run(main())
+    assert big_files(shop) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "final"),
+    [
+        (errno.ENOSPC, StoreFull, False),
+        (errno.EDQUOT, StoreFull, False),
+        (errno.EMFILE, StoreBusy, False),
+        (errno.EIO, StoreFailure, True),
+    ],
+)
+@pytest.mark.parametrize("call", ["writev", "fdatasync"])
+def test_what_the_disk_refuses(shop, monkeypatch, number, kind, final, call):
+    def fail(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, call, fail)
+            with pytest.raises(StoreFailure) as raised:
+                await shop.accept(store, body=[b"x" * 65536] * 8)
+            assert type(raised.value) is kind
+            assert (store.failure is not None) is final is raised.value.final
+            assert store.owner.failures == ([store.failure] if final else [])
+            monkeypatch.undo()
+            if not final:
+                await shop.accept(store, body=[b"x" * 65536] * 8)
+
+    asyncio.run(main())
+    assert len(big_files(shop)) == (0 if final else 1)
+
+
+def test_after_a_failed_write_the_sender_is_told_at_the_next_one_and_at_accept(shop, monkeypatch):
+    def fail(*_arguments):
+        raise OSError(errno.ENOSPC, "no room")
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, "writev", fail)
+            body = store.body()
+            wait = body.write(b"x" * (LIMIT * 4))
+            with pytest.raises(StoreFull):
+                await wait
+            with pytest.raises(StoreFull):
+                body.write(b"x")
+            message = shop.message(store)
+            done = asyncio.get_running_loop().create_future()
+            store.accept(message, [shop.delivery(store, message)], body, done.set_result)
+            assert isinstance(await done, StoreFull)
+            body.abort()
+
+    asyncio.run(main())
+
+
+def test_flushed_and_close_wait_for_bodies_on_their_way(shop):
+    async def main():
+        results = []
+        async with shop.open() as store:
+            for last in (False, True):
+                message = shop.message(store)
+                body = store.body()
+                body.write(b"x" * (LIMIT + 1))
+                store.accept(message, [shop.delivery(store, message)], body, results.append)
+                if not last:
+                    await store.flushed()
+                    assert results == [None]
+        assert results == [None, None]
+
+    asyncio.run(main())
+    assert len(big_files(shop)) == 2
+
+
+def test_an_error_that_is_not_the_systems_is_final(shop, monkeypatch):
+    def fail(*_arguments):
+        raise TypeError("a mistake of ours")
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, "writev", fail)
+            with pytest.raises(StoreFailure, match="a mistake of ours"):
+                await shop.accept(store, body=[b"x" * (LIMIT + 1)])
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_gives_up_closes_the_file(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store, body=[b"x" * LIMIT] * 4)
+            reading = store.read(delivery.message.id)
+            assert len(await anext(reading)) == LIMIT
+            await reading.aclose()
+            assert all(len(chunk) <= module.CHUNK async for chunk in store.read(delivery.message.id))
+
+    asyncio.run(main())
+
+
+def test_a_big_file_that_vanished_is_a_lookup_error(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store, body=[b"x" * (LIMIT + 1)])
+            for path in big_files(shop):
+                path.unlink()
+            with pytest.raises(LookupError):
+                await shop.read(store, delivery.message.id)
+
+    asyncio.run(main())
+
+
+def test_a_closed_loop_is_not_told(shop):
+    async def main():
+        async with shop.open() as store:
+            return store._bodies
+
+    bodies = asyncio.run(main())
+    assert isinstance(bodies, Bodies)
+    bodies._threads = type("Now", (), {"submit": staticmethod(lambda job: _Done(job))})()
+    bodies.run(lambda: None, print)
+
+
+class _Done:
+    def __init__(self, job):
+        job()
+
+    def add_done_callback(self, call_back):
+        call_back(self)
+
+    def exception(self):
+        return None

@@ -1,0 +1,245 @@
+"""Failures of the disk and of other processes, made by a VFS that fails where it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import apsw
+import pytest
+
+from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.schema import QUEUE_FILE
+
+
+class Disk(apsw.VFS):
+    """The usual file system, with faults on demand."""
+
+    def __init__(self, name):
+        super().__init__(name, base="")
+        self.registered = name
+        self.sync_fails = False
+        self.writes_left = None
+
+    def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
+        return DiskFile(self, name, flags)
+
+
+class DiskFile(apsw.VFSFile):
+    def __init__(self, disk, name, flags):
+        self.disk = disk
+        super().__init__("", name, flags)
+
+    def xSync(self, flags):  # noqa: N802 - SQLite's name
+        if self.disk.sync_fails:
+            raise apsw.IOError("the disk is gone")
+        return super().xSync(flags)
+
+    def xWrite(self, data, offset):  # noqa: N802 - SQLite's name
+        if self.disk.writes_left is not None:
+            self.disk.writes_left -= 1
+            if self.disk.writes_left < 0:
+                raise apsw.FullError("no room")
+        return super().xWrite(data, offset)
+
+
+@pytest.fixture
+def disk(request):
+    disk = Disk(f"disk-{request.node.name}")  # one for each test: SQLite's names are the process's
+    yield disk
+    disk.unregister()
+
+
+def count(shop, table):
+    connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+    result = connection.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608 - a table's name
+    connection.close()
+    return result
+
+
+def test_a_failed_sync_is_final_for_all_that_wait_and_all_that_come(shop, disk, eventually, caplog):
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            kept = await shop.accept(store)
+            waiting = await shop.deferred(store, "joe@other.example")
+            disk.sync_fails = True
+            attempts = [*[shop.accept(store) for _ in range(20)], store.lease(waiting.destination, 5, time.time())]
+            results = await asyncio.gather(*attempts, return_exceptions=True)
+            assert {type(result) for result in results} == {StoreFailure}
+            assert all(result.final for result in results)
+            assert results[0].reply.text.startswith("451 4.3.0")
+            disk.sync_fails = False  # a later sync that succeeds means nothing: the pages are lost
+            with pytest.raises(StoreFailure):
+                await shop.accept(store)
+            with pytest.raises(StoreFailure):
+                store.settle([Settlement(kept, [])])
+            for refused in (store.flushed(), store.destinations(), store.lease("x/y", 1, 1.0), store.earliest("x/y")):
+                with pytest.raises(StoreFailure):
+                    await refused
+            await eventually(lambda: store.owner.failures)
+            assert store.owner.failures == [store.failure]
+            assert "the disk is gone" in str(store.failure)
+        assert "nothing more is accepted" in caplog.text
+        async with shop.open() as store:  # the start anew: what was acknowledged is there
+            work = {work.destination: work.count for work in await store.destinations()}
+            assert work[waiting.destination] == 1
+            assert work[kept.destination] >= 1
+
+    asyncio.run(main())
+
+
+def disk.registered:
+    return disk.name_of
+
+
+def test_work_handed_over_as_the_store_fails_is_told_too(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            delivery = await shop.accept(store)
+            disk.sync_fails = True
+            store.settle([Settlement(delivery, [])])
+            with pytest.raises(StoreFailure):
+                await store.flushed()
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_passes(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            delivery = await shop.accept(store)
+            other = await shop.deferred(store, "joe@other.example")
+            disk.writes_left = 0
+            leasing = asyncio.get_running_loop().create_task(store.lease(other.destination, 5, time.time()))
+            store.settle([Settlement(delivery, [])])
+            with pytest.raises(StoreFull) as raised:
+                await shop.accept(store)
+            assert not raised.value.final
+            assert await leasing == []
+            assert store.failure is None
+            flushed = asyncio.get_running_loop().create_task(store.flushed())
+            await asyncio.sleep(0.05)
+            assert not flushed.done()
+            disk.writes_left = None
+            await flushed  # the settlement was kept and is written now
+            with pytest.raises(LookupError):
+                await shop.read(store, delivery.message.id)
+            await shop.accept(store)
+            assert len(await store.lease(other.destination, 5, time.time())) == 1
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_stays_full_until_the_end_is_a_failure(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            delivery = await shop.accept(store)
+            disk.writes_left = 0
+            store.settle([Settlement(delivery, [])])
+            waiting = asyncio.get_running_loop().create_task(store.flushed())
+            await asyncio.sleep(0)
+            await store.close()
+            with pytest.raises(StoreFailure, match="no room"):
+                await waiting
+            disk.writes_left = None
+
+    asyncio.run(main())
+    assert count(shop, "delivery") == 1
+
+
+def test_a_full_disk_in_the_middle_of_a_commit_rolls_all_of_it_back(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            await shop.accept(store)
+            disk.writes_left = 3
+            results = await asyncio.gather(
+                *[shop.accept(store, body=b"x" * 100_000) for _ in range(20)], return_exceptions=True
+            )
+            assert {type(result) for result in results} <= {StoreFull, type(results[0])}
+            disk.writes_left = None
+            stored = sum(not isinstance(result, Exception) for result in results)
+            await store.flushed()
+            assert count(shop, "message") == count(shop, "body") == count(shop, "delivery") == stored + 1
+
+    asyncio.run(main())
+
+
+def test_a_lock_that_another_process_keeps_passes(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store)
+            store._writer._connection.set_busy_timeout(50)
+            other = apsw.Connection(str(shop.shard / QUEUE_FILE))
+            other.execute("BEGIN IMMEDIATE")
+            store.settle([Settlement(delivery, [])])
+            with pytest.raises(StoreBusy) as raised:
+                await shop.accept(store)
+            assert not raised.value.final
+            other.execute("ROLLBACK")
+            other.close()
+            await store.flushed()
+            await shop.accept(store)
+            with pytest.raises(LookupError):
+                await shop.read(store, delivery.message.id)
+
+    asyncio.run(main())
+
+
+def test_the_wal_is_copied_back_and_does_not_grow_for_ever(shop):
+    wal = shop.shard / (QUEUE_FILE + "-wal")
+
+    async def main():
+        async with shop.open(checkpoint_pages=50) as store:
+            for _ in range(100):
+                store.settle([Settlement(await shop.accept(store, body=b"x" * 50_000), [])])
+            assert wal.stat().st_size < 200 * 16384 * 1.1
+
+    asyncio.run(main())
+    assert not wal.exists()
+
+
+def test_a_reader_of_an_old_state_holds_the_wal_and_lets_it_go(shop):
+    wal = shop.shard / (QUEUE_FILE + "-wal")
+
+    async def main():
+        async with shop.open(checkpoint_pages=20) as store:
+            await shop.accept(store)
+            reader = apsw.Connection(str(shop.shard / QUEUE_FILE), flags=apsw.SQLITE_OPEN_READONLY)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM message").fetchall()
+            for _ in range(30):
+                await shop.accept(store, body=b"x" * 50_000)
+            grown = wal.stat().st_size
+            assert grown > 60 * 16384
+            reader.execute("COMMIT")
+            reader.close()
+            for _ in range(60):
+                await shop.accept(store, body=b"x" * 1000)
+            assert store.failure is None
+
+    asyncio.run(main())
+
+
+def test_a_failed_checkpoint_is_final(shop, disk, eventually):
+    async def main():
+        async with shop.open(vfs=disk.registered, checkpoint_pages=20) as store:
+            await shop.accept(store)
+            checkpoint = store._writer._connection.wal_checkpoint
+
+            class Failing:
+                def __getattr__(self, name):
+                    return getattr(connection, name)
+
+                def wal_checkpoint(self, **arguments):
+                    disk.sync_fails = True
+                    return checkpoint(**arguments)
+
+            connection, store._writer._connection = store._writer._connection, Failing()
+            with contextlib.suppress(StoreFailure):
+                for _ in range(30):
+                    await shop.accept(store, body=b"x" * 50_000)
+            await eventually(lambda: store.failure is not None)
+            disk.sync_fails = False
+
+    asyncio.run(main())
