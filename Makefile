@@ -5,7 +5,7 @@ BIN := .venv/bin
 LOCKS := requirements/run.txt requirements/dev.txt
 PYTEST := $(BIN)/pytest
 
-.PHONY: help env demo test check format lint types imports unit system coverage lock kill-test bench clean
+.PHONY: help env demo test check format lint types imports unit system coverage peers lock docs bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ coverage: env ## every pure module is covered, branch by branch, by its own test
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
 	@$(PYTEST) -q tests/system
+
+peers: ## (root, Debian 13) install what the system tests run against
+	@scripts/install_peers.sh
 
 lock: env ## renew the hash-pinned locks from pyproject.toml
 	@$(BIN)/python scripts/lock.py

@@ -11,7 +11,9 @@ if sys.version_info < (3, 12) or sys.implementation.name != "cpython":
     raise SystemExit(1)
 import ensurepip, venv  # noqa: F401  (Debian ships them apart, in python3-venv)
 options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-optimised = "--enable-optimizations" in options or "--with-lto" in options
+# Debian builds /usr/bin/python3.x with profile-guided optimisation, but what it records is its shared library's build.
+debian = sys.base_prefix == "/usr" and os.path.exists("/etc/debian_version")
+optimised = debian or "--enable-optimizations" in options or "--with-lto" in options
 versions = {(3, 13): 0, (3, 14): 1, (3, 12): 2}
 print(0 if optimised else 1, versions.get(sys.version_info[:2], 3), os.path.realpath(sys.executable), sep=" ")
 PY

@@ -1,8 +1,9 @@
-"""The fixtures of the system tests do what they say, shown with each other and without gatepost."""
+"""The fixtures of the system tests do what they say, shown with each other, and without gatepost but for its own."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.dns import DnsServer
+    from support.gateway import Gateway
     from support.peers import Exim, Postfix
     from support.pki import Pki
     from support.sink import Sink
@@ -33,6 +35,11 @@ MESSAGE = (
     b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     b".one\r\n..two\r\n\r\n" + "Grüße".encode() + b"\r\n" + b"x" * 998 + b"\r\n.\tend\r\n\r\n"
 )
+
+
+def with_stuffing(message: bytes) -> bytes:
+    """RFC 5321 section 4.5.2, for messages whose first line has no dot."""
+    return message.replace(b"\r\n.", b"\r\n..")
 
 
 def test_postfix_receives_over_starttls(postfix: Callable[..., Postfix], pki: Pki) -> None:
@@ -102,6 +109,14 @@ def test_postfix_leaves_nothing_behind(postfix: Callable[..., Postfix]) -> None:
     assert not server.folder.path.exists()
     assert not greets(server.port)
     assert alive(family) == []
+
+
+def test_postfix_that_cannot_start_says_why_and_leaves_nothing_behind(postfix: Callable[..., Postfix]) -> None:
+    """Its log is the failure's text."""
+    with pytest.raises(FixtureError, match=r"(?s)ended with.*bad boolean configuration") as failure:
+        postfix(settings={"smtputf8_enable": "perhaps"})
+    folder = re.search(r"/tmp/gatepost-postfix-\w+", str(failure.value))
+    assert folder is None or not Path(folder[0]).exists()
 
 
 def test_exim_receives_over_starttls(exim: Callable[..., Exim], pki: Pki) -> None:
@@ -260,6 +275,25 @@ def test_a_child_that_ends_early_is_reported_with_its_output(tmp_path: Path) -> 
     child = Child(["/bin/sh", "-c", "echo no such setting; exit 2"], tmp_path / "log")
     with pytest.raises(FixtureError, match="ended with 2\nno such setting"):
         child.wait_ready(lambda: False, timeout=5)
+
+
+def test_gateway_delivers_and_starts_again_after_a_kill(gateway: Callable[..., Gateway]) -> None:
+    domain = {"name": "contoso.example", "type": "authoritative"}
+    mailbox = {"address": "ann@contoso.example", "delivery": "maildir"}
+    server = gateway({"organization": {"contoso": {"accepted_domain": [domain], "mailbox": [mailbox]}}})
+    for count in (1, 2):
+        with RawClient(server.port) as client:
+            client.greet()
+            for line in ("MAIL FROM:<bob@partner.example>", "RCPT TO:<ann@contoso.example>", "DATA"):
+                assert client.command(line).code in {250, 354}
+            client.send(with_stuffing(MESSAGE) + b".\r\n")
+            assert client.reply().code == 250
+        assert server.wait_maildir("ann@contoso.example", count)[-1].content == MESSAGE
+        if count == 1:
+            server.kill()
+            server.start()
+    assert server.wait_trace(recipient="ann@contoso.example", event="DELIVER")
+    assert server.stop() == 0
 
 
 def test_mail_is_read_and_compared_without_its_trace() -> None:

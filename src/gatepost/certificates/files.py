@@ -6,15 +6,15 @@ The inventory with its states (next, current, deprecated) builds on this; here a
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.net.engine import IdentityError, ServerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["CertificateFileError", "load_identity"]
+__all__ = ["CertificateFileError", "load_identities", "load_identity"]
 
 
 class CertificateFileError(Exception):

@@ -1,7 +1,7 @@
 """`gatepost demo`: a gateway and a partner on loopback, five messages, what happened to each and why.
 
-Everything is real: processes, sockets, certificates of a private CA, Postfix as the partner where it is installed. What is
-printed is read back from the gateway's own message trace.
+Everything is real: processes, sockets, certificates of a private CA, Postfix as the partner where it is installed.
+What is printed is read back from the gateway's own message trace.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, int]:
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
-    click.echo(f"\nThe partner has {partner.arrived()} messages: the two that its TLS or our policy allowed, and the one")
+    click.echo(
+        f"\nThe partner has {partner.arrived()} messages: the two that its TLS or our policy allowed, and the one"
+    )
     click.echo("it can only take in clear. The fourth waits in the queue until the partner shows the expected name:\n")
     click.echo(gateway.command("queue", "list"))
     return gateway, port
@@ -159,7 +161,7 @@ def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, int]:
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Stay up until Ctrl-C, to look around.")
-def demo(keep: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def demo(keep: bool) -> None:
     """A gateway and a partner on loopback: five messages, and why each went as it did."""
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway, _port = _run(stack, Path(folder))

@@ -75,9 +75,12 @@ class Gatepost:
         self._resources_file.write_text(tomlkit.dumps(resources), encoding="utf-8")
 
     def command(self, *words: str) -> str:
-        """Run a gatepost command against this gateway; its standard output."""
+        """Run a gatepost command against this gateway; its standard output. RuntimeError if it says 2 or 3."""
         argv = [sys.executable, "-m", "gatepost", "--config", str(self.settings_file), *words]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)  # noqa: S603 - our own command
+        if done.returncode > 1:
+            raise RuntimeError(f"gatepost {' '.join(words)}: exit {done.returncode}\n{done.stderr}")
+        return done.stdout
 
     def start(self) -> None:
         """Apply the resources, serve, and wait for the greeting."""
@@ -174,7 +177,10 @@ class _GatepostPartner:
     def __init__(self, home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> None:
         self._gateways = [
             self._gateway(home / name, port, domains, certificate)
-            for name, port, certificate in (("tls", ports[0], [{"chain": str(chain), "key": str(key)}]), ("plain", ports[1], []))
+            for name, port, certificate in (
+                ("tls", ports[0], [{"chain": str(chain), "key": str(key)}]),
+                ("plain", ports[1], []),
+            )
         ]
 
     @staticmethod

@@ -24,7 +24,9 @@ UNKNOWN = 3
 
 def config_option[F: Callable[..., Any]](command: F) -> F:
     """`--config FILE`; without it GATEPOST_CONFIG, /etc/gatepost/gatepost.toml, ./gatepost.toml."""
-    return click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")(command)
+    return click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")(
+        command
+    )
 
 
 def json_option[F: Callable[..., Any]](command: F) -> F:

@@ -1,8 +1,9 @@
-"""`gatepost queue list|show|retry|hold|release|drop`: deferred and held mail, on a running gateway as on a stopped one."""
+"""`gatepost queue …`: look at deferred and held mail and act on it, on a running gateway as on a stopped one."""
 
 from __future__ import annotations
 
 import getpass
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,27 @@ if TYPE_CHECKING:
 
 __all__ = ["queue"]
 
-_COLUMNS = ("message", "state", "destination", "sender", "recipients", "attempts", "next attempt", "expires", "last error")
+_COLUMNS = (
+    "message",
+    "state",
+    "destination",
+    "sender",
+    "recipients",
+    "attempts",
+    "next attempt",
+    "expires",
+    "last error",
+)
 
 
 def _filters[F: Callable[..., Any]](command: F) -> F:
-    for option in (
+    options: tuple[Callable[[F], F], ...] = (
         click.option("--organization", default=""),
         click.option("--domain", default="", help="Domain of the recipients."),
         click.option("--sender", default="", help="Reverse-path, or @domain."),
         click.option("--recipient", default="", help="Forward-path, or @domain."),
-    ):
+    )
+    for option in options:
         command = option(command)
     return command
 
@@ -47,7 +59,7 @@ def queue() -> None:
 @click.option("--limit", default=1000, type=click.IntRange(0), show_default=True, help="At most so many; 0 = all.")
 @config_option
 @json_option
-def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:  # noqa: FBT001 - click passes flags by name
+def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
     """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
     entries = _entries(config, QueueFilter(**wanted, held=True if held else None))
     if as_json:
@@ -61,20 +73,22 @@ def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
 @click.option("--body", is_flag=True, help="Also print the stored message.")
 @config_option
 @json_option
-def show(message: str, body: bool, config: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
     """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
     entries = _entries(config, QueueFilter(message=message, limit=0))
     if not entries:
-        fail(NO, f"{printable(message)} is not in the queue; `gatepost trace show {printable(message)}` says what became of it")
+        name = printable(message)
+        fail(NO, f"{name} is not in the queue; `gatepost trace show {name}` says what became of it")
     if as_json:
         print_json([_as_json(entry) for entry in entries])
     else:
         for entry in entries:
             _print_entry(entry)
     if body:
+        stdout = sys.stdout.buffer
         try:
             for chunk in _administration(config).body(message):
-                click.get_binary_stream("stdout").write(chunk)
+                stdout.write(chunk)
         except LookupError as gone:
             fail(NO, str(gone))
 
@@ -86,9 +100,12 @@ def _action(name: str, summary: str) -> None:
     @click.option("--all", "everything", is_flag=True, help="All mail in the queue.")
     @config_option
     @json_option
-    def command(messages: tuple[str, ...], config: str | None, as_json: bool, everything: bool, **wanted: Any) -> None:  # noqa: FBT001 - click passes flags by name
+    def command(messages: tuple[str, ...], config: str | None, as_json: bool, everything: bool, **wanted: Any) -> None:
         if not messages and not everything and not any(wanted.values()):
-            fail(BAD_INPUT, f"say which mail to {name}: queue ids, --domain, --sender, --recipient, --organization or --all")
+            fail(
+                BAD_INPUT,
+                f"say which mail to {name}: queue ids, --domain, --sender, --recipient, --organization or --all",
+            )
         changed: list[QueueEntry] = []
         for message in messages or ("",):
             changed += _change(config, name, QueueFilter(message=message, **wanted, limit=0))

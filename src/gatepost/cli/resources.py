@@ -6,7 +6,7 @@ import getpass
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import tomlkit
@@ -18,6 +18,9 @@ from gatepost.connectors.model import ResourceErrors, dump, parse
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
+if TYPE_CHECKING:
+    from gatepost.connectors.rules import PrefixLimits
+
 __all__ = ["apply", "export"]
 
 
@@ -27,11 +30,11 @@ __all__ = ["apply", "export"]
 @click.option("--note", default="", help="Why, for the history.")
 @config_option
 @json_option
-def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: bool) -> None:
     """Make the organizations in FILE exactly what it says; other organizations stay as they are.
 
-    A running gateway takes the change up within two seconds. Exit codes: 0 done (or nothing to do), 2 errors in the file
-    or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be written.
+    A running gateway takes the change up within two seconds. Exit codes: 0 done (or nothing to do), 2 errors in the
+    file or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be written.
     """
     settings = settings_of(config)
     given = _read(source)
@@ -41,7 +44,7 @@ def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: b
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
     try:
         version, stored = store.load()
-        wanted = _checked(source, given, stored)
+        wanted = _checked(source, given, stored, settings.limits.prefixes())
         changes = _differences(stored, wanted)
         if not dry_run and changes:
             version = store.apply(wanted, author=getpass.getuser(), note=note, expected=version)
@@ -55,8 +58,8 @@ def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: b
 @click.command()
 @config_option
 @json_option
-def export(config: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
-    """Print all resources in force as a file that `gatepost apply` takes. Exit codes: 0 done, 2 settings, 3 unreadable."""
+def export(config: str | None, as_json: bool) -> None:
+    """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
     settings = settings_of(config)
     try:
         store = ConfigStore(Path(settings.server.data_dir) / "config.db")
@@ -78,19 +81,23 @@ def _read(source: Path) -> dict[str, Any]:
             return document
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        fail(BAD_INPUT, f"{source}: not readable as {source.suffix[1:].upper() or 'TOML'}: {error}; nothing was changed")
+        fail(
+            BAD_INPUT, f"{source}: not readable as {source.suffix[1:].upper() or 'TOML'}: {error}; nothing was changed"
+        )
     except OSError as error:
         fail(BAD_INPUT, f"{source}: {error.strerror}; nothing was changed")
 
 
-def _checked(source: Path, given: dict[str, Any], stored: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the file's organizations become, in the form that is stored; every error of all resources together ends it."""
+def _checked(
+    source: Path, given: dict[str, Any], stored: dict[str, Any], prefixes: PrefixLimits
+) -> dict[str, dict[str, Any]]:
+    """What the file's organizations become, in the form that is stored; ends the command with every error there is."""
     organizations = given.get("organization", {})
     if not isinstance(organizations, dict):
         fail(BAD_INPUT, f"{source}: organization must be tables like [organization.contoso]; nothing was changed")
     together = {**given, "organization": {**stored.get("organization", {}), **organizations}}
     try:
-        resources = parse(together)
+        resources = parse(together, prefixes=prefixes)
     except ResourceErrors as errors:
         lines = "\n".join(f"{source}: {error}" for error in errors.errors)
         fail(BAD_INPUT, f"{lines}\n{len(errors.errors)} error(s); nothing was changed")

@@ -14,7 +14,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType[float]):
     """Seconds since 1970, from "30m" (ago), a date or a date with time (UTC unless it says otherwise)."""
 
     name = "time"

@@ -29,8 +29,8 @@ def tls() -> None:
 @tls.command()
 @click.argument("names", nargs=-1, metavar="[PROFILE]...")
 @json_option
-def profiles(names: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
-    """The suites of each profile in our order, in the columns of Microsoft's list. Exit codes: 0 done, 2 unknown name."""
+def profiles(names: tuple[str, ...], as_json: bool) -> None:
+    """The suites of each profile in our order, in the columns of Microsoft's list. Exit codes: 0 done, 2 bad name."""
     unknown = [name for name in names if name not in PROFILES]
     if unknown:
         fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; there are {', '.join(PROFILES)}")

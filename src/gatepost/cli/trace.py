@@ -43,7 +43,7 @@ def trace() -> None:
 @click.option("--limit", default=100, type=click.IntRange(1, _ALL_EVENTS), show_default=True)
 @config_option
 @json_option
-def search(config: str | None, as_json: bool, **wanted: Any) -> None:  # noqa: FBT001 - click passes flags by name
+def search(config: str | None, as_json: bool, **wanted: Any) -> None:
     """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
     events = _events(config, TraceFilter(**wanted))
     if as_json:
@@ -58,7 +58,7 @@ def search(config: str | None, as_json: bool, **wanted: Any) -> None:  # noqa: F
 @click.argument("identity", metavar="ID")
 @config_option
 @json_option
-def show(identity: str, config: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def show(identity: str, config: str | None, as_json: bool) -> None:
     """Everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
 
     Exit codes: 0 found, 1 nothing has this id, 3 unreadable.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 import sysconfig
+from pathlib import Path
 
 import apsw
 from OpenSSL import SSL
@@ -16,8 +18,12 @@ __all__ = ["interpreter", "version_text"]
 def interpreter() -> str:
     """The running interpreter, and whether it was built with optimisation (half the CPU of one that was not)."""
     options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    optimised = "--enable-optimizations" in options or "--with-lto" in options
-    return f"{platform.python_implementation()} {platform.python_version()} ({'' if optimised else 'not '}optimised build)"
+    # Debian optimises its interpreter, but records the options of its shared library (scripts/find_python.sh).
+    debian = sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
+    optimised = debian or "--enable-optimizations" in options or "--with-lto" in options
+    return (
+        f"{platform.python_implementation()} {platform.python_version()} ({'' if optimised else 'not '}optimised build)"
+    )
 
 
 def version_text() -> str:

@@ -32,7 +32,7 @@ class Draft[M: Record]:
 
     def error(self, key: str, message: str) -> FieldError:
         """What is wrong with one key of the table."""
-        return FieldError(f"{self.path}.{key}", message)
+        return FieldError(f"{self.path}.{key}" if self.path else key, message)
 
 
 @dataclass(frozen=True, slots=True)

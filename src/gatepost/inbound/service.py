@@ -29,8 +29,8 @@ class SessionLimits:
     """How long and how slow a session may be (exchange.md §13; RFC 5321 section 4.5.3.2).
 
     idle: seconds to the next bytes. command: seconds to the next completed command. session: seconds in all.
-    data_rate: bytes per second that a message body must keep up, over each period of `rate_period` seconds; 0 = no check.
-    hops: Received fields from which on a message is a loop (RFC 5321 section 6.3).
+    data_rate: bytes per second that a message body must keep up, over each period of `rate_period` seconds; 0 is no
+    check. hops: Received fields from which on a message is a loop (RFC 5321 section 6.3).
     """
 
     idle: float = 300.0
@@ -45,8 +45,9 @@ class SessionLimits:
 class InboundService:
     """One worker's inbound side.
 
-    judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" = the server's);
-    None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends a reply.
+    judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
+    server's); None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends
+    a reply.
     """
 
     hostname: str

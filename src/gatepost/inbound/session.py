@@ -1,14 +1,14 @@
 """One inbound SMTP session: bytes from a stream to the state machine, its events to policy and store, replies back.
 
-It is a `net.stream.Receiver`: called by the stream, never awaited. Where an answer must wait (the commit before 250) the
-machine has a decision pending, and the call-back of the commit goes on. No decision is made here: `policy.inbound` says
-who may do what, `smtp.server` what the protocol allows.
+It is a `net.stream.Receiver`: called by the stream, never awaited. Where an answer must wait (the commit before 250)
+the machine has a decision pending, and the call-back of the commit goes on. No decision is made here: `policy.inbound`
+says who may do what, `smtp.server` what the protocol allows.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from gatepost.inbound.record import SessionRecord
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
@@ -33,7 +33,7 @@ from gatepost.smtp.server import (
 from gatepost.store.interface import StoreFailure, StoreFull
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from gatepost.connectors.match import Attribution
     from gatepost.inbound.registry import SessionRegistry
@@ -69,18 +69,6 @@ class Session:
         self._committing = False
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
-        self._handlers: dict[type, Callable[[Event], None]] = {
-            HelloEvent: self._on_hello,
-            StartTlsEvent: self._on_starttls,
-            MailEvent: self._on_mail,
-            RecipientEvent: self._on_recipient,
-            DataEvent: self._on_data,
-            ChunkEvent: self._on_chunk,
-            MessageEvent: self._on_message,
-            AbortEvent: self._on_abort,
-            ErrorEvent: self._on_error,
-            QuitEvent: self._on_quit,
-        }
 
     def begin(self, refusal: Reply | None = None) -> None:
         """Take the stream and greet; with a refusal (421, 554), say that and close."""
@@ -105,7 +93,7 @@ class Session:
         self._progressed = self._registry.clock()
         self._pump()
 
-    def lost(self, loss: Loss) -> None:
+    def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it was lost makes no difference here
         """The connection is gone; what was not acknowledged is forgotten."""
         self._lost = True
         self._registry.remove(self)
@@ -149,8 +137,31 @@ class Session:
     def _pump(self) -> None:
         core = self._core
         while (event := core.next_event()) is not None:
-            self._handlers[type(event)](event)
+            self._handle(event)
         self._flush()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case ChunkEvent():
+                self._on_chunk(event)
+            case RecipientEvent():
+                self._on_recipient(event)
+            case MailEvent():
+                self._on_mail(event)
+            case DataEvent():
+                self._on_data()
+            case MessageEvent():
+                self._on_message()
+            case HelloEvent():
+                self._on_hello(event)
+            case StartTlsEvent():
+                self._on_starttls()
+            case AbortEvent():
+                self._on_abort(event)
+            case ErrorEvent() | QuitEvent():
+                pass  # the machine has answered, and counts errors itself
+            case _:
+                assert_never(event)
 
     def _flush(self) -> None:
         if self._lost:
@@ -170,7 +181,7 @@ class Session:
         self._record.hello(event.domain)
         self._core.accept()
 
-    def _on_starttls(self, _event: StartTlsEvent) -> None:
+    def _on_starttls(self) -> None:
         self._progress()
         self._core.accept()
         if self._core.plaintext_after_starttls:
@@ -215,7 +226,7 @@ class Session:
         self._transaction.recipients.append(AcceptedRecipient(event, verdict))
         self._core.accept()
 
-    def _on_data(self, _event: DataEvent) -> None:
+    def _on_data(self) -> None:
         self._progress()
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
         self._transaction.begin_body(self._greeted_with)
@@ -240,7 +251,7 @@ class Session:
             self._core.release()
             self._pump()
 
-    def _on_message(self, _event: MessageEvent) -> None:
+    def _on_message(self) -> None:
         self._progress()
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - a message ends only after it began
@@ -297,12 +308,6 @@ class Session:
         record = self._record
         event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
         self._service.trace([event])
-
-    def _on_error(self, _event: ErrorEvent) -> None:
-        """Counted by the machine, which closes the session after too many."""
-
-    def _on_quit(self, _event: QuitEvent) -> None:
-        """The machine has said 221 and closes."""
 
     def _progress(self) -> None:
         self._progressed = self._received

@@ -1,4 +1,4 @@
-"""The end of every reply: ` [HOSTNAME UTC-TIME SESSION-ID]`, by which a refusal is found in the trace (exchange.md §6)."""
+"""The end of every reply, ` [HOSTNAME UTC-TIME SESSION-ID]`: a refusal is found in the trace by it (exchange.md §6)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,17 @@ class AcceptedRecipient:
 class Transaction:
     """From an accepted MAIL to the message in the queue, or to nothing."""
 
-    __slots__ = ("_body", "_failure", "_scanner", "_service", "_session", "bytes_seen", "mail", "message_id", "recipients")
+    __slots__ = (
+        "_body",
+        "_failure",
+        "_scanner",
+        "_service",
+        "_session",
+        "bytes_seen",
+        "mail",
+        "message_id",
+        "recipients",
+    )
 
     def __init__(self, service: InboundService, session: SessionFacts, mail: MailEvent) -> None:
         self._service = service

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,7 +21,7 @@ from gatepost.tls.facts import CertificateFacts
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["MAX_CERTIFICATE_BYTES", "CertificateError", "certificate_facts", "key_kind", "parse", "subject_text"]
 
@@ -30,7 +30,7 @@ _MAX_NAMES = 1000
 _MAX_TEXT = 1000
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-_OTHER_KEYS = {
+_OTHER_KEYS: Mapping[type[Any], str] = {
     ed25519.Ed25519PublicKey: "Ed25519",
     ed448.Ed448PublicKey: "Ed448",
     mldsa.MLDSA44PublicKey: "ML-DSA-44",

@@ -1,0 +1,1 @@
+"""Processes: supervisor, workers, and how their parts are put together."""

@@ -14,6 +14,7 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 
 if TYPE_CHECKING:
+    from gatepost.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 __all__ = ["POLL_SECONDS", "Snapshot", "SnapshotSource"]
@@ -34,8 +35,9 @@ class Snapshot:
 class SnapshotSource:
     """Reads the stored resources and says when there are new ones."""
 
-    def __init__(self, store: ConfigStore) -> None:
+    def __init__(self, store: ConfigStore, prefixes: PrefixLimits) -> None:
         self._store = store
+        self._prefixes = prefixes
         self._refused = -1
         self.current = self._build() or Snapshot(0, Directory(parse({})))
 
@@ -54,8 +56,8 @@ class SnapshotSource:
     def _build(self) -> Snapshot | None:
         version, document = self._store.load()
         try:
-            return Snapshot(version, Directory(parse(document)))
+            return Snapshot(version, Directory(parse(document, prefixes=self._prefixes)))
         except ResourceErrors as errors:
             self._refused = version
-            _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)  # noqa: TRY400 - the errors are the message
+            _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)
             return None

@@ -77,7 +77,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             return self._work(index, self._lifeline[0])
-        except Exception:
+        except Exception:  # noqa: BLE001 - the child must end here, whatever it was
             _log.exception("worker %d failed", index)
             return 1
 
@@ -122,7 +122,9 @@ class Supervisor:
         lived = now - worker.started
         worker.pause = 0.0 if lived > _STABLE_SECONDS else min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
         worker.restart_at = now + worker.pause
-        _log.error("worker %d ended with %d after %.0f s; next start in %.0f s", worker.index, code, lived, worker.pause)
+        _log.error(
+            "worker %d ended with %d after %.0f s; next start in %.0f s", worker.index, code, lived, worker.pause
+        )
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import Loss, LossKind
+from gatepost.outbound.body import ONE_FLIGHT
 from gatepost.outbound.failure import ConnectionEnded, connection_lost, loss_reply, protocol_broken, refused
 from gatepost.smtp.client import (
     BodyWanted,
@@ -37,7 +38,6 @@ __all__ = ["Chunks", "OutboundConnection", "SmtpTimeouts"]
 
 type Chunks = Callable[[], AsyncIterable[bytes]]
 
-_ONE_FLIGHT = 128 << 10  # a body up to this size leaves with its envelope
 _TRANSCRIPT_LINES = 100
 
 
@@ -164,7 +164,7 @@ class OutboundConnection:
         does not take a part for the whole; then the exception goes on.
         """
         self.sent += 1
-        small = body is not None and len(body) <= _ONE_FLIGHT
+        small = body is not None and len(body) <= ONE_FLIGHT
         try:
             self._say(lambda: self._client.begin(transaction, body if small else None, last=small))
             event = await self._next_of_transaction(self._patience(len(transaction.recipients), whole=small))

@@ -62,13 +62,11 @@ class ClientContexts:
 
         Raises HopFailed if the requirement needs anchors that cannot be read.
         """
-        try:
-            anchors = self._trust(self._named(requirement))
-        except AnchorsError as error:
-            _log.error("trust anchors: %s", error)
+        anchors = self._trust(self._named(requirement))
+        if isinstance(anchors, AnchorsError):
             if not isinstance(requirement, Authenticated):
                 return None
-            raise HopFailed(local_fault(f"the trust anchors cannot be read: {error}")) from error
+            raise HopFailed(local_fault(f"the trust anchors cannot be read: {anchors}"))
         return chain.judge(facts.peer_chain, anchors, now=self._clock(), purpose="server")
 
     def _named(self, requirement: Requirement) -> str:
@@ -86,5 +84,10 @@ def _make_context(profile: str, version: str, anchors: str, certificate: tuple[s
     return client_context(chosen, identity=ServerIdentity(chain_file.read_bytes(), key_file.read_bytes()))
 
 
-def _load_anchors(spec: str) -> TrustAnchors:
-    return TrustAnchors.load(spec)
+def _load_anchors(spec: str) -> TrustAnchors | AnchorsError:
+    """The failure is a value too, so that it is kept, and logged once rather than for each connection."""
+    try:
+        return TrustAnchors.load(spec)
+    except AnchorsError as error:
+        _log.error("trust anchors: %s", error)
+        return error

@@ -33,6 +33,10 @@ class ConnectionPool:
     def __len__(self) -> int:
         return len(self._order)
 
+    def holds(self, hop: Hop) -> bool:
+        """Whether `take` would find one."""
+        return hop in self._resting
+
     def take(self, hop: Hop) -> OpenHop | None:
         """A connection opened for an equal hop, the last used first; it is the caller's until `give`."""
         resting = self._resting.get(hop)

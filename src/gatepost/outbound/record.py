@@ -1,7 +1,7 @@
 """What the trace, the queue and a DSN are told of a hop: plain dictionaries that JSON can hold.
 
-Called by `outbound.shipment` and `outbound.attempt`. Pure. The keys are those of `store.interface.TraceEvent` where it has
-them; never content, at most a hundred lines of dialogue.
+Called by `outbound.shipment` and `outbound.attempt`. Pure. The keys are those of `store.interface.TraceEvent` where it
+has them; never content, at most a hundred lines of dialogue.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def open_record(opened: OpenHop) -> dict[str, Any]:
     """A connection over which a message could be sent."""
     record = _place(opened.hop.host, opened.hop.endpoint) | _proved(opened.facts, opened.verdict)
     record["reused"] = opened.connection.sent > 1
+    record["dsn_passed_on"] = "DSN" in opened.connection.extensions
     if opened.rehearsal is not None:
         record["rehearsal"] = _rehearsal(opened.rehearsal)
     return record
@@ -76,6 +77,7 @@ def _place(host: str, address: str) -> dict[str, Any]:
 def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
     record: dict[str, Any] = {"tls": tls_record(facts.tls, facts.chain)}
     if verdict is not None:
+        record["requirement"] = describe(verdict.requirement)
         record["achieved"] = describe_achieved(verdict.achieved)
     if facts.handshake_error:
         record["handshake_error"] = facts.handshake_error

@@ -1,19 +1,19 @@
 """What is to be sent to some recipients by one route, and what has become of each: the memory of one attempt.
 
-Filled by `outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. An answer to MAIL,
-RCPT or the message is final for this attempt; whatever says less leaves the recipient to the next host.
+Filled by `outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. An answer to
+MAIL, RCPT or the message is final for this attempt; whatever says less leaves the recipient to the next host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
 from gatepost.outbound.failure import HopFailure
 from gatepost.outbound.record import failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
+from gatepost.queue.outcome import Fate, Sort, sort_of
 from gatepost.smtp.client import Transaction
 
 if TYPE_CHECKING:
@@ -26,41 +26,18 @@ if TYPE_CHECKING:
     from gatepost.smtp.replies import Reply
     from gatepost.store.interface import Message, Recipient
 
-__all__ = ["Fate", "Shipment", "Sort", "may_go_clear"]
+__all__ = ["Shipment", "may_go_clear"]
 
 # RFC 5321 section 4.5.3.1.8: every server takes a hundred recipients. More only where it says so (RFC 9422).
 _RECIPIENTS = 100
 _RECIPIENTS_MAX = 1000
 
 
-class Sort(StrEnum):
-    """What an attempt may mean for a recipient."""
-
-    DELIVERED = "delivered"
-    DEFERRED = "deferred"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
-
-    recipient: Recipient
-    sort: Sort
-    reply: Reply
-    detail: dict[str, Any]
-
-
-def sort_of(reply: Reply) -> Sort:
-    """What a final reply means."""
-    if reply.positive:
-        return Sort.DELIVERED
-    return Sort.FAILED if reply.permanent else Sort.DEFERRED
-
-
 def may_go_clear(requirement: Requirement, attempts: int) -> bool:
-    """Whether mail may leave in clear over a fresh connection where a handshake failed: only if that is configured, and
-    only on a later attempt, so that a passing fault costs no protection."""
+    """Whether mail may leave in clear, over a fresh connection, where a handshake failed.
+
+    Only if that is configured, and only on a later attempt, so that a passing fault costs no protection.
+    """
     allowed = isinstance(requirement, Opportunistic) and requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
     return allowed and attempts >= 1
 
@@ -69,13 +46,15 @@ def may_go_clear(requirement: Requirement, attempts: int) -> bool:
 class Shipment:
     """One message, the recipients of one route.
 
-    base: what the trace shall say of every outcome (connector, requirement, reasons). pending: not decided yet. failures:
-    of the hosts tried so far. broken: hops where STARTTLS was offered and failed, with the reason.
+    base: what the trace shall say of every outcome (connector, requirement, reasons). attempts: made before this one.
+    pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
+    with the reason.
     """
 
     message: Message
     recipients: Sequence[Recipient]
     base: dict[str, Any]
+    attempts: int = 0
     header_8bit: bool = False
     fates: list[Fate] = field(default_factory=list)
     pending: list[Recipient] = field(default_factory=list)
@@ -117,7 +96,7 @@ class Shipment:
                 undecided = HopFailure(result.reply, "", None, opened.hop.host, opened.hop.endpoint, opened.facts)
                 continue
             self.answered = self.answered or not result.local
-            self._decide(recipient, result.reply, detail)
+            self.decide(recipient, result.reply, detail)
         if undecided is not None:
             self.failures.append(undecided)
 
@@ -130,7 +109,7 @@ class Shipment:
     def decide_all(self, reply: Reply, detail: dict[str, Any]) -> None:
         """Everybody pending gets this reply, and nothing more is tried."""
         for recipient in list(self.pending):
-            self._decide(recipient, reply, self.base | detail)
+            self.decide(recipient, reply, self.base | detail)
 
     def conclude(self) -> None:
         """No host is left: the pending recipients get what the failures say together."""
@@ -140,10 +119,11 @@ class Shipment:
 
     @property
     def unreachable(self) -> bool:
-        """Whether no host answered for a single recipient: the destination, not the message, is at fault."""
-        return bool(self.failures) and not self.answered
+        """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
+        return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
 
-    def _decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any]) -> None:
+    def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any]) -> None:
+        """Settle a pending recipient for this attempt."""
         sort = sort_of(reply)
         if sort is not Sort.DELIVERED and self.failures and "tries" not in detail:
             detail = detail | tries_record(self.failures)
@@ -157,7 +137,9 @@ def _leaves_open(result: RecipientOutcome) -> bool:
 
 
 def _telling(failures: Sequence[HopFailure]) -> HopFailure:
-    """The failure that stands for all. For good only if each is; a TLS failure says more than a silent host, and of equals
-    the last one is it, as in Exchange's LastAttemptedServerName."""
+    """The failure that stands for all: for good only if each of them is.
+
+    A TLS failure says more than a silent host; of equals the last one is it, as in Exchange's LastAttemptedServerName.
+    """
     transient = [failure for failure in failures if not failure.reply.permanent]
     return max(transient or failures, key=lambda failure: (failure.result_type is not None, failures.index(failure)))

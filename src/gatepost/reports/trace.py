@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatepost.queue.outcome import Sort
 from gatepost.store.interface import TraceEvent
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
     from gatepost.policy.facts import SessionFacts
     from gatepost.policy.inbound import InboundVerdict
+    from gatepost.queue.outcome import Fate, Outcome
     from gatepost.smtp.replies import Reply
-    from gatepost.store.interface import Message
+    from gatepost.store.interface import Delivery, Message
     from gatepost.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
 
-__all__ = ["certificate_record", "received_event", "refused_event", "tls_record"]
+__all__ = ["certificate_record", "outcome_events", "received_event", "refused_event", "tls_record"]
 
 
 def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
@@ -114,6 +116,51 @@ def refused_event(
         reply=reply.text,
         detail={"reasons": list(verdict.reasons)},
     )
+
+
+def outcome_events(delivery: Delivery, outcome: Outcome, next_at: float, now: float) -> list[TraceEvent]:
+    """What one attempt did, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
+    return [_outcome_event(delivery, fate, next_at, now) for fate in outcome.fates]
+
+
+def _outcome_event(delivery: Delivery, fate: Fate, next_at: float, now: float) -> TraceEvent:
+    message, detail = delivery.message, dict(fate.detail)
+    tls: dict[str, Any] = detail.pop("tls", {})
+    detail["attempt"] = delivery.attempts
+    if fate.sort is Sort.DEFERRED:
+        detail["next_attempt"] = next_at
+    return TraceEvent(
+        at=now,
+        event=_event_name(fate),
+        message=format_id(message.id),
+        organization=delivery.destination.partition("/")[0],
+        direction=message.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=fate.recipient.address,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        peer_host=detail.pop("host", ""),
+        peer_address=detail.pop("address", ""),
+        connector=detail.pop("connector", ""),
+        requirement=detail.pop("requirement", ""),
+        achieved=detail.pop("achieved", ""),
+        tls_version=tls.get("version", ""),
+        tls_group=tls.get("group", ""),
+        tls=tls,
+        reply=fate.reply.text,
+        result_type=detail.pop("result_type", ""),
+        detail=detail,
+    )
+
+
+def _event_name(fate: Fate) -> str:
+    if fate.sort is Sort.DELIVERED:
+        return "DELIVER" if "mailbox" in fate.detail else "SEND"
+    if fate.sort is Sort.DEFERRED:
+        return "DEFER"
+    return "EXPIRE" if fate.detail.get("expired") else "FAIL"
 
 
 def _inbound_level(tls: dict[str, Any]) -> str:

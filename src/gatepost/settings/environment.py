@@ -29,7 +29,10 @@ CONFIG_VARIABLE = "GATEPOST_CONFIG"
 
 @dataclass(slots=True)
 class Overrides:
-    """values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences."""
+    """What the environment says.
+
+    values: by section, a table of keys or a whole list. names: the variable behind each path. problems: as sentences.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -98,14 +101,14 @@ def _fields(section: FieldInfo) -> dict[str, FieldInfo]:
 
 
 def _value(info: FieldInfo, text: str) -> Any:
-    """Text stays text where the field takes text; elsewhere it is read as TOML or JSON writes numbers, flags and lists."""
+    """Text stays text where the field takes text; elsewhere it is read as JSON or TOML writes other values."""
     if isinstance(info.annotation, type) and issubclass(info.annotation, str):
         return text
     return _parsed(text)
 
 
 def _parsed(text: str) -> Any:
-    """The value that the text is in TOML or in JSON; else the text, for the field to refuse or to understand ("50MB")."""
+    """The value that the text is in JSON or TOML; else the text, which the field may understand ("50MB")."""
     try:
         return json.loads(text)
     except ValueError:

@@ -44,8 +44,8 @@ class SettingsError(Exception):
 def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     """The settings from the first of: `path`, GATEPOST_CONFIG, the default paths; GATEPOST_SECTION__KEY goes over them.
 
-    A file named explicitly must be there. Without any file the environment alone may do. A relative path in a file starts
-    at the file's directory. Raises SettingsError.
+    A file named explicitly must be there. Without any file the environment alone may do. A relative path in a file
+    starts at the file's directory. Raises SettingsError.
     """
     source = _find(path, environment)
     text = _text(source) if source else ""

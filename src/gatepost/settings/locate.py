@@ -17,7 +17,7 @@ _LAST_STEP = re.compile(r"(?:\.[^.\[]+|\[\d+\])$")
 
 
 def lines(text: str) -> dict[str, int]:
-    """The line, from 1, of each path that is written: "limits", "limits.recipients", "listener[0]", "listener[0].role"."""
+    """The line, from 1, of each path that is written: "limits", "limits.recipients", "listener[0].role"."""
     found: dict[str, int] = {}
     heading = ""
     counts: dict[str, int] = {}

@@ -135,8 +135,8 @@ class Listener(Record):
     """An address to listen on."""
 
     role: ListenerRole = Field(
-        description="mx: mail from other servers. submission: mail from users, STARTTLS. submissions: the same, TLS from "
-        "the start (RFC 8314). internal: mail from gateways of the same site."
+        description="mx: mail from other servers. submission: mail from users, STARTTLS. submissions: the same, TLS "
+        "from the start (RFC 8314). internal: mail from gateways of the same site."
     )
     address: ListenAddress = Field(
         description='Address and port: "0.0.0.0:25" for all of IPv4, "[::]:25" for all of IPv6.'
@@ -241,15 +241,15 @@ class Limits(Record):
     )
     text_line: Annotated[Whole, Range(0, 1_000_000)] = Field(
         default=0,
-        description="Octets of a line of a message, 0 for any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones are "
-        "common, and cost no memory here).",
+        description="Octets of a line of a message, 0 for any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones "
+        "are common, and cost no memory here).",
     )
     header_bytes: Annotated[Size, Range(1024, 1 << 24, format_size)] = Field(
         default=262144, description="Header section of a message (Exchange: 256 KB)."
     )
     message_bytes: Annotated[Size, Range(65536, 1 << 40, format_size)] = Field(
         default=52428800,
-        description="Size of a message, announced as SIZE (RFC 1870; Exchange Online: at most 150 MB, on-premises: 36 MB).",
+        description="Size of a message, announced as SIZE (RFC 1870; Exchange Online: 150 MB at most).",
     )
     recipients: Annotated[Whole, Range(100, 1_000_000)] = Field(
         default=1000,
@@ -339,6 +339,9 @@ class Queue(Record):
     idle_connections: Count = Field(default=500, description="Idle outbound connections of each worker (our choice).")
     messages_per_connection: Count = Field(
         default=100, description="Messages over one outbound connection (Exchange: 20; many more save handshakes)."
+    )
+    paused: Switch = Field(
+        default=False, description="Accept and keep mail, deliver nothing: for the time of a repair elsewhere."
     )
 
 

@@ -39,10 +39,10 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # `apply` removes a dropped one that waits in the store.
 APPLIES = {"hold": "NOT d.held", "release": "d.held", "retry": "NOT d.held", "drop": "TRUE"}
 _CHANGES = {
-    "hold": "UPDATE delivery SET held = 1, next_at = iif(next_at > 0, max(next_at, ?), 0)",
-    "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?, 0)",
-    "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?, 0)",
-    "drop": "UPDATE delivery SET dropped = 1, next_at = iif(next_at > 0, ?, 0)",
+    "hold": "UPDATE delivery SET held = 1",
+    "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
+    "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?1, 0)",
+    "drop": "UPDATE delivery SET dropped = 1",
 }
 
 
@@ -114,7 +114,7 @@ def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
 
 def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float) -> list[int]:
     """Change deliveries and leave their owner notices; returns the big files that are no longer needed."""
-    statement = f"{_CHANGES[action]} WHERE message = ? AND id = ?"
+    statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
     connection.executemany(statement, [(now, delivery.message.id, delivery.id) for delivery in deliveries])
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]

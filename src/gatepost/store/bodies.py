@@ -150,18 +150,21 @@ class Bodies:
 
 
 class Body:
-    """A `BodyWriter`. One of three: in memory, streaming to a file, or ended (accepted, aborted or failed)."""
+    """A `BodyWriter`. One of three: in memory, streaming to a file, or ended (accepted, aborted or failed).
+
+    failure: why it could not be kept. file: its own, None while it is in memory.
+    """
 
     __slots__ = (
         "_bodies",
         "_chunks",
         "_claimed",
         "_ended",
-        "_failure",
         "_finished",
         "_running",
         "_waiter",
         "_waiting",
+        "failure",
         "file",
         "size",
     )
@@ -175,14 +178,14 @@ class Body:
         self._waiting = 0  # bytes given to the disk and not written yet
         self._running = False
         self._ended = False
-        self._failure: StoreFailure | None = None
+        self.failure: StoreFailure | None = None
         self._finished: Callable[[StoreFailure | None], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Take a chunk; see `BodyWriter.write`."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self._ended:
             raise ValueError("the body has ended")
         size = len(chunk)
@@ -223,9 +226,6 @@ class Body:
 
     def finish(self, done: Callable[[StoreFailure | None], None]) -> None:
         """Make a streamed body durable; `done` is called on the loop, later. On failure nothing of it is left."""
-        if self._failure is not None:
-            asyncio.get_running_loop().call_soon(done, self._failure)
-            return
         self._finished = done
         self._turn()
 
@@ -282,7 +282,7 @@ class Body:
 
     def _fail(self, failure: StoreFailure) -> None:
         done, self._finished = self._finished, None
-        self._failure = failure
+        self.failure = failure
         self._ended = True
         self._drop()
         self._wake()
@@ -293,8 +293,8 @@ class Body:
         if self._waiting > self._bodies.allowance:
             self._waiter = self._waiter or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiter)
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -185,7 +185,7 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
 
 def _make_file(path: Path) -> None:
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return
     os.close(descriptor)

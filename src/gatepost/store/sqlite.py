@@ -91,6 +91,7 @@ class SqliteStore:
         self._settings = settings
         self._trace = trace
         self._owner: QueueOwner | None = None
+        self._closed = False
         self._finishing = 0  # big bodies on their way to the disk before their commit
         self._finished: list[asyncio.Future[None]] = []
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
@@ -130,7 +131,7 @@ class SqliteStore:
         """See `Store.accept`."""
         if not isinstance(body, Body):
             raise TypeError("the body is not of this store")
-        failure = self._writer.failure
+        failure = self._writer.failure or body.failure
         if failure is None and not self.room_for(0):
             failure = StoreFull(f"{self._writer.room} bytes are free, below the mark")
         if failure is not None:
@@ -190,7 +191,10 @@ class SqliteStore:
         self._trace.add(events)
 
     async def close(self) -> None:
-        """See `Store.close`."""
+        """See `Store.close`. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         while self._finishing:
             waiter = self._loop.create_future()
             self._finished.append(waiter)
@@ -200,6 +204,7 @@ class SqliteStore:
 
     def _end(self) -> None:
         self._writer.stop()
+        self._writer.failure = self._writer.failure or StoreFailure("the store is closed")
         self._trace.close()
         self._bodies.close()
         self._reader.shutdown()

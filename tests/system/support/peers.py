@@ -153,7 +153,11 @@ class _Server:
         return len(list((self.mailbox / "new").glob("*")))
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.remove()
@@ -204,6 +208,15 @@ class Postfix(_Server):
         # The master itself, in the foreground: `postfix start-fg` would keep a shell between us and the master, spend
         # seconds on copies for a chroot nobody uses, and leave the master behind when the shell is told to end.
         return ["/usr/lib/postfix/sbin/master", "-c", self.folder / "etc", "-s"]
+
+    def start(self) -> Self:
+        try:
+            return super().start()
+        except FixtureError as failure:
+            # The master cannot log before its logger runs; the postfix command says the same on its standard error.
+            command = ["/usr/sbin/postfix", "-c", str(self.folder / "etc"), "status"]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stderr
+            raise FixtureError(f"{failure}{said}") from failure
 
     def queue(self) -> list[dict[str, Any]]:
         """Messages that wait, as `postqueue -j` tells: queue_id, queue_name, sender, recipients with delay_reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +98,7 @@ class Shell:
 def pieces_of(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """data cut at the given places; places outside it do nothing."""
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,20 @@ def test_lines(line, text):
 
 @pytest.mark.parametrize(
     "line",
-    [b"NOOP\0", b"NO\0OP", b"NOOP\tx", b"NOOP \x1b[2J", b"NOOP \x7f", b"MAIL FROM:<\xff@b>", b"MAIL \xc2\x85", b"\0"]
-    + ["NOOP ü".encode(), "EHLO bücher.example".encode(), "MAILÜ x".encode(), "RCPT TO:<\u202eab@c>".encode()],
+    [
+        b"NOOP\0",
+        b"NO\0OP",
+        b"NOOP\tx",
+        b"NOOP \x1b[2J",
+        b"NOOP \x7f",
+        b"MAIL FROM:<\xff@b>",
+        b"MAIL \xc2\x85",
+        b"\0",
+        "NOOP ü".encode(),
+        "EHLO bücher.example".encode(),
+        "MAILÜ x".encode(),
+        "RCPT TO:<\u202eab@c>".encode(),
+    ],
 )
 def test_lines_refused(line):
     assert refusal(decode_line, line) == (500, "5.5.2")
@@ -157,6 +169,7 @@ def test_a_recipient_is_internationalised_where_mail_said_so():
 
 @given(st.binary(max_size=60))
 def test_any_line_is_parsed_or_refused(line):
+    codes = set()
     for candidate in (line, b"MAIL FROM:" + line, b"MAIL FROM:<" + line, b"RCPT TO:<" + line + b"> NOTIFY=NEVER"):
         try:
             verb, _, arguments = decode_line(candidate).partition(" ")
@@ -165,7 +178,8 @@ def test_any_line_is_parsed_or_refused(line):
             else:
                 parse_recipient(arguments, ALL, smtputf8=True)
         except CommandError as error:
-            assert error.reply.permanent
+            codes.add(error.reply.code)
+    assert codes <= {500, 501, 552, 553, 555}
 
 
 def test_a_word_has_one_meaning():

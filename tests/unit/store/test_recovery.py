@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -153,7 +154,8 @@ GATEWAY = textwrap.dedent("""
                         await wait
                 message = Message(store.new_id(), "contoso", time.time(), "bob@contoso.example")
                 message.subject = hashlib.sha256(content).hexdigest()
-                delivery = Delivery(store.new_id(), message, "contoso/partner.example", [Recipient("a@partner.example")])
+                recipients = [Recipient("ann@partner.example")]
+                delivery = Delivery(store.new_id(), message, "contoso/partner.example", recipients)
                 done = loop.create_future()
                 store.accept(message, [delivery], body, done.set_result)
                 assert await done is None
@@ -216,6 +218,4 @@ async def everything(store):
 
 
 async def check(shop, store, number, subject):
-    import hashlib  # noqa: PLC0415 - only here
-
     assert hashlib.sha256(await shop.read(store, number)).hexdigest() == subject

@@ -354,3 +354,18 @@ def test_trace_goes_to_the_day_file(shop):
 
     asyncio.run(main())
     assert [path.name for path in shop.trace.iterdir()] == ["1970-01-01.5.db"]
+
+
+def test_a_closed_store_refuses_everything(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store)
+            await store.close()
+            with pytest.raises(StoreFailure, match="closed"):
+                await shop.accept(store)
+            with pytest.raises(StoreFailure, match="closed"):
+                store.settle([Settlement(delivery, [])])
+            with pytest.raises(StoreFailure, match="closed"):
+                await store.lease(delivery.destination, 1, 1.0)
+
+    asyncio.run(main())

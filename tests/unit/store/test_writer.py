@@ -89,10 +89,6 @@ def test_a_failed_sync_is_final_for_all_that_wait_and_all_that_come(shop, disk, 
     asyncio.run(main())
 
 
-def disk.registered:
-    return disk.name_of
-
-
 def test_work_handed_over_as_the_store_fails_is_told_too(shop, disk):
     async def main():
         async with shop.open(vfs=disk.registered) as store:

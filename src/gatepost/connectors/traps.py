@@ -1,0 +1,172 @@
+"""What a set of resources allows but its author probably did not mean: warnings, each a known trap of Exchange's or ours.
+
+Called by `gatepost apply`, `doctor` and the admin centre through `connectors.describe`. Errors are in `connectors.rules`;
+nothing here stops anything.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from gatepost.connectors.names import covers, network
+from gatepost.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.connectors.model import InboundConnector, Organization, OutboundConnector, Resources
+
+__all__ = ["warnings"]
+
+
+def warnings(resources: Resources) -> list[str]:
+    """Everything to think about again, one sentence each, in the order of the resources."""
+    found: list[str] = []
+    for organization in resources.organizations:
+        found.extend(_domains(organization))
+        for inbound in organization.inbound_connectors:
+            if inbound.enabled:
+                label = f"inbound connector {inbound.name!r} of {organization.name}"
+                on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
+                found.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
+        enabled = [one for one in organization.outbound_connectors if one.enabled]
+        for outbound in enabled:
+            found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
+        for one, other in combinations(sorted(enabled, key=lambda each: (each.priority, each.name)), 2):
+            found.extend(_pair(one, other, organization))
+    found.extend(_shared_addresses(resources))
+    return found
+
+
+def _domains(organization: Organization) -> Iterator[str]:
+    addresses = {box.address.lower() for box in organization.mailboxes}
+    populated = {address.rpartition("@")[2] for address in addresses}
+    for domain in organization.accepted_domains:
+        label = f"accepted domain {domain.name} of {organization.name}"
+        if domain.name.startswith("*."):
+            yield f"{label}: mail to every name under it is taken in and sent on, misspelt ones too"
+        if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
+            yield (
+                f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may lead "
+                "back here; name it in an on-premises connector with smart_hosts"
+            )
+        if (
+            domain.type is DomainType.AUTHORITATIVE
+            and domain.name in populated
+            and f"postmaster@{domain.name}" not in addresses
+        ):
+            yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
+
+
+def _is_routed(domain: str, organization: Organization) -> bool:
+    bare = domain.removeprefix("*.")
+    return any(
+        one.all_accepted_domains
+        or one.route_all_messages_via_on_premises
+        or any(covers(pattern, bare) for pattern in one.recipient_domains)
+        for one in organization.outbound_connectors
+        if one.enabled
+    )
+
+
+def _on_premises(connector: InboundConnector, organization: Organization, label: str) -> Iterator[str]:
+    name = connector.tls_sender_certificate_name
+    if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses:
+        yield f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only"
+    if name and not _owns(organization, name):
+        yield (
+            f"{label}: {name} is under no accepted domain of {organization.name}, so its certificate counts only for "
+            "senders in one"
+        )
+    if name and "." not in name.removeprefix("*."):
+        yield f"{label}: {name} takes in a whole top-level domain"
+    if connector.match_common_name:
+        yield f"{label}: the CN is matched too, which RFC 9525 leaves out; better have the name in subjectAltName"
+
+
+def _owns(organization: Organization, name: str) -> bool:
+    """As `connectors.directory` weighs ownership."""
+    bare = name.removeprefix("*.")
+    return any(
+        covers(domain.name, bare) or (name != bare and covers(name, domain.name.removeprefix("*.")))
+        for domain in organization.accepted_domains
+    )
+
+
+def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
+    by_certificate, by_address = connector.restrict_domains_to_certificate, connector.restrict_domains_to_ip_addresses
+    if by_certificate and by_address:
+        yield f"{label}: both the certificate and the address are needed; for either, make two connectors"
+    if "*" in connector.sender_domains and (by_certificate or by_address) and not connector.associated_accepted_domains:
+        yield (
+            f"{label}: a lock-down of all accepted domains: every other sender is refused, save those that a connector "
+            "for a more specific domain lets in"
+        )
+    if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
+        yield f"{label}: it demands nothing, and only names its senders in the trace"
+    if connector.match_common_name:
+        yield f"{label}: the CN is matched too, which RFC 9525 leaves out; better have the name in subjectAltName"
+
+
+def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
+    if connector.all_accepted_domains and "*" in connector.recipient_domains:
+        yield f'{label}: "*" beside all_accepted_domains takes all mail to the Internet as well'
+    if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
+        expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
+        yield f"{label}: without tls_domain the certificate must bear {expected}"
+    if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
+        yield f"{label}: tls_domain {connector.tls_domain} takes in a whole top-level domain"
+
+
+def _pair(first: OutboundConnector, second: OutboundConnector, organization: Organization) -> Iterator[str]:
+    """Traps of two connectors, the first of which goes before the second where they stand at the same place."""
+    shared = sorted(set(first.recipient_domains) & set(second.recipient_domains))
+    if shared and first.priority == second.priority:
+        yield (
+            f"outbound connectors {first.name!r} and {second.name!r} of {organization.name} both name "
+            f"{', '.join(shared)}; {first.name!r} wins by its name, give them priorities"
+        )
+    for one, other in ((first, second), (second, first)):
+        if one.mode is Mode.REHEARSE and _forces(other) and _may_take_over(one, other):
+            yield (
+                f"outbound connector {one.name!r} of {organization.name} is in rehearsal and may take mail from "
+                f"{other.name!r}, whose {other.tls_settings} is then not enforced for it"
+            )
+        if one.route_all_messages_via_on_premises and _forces(other) and not other.all_accepted_domains:
+            yield (
+                f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and its "
+                f"{other.tls_settings} apply only to mail that comes back from there"
+            )
+
+
+def _forces(connector: OutboundConnector) -> bool:
+    return connector.mode is Mode.ENFORCE and connector.tls_settings is not TlsSettings.OPPORTUNISTIC
+
+
+def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
+    """Whether some domain of `other` is one of `one` as well."""
+    if one.route_all_messages_via_on_premises or (one.all_accepted_domains and other.all_accepted_domains):
+        return True
+    return any(
+        covers(wide, narrow.removeprefix("*.")) or covers(narrow, wide.removeprefix("*."))
+        for wide in other.recipient_domains
+        for narrow in one.recipient_domains
+    )
+
+
+def _shared_addresses(resources: Resources) -> Iterator[str]:
+    """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1)."""
+    held = [
+        (organization.name, connector.name, network(text))
+        for organization in resources.organizations
+        for connector in organization.inbound_connectors
+        if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
+        for text in connector.sender_ip_addresses
+    ]
+    for (one, name, own), (other, other_name, its) in combinations(held, 2):
+        if one != other and own.version == its.version and own.overlaps(its):
+            yield (
+                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose mail "
+                "it is depends on the sender's domain alone, so tell the servers apart by certificate"
+            )

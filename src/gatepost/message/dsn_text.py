@@ -1,0 +1,152 @@
+"""The part of a notification that people read, in the sections of exchange.md section 7.4.
+
+Called by `message.dsn`. First what happened and what to do, for the sender; then codes, hops and diagnostics for
+administrators. Recipients with the same outcome share one account of it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from gatepost.message.dsn_advice import advice_for
+from gatepost.message.dsn_report import Action, Actor
+from gatepost.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
+from gatepost.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.message.dsn_report import DsnRecipient, DsnReport
+    from gatepost.message.fields import HeaderFacts
+
+__all__ = ["human_text", "subject_of"]
+
+_WIDTH = 76
+_RECIPIENTS = 20  # named for one outcome
+_OUTCOMES = 20
+_HOPS = 50
+
+_OPENINGS = {
+    Action.FAILED: "Your message could not be delivered to {whom}. It will not be tried again.",
+    Action.DELAYED: "Your message has not yet been delivered to {whom}. It is tried again; you need not send it again.",
+    Action.DELIVERED: "Your message was delivered to {whom}.",
+    Action.RELAYED: "Your message was handed on for {whom}, to a mail system that reports no delivery.",
+}
+
+_SUBJECTS = {
+    Action.FAILED: "Undeliverable",
+    Action.DELAYED: "Delivery delayed",
+    Action.DELIVERED: "Delivered",
+    Action.RELAYED: "Relayed",
+}
+
+
+def subject_of(report: DsnReport, facts: HeaderFacts) -> str:
+    """The subject of the notification: its gravest action, and the subject of the message."""
+    actions = {recipient.action for recipient in report.recipients}
+    word = next(word for action, word in _SUBJECTS.items() if action in actions)
+    return f"{word}: {facts.subject}" if facts.subject else word
+
+
+def human_text(report: DsnReport, facts: HeaderFacts, returned: str) -> str:
+    """The text, CRLF ends each line. returned: one sentence on what of the message is attached."""
+    outcomes = _outcomes(report.recipients)
+    lines = [f"This is the mail service at {host_text(report.reporting_mta)}.", ""]
+    for same in outcomes[:_OUTCOMES]:
+        lines += _account(report, facts, same)
+    if len(outcomes) > _OUTCOMES:
+        lines += _wrapped(f"{len(outcomes) - _OUTCOMES} more outcomes are in the machine-readable part of this report.")
+    lines += _hops(report)
+    lines += ["ORIGINAL MESSAGE", *_wrapped(returned, "  ")]
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def _outcomes(recipients: Sequence[DsnRecipient]) -> list[list[DsnRecipient]]:
+    """Recipients that differ in nothing but their addresses, together; the gravest outcomes first."""
+    ranks = {action: rank for rank, action in enumerate(_SUBJECTS)}
+
+    def key(recipient: DsnRecipient) -> tuple[int, str, str, str, str, str]:
+        advice = recipient.advice
+        said = (recipient.status, recipient.remote_mta, recipient.diagnostic, recipient.detail)
+        return (ranks[recipient.action], *said, f"{advice.cause}{advice.actor}{advice.fix}" if advice else "")
+
+    return [list(same) for _, same in groupby(sorted(recipients, key=key), key=key)]
+
+
+def _account(report: DsnReport, facts: HeaderFacts, same: list[DsnRecipient]) -> list[str]:
+    action = same[0].action
+    whom = "this recipient" if len(same) == 1 else f"these {len(same)} recipients"
+    lines = [*_wrapped(_OPENINGS[action].format(whom=whom)), ""]
+    lines += [f"  To:       {shown_text(each.address, MAX_ADDRESS)}" for each in same[:_RECIPIENTS]]
+    if len(same) > _RECIPIENTS:
+        lines.append(f"            and {len(same) - _RECIPIENTS} more")
+    lines += [f"  Subject:  {facts.subject}"] if facts.subject else []
+    lines += [f"  Sent:     {format_date(report.arrival)}"] if report.arrival else []
+    lines.append("")
+    if action in {Action.FAILED, Action.DELAYED}:
+        lines += _what_to_do(same[0])
+    return lines + _for_administrators(report, same)
+
+
+def _what_to_do(recipient: DsnRecipient) -> list[str]:
+    advice = recipient.advice or advice_for(recipient.status)
+    boxes = "   ".join(f"[{'x' if actor is advice.actor else ' '}] {actor.value}" for actor in Actor)
+    fix = [advice.fix]
+    if recipient.action is Action.DELAYED:
+        until = f" until {format_date(recipient.retry_until)}" if recipient.retry_until else ""
+        fix.insert(0, f"You need do nothing now: delivery is tried again{until}. If it goes on failing:")
+    return [
+        "CAUSE",
+        *_wrapped(shown_text(advice.cause, MAX_TEXT), "  "),
+        "",
+        "WHO MUST ACT",
+        f"  {boxes}",
+        "",
+        "HOW TO FIX IT",
+        *_wrapped(shown_text(" ".join(fix), MAX_TEXT), "  "),
+        "",
+    ]
+
+
+def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str]:
+    """Codes and diagnostics. What a mail system said is US-ASCII and in its own words."""
+    one = same[0]
+    who = {Action.FAILED: "Rejected recipient", Action.DELAYED: "Delayed recipient"}.get(one.action, "Recipient")
+    others = f" and {len(same) - 1} more" if len(same) > 1 else ""
+    rows = [
+        ("Generating server", host_text(report.reporting_mta)),
+        (who, shown_text(one.address, MAX_ADDRESS) + others),
+        ("Remote server", host_text(one.remote_mta) if one.remote_mta else ""),
+        ("Enhanced status code", status_of(one)),
+        ("SMTP response" if one.remote_mta else "Reason", ascii_text(one.diagnostic, MAX_TEXT)),
+        ("Details", shown_text(one.detail, MAX_TEXT)),
+        ("Last attempt", format_date(one.last_attempt) if one.last_attempt else ""),
+        ("Queue id", token_text(report.queue_id)),
+    ]
+    lines = ["FOR E-MAIL ADMINISTRATORS: DIAGNOSTIC INFORMATION"]
+    for name, value in rows:
+        if value:
+            lines += _wrapped(value, f"  {name + ':':23}", " " * 25)
+    return [*lines, ""]
+
+
+def _hops(report: DsnReport) -> list[str]:
+    if not report.hops:
+        return []
+    lines = ["FOR E-MAIL ADMINISTRATORS: MESSAGE HOPS"]
+    for number, hop in enumerate(report.hops[:_HOPS], 1):
+        event = f"{format_date(hop.at)}  {host_text(hop.host)}  {shown_text(hop.event, MAX_TEXT)}"
+        lines += _wrapped(event, f"{number:4}  ", " " * 6)
+    return [*lines, ""]
+
+
+def _wrapped(text: str, first: str = "", rest: str | None = None) -> list[str]:
+    """Lines of `_WIDTH` characters where the words allow, of 200 in any case: UTF-8 and all they stay below 998 octets."""
+    lines: Iterator[str] = iter(
+        textwrap.wrap(text, _WIDTH - len(first), break_long_words=False, break_on_hyphens=False) or [""]
+    )
+    other = first if rest is None else rest
+    pieces = [line[at : at + 200] for line in lines for at in range(0, max(len(line), 1), 200)]
+    return [first + pieces[0], *(other + piece for piece in pieces[1:])]

@@ -1,0 +1,259 @@
+"""Puts one worker together: every part is made here, from the settings, and handed what it needs.
+
+Made by `node.worker` after the fork, since stores and loops do not survive one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.inbound.registry import SessionRegistry
+from gatepost.inbound.service import InboundService, SessionLimits
+from gatepost.inbound.session import Session
+from gatepost.inbound.stamp import Stamp
+from gatepost.lookup.dns import Resolver
+from gatepost.lookup.mx import MailRouter
+from gatepost.net.chain import AnchorsError, TrustAnchors, judge
+from gatepost.net.engine import server_context
+from gatepost.net.listener import Listener
+from gatepost.node.snapshot import SnapshotSource
+from gatepost.outbound.attempt import Deliverer, DeliveryServices
+from gatepost.outbound.connection import SmtpTimeouts
+from gatepost.outbound.contexts import ClientContexts
+from gatepost.outbound.hop import HopOpener
+from gatepost.outbound.mailbox import Maildirs
+from gatepost.outbound.pool import ConnectionPool
+from gatepost.queue.bounce import Bouncer
+from gatepost.queue.manager import QueueLimits, QueueManager
+from gatepost.queue.schedule import Schedule
+from gatepost.reports.trace import outcome_events
+from gatepost.smtp.extensions import Extensions
+from gatepost.smtp.replies import Reply
+from gatepost.store.changes import ConfigStore
+from gatepost.store.schema import StoreSettings
+from gatepost.store.sqlite import SqliteStore
+from gatepost.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from gatepost.net.stream import Stream, TlsContext
+    from gatepost.queue.outcome import Outcome
+    from gatepost.settings.model import Settings
+    from gatepost.store.interface import Delivery
+    from gatepost.tls.facts import ChainVerdict
+
+__all__ = ["Assembly"]
+
+_log = logging.getLogger(__name__)
+
+
+class Assembly:
+    """All parts of a worker. listener, registry: what the worker starts and ends."""
+
+    @classmethod
+    async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
+        """Open the worker's own shard and those that no worker has any more, and make everything around them.
+
+        Raises StoreFailure, CertificateFileError or OSError if the settings cannot be used.
+        """
+        data = Path(settings.server.data_dir)
+        own, *orphans = _shards(data / "queue", index, workers)
+        stores = [await _open(settings, data, number) for number in (own, *orphans)]
+        return cls(settings, stores, sockets)
+
+    def __init__(self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
+        self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
+        self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
+        self._pool = ConnectionPool(
+            idle=settings.queue.idle_connection,
+            messages=settings.queue.messages_per_connection,
+            total=settings.queue.idle_connections,
+        )
+        self._anchors = lru_cache(64)(TrustAnchors.load)
+        self._deliverers = [self._deliverer(store) for store in stores]
+        self._managers = [
+            self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
+        ]
+        self.registry = SessionRegistry()
+        self._service = self._inbound(stores[0], self._managers[0])
+        self.listener = Listener(
+            sockets,
+            self._accept,
+            refuse=self._refuse,
+            total=settings.limits.connections,
+            per_source=settings.limits.connections_per_source,
+        )
+        for manager in self._managers:
+            manager.start()
+
+    # what the worker calls
+
+    def refresh(self) -> None:
+        """Take up new resources, if there are any."""
+        if not self._snapshots.refresh():
+            return
+        current = self._snapshots.current
+        self._service.directory = current.directory
+        for deliverer in self._deliverers:
+            deliverer.use(current.directory)
+
+    def reload(self) -> None:
+        """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
+        try:
+            self._service.tls = _server_context(self._settings)
+        except CertificateFileError as error:
+            _log.error("certificates are kept as they were: %s", error)
+            return
+        self._contexts.clear()
+        self._anchors.cache_clear()
+        self._pool.close()
+        _log.info("certificates and trust anchors were read again")
+
+    async def close(self, seconds: float) -> None:
+        """Let attempts end for at most `seconds`, then finish and close the stores."""
+        for manager in self._managers:
+            await manager.drain(seconds)
+        self._pool.close()
+        self._maildirs.close()
+        for store in self._stores:
+            await store.close()
+        self._resources.close()
+
+    # how the parts are made
+
+    def _deliverer(self, store: SqliteStore) -> Deliverer:
+        settings = self._settings
+        timeouts = SmtpTimeouts(
+            connect=settings.outbound.connect_timeout,
+            greeting=settings.outbound.greeting_timeout,
+            hello=settings.outbound.hello_timeout,
+            handshake=settings.outbound.handshake_timeout,
+            envelope=settings.outbound.envelope_timeout,
+            recipient=settings.outbound.recipient_timeout,
+            data=settings.outbound.data_timeout,
+            block=settings.outbound.block_timeout,
+            end=settings.outbound.end_timeout,
+        )
+        resolver = Resolver(
+            settings.dns.nameservers,
+            timeout=settings.dns.timeout,
+            attempts=settings.dns.attempts,
+            trust_ad=settings.dns.trust_ad,
+        )
+        services = DeliveryServices(
+            store,
+            MailRouter(resolver, random.Random(), own_names=[settings.server.hostname]),  # noqa: S311 - shuffles equals
+            self._maildirs,
+            self._contexts,
+            HopOpener(settings.server.hostname, self._contexts, timeouts),
+            self._pool,
+            profile=settings.tls.profile,
+        )
+        return Deliverer(self._snapshots.current.directory, services)
+
+    def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
+        queue = self._settings.queue
+
+        def settled(delivery: Delivery, outcome: Outcome, next_at: float) -> None:
+            store.trace(outcome_events(delivery, outcome, next_at, time.time()))
+
+        return QueueManager(
+            store,
+            deliverer.deliver,
+            Schedule(queue.retry, queue.delay_notice),
+            Bouncer(store, self._settings.server.hostname, self._expiration),
+            settled=settled,
+            limits=QueueLimits(
+                queue.connections_per_destination,
+                queue.lane_wait,
+                queue.window_messages,
+                queue.window_per_destination,
+                queue.window_bytes,
+            ),
+            paused=queue.paused,
+        )
+
+    def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
+        settings, limits = self._settings, self._settings.limits
+        smtp_limits = limits.smtp()
+        tls = _server_context(settings)
+        return InboundService(
+            hostname=settings.server.hostname,
+            directory=self._snapshots.current.directory,
+            store=store,
+            offer=manager.offer,
+            trace=store.trace,
+            judge_client=self._judge_client,
+            expiration=self._expiration,
+            tls=tls,
+            extensions=Extensions.within(smtp_limits, starttls=tls is not None),
+            smtp_limits=smtp_limits,
+            session_limits=SessionLimits(
+                limits.idle_timeout,
+                limits.command_timeout,
+                limits.session_time,
+                limits.data_rate_min,
+                limits.data_rate_period,
+                limits.hops,
+            ),
+            stamp=Stamp(settings.server.hostname, time.time),
+        )
+
+    # what the parts call
+
+    def _accept(self, stream: Stream) -> None:
+        Session(stream, self._service, self.registry).begin()
+
+    def _refuse(self, stream: Stream, reason: str) -> None:
+        Session(stream, self._service, self.registry).begin(Reply(421, "4.7.0", (f"{reason}, try again later",)))
+
+    def _expiration(self, organization: str) -> float:
+        found = self._snapshots.current.directory.organization(organization)
+        own = found.message_expiration if found is not None else None
+        return own if own is not None else self._settings.queue.message_expiration
+
+    def _judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
+        name = anchors or self._settings.tls.trust_anchors
+        try:
+            trusted = self._anchors(name)
+        except AnchorsError as error:
+            _log.error("trust anchors of an inbound connector: %s", error)
+            return None
+        return judge(chain, trusted, now=time.time(), purpose="client")
+
+
+def _server_context(settings: Settings) -> TlsContext | None:
+    identities = load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
+    if not identities:
+        return None
+    return server_context(identities, PROFILES[settings.tls.profile], ask_client_certificate=True)
+
+
+def _shards(root: Path, index: int, workers: int) -> list[int]:
+    """The worker's own shard, and those of workers that are no more: dealt out among all that are."""
+    present = sorted(int(path.name) for path in root.glob("*") if path.name.isdigit()) if root.is_dir() else []
+    return [index, *(number for number in present if number >= workers and number % workers == index)]
+
+
+async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
+    store = settings.store
+    return await SqliteStore.open(
+        data / "queue" / str(number),
+        trace_directory=data / "trace",
+        worker=number,
+        settings=StoreSettings(
+            inline_limit=store.inline_limit, memory_budget=store.memory_budget, free_space_mark=store.free_space
+        ),
+    )

@@ -1,0 +1,98 @@
+"""One worker process: its loop, its shards of the queue, its sessions and deliveries, from start to drained end.
+
+Forked by `node.supervisor`; put together by `node.assembly`. It reacts to SIGTERM (drain and end), SIGHUP (certificates
+again), to new resources, and to the supervisor's death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from gatepost.certificates.files import CertificateFileError
+from gatepost.inbound.registry import SWEEP_SECONDS
+from gatepost.net.tasks import spawn
+from gatepost.node.assembly import Assembly
+from gatepost.node.snapshot import POLL_SECONDS
+from gatepost.node.supervisor import CONFIGURATION_EXIT
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from gatepost.settings.model import Settings
+
+__all__ = ["run_worker"]
+
+_log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket], lifeline: int) -> int:
+    """The life of worker `index` of `workers`; its exit status. lifeline: reads end-of-file when we are alone."""
+    gc.freeze()  # what was loaded before the fork stays in pages that all workers share
+    worker = _Worker(settings, index, workers, sockets, lifeline)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(worker.run())
+
+
+class _Worker:
+    def __init__(
+        self, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket], lifeline: int
+    ) -> None:
+        self._settings = settings
+        self._place = (index, workers)
+        self._sockets = sockets
+        self._lifeline = lifeline
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_reader(self._lifeline, self._stop.set)
+        try:
+            assembly = await Assembly.build(self._settings, *self._place, self._sockets)
+        except (StoreFailure, CertificateFileError, OSError) as error:
+            _log.critical("worker %d cannot start: %s", self._place[0], error)
+            return CONFIGURATION_EXIT
+        loop.add_signal_handler(signal.SIGHUP, assembly.reload)
+        periodic = [
+            spawn(_every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
+            spawn(_every(POLL_SECONDS, assembly.refresh), "resources poll"),
+        ]
+        await assembly.listener.start()
+        await self._stop.wait()
+        loop.remove_reader(self._lifeline)
+        for task in periodic:
+            task.cancel()
+        await self._drain(assembly)
+        return 0
+
+    async def _drain(self, assembly: Assembly) -> None:
+        """Accept nothing new, let sessions and deliveries end, then close the store. Durable mail is never at stake."""
+        deadline = time.monotonic() + self._settings.server.drain
+        assembly.listener.stop()
+        assembly.registry.drain()
+        sweep = spawn(_every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep")
+        while len(assembly.registry) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.05)
+        sweep.cancel()
+        await assembly.close(max(0.5, deadline - time.monotonic()))
+
+
+async def _every(seconds: float, work: Callable[[], object]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the next period must come, whatever it was
+                _log.exception("periodic work failed; it is tried again")

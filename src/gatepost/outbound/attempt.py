@@ -1,0 +1,277 @@
+"""One attempt to deliver a message to the recipients of one destination.
+
+`queue.manager` calls `Deliverer.deliver` and settles what it returns. It reads like the list in the design: route, look
+up, the requirement first, a connection that met it or a new one, judged before MAIL, send, next host, defer or fail.
+What each step means is decided elsewhere: `route`, `policy.outbound`, `shipment`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from gatepost.lookup.dns import LookupFailed
+from gatepost.lookup.mx import MailHostsKind
+from gatepost.outbound.body import BodyUnreadable, MessageBody
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed, no_address
+from gatepost.outbound.hop import Hop
+from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
+from gatepost.outbound.record import route_record
+from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, SmartHosts, Unroutable, routes
+from gatepost.outbound.shipment import Shipment, may_go_clear
+from gatepost.policy.requirement import MxLevel
+from gatepost.queue.outcome import Outcome
+from gatepost.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gatepost.connectors.match import Directory
+    from gatepost.connectors.model import ClientCertificate
+    from gatepost.lookup.mx import MailRouter
+    from gatepost.outbound.connection import OutboundConnection
+    from gatepost.outbound.contexts import ClientContexts
+    from gatepost.outbound.hop import HopOpener, OpenHop
+    from gatepost.outbound.mailbox import Maildirs
+    from gatepost.outbound.pool import ConnectionPool
+    from gatepost.outbound.route import Route
+    from gatepost.smtp.client import Outcome as TransactionOutcome
+    from gatepost.store.interface import Delivery, Store
+
+__all__ = ["Deliverer", "DeliveryServices"]
+
+_log = logging.getLogger(__name__)
+
+_IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
+_UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
+_UNSENDABLE = Reply(553, "5.1.3", ("The address cannot be written in a command",))
+_BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
+_NO_HOSTS = {
+    MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
+    MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
+    MailHostsKind.OURSELVES: Reply(554, "5.4.6", ("Mail for the domain loops back to us",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryServices:
+    """What the deliverer calls. One of each for a worker.
+
+    mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in
+    one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
+    back.
+    """
+
+    store: Store
+    router: MailRouter
+    maildirs: Maildirs
+    contexts: ClientContexts
+    opener: HopOpener
+    pool: ConnectionPool
+    mx_port: int = 25
+    profile: str = "default"
+    tries: int = 10
+    patience: float = 900.0
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Hosts to try in order, and what all connections to them have in common."""
+
+    hosts: tuple[NextHop, ...]
+    certificate: ClientCertificate | None = None
+    mx: MxLevel = MxLevel.NONE
+    lmtp: bool = False
+
+
+class Deliverer:
+    """Delivers by the configuration in force when an attempt begins."""
+
+    def __init__(self, directory: Directory, services: DeliveryServices) -> None:
+        self._directory = directory
+        self._services = services
+        self._generation = 0
+
+    def use(self, directory: Directory) -> None:
+        """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
+        self._directory = directory
+        self._generation += 1
+        self._services.contexts.clear()
+        self._services.pool.begin_generation(self._generation)
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
+        message = delivery.message
+        body = MessageBody(delivery, self._services.store)
+        shipments = []
+        for route, recipients in routes(
+            self._directory,
+            message.organization,
+            delivery.recipients,
+            from_on_premises=message.direction == "originating",
+            profile=self._services.profile,
+        ):
+            shipment = Shipment(message, recipients, _base(route), attempts=delivery.attempts)
+            shipments.append(shipment)
+            try:
+                await self._ship(route, shipment, body)
+            except BodyUnreadable as failure:
+                shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
+        fates = [fate for shipment in shipments for fate in shipment.fates]
+        return Outcome(fates, destination_failed=all(shipment.unreachable for shipment in shipments))
+
+    async def _ship(self, route: Route, shipment: Shipment, body: MessageBody) -> None:
+        match route:
+            case Unroutable():
+                shipment.decide_all(route.reply, {"detail": route.detail})
+            case MailboxRoute():
+                await self._to_mailboxes(route, shipment, body)
+            case LmtpRoute():
+                await self._over(_Way((route.hop,), lmtp=True), shipment, body)
+            case SmartHosts():
+                await self._over(_Way(route.hops, route.connector.client_certificate), shipment, body)
+            case MxRoute():
+                way = await self._mail_hosts(route, shipment)
+                if way is not None:
+                    await self._over(way, shipment, body)
+            case _:
+                assert_never(route)
+
+    async def _to_mailboxes(self, route: MailboxRoute, shipment: Shipment, body: MessageBody) -> None:
+        message = shipment.message
+        stored = MaildirMessage(message.reverse_path, body.chunks, binary=message.body_type == "BINARYMIME")
+        for mailbox, recipient in zip(route.mailboxes, shipment.recipients, strict=True):
+            try:
+                file = await self._services.maildirs.deliver(mailbox.address, stored)
+            except MailboxFailed as failed:
+                shipment.decide(recipient, failed.reply, {"detail": failed.detail})
+            else:
+                shipment.decide(recipient, _IN_MAILBOX, {"mailbox": mailbox.address, "file": file})
+
+    async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> _Way | None:
+        """The MX hosts of a domain; None if there are none and that has been decided."""
+        try:
+            found = await self._services.router.mail_hosts(route.domain)
+        except LookupFailed as failed:
+            if failed.temporary:
+                shipment.failures.append(lookup_failed(failed).at(route.domain, ""))
+                shipment.conclude()
+            else:
+                shipment.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
+            return None
+        if not found.hosts:
+            shipment.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
+            return None
+        port = self._services.mx_port
+        hosts = tuple(NextHop(host.name, port, route.requirement, route.rehearsed) for host in found.hosts)
+        certificate = route.connector.client_certificate if route.connector else None
+        return _Way(hosts, certificate, MxLevel.DNSSEC if found.authentic else MxLevel.NONE)
+
+    async def _over(self, way: _Way, shipment: Shipment, body: MessageBody) -> None:
+        """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
+        await body.prepare()
+        if shipment.message.smtputf8:
+            shipment.header_8bit = await body.header_8bit()
+        until = self._services.clock() + self._services.patience
+        tries = 0
+        async for hop in self._hops(way, shipment):
+            try:
+                await self._use(hop, shipment, body)
+            except HopFailed as failed:
+                shipment.failed(failed, hop)
+            tries += 1
+            if not shipment.pending or tries >= self._services.tries or self._services.clock() > until:
+                break
+        await self._in_clear(shipment, body)
+        shipment.conclude()
+
+    async def _hops(self, way: _Way, shipment: Shipment) -> AsyncIterator[Hop]:
+        """Every address of every host, each looked up when its turn comes; those with a kept connection first."""
+        for host in way.hosts:
+            try:
+                found = await self._services.router.addresses(host.host)
+            except LookupFailed as failed:
+                shipment.failures.append(lookup_failed(failed).at(host.host, ""))
+                continue
+            if not found.addresses:
+                shipment.failures.append(no_address(host.host).at(host.host, ""))
+            hops = [self._hop(way, host, address) for address in found.addresses]
+            for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
+                yield hop
+
+    def _hop(self, way: _Way, host: NextHop, address: str) -> Hop:
+        return Hop(
+            host.host,
+            address,
+            host.port,
+            host.requirement,
+            rehearsed=host.rehearsed,
+            certificate=way.certificate,
+            mx=way.mx,
+            lmtp=way.lmtp,
+            generation=self._generation,
+        )
+
+    async def _use(self, hop: Hop, shipment: Shipment, body: MessageBody) -> None:
+        """Send over a kept connection, else over a new one. Raises HopFailed."""
+        while (kept := self._services.pool.take(hop)) is not None:
+            if await self._transfer(kept, shipment, body):
+                return
+        await self._transfer(await self._services.opener.open(hop), shipment, body)
+
+    async def _in_clear(self, shipment: Shipment, body: MessageBody) -> None:
+        """Where TLS broke and the configuration allows it on a later attempt: fresh connections without TLS."""
+        for hop, error in shipment.broken:
+            if not shipment.pending or not may_go_clear(hop.requirement, shipment.attempts):
+                return
+            _log.warning("message %d leaves in clear: TLS with %s failed: %s", shipment.message.id, hop.host, error)
+            try:
+                await self._transfer(await self._services.opener.open(hop, handshake_error=error), shipment, body)
+            except HopFailed as failed:
+                shipment.failed(failed, hop)
+
+    async def _transfer(self, opened: OpenHop, shipment: Shipment, body: MessageBody) -> bool:
+        """Send to all pending recipients. False if a kept connection turned out to be dead before it took anything."""
+        connection = opened.connection
+        kept = connection.sent > 0
+        for batch in shipment.batches(connection.recipients_max):
+            try:
+                outcome = await connection.send(shipment.transaction(batch), body.small, body.chunks)
+            except ConnectionEnded as ended:
+                if not kept:
+                    shipment.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
+                return False
+            except ValueError as error:
+                shipment.decide_all(_UNSENDABLE, {"detail": str(error)})
+                return True
+            if kept and _went_stale(connection, outcome):
+                return False
+            shipment.settle(batch, outcome, opened)
+            if not connection.usable:
+                break
+            kept = False
+        self._services.pool.give(opened)
+        return True
+
+
+def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> bool:
+    """Whether a kept connection ended before this transaction began: closed meanwhile, or 421 instead of an answer."""
+    return not connection.usable and (outcome.mail_reply is None or outcome.mail_reply.code == 421)
+
+
+def _base(route: Route) -> dict[str, Any]:
+    match route:
+        case SmartHosts():
+            return route_record(route.connector.name, route.hops[0].requirement, route.reasons)
+        case MxRoute():
+            return route_record(route.connector.name if route.connector else "", route.requirement, route.reasons)
+        case LmtpRoute():
+            record = route_record("", route.hop.requirement, ())
+            return record | {"mailbox": f"lmtp:{route.hop.host}:{route.hop.port}"}
+        case MailboxRoute() | Unroutable():
+            return {}
+        case _:
+            assert_never(route)

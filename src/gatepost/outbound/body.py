@@ -1,0 +1,64 @@
+"""The stored body of a message, as often as it is sent: from memory if it is there, else streamed from the store.
+
+Made by `outbound.attempt` for one attempt. It never joins a large body.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatepost.store.interface import Delivery, Store
+
+__all__ = ["ONE_FLIGHT", "BodyUnreadable", "MessageBody"]
+
+ONE_FLIGHT = 128 << 10
+"""A body up to this size is sent whole with the commands before it."""
+
+_CHUNK = 256 << 10
+_HEADER_OCTETS = 1 << 20
+
+
+class BodyUnreadable(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """The store does not give the body. The text is for us."""
+
+
+class MessageBody:
+    """small: the whole body if it is in memory, else None."""
+
+    def __init__(self, delivery: Delivery, store: Store) -> None:
+        self.small = delivery.body
+        self._store = store
+        self._id = delivery.message.id
+        self._size = delivery.message.size
+
+    async def prepare(self) -> None:
+        """Take a small body into memory, so that it can leave in one flight with its envelope. Raises BodyUnreadable."""
+        if self.small is None and self._size <= ONE_FLIGHT:
+            self.small = b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body from its beginning, at most 256 KiB at a time. Raises BodyUnreadable."""
+        if self.small is None:
+            try:
+                async for chunk in self._store.read(self._id):
+                    yield chunk
+            except (LookupError, OSError, StoreFailure) as failure:
+                raise BodyUnreadable(f"the body of message {self._id}: {failure}") from failure
+            return
+        for start in range(0, len(self.small), _CHUNK):
+            yield self.small[start : start + _CHUNK]
+
+    async def header_8bit(self) -> bool:
+        """Whether the header section has octets beyond US-ASCII, so that it cannot go without SMTPUTF8 (RFC 6532)."""
+        head = b""
+        async for chunk in self.chunks():
+            head += chunk
+            end = head.find(b"\r\n\r\n")
+            if end >= 0 or len(head) > _HEADER_OCTETS:
+                return not head[: end if end >= 0 else None].isascii()
+        return not head.isascii()

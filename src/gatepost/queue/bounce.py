@@ -1,0 +1,176 @@
+"""Which senders are to be told what (RFC 3461, RFC 3464), as messages for the same transaction that settles a delivery.
+
+Called by `queue.manager` when an attempt is over. The text is `message.dsn`'s. Nobody is told of a message with the
+null reverse-path, so that notices never answer notices.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from gatepost.message.dsn import build_dsn
+from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport
+from gatepost.queue.outcome import Sort
+from gatepost.store.interface import Delivery, Message, Recipient
+from gatepost.store.queue_id import format_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from gatepost.queue.outcome import Fate
+
+__all__ = ["Bouncer"]
+
+_RETURN_LIMIT = 262_144  # octets of an original that go back whole
+_HEADER_LIMIT = 262_144
+
+
+class _Bodies(Protocol):
+    def new_id(self) -> int:
+        """A fresh message or delivery id."""
+
+    def read(self, message_id: int) -> AsyncIterator[bytes]:
+        """The stored body, in chunks."""
+
+
+class Bouncer:
+    """expiration: seconds a notice of an organization stays queued."""
+
+    def __init__(self, store: _Bodies, hostname: str, expiration: Callable[[str], float]) -> None:
+        self._store = store
+        self._hostname = hostname
+        self._expiration = expiration
+
+    async def notices(
+        self, delivery: Delivery, fates: Sequence[Fate], *, late: bool, now: float
+    ) -> list[tuple[Message, list[Delivery], bytes]]:
+        """The notices that one attempt calls for: failures and successes in one, delays in another.
+
+        late: the message has waited long enough for a delay notice; recipients told of it are marked so.
+        """
+        if not delivery.message.reverse_path:
+            return []
+        settled = [_settled(fate, now) for fate in fates if _wants_settled(fate)]
+        waiting = [fate for fate in fates if late and _wants_delay(fate)]
+        notices = []
+        if settled:
+            notices.append(await self._notice(delivery, settled, now))
+        if waiting:
+            rows = [_recipient(fate, Action.DELAYED, now, delivery.expires_at) for fate in waiting]
+            notices.append(await self._notice(delivery, rows, now))
+            for fate in waiting:
+                fate.recipient.delayed = True
+        return notices
+
+    async def _notice(
+        self, delivery: Delivery, recipients: list[DsnRecipient], now: float
+    ) -> tuple[Message, list[Delivery], bytes]:
+        message = delivery.message
+        organization = delivery.destination.partition("/")[0]
+        number = self._store.new_id()
+        original, complete = await self._original(delivery)
+        report = DsnReport(
+            to=message.reverse_path,
+            reporting_mta=self._hostname,
+            postmaster=f"postmaster@{self._hostname}",
+            now=now,
+            message_id=f"{format_id(number)}@{self._hostname}",
+            boundary=f"=_{secrets.token_hex(16)}",
+            recipients=tuple(recipients),
+            arrival=message.received,
+            queue_id=format_id(message.id),
+            envid=message.envid,
+            ret=message.ret,
+            hops=_hops(delivery, self._hostname, now),
+            original=original,
+            original_complete=complete,
+            return_limit=_RETURN_LIMIT,
+            utf8=message.smtputf8,
+        )
+        body = build_dsn(report)
+        return self._queued(number, message, organization, body, now)
+
+    def _queued(
+        self, number: int, about: Message, organization: str, body: bytes, now: float
+    ) -> tuple[Message, list[Delivery], bytes]:
+        notice = Message(
+            id=number,
+            organization=organization,
+            received=now,
+            reverse_path="",
+            size=len(body),
+            body_type="8BITMIME" if about.smtputf8 else "7BIT",
+            smtputf8=about.smtputf8,
+            message_id=f"<{format_id(number)}@{self._hostname}>",
+            subject="Delivery status notification",
+            session=about.session,
+            direction="originating",
+            inbound={"notice_about": format_id(about.id)},
+        )
+        domain = about.reverse_path.rpartition("@")[2].lower()
+        expires = now + self._expiration(organization)
+        recipient = Recipient(about.reverse_path, notify="NEVER")
+        delivery = Delivery(self._store.new_id(), notice, f"{organization}/{domain}", [recipient], expires_at=expires)
+        return notice, [delivery], body
+
+    async def _original(self, delivery: Delivery) -> tuple[bytes, bool]:
+        """The original, or as much of it as holds the header section; and whether it is all."""
+        if delivery.body is not None:
+            return delivery.body, True
+        whole = delivery.message.size <= _RETURN_LIMIT
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self._store.read(delivery.message.id):
+            parts.append(chunk)
+            size += len(chunk)
+            if not whole and (b"\r\n\r\n" in b"".join(parts) or size > _HEADER_LIMIT):
+                break
+        return b"".join(parts), size >= delivery.message.size
+
+
+def _wants_settled(fate: Fate) -> bool:
+    notify = fate.recipient.notify
+    if fate.sort is Sort.FAILED:
+        return not notify or "FAILURE" in notify
+    if fate.sort is Sort.DELIVERED and "SUCCESS" in notify:
+        # Where the next hop knows DSN, saying so is its business from now on (RFC 3461 section 5.2.2).
+        return not fate.detail.get("dsn_passed_on", False)
+    return False
+
+
+def _wants_delay(fate: Fate) -> bool:
+    recipient = fate.recipient
+    return (
+        fate.sort is Sort.DEFERRED and not recipient.delayed and (not recipient.notify or "DELAY" in recipient.notify)
+    )
+
+
+def _settled(fate: Fate, now: float) -> DsnRecipient:
+    if fate.sort is Sort.FAILED:
+        return _recipient(fate, Action.FAILED, now, 0.0)
+    return _recipient(fate, Action.DELIVERED if "mailbox" in fate.detail else Action.RELAYED, now, 0.0)
+
+
+def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> DsnRecipient:
+    default = {"failed": "5.0.0", "delayed": "4.0.0"}.get(str(action), "2.0.0")
+    return DsnRecipient(
+        address=fate.recipient.address,
+        action=action,
+        status=fate.reply.enhanced or default,
+        orcpt=fate.recipient.orcpt,
+        remote_mta=str(fate.detail.get("host", "")),
+        diagnostic=fate.reply.text,
+        detail=str(fate.detail.get("detail", "")),
+        last_attempt=now,
+        retry_until=retry_until,
+    )
+
+
+def _hops(delivery: Delivery, hostname: str, now: float) -> tuple[DsnHop, ...]:
+    message = delivery.message
+    came_from = message.inbound.get("hello") or message.inbound.get("peer") or "unknown"
+    return (
+        DsnHop(message.received, hostname, f"accepted from {came_from}"),
+        DsnHop(now, hostname, f"attempt {delivery.attempts} to deliver"),
+    )

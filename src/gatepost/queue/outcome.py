@@ -1,0 +1,53 @@
+"""What one attempt to deliver may end in: a few values, the same for a mailbox, a smart host and an MX.
+
+Made by `outbound.attempt`, read by `queue.manager`, the trace and the DSNs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatepost.smtp.replies import Reply
+    from gatepost.store.interface import Recipient
+
+__all__ = ["Fate", "Outcome", "Sort", "sort_of"]
+
+
+class Sort(StrEnum):
+    """What an attempt may mean for a recipient."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
+
+    recipient: Recipient
+    sort: Sort
+    reply: Reply
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt did: a fate for each recipient of the delivery.
+
+    destination_failed: no host answered for a single recipient, so that other mail for the destination need not be
+    tried now.
+    """
+
+    fates: list[Fate]
+    destination_failed: bool = False
+
+
+def sort_of(reply: Reply) -> Sort:
+    """What a final reply means."""
+    if reply.positive:
+        return Sort.DELIVERED
+    return Sort.FAILED if reply.permanent else Sort.DEFERRED

@@ -1,0 +1,38 @@
+"""When a deferred delivery is tried again, when its sender hears of the delay, and when it is given up. Pure.
+
+Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay notice after 4 h (exchange.md §7.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Schedule"]
+
+_FIRST_GATE = 10.0
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """All in seconds. retry: waits between attempts, the last repeats. delay_notice: 0 for never."""
+
+    retry: tuple[float, ...] = (900.0, 900.0, 3600.0)
+    delay_notice: float = 14400.0
+
+    def next_attempt(self, attempts: int, now: float, expires_at: float, luck: float) -> float:
+        """When to try again after `attempts` attempts (at least 1).
+
+        luck: 0 to 1, spreads the wait by 10 % either way so that mail deferred together does not return together. The
+        last attempt is at expiry, never after it.
+        """
+        wait = self.retry[min(attempts, len(self.retry)) - 1]
+        return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
+
+    def gate(self, failures: int) -> float:
+        """How long a destination is left alone after `failures` attempts in a row that no host answered."""
+        return min(_FIRST_GATE * (1 << min(failures, 20) - 1), self.retry[0])
+
+    def delay_due(self, received: float, now: float) -> bool:
+        """Whether senders are to be told that the message is late."""
+        return bool(self.delay_notice) and now - received >= self.delay_notice

@@ -1,0 +1,84 @@
+"""The organization that the system tests play with, and the shortest way to send a message to a gateway.
+
+Contoso has the domain contoso.example. Its own servers are known by their address, 127.0.0.1, together with a sender of
+the domain: a test relays with alice@contoso.example and is a stranger with anybody else.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ALICE = "alice@contoso.example"
+STRANGER = "mallory@elsewhere.example"
+
+OWN_SERVERS: dict[str, Any] = {
+    "name": "own servers",
+    "connector_type": "on-premises",
+    "sender_ip_addresses": ["127.0.0.1/32"],
+}
+
+
+def contoso(
+    *,
+    domains: Sequence[dict[str, Any]] = ({"name": "contoso.example"},),
+    mailboxes: Sequence[str] = (ALICE, "ann@contoso.example"),
+    inbound: Sequence[dict[str, Any]] = (OWN_SERVERS,),
+    outbound: Sequence[dict[str, Any]] = (),
+    **fields: Any,
+) -> dict[str, Any]:
+    """Resources with this one organization."""
+    organization = {
+        **fields,
+        "accepted_domain": list(domains),
+        "mailbox": [{"address": address} for address in mailboxes],
+        "inbound_connector": list(inbound),
+        "outbound_connector": list(outbound),
+    }
+    return {"organization": {"contoso": {name: value for name, value in organization.items() if value}}}
+
+
+def connector(domain: str, *smart_hosts: str, **fields: Any) -> dict[str, Any]:
+    """An outbound connector named after its domain; without smart hosts it routes by MX."""
+    route: dict[str, Any] = {"smart_hosts": list(smart_hosts)} if smart_hosts else {}
+    return {"name": domain, "recipient_domains": [domain]} | route | fields
+
+
+def message(subject: str = "test", body: str = "Hello.", *, sender: str = ALICE) -> bytes:
+    """A small message, lines ending in CRLF."""
+    return f"From: <{sender}>\r\nSubject: {subject}\r\n\r\n{body}\r\n".encode()
+
+
+def send(
+    port: int,
+    to: str | Sequence[str],
+    *,
+    sender: str = ALICE,
+    content: bytes | None = None,
+    tls: bool = False,
+    mail: Sequence[str] = (),
+    rcpt: Sequence[str] = (),
+    timeout: float = 30,
+) -> dict[str, tuple[int, bytes]]:
+    """Send one message with Python's smtplib and return the refused recipients.
+
+    smtplib's exceptions tell of everything else. mail, rcpt: parameters of MAIL and of each RCPT. tls: STARTTLS first,
+    any certificate accepted.
+    """
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=timeout) as client:
+        if tls:
+            client.starttls(context=blind_context())
+        recipients = [to] if isinstance(to, str) else list(to)
+        return client.sendmail(sender, recipients, content or message(sender=sender), list(mail), list(rcpt))
+
+
+def blind_context() -> ssl.SSLContext:
+    """A TLS client that takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

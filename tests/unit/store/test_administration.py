@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+
+import apsw
+import pytest
+
+from gatepost.store.administration import Administration
+from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
+from gatepost.store.queue_id import format_id
+from gatepost.store.schema import QUEUE_FILE
+
+LIMIT = 256 * 1024
+
+
+@pytest.fixture
+def admin(shop):
+    return Administration(shop.queue, shop.trace)
+
+
+def ids(entries):
+    return [entry.delivery.id for entry in entries]
+
+
+async def fill(shop):
+    """Two shards: a deferred and an active delivery of one message, a deferred one of another organization."""
+    async with shop.open(worker=0) as store:
+        message = shop.message(store)
+        deferred = shop.delivery(store, message, "ann@partner.example", "joe@partner.example")
+        active = shop.delivery(store, message, "eve@other.example")
+        await shop.commit(store, message, [deferred, active])
+        store.settle([Settlement(deferred, deferred.recipients, 5000.0, "451 4.4.1 later")])
+    async with shop.open(worker=1) as store:
+        message = shop.message(store, organization="fabrikam", reverse_path="Liz@Fabrikam.example")
+        other = shop.delivery(store, message, "ann@partner.example", destination="fabrikam/partner.example")
+        await shop.commit(store, message, [other], b"big" * LIMIT)
+        store.settle([Settlement(other, other.recipients, 6000.0)])
+    return deferred, active, other
+
+
+def test_an_empty_place(admin):
+    assert admin.entries(QueueFilter()) == []
+    assert admin.drop(QueueFilter(), author="me") == []
+    with pytest.raises(LookupError):
+        admin.body("0" * 16)
+
+
+def test_entries(shop, admin):
+    deferred, active, other = asyncio.run(fill(shop))
+    entries = admin.entries(QueueFilter())
+    assert [(entry.delivery.id, entry.shard, entry.state) for entry in entries] == [
+        (deferred.id, "0", "deferred"),
+        (active.id, "0", "active"),
+        (other.id, "1", "deferred"),
+    ]
+    assert entries[0].delivery.last_error == "451 4.4.1 later"
+    assert entries[0].delivery.next_at == 5000.0
+    assert entries[0].delivery.message.reverse_path == "bob@contoso.example"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, "012"),
+        ({"limit": 0}, "012"),
+        ({"limit": 1}, "0"),
+        ({"limit": 2}, "01"),
+        ({"organization": "Fabrikam"}, "2"),
+        ({"domain": "Partner.example"}, "02"),
+        ({"domain": "artner.example"}, ""),
+        ({"sender": "bob@contoso.example"}, "01"),
+        ({"sender": "liz@fabrikam.example"}, "2"),
+        ({"sender": "@fabrikam.example"}, "2"),
+        ({"recipient": "joe@partner.example"}, "0"),
+        ({"recipient": "@other.example"}, "1"),
+        ({"recipient": "' OR 1=1 --"}, ""),
+        ({"held": False}, "012"),
+        ({"held": True}, ""),
+        ({"organization": "contoso", "domain": "other.example"}, "1"),
+        ({"message": "0000000000000001"}, ""),
+    ],
+)
+def test_filters(shop, admin, wanted, found):
+    deliveries = asyncio.run(fill(shop))
+    assert ids(admin.entries(QueueFilter(**wanted))) == [deliveries[int(digit)].id for digit in found]
+
+
+def test_by_queue_id(shop, admin):
+    deferred, active, _ = asyncio.run(fill(shop))
+    queue_id = format_id(deferred.message.id)
+    assert ids(admin.entries(QueueFilter(message=queue_id))) == [deferred.id, active.id]
+    with pytest.raises(ValueError, match="is not a queue id"):
+        admin.hold(QueueFilter(message="nonsense"), author="me")
+
+
+def test_bodies(shop, admin):
+    deferred, _, other = asyncio.run(fill(shop))
+    assert b"".join(admin.body(format_id(deferred.message.id))) == b"hello\r\n"
+    reading = admin.body(format_id(other.message.id))
+    assert b"".join(admin.body(format_id(other.message.id))) == b"big" * LIMIT
+    admin.drop(QueueFilter(organization="fabrikam"), author="me")
+    with pytest.raises(LookupError):
+        b"".join(reading)
+
+
+def test_hold_and_release_on_a_stopped_gateway(shop, admin):
+    deferred, active, other = asyncio.run(fill(shop))
+    assert ids(admin.hold(QueueFilter(organization="contoso"), author="me")) == [deferred.id, active.id]
+    assert admin.hold(QueueFilter(organization="contoso"), author="me") == []
+    assert [entry.state for entry in admin.entries(QueueFilter())] == ["held", "held", "deferred"]
+    assert ids(admin.entries(QueueFilter(held=True))) == [deferred.id, active.id]
+
+    async def look(expected):
+        async with shop.open() as store:
+            assert {work.destination for work in await store.destinations()} == expected
+
+    asyncio.run(look(set()))
+    assert ids(admin.release(QueueFilter(recipient="eve@other.example"), author="me")) == [active.id]
+    asyncio.run(look({active.destination}))
+    assert admin.release(QueueFilter(organization="fabrikam"), author="me") == []
+    assert other.held is False
+
+
+def test_retry_is_due_now_and_leaves_held_ones(shop, admin):
+    deferred, active, other = asyncio.run(fill(shop))
+    admin.hold(QueueFilter(organization="fabrikam"), author="me")
+    before = time.time()
+    assert ids(admin.retry(QueueFilter(), author="me")) == [deferred.id, active.id]
+    times = {entry.delivery.id: entry.delivery.next_at for entry in admin.entries(QueueFilter())}
+    assert before <= times[deferred.id] <= time.time()
+    assert times[active.id] == 0
+    assert times[other.id] == 6000.0
+
+
+def test_drop_on_a_stopped_gateway(shop, admin):
+    deferred, active, other = asyncio.run(fill(shop))
+    assert ids(admin.drop(QueueFilter(), author="me")) == [deferred.id, active.id, other.id]
+    assert admin.entries(QueueFilter()) == []
+    assert list((shop.queue / "1" / "big").iterdir()) == []
+
+    async def look():
+        async with shop.open() as store:
+            assert await store.destinations() == []
+            with pytest.raises(LookupError):
+                await shop.read(store, active.message.id)
+
+    asyncio.run(look())
+
+
+def test_trace_says_who(shop, admin):
+    deferred, _, _ = asyncio.run(fill(shop))
+    wanted = QueueFilter(recipient="joe@partner.example")
+    for action in (admin.hold, admin.release, admin.retry, admin.drop):
+        action(wanted, author="ann")
+    events = admin.trace(TraceFilter(message=format_id(deferred.message.id)))
+    assert sorted((event.event, event.recipient) for event in events) == [
+        (word, address)
+        for word in ("DROP", "HOLD", "RELEASE")
+        for address in ("ann@partner.example", "joe@partner.example")
+    ]
+    assert all(event.detail == {"author": "ann", "destination": deferred.destination} for event in events)
+    assert {(event.organization, event.sender) for event in events} == {("contoso", "bob@contoso.example")}
+
+
+def test_many_are_changed_page_by_page(shop, admin):
+    async def main():
+        async with shop.open() as store:
+            await asyncio.gather(*[shop.deferred(store) for _ in range(450)])
+
+    asyncio.run(main())
+    assert len(admin.hold(QueueFilter(limit=250), author="me")) == 250
+    assert len(admin.entries(QueueFilter(held=False, limit=0))) == 200
+    assert len(admin.hold(QueueFilter(limit=0), author="me")) == 200
+    assert len(admin.drop(QueueFilter(limit=0), author="me")) == 450
+    assert admin.entries(QueueFilter()) == []
+
+
+def test_the_owner_is_told_within_a_second(shop, admin, eventually):
+    async def main():
+        async with shop.open() as store:
+            fresh = await shop.accept(store)
+            waiting = await shop.deferred(store, "joe@other.example", next_at=5000.0)
+            told = store.owner.notices
+            for action in ("hold", "release", "retry", "drop"):
+                started = time.monotonic()
+                await asyncio.to_thread(getattr(admin, action), QueueFilter(), author="me")
+                await eventually(lambda: told, 1.2)
+                assert time.monotonic() - started < 1.2
+                expected = [AdminNotice(action, fresh.destination, fresh.message.id, fresh.id, "me")]
+                if action in {"release", "retry"}:
+                    expected.append(AdminNotice(action, waiting.destination, 0, 0, "me"))
+                assert told == expected
+                told.clear()
+            with pytest.raises(LookupError):
+                await shop.read(store, waiting.message.id)
+            assert await shop.read(store, fresh.message.id) == b"hello\r\n"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_drop_in_flight_takes_effect_at_settle(shop, admin, delivered):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store, body=[b"x" * (LIMIT + 1)])
+            await asyncio.to_thread(admin.drop, QueueFilter(), author="me")
+            assert admin.entries(QueueFilter()) == []
+            store.settle([Settlement(delivery, [] if delivered else delivery.recipients, 5.0)])
+            await store.flushed()
+            assert await store.destinations() == []
+            with pytest.raises(LookupError):
+                await shop.read(store, delivery.message.id)
+        assert list((shop.shard / "big").iterdir()) == []
+
+    asyncio.run(main())
+
+
+def test_a_hold_in_flight_takes_effect_at_settle(shop, admin):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store)
+            await asyncio.to_thread(admin.hold, QueueFilter(), author="me")
+            store.settle([Settlement(delivery, delivery.recipients, 5.0)])
+            await store.flushed()
+            assert await store.lease(delivery.destination, 5, time.time()) == []
+            (entry,) = admin.entries(QueueFilter())
+            assert (entry.state, entry.delivery.held) == ("held", True)
+            await asyncio.to_thread(admin.release, QueueFilter(), author="me")
+            assert len(await store.lease(delivery.destination, 5, time.time())) == 1
+
+    asyncio.run(main())
+
+
+OTHER_PROCESS = """
+import json, sys
+from pathlib import Path
+from gatepost.store.administration import Administration
+from gatepost.store.interface import QueueFilter
+admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")
+counts = []
+for step in range(6):
+    for action in ("hold", "release", "retry", "drop"):
+        wanted = QueueFilter(domain="dropped.example" if action == "drop" else "kept.example", limit=50)
+        counts.append(len(getattr(admin, action)(wanted, author="other")))
+print(json.dumps(counts))
+"""
+
+
+def test_another_process_changes_the_queue_of_a_working_gateway(shop, admin):
+    """Mail goes in and out all the while; nothing of it is lost, whatever the other process does."""
+
+    async def main():
+        async with shop.open(checkpoint_pages=100) as store:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", OTHER_PROCESS, str(shop.path), stdout=subprocess.PIPE
+            )
+            kept = []
+
+            async def work():
+                while process.returncode is None:
+                    await shop.deferred(store, "ann@dropped.example")
+                    delivery = await shop.deferred(store, "joe@kept.example", next_at=9e9)
+                    kept.append(delivery.id)
+                    store.settle([Settlement(await shop.accept(store, "eve@sent.example"), [])])
+
+            output, *_ = await asyncio.gather(process.stdout.read(), *[work() for _ in range(5)])
+            await process.wait()
+            counts = json.loads(output)
+            await store.flushed()
+            assert process.returncode == 0
+            assert sum(counts[0::4]) > 0
+            assert sum(counts[3::4]) > 0
+            there = ids(admin.entries(QueueFilter(domain="kept.example", limit=0)))
+            assert sorted(there) == sorted(kept)
+            assert admin.entries(QueueFilter(domain="sent.example")) == []
+            assert len(admin.trace(TraceFilter(event="DROP", limit=1000))) == sum(counts[3::4])
+            return len(kept), counts
+
+    asyncio.run(main())
+
+
+def test_a_queue_that_cannot_be_read(shop, admin):
+    async def main():
+        async with shop.open() as store:
+            await shop.accept(store)
+
+    asyncio.run(main())
+    connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for call in (admin.entries, lambda wanted: admin.drop(wanted, author="me")):
+        with pytest.raises(StoreFailure, match="not a queue of this version"):
+            call(QueueFilter())
+    (shop.shard / QUEUE_FILE).write_bytes(b"no database, but long enough to be read as one " * 100)
+    with pytest.raises(StoreFailure):
+        admin.entries(QueueFilter())

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import apsw
+import pytest
+
+from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.interface import StoreFailure
+
+CONTOSO = {"display_name": "Contoso", "accepted_domain": [{"name": "contoso.example"}]}
+FABRIKAM = {"display_name": "Fabrikam"}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "config.db"
+
+
+@pytest.fixture
+def config(path):
+    config = ConfigStore(path)
+    yield config
+    config.close()
+
+
+def test_it_begins_empty(config):
+    assert config.version() == 0
+    assert config.load() == (0, {})
+    assert config.history() == []
+
+
+def test_named_resources_become_exactly_what_the_document_says_and_others_stay(config):
+    assert config.apply({"organization": {"contoso": CONTOSO, "fabrikam": FABRIKAM}}, author="ann") == 1
+    assert config.apply({"organization": {"contoso": {"display_name": "C"}}}, author="joe", note="shorter") == 2
+    assert config.load() == (2, {"organization": {"contoso": {"display_name": "C"}, "fabrikam": FABRIKAM}})
+    assert config.apply({"organization": {"fabrikam": None}}, author="ann") == 3
+    assert config.load() == (3, {"organization": {"contoso": {"display_name": "C"}}})
+
+
+def test_who_when_what(config):
+    before = time.time()
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    config.apply({"organization": {"contoso": FABRIKAM, "fabrikam": FABRIKAM}}, author="joe", note="merger")
+    config.apply({"organization": {"fabrikam": None}}, author="eve")
+    removed, made, changed, first = config.history()
+    assert (first.version, first.author, first.before, first.after) == (1, "ann", None, CONTOSO)
+    assert (changed.version, changed.author, changed.note) == (2, "joe", "merger")
+    assert (changed.kind, changed.name, changed.before, changed.after) == ("organization", "contoso", CONTOSO, FABRIKAM)
+    assert (made.name, made.before, made.after) == ("fabrikam", None, FABRIKAM)
+    assert (removed.name, removed.before, removed.after) == ("fabrikam", FABRIKAM, None)
+    assert before <= first.at <= removed.at <= time.time()
+    assert [change.version for change in config.history("organization", "contoso")] == [2, 1]
+    assert [change.version for change in config.history(limit=1)] == [3]
+
+
+@pytest.mark.parametrize("again", [{"contoso": dict(reversed(CONTOSO.items()))}, {"nobody": None}, {}])
+def test_what_changes_nothing_makes_no_version(config, again):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    assert config.apply({"organization": again}, author="ann") == 1
+    assert len(config.history()) == 1
+
+
+def test_a_change_made_from_an_old_version_is_refused(config):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann", expected=0)
+    with pytest.raises(ConfigConflict, match="at version 1, not 0"):
+        config.apply({"organization": {"contoso": FABRIKAM}}, author="joe", expected=0)
+    assert config.load() == (1, {"organization": {"contoso": CONTOSO}})
+    config.apply({"organization": {"contoso": FABRIKAM}}, author="joe", expected=1)
+
+
+def test_all_or_nothing(config):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    with pytest.raises(TypeError):
+        config.apply({"organization": {"contoso": FABRIKAM, "odd": {"x": object()}}}, author="ann")
+    assert config.load() == (1, {"organization": {"contoso": CONTOSO}})
+    assert config.version() == 1
+
+
+def test_another_process_sees_the_version_and_pays_little_for_looking(config, path):
+    other = ConfigStore(path)
+    assert other.version() == 0
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    assert other.version() == config.version() == 1
+    started = time.process_time()
+    for _ in range(1000):
+        other.version()
+    assert (time.process_time() - started) / 1000 < 100e-6
+    other.close()
+
+
+def test_changes_at_once_each_get_a_version(path):
+    failures = []
+
+    def change(number):
+        config = ConfigStore(path)
+        try:
+            for step in range(10):
+                config.apply({"organization": {f"org-{number}": {"step": step}}}, author=str(number))
+        except StoreFailure as failure:
+            failures.append(failure)
+        config.close()
+
+    threads = [threading.Thread(target=change, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    config = ConfigStore(path)
+    assert failures == []
+    assert config.version() == 40
+    assert sorted(change.version for change in config.history()) == list(range(1, 41))
+    config.close()
+
+
+def test_a_lock_that_stays(config, path):
+    config._connection.set_busy_timeout(20)
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreFailure, match="was not changed"):
+        config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    other.close()
+
+
+@pytest.mark.parametrize("content", [b"no database, but long enough to be read as one " * 100, None])
+def test_another_file_in_its_place(path, content):
+    path.parent.mkdir()
+    if content is None:
+        connection = apsw.Connection(str(path))
+        connection.execute("CREATE TABLE theirs (a)")
+        connection.close()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StoreFailure):
+        ConfigStore(path)
+
+
+def test_it_is_private(config, path):
+    assert path.stat().st_mode & 0o077 == 0

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+
+import apsw
+import pytest
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import StoreSettings, make_directory, make_queue_tables, open_database, open_for_change
+
+
+def test_pragmas(tmp_path):
+    connection = open_database(tmp_path / "q.db", StoreSettings(page_size=8192))
+    make_queue_tables(connection, tmp_path / "q.db")
+    assert connection.pragma("page_size") == 8192
+    assert connection.pragma("journal_mode") == "wal"
+    assert connection.pragma("synchronous") == 2
+    assert connection.pragma("wal_autocheckpoint") == 0
+    connection.close()
+
+
+def test_a_sqlite_that_loses_commits_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.46.1")
+    with pytest.raises(StoreFailure, match=r"3\.46\.1 can lose commits"):
+        open_database(tmp_path / "q.db", StoreSettings())
+
+
+def test_a_path_that_cannot_be_made(tmp_path):
+    with pytest.raises(StoreFailure, match=r"nowhere"):
+        open_database(tmp_path / "nowhere" / "q.db", StoreSettings())
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    connection = open_database(tmp_path / "q.db", StoreSettings())
+    connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(StoreFailure, match="not a queue"):
+        make_queue_tables(connection, tmp_path / "q.db")
+    connection.close()
+
+
+def test_a_change_never_makes_a_database(tmp_path):
+    with pytest.raises(apsw.CantOpenError):
+        open_for_change(tmp_path / "q.db")
+
+
+def test_directories_are_private_all_the_way(tmp_path):
+    make_directory(tmp_path / "a" / "b")
+    make_directory(tmp_path / "a" / "b")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700, 0o700]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_directorys_owner(tmp_path):
+    os.chown(tmp_path, 12345, 12345)
+    make_directory(tmp_path / "trace")
+    connection = open_database(tmp_path / "trace" / "t.db", StoreSettings())
+    connection.execute("CREATE TABLE a (b)")
+    assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {12345}
+    connection.close()
