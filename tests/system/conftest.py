@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests are no packages; this is where `support` is found
-
 from support.debian import MARK, need
 from support.dns import DnsServer
 from support.gateway import Gateway

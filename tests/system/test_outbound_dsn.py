@@ -1,6 +1,6 @@
 """Proves what becomes of mail that a partner does not take: deferred, or failed with a notice that machines can read.
 
-4xx and network faults wait, 5xx fail; the notice is RFC 3464, goes to the sender's mailbox, obeys RFC 3461, and is never
+4xx and network faults wait, 5xx fail; the notice is RFC 3464, goes to the sender's mailbox, obeys RFC 3461, and is not
 sent for the null reverse-path. Delay and expiry are shown with short times in the settings.
 """
 

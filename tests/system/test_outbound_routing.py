@@ -16,13 +16,13 @@ import pytest
 from support.debian import need
 from support.dns import DnsServer
 from support.gateway import Gateway
-from support.peers import Postfix
 from support.scenes import ALICE, connector, contoso, message, send
 from support.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from support.peers import Postfix
     from support.pki import Pki
 
 # What the name server knows. Hosts a, b and the IPv6 one take mail; c is dead; d says 421; e drops the connection.

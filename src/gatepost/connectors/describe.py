@@ -5,62 +5,56 @@ Called by the generator of the docs page (a test checks that the page is current
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel
 
-from gatepost.connectors.fields import Form, Range, Record, keys, record_in
+from gatepost.connectors.fields import Form, Range, keys, record_in
 from gatepost.connectors.model import Organization
 from gatepost.connectors.records import ClientCertificate
 from gatepost.connectors.traps import warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-__all__ = ["default_of", "form_of", "markdown", "table", "warnings"]
+__all__ = ["form_of", "markdown", "section", "warnings"]
 
 _INTRODUCTION = """\
 # Resources
 
-Organizations, their domains, mailboxes and connectors, as `gatepost apply -f FILE` takes them and `gatepost export` prints
-them, in TOML or JSON. The names of fields are Exchange's in snake case, values are in kebab case.
+Organizations, their domains, mailboxes and connectors, as `gatepost apply -f FILE` takes them and `gatepost export`
+prints them, in TOML or JSON. An organization becomes exactly what an applied file says of it; others stay as they are.
+The names of fields are Exchange's in snake case, values are in kebab case.
 This page is generated from `gatepost.connectors.records`.
 """
 
 
 def markdown() -> str:
     """The whole page."""
-    parts = [_INTRODUCTION, _section("[organization.NAME]", Organization, skip={"name"})]
+    parts = [_INTRODUCTION, section("[organization.NAME]", Organization, skip={"name"})]
     for field in Organization.model_fields.values():
         model = record_in(field.annotation)
-        if model is not None and field.description:
-            parts.append(_section(field.description, model))
-    parts.append(_section("client_certificate", ClientCertificate))
+        if model is not None:
+            parts.append(section(field.description or "", model))
+    parts.append(section("client_certificate", ClientCertificate))
     return "\n".join(parts)
 
 
-def _section(heading: str, model: type[BaseModel], skip: set[str] | None = None) -> str:
-    """A heading, what the table is, and its fields. Fields that are tables of their own have their own section."""
-    own = {key: info for key, info in keys(model).items() if key not in (skip or set()) and not _is_list(info)}
+def section(heading: str, model: type[BaseModel], skip: Collection[str] = ()) -> str:
+    """A heading, what the table is, and its keys. Lists of tables (keys with an alias) have sections of their own."""
     text = " ".join((model.__doc__ or "").split())
-    return f"## `{heading}`\n\n{text}\n\n{table(own)}"
-
-
-def _is_list(info: FieldInfo) -> bool:
-    return info.alias is not None
-
-
-def table(fields: dict[str, FieldInfo]) -> str:
-    """A table of fields: key, what it takes, default, meaning."""
     rows = ["| key | takes | default | meaning |", "|---|---|---|---|"]
-    for key, info in fields.items():
-        cells = (f"`{key}`", form_of(info.annotation, info.metadata), default_of(info), info.description or "")
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+    defaults = model.model_construct().model_dump(mode="json", by_alias=True)
+    for key, info in keys(model).items():
+        if key not in skip and info.alias is None:
+            default = _default(info, defaults.get(key))
+            cells = (f"`{key}`", form_of(info.annotation, info.metadata), default, info.description or "")
+            rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([f"## `{heading}`", "", text, "", *rows, ""])
 
 
 def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:
@@ -69,29 +63,21 @@ def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:
     forms = [one.text for one in metadata if isinstance(one, Form)]
     if forms:
         return ", ".join([forms[-1], *ranges])
-    if get_origin(annotation) is Annotated:
-        inner, *more = get_args(annotation)
-        return form_of(inner, more)
-    if get_origin(annotation) is tuple:
-        return f"list of: {form_of(get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return ", ".join(f'"{one}"' for one in annotation)
-    if isinstance(annotation, type) and issubclass(annotation, Record):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"table: {', '.join(keys(annotation))}"
-    return form_of(next(one for one in get_args(annotation) if one is not type(None)))
+    inner, *more = get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return f"list of: {form_of(inner)}"
+    # Annotated, whose metadata say what it takes; or a union with None, which only stands for "not written".
+    return form_of(inner, more)
 
 
-def default_of(info: FieldInfo) -> str:
-    """The default as a document would write it; "required" if there is none, "" if it is nothing."""
+def _default(info: FieldInfo, value: object) -> str:
+    """The default as a document would write it; nothing for what is left unset."""
     if info.is_required():
         return "required"
     if info.default_factory is not None:
         return "see meaning"
-    return _written(info.get_default())
-
-
-def _written(value: Any) -> str:
-    raise NotImplementedError
-
-
-_ = PydanticUndefined
+    return "" if value is None else f"`{json.dumps(value)}`"

@@ -25,10 +25,7 @@ _TYPES = {
     "model_attributes_type": "must be a table of keys and values",
 }
 _BOUNDS = {
-    "greater_than_equal": ("ge", "must be at least {}"),
-    "less_than_equal": ("le", "must be at most {}"),
-    "greater_than": ("gt", "must be more than {}"),
-    "string_too_short": ("min_length", "must have at least {} characters"),
+    "string_too_short": ("min_length", "must have at least {} character(s)"),
     "string_too_long": ("max_length", "must have at most {} characters"),
     "too_short": ("min_length", "needs at least {} entry"),
     "too_long": ("max_length", "may have at most {} entries"),
@@ -84,6 +81,8 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
         return str(context["error"])
     if kind == "missing":
         return "is missing: it has no default, so write it"
+    if isinstance(given, str) and f"string_{kind}" in _BOUNDS:
+        kind = f"string_{kind}"
     return f"{_short(given)} {_reason(kind, context) or error['msg']}"
 
 

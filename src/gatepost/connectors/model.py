@@ -106,8 +106,7 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         return [draft for here, part in found if (draft := read(model, part, here, errors))]
 
     draft = read(Organization, {**own, "name": name}, path, errors)
-    if draft is None:
-        return None
+    assert draft is not None  # noqa: S101 - the name, its only obligatory key, has a placeholder
     return OrganizationDraft(
         own=draft,
         domains=parts(AcceptedDomain, "accepted_domain"),

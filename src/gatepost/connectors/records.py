@@ -173,7 +173,7 @@ class InboundConnector(Record):
     )
     min_tls_version: Version | None = Field(
         default=None,
-        description="Refuse mail over an older version. Empty: what the profile allows. TLSv1 and TLSv1.1 need "
+        description="Refuse mail over an older version. Empty: what the profile allows. TLSv1.0 and TLSv1.1 need "
         'profile = "legacy".',
     )
     profile: ProfileName | None = Field(
@@ -253,8 +253,8 @@ class OutboundConnector(Record):
     )
     min_tls_version: Version | None = Field(
         default=None,
-        description="Oldest TLS version that meets the demand. Empty: what the profile allows. TLSv1 and TLSv1.1 need "
-        'profile = "legacy".',
+        description="Oldest TLS version that meets the demand. Empty: what the profile allows. TLSv1.0 and TLSv1.1 "
+        'need profile = "legacy".',
     )
     profile: ProfileName | None = Field(
         default=None, description="TLS profile to offer the next hop. Empty: the server's own."

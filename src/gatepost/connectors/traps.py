@@ -1,7 +1,7 @@
-"""What a set of resources allows but its author probably did not mean: warnings, each a known trap of Exchange's or ours.
+"""What resources allow but their author probably did not mean: warnings, each a known trap of Exchange's or ours.
 
-Called by `gatepost apply`, `doctor` and the admin centre through `connectors.describe`. Errors are in `connectors.rules`;
-nothing here stops anything.
+Called by `gatepost apply`, `doctor` and the admin centre through `connectors.describe`. Errors are in
+`connectors.rules`; nothing here stops anything.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def _domains(organization: Organization) -> Iterator[str]:
             yield f"{label}: mail to every name under it is taken in and sent on, misspelt ones too"
         if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
             yield (
-                f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may lead "
-                "back here; name it in an on-premises connector with smart_hosts"
+                f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may "
+                "lead back here; name it in an on-premises connector with smart_hosts"
             )
         if (
             domain.type is DomainType.AUTHORITATIVE
@@ -135,8 +135,8 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
             )
         if one.route_all_messages_via_on_premises and _forces(other) and not other.all_accepted_domains:
             yield (
-                f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and its "
-                f"{other.tls_settings} apply only to mail that comes back from there"
+                f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and "
+                f"its {other.tls_settings} apply only to mail that comes back from there"
             )
 
 
@@ -167,6 +167,6 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
     for (one, name, own), (other, other_name, its) in combinations(held, 2):
         if one != other and own.version == its.version and own.overlaps(its):
             yield (
-                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose mail "
-                "it is depends on the sender's domain alone, so tell the servers apart by certificate"
+                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose "
+                "mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
             )

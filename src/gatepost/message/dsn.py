@@ -26,7 +26,7 @@ _LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _NOT_BOUNDARY = re.compile(r"[^0-9A-Za-z'()+_,./:=?-]")
 _NOT_MESSAGE_ID = re.compile(r"[^0-9A-Za-z!#$%&'*+/=?^_`{|}~.@\[\]:-]")
 # Controls, and CR and LF that end no line by now; a tab may stand in a header.
-_NOT_TEXT = bytes(63 if octet < 32 and octet != 9 or octet == 127 else octet for octet in range(256))
+_NOT_TEXT = bytes(octet if octet == 9 or (octet >= 32 and octet != 127) else 63 for octet in range(256))
 
 
 def build_dsn(report: DsnReport) -> bytes:
@@ -35,8 +35,11 @@ def build_dsn(report: DsnReport) -> bytes:
     It has three parts: a text for people, the fields of RFC 3464, and the message or its header section. The message is
     returned only for a failure, only if RET=FULL asked for it, and only if it is complete, not larger than
     `return_limit`, and fit for the transport; else its header section is. Without utf8 the result is US-ASCII; it is
-    UTF-8, and utf8 taken for granted, if the sender's own address is beyond US-ASCII.
+    UTF-8, and utf8 taken for granted, if the sender's own address is beyond US-ASCII. Raises ValueError without
+    recipients, and for the null reverse-path.
     """
+    if not report.recipients or not report.to:
+        raise ValueError("a notification about nobody, or to nobody")
     utf8 = report.utf8 or not report.to.isascii()
     scanner = HeaderScanner(len(report.original))
     scanner.feed(report.original)
@@ -46,7 +49,7 @@ def build_dsn(report: DsnReport) -> bytes:
     kind = "message/global-delivery-status" if utf8 else "message/delivery-status"
     status = delivery_status(report, utf8=utf8).encode()
     parts = [
-        _text_part(human_text(report, facts, sentence), "text/plain", utf8=utf8),
+        _text_part(human_text(report, facts, sentence), utf8=utf8),
         _part(kind, "8bit" if utf8 else "7bit", status),
         returned,
     ]
@@ -66,7 +69,7 @@ def _head(report: DsnReport, facts: HeaderFacts, boundary: str, *, utf8: bool) -
         ("Message-ID", _message_id(report.message_id)),
         # RFC 3834 section 5, so that nobody answers. In-Reply-To lets mailers show it beside the message.
         ("Auto-Submitted", "auto-replied"),
-        ("In-Reply-To", _message_id(facts.message_id) if facts.message_id.isascii() and facts.message_id else ""),
+        ("In-Reply-To", facts.message_id if facts.message_id == _message_id(facts.message_id) else ""),
         ("MIME-Version", "1.0"),
         ("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"'),
         ("Content-Transfer-Encoding", "8bit" if utf8 else "7bit"),
@@ -108,16 +111,15 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
         kind = "message/rfc822" if original.isascii() else "message/global"
         content = original if original.endswith(b"\r\n") else original + b"\r\n"
         return _part(kind, "7bit" if original.isascii() else "8bit", content), "The message is attached."
-    section = original[: facts.bytes]
-    cut = len(section) > report.return_limit
-    if cut:
-        section = section[: section.rfind(b"\r\n", 0, report.return_limit) + 2]
-    sentence = "The header section of the message is attached" + (", its first part." if cut else ".")
+    section, sentence = original[: facts.bytes], "The header section of the message is attached."
+    if len(section) > report.return_limit:
+        section = b"".join(section[: report.return_limit].rpartition(b"\r\n")[:2])
+        sentence = "The first part of the message's header section is attached."
     return _header_part(section, utf8=utf8), sentence
 
 
 def _fit(report: DsnReport, *, utf8: bool) -> bool:
-    """Whether the message may go back as it is: not too large, no octets that need BINARYMIME, 7-bit where it must be."""
+    """Whether the message may go back as it is: not too large, no need of BINARYMIME, 7-bit where it must be."""
     original = report.original
     if not 0 < len(original) <= report.return_limit or b"\0" in original or not (utf8 or original.isascii()):
         return False
@@ -145,12 +147,12 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _text_part(text: str, kind: str, *, utf8: bool) -> bytes:
+def _text_part(text: str, *, utf8: bool) -> bytes:
     if text.isascii():
-        return _part(f"{kind}; charset=us-ascii", "7bit", text.encode())
+        return _part("text/plain; charset=us-ascii", "7bit", text.encode())
     if utf8:
-        return _part(f"{kind}; charset=utf-8", "8bit", text.encode())
-    return _part(f"{kind}; charset=utf-8", "quoted-printable", binascii.b2a_qp(text.encode()))
+        return _part("text/plain; charset=utf-8", "8bit", text.encode())
+    return _part("text/plain; charset=utf-8", "quoted-printable", binascii.b2a_qp(text.encode()))
 
 
 def _part(kind: str, encoding: str, content: bytes) -> bytes:

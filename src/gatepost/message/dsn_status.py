@@ -23,7 +23,6 @@ MAX_ADDRESS = 512
 MAX_TEXT = 2000
 """Characters of a reply or a detail. A whole reply may be a hundred lines long, nobody reads them here."""
 
-_WORD = 900  # a word longer than this would make a line longer than 998 octets (RFC 5322 section 2.1.1)
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
@@ -92,7 +91,7 @@ def _typed(kind: str, address: str, *, utf8: bool) -> str:
     if utf8:
         return f"utf-8; {shown}"
     encoded = _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", shown)
-    return "utf-8; " + (encoded if len(encoded) <= _WORD else encoded[: _WORD - 3] + "...")
+    return f"utf-8; {encoded}"
 
 
 def _decoded(text: str) -> str:
@@ -103,8 +102,4 @@ def _decoded(text: str) -> str:
 
 
 def _field(name: str, value: str) -> str:
-    words = [f"{name}:"]
-    for word in value.split():
-        most = _WORD if word.isascii() else _WORD // 4  # of octets, and UTF-8 takes four for a character at most
-        words += [word[at : at + most] for at in range(0, len(word), most)]
-    return fold(words)
+    return fold([f"{name}:", *value.split()])

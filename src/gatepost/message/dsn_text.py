@@ -16,14 +16,15 @@ from gatepost.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
 from gatepost.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gatepost.message.dsn_report import DsnRecipient, DsnReport
     from gatepost.message.fields import HeaderFacts
 
 __all__ = ["human_text", "subject_of"]
 
-_WIDTH = 76
+_WIDTH = 72
+_WORD = 200  # characters; four octets each and the indentation stay below 998
 _RECIPIENTS = 20  # named for one outcome
 _OUTCOMES = 20
 _HOPS = 50
@@ -79,11 +80,12 @@ def _account(report: DsnReport, facts: HeaderFacts, same: list[DsnRecipient]) ->
     action = same[0].action
     whom = "this recipient" if len(same) == 1 else f"these {len(same)} recipients"
     lines = [*_wrapped(_OPENINGS[action].format(whom=whom)), ""]
-    lines += [f"  To:       {shown_text(each.address, MAX_ADDRESS)}" for each in same[:_RECIPIENTS]]
+    rows = [("To:", shown_text(each.address, MAX_ADDRESS)) for each in same[:_RECIPIENTS]]
     if len(same) > _RECIPIENTS:
-        lines.append(f"            and {len(same) - _RECIPIENTS} more")
-    lines += [f"  Subject:  {facts.subject}"] if facts.subject else []
-    lines += [f"  Sent:     {format_date(report.arrival)}"] if report.arrival else []
+        rows.append(("", f"and {len(same) - _RECIPIENTS} more"))
+    rows += [("Subject:", facts.subject), ("Sent:", format_date(report.arrival) if report.arrival else "")]
+    for name, value in rows:
+        lines += _wrapped(value, f"  {name:10}", " " * 12)
     lines.append("")
     if action in {Action.FAILED, Action.DELAYED}:
         lines += _what_to_do(same[0])
@@ -127,8 +129,7 @@ def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str
     ]
     lines = ["FOR E-MAIL ADMINISTRATORS: DIAGNOSTIC INFORMATION"]
     for name, value in rows:
-        if value:
-            lines += _wrapped(value, f"  {name + ':':23}", " " * 25)
+        lines += _wrapped(value, f"  {name + ':':23}", " " * 25)
     return [*lines, ""]
 
 
@@ -143,10 +144,7 @@ def _hops(report: DsnReport) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "", rest: str | None = None) -> list[str]:
-    """Lines of `_WIDTH` characters where the words allow, of 200 in any case: UTF-8 and all they stay below 998 octets."""
-    lines: Iterator[str] = iter(
-        textwrap.wrap(text, _WIDTH - len(first), break_long_words=False, break_on_hyphens=False) or [""]
-    )
-    other = first if rest is None else rest
-    pieces = [line[at : at + 200] for line in lines for at in range(0, max(len(line), 1), 200)]
-    return [first + pieces[0], *(other + piece for piece in pieces[1:])]
+    """Lines of `_WIDTH` characters if the words allow, and never of more than 998 octets; none for no text."""
+    lines = textwrap.wrap(text, _WIDTH - len(first), break_long_words=False, break_on_hyphens=False)
+    pieces = [line[at : at + _WORD] for line in lines for at in range(0, len(line), _WORD)]
+    return [(rest if number and rest is not None else first) + piece for number, piece in enumerate(pieces)]

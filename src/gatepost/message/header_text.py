@@ -14,6 +14,8 @@ __all__ = ["ascii_text", "fold", "format_date", "host_text", "shown_text", "toke
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+_WORD = 900
+
 _NOT_ASCII_TEXT = re.compile(r"[^ -~]")
 _NOT_HOST = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _NOT_TOKEN = re.compile(r"[^A-Za-z0-9._+-]")
@@ -59,16 +61,22 @@ def shown_text(text: str, limit: int) -> str:
 
 
 def fold(words: list[str], *, width: int = 78) -> str:
-    """Words as lines of a header field, at most `width` characters if the words allow, folded with CRLF and a tab."""
-    lines = [""]
-    for word in words:
-        if len(lines) == 1 and not lines[0]:
-            lines[0] = word
-        elif len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += " " + word
-        else:
-            lines.append("\t" + word)
-    return "\r\n".join(lines)
+    """Words as lines of a header field, at most `width` characters if the words allow, folded with CRLF and a tab.
+
+    A word that would make a line longer than 998 octets (RFC 5322 section 2.1.1) is cut in pieces.
+    """
+    line, *others = words
+    lines = []
+    for word in others:
+        most = _WORD if word.isascii() else _WORD // 4  # UTF-8 takes four octets for a character at most
+        for at in range(0, len(word), most):
+            piece = word[at : at + most]
+            if len(line) + 1 + len(piece) <= width:
+                line += " " + piece
+            else:
+                lines.append(line)
+                line = "\t" + piece
+    return "\r\n".join([*lines, line])
 
 
 def _cut(text: str, limit: int) -> str:

@@ -31,7 +31,9 @@ _SYSTEM_BUNDLES = (
 )
 _SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
 _MAX_FILE_BYTES = 16 * 1024 * 1024
-_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(
+    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL
+)
 
 
 class AnchorsError(ValueError):

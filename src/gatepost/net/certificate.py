@@ -1,7 +1,7 @@
 """Reading certificates that strangers send: DER in, `CertificateFacts` out, or one error.
 
-Used by `net.chain` and by whatever shows a certificate. Peers send what they like: every part that cannot be read is left
-empty, and only what is no certificate at all raises.
+Used by `net.chain` and by whatever shows a certificate. Peers send what they like: every part that cannot be read is
+left empty, and only what is no certificate at all raises.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def parse(der: bytes) -> x509.Certificate:
         raise CertificateError(f"the certificate is larger than {MAX_CERTIFICATE_BYTES} bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # serial numbers that RFC 5280 forbids: a fact to show, not a reason to warn
+            warnings.simplefilter(
+                "ignore"
+            )  # serial numbers that RFC 5280 forbids: a fact to show, not a reason to warn
             return x509.load_der_x509_certificate(der)
     except _MALFORMED as failure:
         raise CertificateError(f"it is no X.509 certificate: {failure}") from failure

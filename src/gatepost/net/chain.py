@@ -1,8 +1,8 @@
 """Is a presented chain to be trusted? Path building and every reason against it, after the handshake and apart from it.
 
-OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here: purpose, key
-sizes, SHA-1. Names are `tls.names`' question, what follows from the answer is `policy`'s. Reasons for this split are in
-docs/decisions.
+OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here:
+purpose, key sizes, SHA-1. Names are `tls.names`' question, what follows from the answer is `policy`'s. Reasons for
+this split are in docs/decisions.
 """
 
 from __future__ import annotations
@@ -193,7 +193,8 @@ def _explain(failure: crypto.X509StoreContextError) -> tuple[ChainStatus, str]:
         status = ChainStatus.INCOMPLETE
         detail = f"{subject} is issued by {issuer}, which was not sent and is no trust anchor"
     elif code in _NO_ISSUER:
-        # A root need not be sent: most such chains are whole, and the reader misses an anchor rather than a certificate.
+        # A root need not be sent: most such chains are whole, and the reader misses an anchor rather than a
+        # certificate.
         status = ChainStatus.UNTRUSTED_ROOT
         detail = f"the chain ends at {subject}, whose issuer {issuer} is no trust anchor and was not sent"
     elif status is ChainStatus.SELF_SIGNED:
@@ -224,7 +225,10 @@ def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainSt
     """What speaks against a path that OpenSSL has accepted."""
     for certificate in path:
         if not _strong(kind := key_kind(certificate)):
-            return ChainStatus.WEAK_KEY, f"{subject_text(certificate)} has the key {kind}, RSA-2048 or P-256 is the least"
+            return (
+                ChainStatus.WEAK_KEY,
+                f"{subject_text(certificate)} has the key {kind}, RSA-2048 or P-256 is the least",
+            )
     for certificate in path[:-1]:
         if weakness := _weak_signature(certificate):
             return ChainStatus.WEAK_SIGNATURE, f"{subject_text(certificate)} is signed with {weakness}"

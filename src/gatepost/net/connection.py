@@ -1,8 +1,8 @@
 """`Stream` over a transport of the event loop: sockets here, `net.memory` for the same in one process.
 
-Made by `net.listener` and `net.dial`. TLS is switched on in place over memory BIOs (`net.engine`); the loop's own TLS layer
-is not used, because it executes plaintext that was buffered before the handshake and costs 290 KB a connection. Decides
-nothing about trust, and knows no SMTP.
+Made by `net.listener` and `net.dial`. TLS is switched on in place over memory BIOs (`net.engine`); the loop's own TLS
+layer is not used, because it executes plaintext that was buffered before the handshake and costs 290 KB a connection.
+Decides nothing about trust, and knows no SMTP.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _BUFFER: Final = memoryview(bytearray(READ_BYTES))
 class Connection(asyncio.BufferedProtocol):
     """One connection; see `net.stream.Stream` for the contract.
 
-    answering: we accepted it. Then reading stops while much output waits (each command makes a reply), and closing waits
-    for the peer's end of file, so that unread input does not make the kernel throw away our last reply.
-    opened: called with the connection when it is up. gone: called after `Receiver.lost`.
+    answering: we accepted it. Then reading stops while much output waits (each command makes a reply), and closing
+    waits for the peer's end of file, so that unread input does not make the kernel throw away our last reply. opened:
+    called with the connection when it is up. gone: called after `Receiver.lost`.
     """
 
     __slots__ = (
@@ -279,7 +279,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             plaintext = engine.feed(data)
         except TlsFailure as failure:
-            # In TLS 1.3 a client has finished before the server has looked at its certificate (RFC 8446 section 4.4.2.4).
+            # In TLS 1.3 a client has finished before the server has looked at its certificate (RFC 8446 section
+            # 4.4.2.4).
             agreed = self._facts is not None and (self._answering or self._proved)
             self._finish(Loss(LossKind.RESET if agreed else LossKind.HANDSHAKE, str(failure)))
             return

@@ -1,8 +1,8 @@
 """TLS between bytes and bytes: contexts built from a profile, and the engine that one connection drives.
 
-`net.connection` feeds an `Engine` what the peer sent and sends what it gives back. The handshake accepts any certificate,
-or none: trust is judged afterwards (`net.chain`), never here. OpenSSL through pyOpenSSL over memory BIOs; calls that
-pyOpenSSL does not have are in `net.openssl_private`.
+`net.connection` feeds an `Engine` what the peer sent and sends what it gives back. The handshake accepts any
+certificate, or none: trust is judged afterwards (`net.chain`), never here. OpenSSL through pyOpenSSL over memory
+BIOs; calls that pyOpenSSL does not have are in `net.openssl_private`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,18 @@ class Engine:
     facts: None until the handshake is complete. peer_closed: the peer's close_notify arrived; nothing is read after it.
     """
 
-    __slots__ = ("_connection", "_context", "_earlier", "_failed", "_heard", "_kept", "_key", "_scheme", "facts", "peer_closed")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_earlier",
+        "_failed",
+        "_heard",
+        "_kept",
+        "_key",
+        "_scheme",
+        "facts",
+        "peer_closed",
+    )
 
     def __init__(
         self,
@@ -161,7 +172,8 @@ class Engine:
         finally:
             if isinstance(context, ClientContext):
                 self._scheme = context.watch.code or self._scheme
-        # Whoever verified a certificate last may have left its complaint in the queue, where the next read would find it.
+        # Whoever verified a certificate last may have left its complaint in the queue, where the next read would find
+        # it.
         private.clear_errors()
         self.facts = self._observe()
         self._heard = b""
@@ -349,7 +361,7 @@ def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certi
 
 
 def _base(context: SSL.Context, profile: Profile) -> SSL.Context:
-    """Every setting that a library has a default for is set: a default changes with the library, ours with a release."""
+    """Everything that a library has a default for is set: its defaults change with the library, ours with a release."""
     context.set_min_proto_version(_VERSIONS[profile.min_version])
     context.set_max_proto_version(_VERSIONS[profile.max_version])
     context.set_cipher_list(f"{profile.suites12}:@SECLEVEL={profile.security_level}".encode("ascii"))

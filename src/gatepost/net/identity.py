@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Credentials", "IdentityError", "ServerIdentity", "by_server_name", "read_identity"]
 
-type PrivateKey = (
-    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
-)
+type PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _PRIVATE_KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
 
 
@@ -50,7 +48,7 @@ class Credentials:
 
     @property
     def key_family(self) -> str:
-        """"RSA", "EC", …: a context holds one certificate of each."""
+        """The key's kind without its size ("RSA", "EC", …): a context holds one certificate of each."""
         return self.leaf.key.split("-", maxsplit=1)[0]
 
 
@@ -66,7 +64,7 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         matching = _spki(key.public_key()) == _spki(leaf.public_key())
     except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
         raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
-    if not isinstance(key, _PRIVATE_KEYS):
+    if not isinstance(key, _PRIVATE_KEYS) or facts.key.startswith("RSA-PSS"):
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
     if not matching:
         raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")

@@ -1,7 +1,7 @@
 """Accepting connections: bound sockets in, streams out, with limits in all and for each source.
 
-`bind` is called once, before privileges are dropped; the sockets are inherited by the workers, each of which runs its own
-`Listener` on them. What a refused client is told is the caller's business.
+`bind` is called once, before privileges are dropped; the sockets are inherited by the workers, each of which runs its
+own `Listener` on them. What a refused client is told is the caller's business.
 """
 
 from __future__ import annotations
@@ -67,23 +67,32 @@ def parse_address(address: str) -> tuple[str, int]:
 
 def source_of(host: str) -> str:
     """What limits are counted by: an IPv4 address, or the /64 that one IPv6 site has (RFC 6177)."""
+    if ":" not in host:
+        return host
     try:
-        address = ipaddress.ip_address(host)
+        return str(ipaddress.IPv6Network((host, 64), strict=False))
     except ValueError:
         return host
-    if address.version == 4:
-        return host
-    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 class Listener:
     """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
 
-    total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are called in
-    a turn of the loop, must attach a receiver (or close) and must not block.
+    total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
+    called in a turn of the loop, must attach a receiver (or close) and must not block.
     """
 
-    __slots__ = ("_accept", "_by_source", "_open", "_per_source", "_refuse", "_refused", "_servers", "_sockets", "_total")
+    __slots__ = (
+        "_accept",
+        "_by_source",
+        "_open",
+        "_per_source",
+        "_refuse",
+        "_refused",
+        "_servers",
+        "_sockets",
+        "_total",
+    )
 
     def __init__(
         self,
@@ -114,7 +123,9 @@ class Listener:
         loop = asyncio.get_running_loop()
         for one in self._sockets:
             server = await loop.create_server(
-                lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone), sock=one, backlog=BACKLOG
+                lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone),
+                sock=one,
+                backlog=BACKLOG,
             )
             self._servers.append(server)
 

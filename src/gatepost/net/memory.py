@@ -1,7 +1,7 @@
 """Two streams joined in one process: the same connection and TLS code as over sockets, without a kernel between.
 
-For tests, rehearsals and drills. Bytes move in later turns of the loop; flow control, half-close and time-outs work as they
-do over TCP.
+For tests, rehearsals and drills. Bytes move in later turns of the loop; flow control, half-close and time-outs work
+as they do over TCP.
 """
 
 from __future__ import annotations

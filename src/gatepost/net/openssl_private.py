@@ -1,7 +1,8 @@
 """The calls into OpenSSL that pyOpenSSL has no public method for, all in this one file.
 
-Called by `net.engine` only. `self_test` shows at start-up that each of them does what we need with the library that is
-really installed; a pyOpenSSL that changed underneath us is then a clear refusal to start, not a wrong fact in the trace.
+Called by `net.engine` only. `self_test` shows at start-up that each of them does what we need with the library that
+is really installed; a pyOpenSSL that changed underneath us is then a clear refusal to start, not a wrong fact in the
+trace.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def session_reused(connection: SSL.Connection) -> bool:
 
 
 def local_certificate(connection: SSL.Connection) -> int:
-    """The identity of the certificate that we presented: equal among connections of one context, 0 if there was none."""
+    """The identity of the certificate that we presented: equal among connections of a context, 0 if there is none."""
     return int(_ffi.cast("uintptr_t", _lib.SSL_get_certificate(connection._ssl)))  # noqa: SLF001 - as above
 
 
@@ -80,8 +81,8 @@ def clear_errors() -> None:
 class SignatureWatch:
     """Sees the scheme of the CertificateVerify or ServerKeyExchange that a client's handshake receives.
 
-    For clients only: a server derives its own scheme (`tls.signature`), because watching costs 20 us a handshake and 1 us
-    a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0 before.
+    For clients only: a server derives its own scheme (`tls.signature`), because watching costs 20 us a handshake and
+    1 us a record. One context has one; `code` is 0 until seen, and whoever runs a handshake sets it to 0 before.
     """
 
     __slots__ = ("_callback", "code")
@@ -151,5 +152,7 @@ def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self-test.invalid")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = (
+        builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    )
     return builder.sign(key, hashes.SHA384())

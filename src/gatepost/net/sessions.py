@@ -1,7 +1,7 @@
 """What TLS sessions leave behind: the client's sessions to resume, and the chains that a resumed session has lost.
 
-Owned by the contexts of `net.engine`, one of each a context. Both are bounded; losing an entry costs a full handshake, or
-a chain that ends at its leaf, never more.
+Owned by the contexts of `net.engine`, one of each a context. Both are bounded; losing an entry costs a full
+handshake, or a chain that ends at its leaf, never more.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class MessageBody:
         self._size = delivery.message.size
 
     async def prepare(self) -> None:
-        """Take a small body into memory, so that it can leave in one flight with its envelope. Raises BodyUnreadable."""
+        """Take a small body into memory, so that it leaves in one flight with its envelope. Raises BodyUnreadable."""
         if self.small is None and self._size <= ONE_FLIGHT:
             self.small = b"".join([chunk async for chunk in self.chunks()])
 

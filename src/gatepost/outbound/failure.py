@@ -26,6 +26,7 @@ __all__ = [
     "connection_lost",
     "fell_short",
     "local_fault",
+    "located",
     "lookup_failed",
     "loss_reply",
     "no_address",
@@ -59,7 +60,7 @@ class HopFailure:
     reply: what the queue and a DSN show if nothing better is known; permanent if trying this hop again is of no use.
     detail: for us. result_type: RFC 8460, None unless TLS failed. host, address: "" where it failed before they were
     known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
-    said, without content.
+    said, without content. loss: how the connection ended, None unless it did.
     """
 
     reply: Reply
@@ -70,13 +71,11 @@ class HopFailure:
     facts: HopFacts | None = None
     verdict: Verdict | None = None
     transcript: tuple[str, ...] = ()
+    loss: LossKind | None = None
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
-        reply = self.reply
-        if reply in _OWN_WORDS:
-            where = f"{reply.lines[0]} [LastAttemptedServerName={host}]"
-            reply = Reply(reply.code, reply.enhanced, (f"{where} [LastAttemptedIP={address}]" if address else where,))
+        reply = located(self.reply, host, address) if self.reply in _OWN_WORDS else self.reply
         return replace(self, reply=reply, host=host, address=address, transcript=transcript)
 
     @property
@@ -86,6 +85,12 @@ class HopFailure:
 
 
 _OWN_WORDS = {_TIMED_OUT, _REFUSED, _NO_SESSION, _CLOSED, _NO_DNS, _BROKEN, _NO_ADDRESS, _OUR_FAULT}
+
+
+def located(reply: Reply, host: str, address: str) -> Reply:
+    """Words of ours with the place they are about, as Exchange writes it (exchange.md §7.3)."""
+    where = f"{reply.lines[0]} [LastAttemptedServerName={host}]"
+    return Reply(reply.code, reply.enhanced, (f"{where} [LastAttemptedIP={address}]" if address else where,))
 
 
 class HopFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
@@ -135,7 +140,7 @@ def loss_reply(loss: Loss, awaiting: str) -> Reply:
 
 def connection_lost(loss: Loss) -> HopFailure:
     """The connection ended before a message was begun."""
-    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind))
+    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind), loss=loss.kind)
 
 
 def protocol_broken(detail: str) -> HopFailure:

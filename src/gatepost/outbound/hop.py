@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import Cleartext
 from gatepost.net import dial
+from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import OutboundConnection
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, cannot_connect, fell_short
 from gatepost.policy.facts import HopFacts
@@ -144,15 +145,20 @@ class HopOpener:
     async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
         """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
         context = self._contexts.context(hop.requirement, hop.certificate)
+        key = f"{hop.host} {hop.endpoint}"
         try:
-            tls = await connection.start_tls(
-                context, server_name=hop.server_name, session_key=f"{hop.host} {hop.endpoint}"
-            )
+            tls = await connection.start_tls(context, server_name=hop.server_name, session_key=key)
         except ConnectionEnded as ended:
             raise self._broken(hop, connection, facts, ended.failure.detail) from ended
         if isinstance(tls, Reply):
             raise self._broken(hop, connection, facts, f"STARTTLS was answered with {tls.text}")
-        await connection.hello()
+        try:
+            await connection.hello()
+        except ConnectionEnded as ended:
+            # TLS 1.3: a server that refuses our certificate says so after the client has finished.
+            if ended.failure.loss is LossKind.HANDSHAKE:
+                raise self._broken(hop, connection, facts, ended.failure.detail) from ended
+            raise
         return replace(facts, tls=tls, chain=self._contexts.judge(hop.requirement, tls))
 
     @staticmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
-from gatepost.outbound.failure import HopFailure
+from gatepost.outbound.failure import HopFailure, located
 from gatepost.outbound.record import failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
 from gatepost.queue.outcome import Fate, Sort, sort_of
@@ -93,7 +93,7 @@ class Shipment:
         undecided: HopFailure | None = None
         for recipient, result in zip(batch, outcome.recipients, strict=True):
             if _leaves_open(result):
-                undecided = HopFailure(result.reply, "", None, opened.hop.host, opened.hop.endpoint, opened.facts)
+                undecided = _broken_off(result, opened)
                 continue
             self.answered = self.answered or not result.local
             self.decide(recipient, result.reply, detail)
@@ -134,6 +134,13 @@ class Shipment:
 def _leaves_open(result: RecipientOutcome) -> bool:
     """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
     return result.reply.code == 421 or (result.local and result.reply.transient)
+
+
+def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
+    host, address = opened.hop.host, opened.hop.endpoint
+    reply = located(result.reply, host, address) if result.local else result.reply
+    transcript = tuple(opened.connection.transcript)
+    return HopFailure(reply, "", None, host, address, opened.facts, opened.verdict, transcript)
 
 
 def _telling(failures: Sequence[HopFailure]) -> HopFailure:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from gatepost.message.dsn import build_dsn
 from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport
 from gatepost.queue.outcome import Sort
+from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Delivery, Message, Recipient
 from gatepost.store.queue_id import format_id
 
@@ -108,7 +109,7 @@ class Bouncer:
             direction="originating",
             inbound={"notice_about": format_id(about.id)},
         )
-        domain = about.reverse_path.rpartition("@")[2].lower()
+        domain = _domain(about.reverse_path)
         expires = now + self._expiration(organization)
         recipient = Recipient(about.reverse_path, notify="NEVER")
         delivery = Delivery(self._store.new_id(), notice, f"{organization}/{domain}", [recipient], expires_at=expires)
@@ -127,6 +128,14 @@ class Bouncer:
             if not whole and (b"\r\n\r\n" in b"".join(parts) or size > _HEADER_LIMIT):
                 break
         return b"".join(parts), size >= delivery.message.size
+
+
+def _domain(address: str) -> str:
+    """The domain as destinations have it: lower-case A-label, or a literal."""
+    try:
+        return parse_address(address).domain
+    except GrammarError:  # accepted once, so it cannot be far off
+        return address.rpartition("@")[2].lower()
 
 
 def _wants_settled(fate: Fate) -> bool:

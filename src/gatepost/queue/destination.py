@@ -8,15 +8,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from gatepost.smtp.replies import Reply
     from gatepost.store.interface import Delivery
 
 __all__ = ["Destination"]
 
+_REMEMBERED = 3600.0  # seconds that failures count after the gate has opened
+
 
 class Destination:
-    """name: "organization/domain". gate: no attempt before then (seconds since 1970). more: the store has more due."""
+    """name: "organization/domain". ready: deliveries in memory that wait for a lane. lanes: attempts running.
 
-    __slots__ = ("failures", "gate", "growing", "lanes", "last_error", "more", "name", "ready")
+    gate: no attempt before then (seconds since 1970). failures: attempts in a row that no host answered. reply: what
+    the last of them said. more: the store has due deliveries beyond those that are ready. growing: the timer that may
+    add a lane. leasing, sweeping, queued: one lease, one sweep, one place in the line for a lane at a time.
+    """
+
+    __slots__ = (
+        "failures",
+        "gate",
+        "growing",
+        "lanes",
+        "leasing",
+        "more",
+        "name",
+        "queued",
+        "ready",
+        "reply",
+        "sweeping",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -24,14 +44,38 @@ class Destination:
         self.lanes = 0
         self.gate = 0.0
         self.failures = 0
-        self.last_error = ""
+        self.reply: Reply | None = None
         self.more = False
+        self.leasing = False
+        self.sweeping = False
+        self.queued = False
         self.growing: asyncio.TimerHandle | None = None
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is known of it that could not be forgotten."""
-        return not self.ready and not self.lanes and not self.failures and self.growing is None
+    def wants_lane(self) -> bool:
+        """Whether there is something a lane could do, the gate aside."""
+        return bool(self.ready) or (self.more and not self.leasing)
+
+    def allows_lane(self, limit: int) -> bool:
+        """Whether one more lane may run: a destination that failed is probed by one alone."""
+        return self.lanes < (1 if self.failures else limit)
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nothing is known of it that matters."""
+        busy = self.ready or self.lanes or self.more or self.leasing or self.sweeping or self.queued or self.growing
+        return not busy and (not self.failures or now > self.gate + _REMEMBERED)
+
+    def fail(self, reply: Reply, gate: float) -> None:
+        """No host answered: leave it alone until `gate`."""
+        self.failures += 1
+        self.reply = reply
+        self.gate = gate
+
+    def recover(self) -> None:
+        """A host answered."""
+        self.gate = 0.0
+        self.failures = 0
+        self.reply = None
 
     def take(self, delivery_id: int) -> Delivery | None:
         """Remove a delivery that is ready but not begun."""

@@ -1,55 +1,49 @@
 """Who is tried when: lanes per destination over fresh mail from memory and deferred mail leased from the store.
 
-The first lane of a destination starts at once, another when something has waited `lane_wait`, up to the limit. After an
-attempt that no host answered, the destination is left alone for a while (its gate), and what waits for it goes back to
-the store. Memory is bounded: what exceeds the window is deferred, due at once. How mail is delivered is not known here.
+The first lane of a destination starts at once, another when something has waited `lane_wait`, up to the limits. After
+an attempt that no host answered, the destination is left alone for a while (its gate); a probe that fails again speaks
+for all that is due there: each of it waits, is reported late and expires by its own schedule without being tried.
+Memory is bounded: what exceeds the window waits in the store, due at once. How mail is delivered is not known here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from dataclasses import dataclass
+from collections import deque
 from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
+from gatepost.queue.agenda import Agenda
+from gatepost.queue.conclusion import INTERNAL, suspended, uniform
 from gatepost.queue.destination import Destination
-from gatepost.queue.outcome import Fate, Outcome, Sort
-from gatepost.queue.verdicts import expired
-from gatepost.smtp.replies import Reply
-from gatepost.store.interface import Settlement, StoreFailure
+from gatepost.queue.settling import Settler
+from gatepost.queue.window import QueueLimits, Window
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gatepost.queue.bounce import Bouncer
+    from gatepost.queue.outcome import Outcome
     from gatepost.queue.schedule import Schedule
+    from gatepost.smtp.replies import Reply
     from gatepost.store.interface import AdminNotice, Delivery, Store
 
 __all__ = ["QueueLimits", "QueueManager"]
 
-_POLL_SECONDS = 1.0
-_LEASE = 100
-_INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
+_LOOK = 1.0  # seconds at most between looks at the agenda: the clock of the wall may jump
+_REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
+_LEASE = 100  # deliveries of one lease
+_TURNS = 20  # deliveries of one lane while other destinations wait for theirs
+_SPEAKS_FOR_ALL = 2  # failed attempts in a row after which the untried mail of a destination is deferred too
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """connections_per_destination: lanes. lane_wait: seconds. window_*: deliveries, and bytes of bodies, in memory."""
-
-    connections_per_destination: int = 20
-    lane_wait: float = 0.02
-    window_messages: int = 20000
-    window_per_destination: int = 1000
-    window_bytes: int = 67108864
-
-
 class QueueManager:
-    """The queue of one shard. A `store.interface.QueueOwner`.
+    """The queue of one shard. A `store.interface.QueueOwner`; lives on the store's loop.
 
     deliver: tries one delivery, never raises for what a peer does. settled: told of each outcome for the trace, with
     the time of the next attempt (0 if none). paused: accept and keep, try nothing.
@@ -70,24 +64,25 @@ class QueueManager:
         self._store = store
         self._deliver = deliver
         self._schedule = schedule
-        self._bouncer = bouncer
-        self._settled = settled
         self._limits = limits or QueueLimits()
         self._paused = paused
         self._clock = clock
+        self._window = Window(self._limits)
+        self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
+        self._agenda = Agenda()
         self._destinations: dict[str, Destination] = {}
-        self._waiting = 0  # deliveries that are ready
-        self._bytes = 0  # of bodies in memory, ready or in flight
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._line: deque[Destination] = deque()  # destinations that wait for a lane because all are taken
+        self._lanes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._poll: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._refreshed = 0.0
 
     def start(self) -> None:
         """Own the store's deliveries from now on: what a crash left is due at once."""
         self._store.attach(self)
         if not self._paused:
-            self._poll = spawn(self._poll_store(), "queue poll")
+            self._look()
 
     # QueueOwner
 
@@ -99,84 +94,72 @@ class QueueManager:
             self._offer(delivery)
 
     def administered(self, notices: list[AdminNotice]) -> None:
-        """An administrator changed the queue: forget what we hold of it, and try again what is due."""
+        """An administrator changed the queue: forget what waits here and is held or dropped, try what is due."""
         for notice in notices:
             destination = self._destinations.get(notice.destination)
-            if destination is None:
-                continue
             if notice.action in {"hold", "drop"}:
-                if (delivery := destination.take(notice.delivery)) is not None:
-                    self._waiting -= 1
-                    self._put_back(delivery, self._clock())
-            else:
-                destination.gate, destination.failures = 0.0, 0
+                delivery = destination.take(notice.delivery) if destination else None
+                if delivery is not None:
+                    self._window.waiting -= 1
+                    self._settler.put_back(delivery, self._clock())
+                continue
+            if destination is not None and notice.action == "retry":
+                destination.gate = 0.0
                 self._start_lanes(destination)
-        self._wake.set()
+            self._note(notice.destination, self._clock())
 
     def failed(self, failure: StoreFailure) -> None:
-        """Nothing can be settled any more: stop trying, so that nothing is delivered again and again."""
-        _log.critical("the store failed, delivery stops until a new start: %s", failure)
-        self._draining = True
+        """Nothing can be settled any more: begin nothing, so that nothing is delivered again and again."""
+        if not self._draining:
+            _log.critical("the store failed, delivery stops until a new start: %s", failure)
+        self._stop()
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store."""
-        self._draining = True
-        if self._poll is not None:
-            self._poll.cancel()
+        self._stop()
         now = self._clock()
         for destination in self._destinations.values():
-            self._put_all_back(destination, now)
-        if self._lanes:
-            _, late = await asyncio.wait(self._lanes, timeout=seconds)
-            for lane in late:
-                lane.cancel()
+            self._put_ready_back(destination, now)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1)
 
-    # fresh and deferred work
+    def _stop(self) -> None:
+        self._draining = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    # into memory and back
 
     def _offer(self, delivery: Delivery) -> None:
         destination = self._destination(delivery.destination)
         now = self._clock()
-        full = self._waiting >= self._limits.window_messages
-        if self._draining or full or len(destination.ready) >= self._limits.window_per_destination:
-            destination.more = True
-            self._put_back(delivery, now)
-        elif destination.gate > now:
-            delivery.last_error = delivery.last_error or destination.last_error
-            self._put_back(delivery, destination.gate)
+        if destination.gate > now:
+            if destination.reply is not None:
+                delivery.last_error = delivery.last_error or destination.reply.text
+            self._settler.put_back(delivery, destination.gate)
+        elif self._draining or self._window.room(len(destination.ready)) <= 0:
+            self._settler.put_back(delivery, now)
         else:
-            self._enqueue(destination, delivery)
+            self._make_ready(destination, delivery)
             self._start_lanes(destination)
 
-    def _enqueue(self, destination: Destination, delivery: Delivery) -> None:
-        if delivery.body is not None:
-            if self._bytes + len(delivery.body) > self._limits.window_bytes:
-                delivery.body = None  # it is read from the store when its turn comes
-            else:
-                self._bytes += len(delivery.body)
+    def _make_ready(self, destination: Destination, delivery: Delivery) -> None:
+        self._window.keep_body(delivery)
+        self._window.waiting += 1
         destination.ready.append(delivery)
-        self._waiting += 1
 
-    def _put_back(self, delivery: Delivery, due: float) -> None:
-        self._forget_body(delivery)
-        self._settle(Settlement(delivery, delivery.recipients, max(due, 1.0), delivery.last_error))
+    def _next(self, destination: Destination) -> Delivery:
+        self._window.waiting -= 1
+        return destination.ready.popleft()
 
-    def _put_all_back(self, destination: Destination, due: float) -> None:
+    def _put_ready_back(self, destination: Destination, due: float) -> None:
         while destination.ready:
-            self._waiting -= 1
-            self._put_back(destination.ready.popleft(), due)
-
-    def _settle(self, settlement: Settlement) -> None:
-        try:
-            self._store.settle([settlement])
-        except StoreFailure as failure:
-            _log.error("delivery %d stays as it was: %s", settlement.delivery.id, failure)
-
-    def _forget_body(self, delivery: Delivery) -> None:
-        if delivery.body is not None:
-            self._bytes -= len(delivery.body)
-            delivery.body = None
+            self._settler.put_back(self._next(destination), due)
 
     def _destination(self, name: str) -> Destination:
         destination = self._destinations.get(name)
@@ -184,120 +167,209 @@ class QueueManager:
             destination = self._destinations[name] = Destination(name)
         return destination
 
-    async def _poll_store(self) -> None:
-        while not self._draining:
-            try:
-                await self._lease_due()
-            except StoreFailure as failure:
-                self.failed(failure)
-                return
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+    # the agenda
 
-    async def _lease_due(self) -> None:
-        now = self._clock()
-        for work in await self._store.destinations():
-            if work.earliest > now or self._draining:
-                continue
-            destination = self._destination(work.destination)
-            if destination.gate <= now and not destination.ready:
-                await self._lease(destination, now)
-        for destination in [each for each in self._destinations.values() if each.idle and not each.more]:
-            del self._destinations[destination.name]
+    def _note(self, destination: str, at: float) -> None:
+        if self._agenda.note(destination, at) and not self._draining and not self._paused:
+            self._set_alarm(at)
 
-    async def _lease(self, destination: Destination, now: float) -> None:
-        room = min(_LEASE, self._limits.window_messages - self._waiting)
-        if room <= 0:
+    def _set_alarm(self, at: float) -> None:
+        """Look at the agenda at `at`, or sooner."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wait = min(max(at - self._clock(), 0.0), _LOOK)
+        self._alarm = asyncio.get_running_loop().call_later(wait, self._look)
+
+    def _look(self) -> None:
+        """Begin what is due, forget destinations that nothing is known of, and come again."""
+        if self._draining:
             return
-        deliveries = await self._store.lease(destination.name, room, now)
-        destination.more = len(deliveries) == room
-        for delivery in deliveries:
-            self._enqueue(destination, delivery)
-        self._start_lanes(destination)
+        now = self._clock()
+        if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
+            self._refreshed = now
+            self._spawn(self._refresh(), "queue refresh")
+            for name in [each.name for each in self._destinations.values() if each.forgettable(now)]:
+                del self._destinations[name]
+        while (due := self._agenda.take(now)) is not None:
+            destination = self._destination(due)
+            if destination.gate > now:
+                self._agenda.note(due, destination.gate)
+            else:
+                destination.more = True
+                self._start_lanes(destination)
+        self._set_alarm(self._agenda.earliest() or now + _LOOK)
+
+    async def _refresh(self) -> None:
+        for work in await self._store.destinations():
+            self._note(work.destination, work.earliest)
 
     # lanes
 
     def _start_lanes(self, destination: Destination) -> None:
-        if not destination.ready or self._draining:
+        """Give a destination that has something to do a lane now, or a place in the line, and see to more lanes."""
+        if self._draining or not destination.wants_lane or not destination.allows_lane(self._own_limit):
             return
         if destination.lanes == 0:
             self._start_lane(destination)
-        if destination.growing is None and destination.lanes < self._limits.connections_per_destination:
+        if destination.growing is None and destination.ready:
             loop = asyncio.get_running_loop()
             destination.growing = loop.call_later(self._limits.lane_wait, self._grow, destination)
 
+    @property
+    def _own_limit(self) -> int:
+        return self._limits.connections_per_destination
+
     def _grow(self, destination: Destination) -> None:
+        """Something has waited for a while: begin one more lane."""
         destination.growing = None
-        if destination.ready and destination.lanes < self._limits.connections_per_destination:
+        if destination.ready and destination.gate <= self._clock() and destination.allows_lane(self._own_limit):
             self._start_lane(destination)
             self._start_lanes(destination)
 
     def _start_lane(self, destination: Destination) -> None:
+        if self._lanes >= self._limits.connections:
+            if not destination.queued:
+                destination.queued = True
+                self._line.append(destination)
+            return
+        self._lanes += 1
         destination.lanes += 1
-        lane = spawn(self._lane(destination), f"lane {destination.name}")
-        self._lanes.add(lane)
-        lane.add_done_callback(self._lanes.discard)
+        self._spawn(self._lane(destination), f"lane {destination.name}")
+
+    def _serve_line(self) -> None:
+        """A lane is free: the destination that has waited longest gets it."""
+        while self._line and self._lanes < self._limits.connections:
+            destination = self._line.popleft()
+            destination.queued = False
+            if destination.wants_lane and destination.allows_lane(self._own_limit):
+                self._start_lane(destination)
 
     async def _lane(self, destination: Destination) -> None:
+        turns = 0
         try:
-            while not self._draining and destination.gate <= self._clock():
-                if not destination.ready and destination.more:
-                    destination.more = False
-                    await self._lease(destination, self._clock())
+            while not self._draining and destination.gate <= self._clock() and (turns < _TURNS or not self._line):
                 if not destination.ready:
-                    return
-                self._waiting -= 1
-                await self._attempt(destination, destination.ready.popleft())
-        except StoreFailure as failure:
-            self.failed(failure)
+                    await self._lease(destination)
+                if not destination.ready or self._draining:
+                    break
+                await self._attempt(destination, self._next(destination))
+                turns += 1
         finally:
             destination.lanes -= 1
+            self._lanes -= 1
+            if not self._draining:
+                self._end_lane(destination)
+
+    def _end_lane(self, destination: Destination) -> None:
+        now = self._clock()
+        if destination.gate > now:
+            self._put_ready_back(destination, destination.gate)
+            if destination.more:
+                destination.more = False
+                self._note(destination.name, destination.gate)
+        elif destination.wants_lane and destination.lanes == 0:
+            self._start_lane_in_turn(destination)
+        if destination.forgettable(now):
+            self._destinations.pop(destination.name, None)
+        self._serve_line()
+
+    def _start_lane_in_turn(self, destination: Destination) -> None:
+        """A lane that made way for others comes after them."""
+        if self._line:
+            if not destination.queued:
+                destination.queued = True
+                self._line.append(destination)
+        else:
+            self._start_lane(destination)
+
+    async def _lease(self, destination: Destination) -> None:
+        """Make due deliveries of the store ready, if it has any."""
+        if not destination.more or destination.leasing:
+            return
+        room = min(_LEASE, self._window.room(len(destination.ready)))
+        destination.more = False
+        if room <= 0:
+            self._note(destination.name, self._clock() + _LOOK)
+            return
+        destination.leasing = True
+        try:
+            deliveries = await self._store.lease(destination.name, room, self._clock())
+            for delivery in deliveries:
+                self._make_ready(destination, delivery)
+            if self._draining:
+                self._put_ready_back(destination, self._clock())
+            elif len(deliveries) == room:
+                destination.more = True
+            else:  # nothing, though something is due: the store is full or busy just now
+                await self._note_earliest(destination, 0.0 if deliveries else self._clock() + _LOOK)
+        finally:
+            destination.leasing = False
+        self._start_lanes(destination)
 
     async def _attempt(self, destination: Destination, delivery: Delivery) -> None:
         try:
             outcome = await self._deliver(delivery)
         except asyncio.CancelledError:
-            self._put_back(delivery, self._clock())
+            self._settler.put_back(delivery, self._clock())
             raise
         except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane
             _log.exception("delivery %d to %s: our own failure", delivery.id, delivery.destination)
-            fates = [Fate(recipient, Sort.DEFERRED, _INTERNAL, {}) for recipient in delivery.recipients]
-            outcome = Outcome(fates)
-        await self._conclude(destination, delivery, outcome)
+            outcome = uniform(delivery, INTERNAL)
+        self._judge(destination, outcome)
+        await self._settler.finish(delivery, outcome)
 
-    async def _conclude(self, destination: Destination, delivery: Delivery, outcome: Outcome) -> None:
-        now = self._clock()
-        delivery.attempts += 1
-        if delivery.expires_at and now >= delivery.expires_at:
-            outcome = expired(outcome)
-        deferred = [fate for fate in outcome.fates if fate.sort is Sort.DEFERRED]
-        next_at = 0.0
-        if deferred:
-            delivery.last_error = deferred[0].reply.text
-            next_at = self._schedule.next_attempt(delivery.attempts, now, delivery.expires_at, random.random())  # noqa: S311 - spreads load, guards nothing
-        late = self._schedule.delay_due(delivery.message.received, now)
-        notices = await self._bouncer.notices(delivery, outcome.fates, late=late, now=now)
-        self._forget_body(delivery)
-        remaining = [fate.recipient for fate in deferred]
-        self._settle(Settlement(delivery, remaining, next_at, delivery.last_error, notices))
-        self._settled(delivery, outcome, next_at)
-        self._note_health(destination, outcome, now)
-
-    def _note_health(self, destination: Destination, outcome: Outcome, now: float) -> None:
-        if not outcome.destination_failed:
-            destination.failures = 0
+    def _judge(self, destination: Destination, outcome: Outcome) -> None:
+        """What an attempt says of the destination."""
+        if not outcome.destination_failed or not outcome.fates:
+            destination.recover()
             return
-        destination.failures += 1
-        destination.gate = now + self._schedule.gate(destination.failures)
-        destination.last_error = outcome.fates[0].reply.text if outcome.fates else ""
-        self._give_reason(destination.ready, destination.last_error)
-        self._put_all_back(destination, destination.gate)
+        now = self._clock()
+        if destination.gate > now:
+            return  # another lane met the same silence a moment ago: that is one failure, not two
+        destination.fail(outcome.fates[0].reply, now + self._schedule.gate(destination.failures + 1))
+        if destination.failures < _SPEAKS_FOR_ALL:
+            self._put_ready_back(destination, destination.gate)
+        elif not destination.sweeping:
+            destination.sweeping = True
+            self._spawn(self._sweep(destination), f"sweep {destination.name}")
 
-    @staticmethod
-    def _give_reason(deliveries: Iterable[Delivery], reason: str) -> None:
-        for delivery in deliveries:
-            delivery.last_error = delivery.last_error or reason
+    async def _sweep(self, destination: Destination) -> None:
+        """Defer all that is due, untried, with what the probe was told."""
+        try:
+            while not self._draining and destination.reply is not None:
+                reply = destination.reply
+                batch = [self._next(destination) for _ in range(len(destination.ready))]
+                batch = batch or await self._store.lease(destination.name, _LEASE, self._clock())
+                if not batch:
+                    break
+                for delivery in batch:
+                    await self._suspend(delivery, reply)
+                await self._store.flushed()
+        finally:
+            destination.sweeping = False
+        if not self._draining:
+            destination.more = False
+            await self._note_earliest(destination, destination.gate)
+
+    async def _suspend(self, delivery: Delivery, reply: Reply) -> None:
+        """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""
+        if self._draining:
+            self._settler.put_back(delivery, self._clock())
+            return
+        first = not delivery.attempts
+        await self._settler.finish(delivery, suspended(delivery, reply), tell_deferral=first)
+
+    async def _note_earliest(self, destination: Destination, not_before: float) -> None:
+        if earliest := await self._store.earliest(destination.name):
+            self._note(destination.name, max(earliest, not_before))
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = spawn(self._guarded(work), name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except StoreFailure as failure:
+            self.failed(failure)

@@ -15,10 +15,15 @@ _JITTER = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """All in seconds. retry: waits between attempts, the last repeats. delay_notice: 0 for never."""
+    """All in seconds.
+
+    retry: waits between attempts, the last repeats. delay_notice: age at which senders are told, 0 for never.
+    expiration: age at which a delivery is given up that says nothing of its own.
+    """
 
     retry: tuple[float, ...] = (900.0, 900.0, 3600.0)
     delay_notice: float = 14400.0
+    expiration: float = 86400.0
 
     def next_attempt(self, attempts: int, now: float, expires_at: float, luck: float) -> float:
         """When to try again after `attempts` attempts (at least 1).
@@ -29,8 +34,15 @@ class Schedule:
         wait = self.retry[min(attempts, len(self.retry)) - 1]
         return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
 
+    def expires_at(self, received: float, own: float) -> float:
+        """When a delivery is given up. own: its own time, 0 if it says nothing."""
+        return own or received + self.expiration
+
     def gate(self, failures: int) -> float:
-        """How long a destination is left alone after `failures` attempts in a row that no host answered."""
+        """How long a destination is left alone after `failures` attempts in a row that no host answered (1 or more).
+
+        It doubles each time and ends at the first retry wait: fresh mail finds a destination that is back soon enough.
+        """
         return min(_FIRST_GATE * (1 << min(failures, 20) - 1), self.retry[0])
 
     def delay_due(self, received: float, now: float) -> bool:

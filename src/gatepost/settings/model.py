@@ -124,7 +124,7 @@ class Server(Record):
     group: Text = Field(default="", description="Group to change to. Empty: the account's own.")
     postmaster: Annotated[str, AfterValidator(_postmaster), Form("mail address")] = Field(
         default="",
-        description="Where mail to <postmaster> without a domain goes (RFC 5321 section 4.5.1). Empty: it is refused.",
+        description="Where mail to postmaster without a domain goes (RFC 5321 section 4.5.1). Empty: it is refused.",
     )
     drain: Seconds = Field(
         default=30, description="How long running sessions and deliveries get to end when the gateway stops."

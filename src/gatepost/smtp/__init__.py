@@ -1,0 +1,1 @@
+"""The SMTP protocol, both sides, sans-IO."""

@@ -193,7 +193,6 @@ class Sending:
             self._chunk_refused = True
             self._conclusion = self._data_reply = reply
             self.open = False
-            self._held.clear()
         if self._wire.awaited:
             return
         if self._chunk_refused:

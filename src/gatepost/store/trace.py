@@ -7,6 +7,7 @@ anything random costs ten times that); the others are made when its day is over.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,7 +18,7 @@ import apsw
 import msgspec
 
 from gatepost.store.interface import StoreFailure, TraceEvent
-from gatepost.store.schema import StoreSettings, make_directory, open_database
+from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,7 +167,7 @@ class TraceWriter:
         """Finish files of earlier days that a stop or a crash left hot."""
         today = day_of(time.time())
         for path in sorted(self._directory.glob(f"*.{self._writer}.db")):
-            if path.name < today:
+            if path.name < today and not _is_sealed(path):
                 _seal(_open_day(self._directory, path.name.partition(".")[0], self._writer))
 
 
@@ -228,6 +229,12 @@ def _row(event: TraceEvent) -> list[Any] | None:
     return row
 
 
+def _is_sealed(path: Path) -> bool:
+    with contextlib.closing(open_for_reading(path)) as connection:
+        sealed: bool = connection.pragma("user_version") == _SEALED
+        return sealed
+
+
 def _seal(connection: apsw.Connection) -> None:
     """The day is over: make the indexes, and one plain file out of three."""
     try:
@@ -237,6 +244,6 @@ def _seal(connection: apsw.Connection) -> None:
                 for statement in _SEALING:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {_SEALED}")
-            connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA journal_mode = DELETE")
     finally:
         connection.close()

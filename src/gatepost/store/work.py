@@ -25,12 +25,17 @@ _log = logging.getLogger(__name__)
 
 
 class Work:
-    """One piece. weight: bytes it adds to a commit. patient: kept for a later commit if this one must wait."""
+    """One piece.
+
+    weight: bytes it adds to a commit. patient: kept for a later commit if this one must wait. urgent: somebody waits
+    for it; what is not urgent goes with the next commit that is, or in its own a moment later.
+    """
 
     __slots__ = ("failure",)
 
     weight: int = 0
     patient: bool = True
+    urgent: bool = True
 
     def __init__(self) -> None:
         self.failure: StoreFailure | None = None
@@ -102,9 +107,11 @@ class Acceptance(Work):
 
 
 class Outcome(Work):
-    """A settlement."""
+    """A settlement. Nobody waits for it: should the process end before its commit, the delivery is made once more."""
 
     __slots__ = ("_deferred", "_notices", "_offer", "_settlement", "weight")
+
+    urgent = False
 
     def __init__(self, settlement: Settlement, offer: Callable[[list[Delivery]], None]) -> None:
         """Raises MessageUnstorable. `offer` is given the notices' deliveries once they are durable."""

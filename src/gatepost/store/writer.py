@@ -1,8 +1,9 @@
 """The one thread that writes a shard: group commit, the free-space mark, and what administrators leave behind.
 
-Natural batching: whatever was handed over while the last commit ran goes into the next one. Results go back to the loop
-in one call per commit. A failed commit or sync is final (store.md §9.3): after it the state on disk is unknown, so
-everything waiting is told and nothing more is tried.
+Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
+`_PACE` apart, so that they are shared by more, and settlements ride along with the next one that somebody waits for.
+Results go back to the loop in one call per commit. A failed commit or sync is final (store.md §9.3): after it the state
+on disk is unknown, so everything waiting is told and nothing more is tried.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ __all__ = ["Writer"]
 _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
+_PACE = 0.002  # seconds from the end of a commit to the next one's beginning, unless nothing was written meanwhile
+_LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError)
 _BAD_VALUE = (
@@ -68,6 +71,9 @@ class Writer:
         self._settings = settings
         self._loop = loop
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._lazy: list[Work] = []  # not urgent, on the loop still
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = 0.0  # the last commit, on the monotonic clock
         self._kept: list[Work] = []  # patient work of a commit that had to wait
         self._closing = False
         self._looked = 0.0
@@ -82,12 +88,25 @@ class Writer:
         self._thread.start()
 
     def put(self, work: Work) -> None:
-        """Hand over a piece of work for the next commit."""
-        self._queue.put(work)
+        """Hand over a piece of work for the next commit, or one soon after it."""
+        self._lazy.append(work)
+        if work.urgent:
+            self._hand_over()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_LINGER, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for work in self._lazy:
+            self._queue.put(work)
+        self._lazy.clear()
 
     def stop(self) -> None:
         """Write what was handed over, then close the connection and end the thread. Returns when it has ended."""
         if self._thread.is_alive():
+            self._hand_over()
             self._queue.put(None)
             self._thread.join()
 
@@ -116,6 +135,8 @@ class Writer:
         weight = 0
         try:
             work = self._queue.get(timeout=max(0.0, self._looked + _LOOK - time.monotonic()))
+            if work is not None and (rest := self._ended + _PACE - time.monotonic()) > 0:
+                time.sleep(rest)
             while work is not None:
                 batch.append(work)
                 weight += work.weight
@@ -135,6 +156,7 @@ class Writer:
             return
         try:
             unlink = self._write(batch)
+            self._ended = time.monotonic()
         except _PASSING as error:
             self._postpone(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever failed a commit, it is final

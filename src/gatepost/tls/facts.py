@@ -1,6 +1,7 @@
 """What a handshake proved: the record that policy, trace, report and page all read.
 
-Filled by `net.engine` (the handshake) and `net.chain` (the judgement of the certificates); this file only names the facts.
+Filled by `net.engine` (the handshake) and `net.chain` (the judgement of the certificates); this file only names the
+facts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ class CertificateFacts:
     """What one X.509 certificate says (RFC 5280), for showing and for matching names.
 
     dns_names: subjectAltName dNSName entries, lower case A-labels. common_name: the subject's last CN, "" if none.
-    sha256, sha1: thumbprints of the DER form, lower-case hexadecimal. spki_sha256: of the SubjectPublicKeyInfo (RFC 7671
-    selector 1). not_before, not_after: seconds since 1970 UTC. key: "RSA-2048", "EC-P-256", "Ed25519", ….
+    sha256, sha1: thumbprints of the DER form, lower-case hexadecimal. spki_sha256: of the SubjectPublicKeyInfo (RFC
+    7671 selector 1). not_before, not_after: seconds since 1970 UTC. key: "RSA-2048", "EC-P-256", "Ed25519", ….
     """
 
     subject: str
@@ -35,7 +36,7 @@ class CertificateFacts:
 
 
 class ChainStatus(StrEnum):
-    """Why a presented chain does or does not lead to a trust anchor. Each reason is its own value (exchange.md §6, §15)."""
+    """Why a presented chain does or does not lead to a trust anchor. Each reason is a value (exchange.md §6, §15)."""
 
     TRUSTED = "trusted"
     NO_CERTIFICATE = "no-certificate"
@@ -75,9 +76,9 @@ class TlsFacts:
     """What one handshake negotiated and what the peer presented. Trust is not decided here.
 
     version: "TLSv1.2", "TLSv1.3", …. suite: the IANA name. group: key-exchange group ("X25519MLKEM768", "X25519",
-    "P-256", …), "" for static RSA. signature: IANA name of the scheme that the server's certificate signed the handshake
-    with ("ecdsa_secp256r1_sha256", …), "" if resumed or not known. server_name: SNI, sent or received, "" if none.
-    peer_chain: DER certificates as presented, leaf first, () if none.
+    "P-256", …), "" for static RSA. signature: IANA name of the scheme that the server's certificate signed the
+    handshake with ("ecdsa_secp256r1_sha256", …), "" if resumed or not known. server_name: SNI, sent or received, ""
+    if none. peer_chain: DER certificates as presented, leaf first, () if none.
     """
 
     version: str

@@ -1,7 +1,8 @@
 """Does a certificate bear a name? RFC 9525, with the connector patterns of Exchange (exchange.md section 2.2).
 
-Used by `policy` on both sides: the next hop's name against what it presented, and a connector's name against a client's
-certificate. Pure text over `CertificateFacts`; whether the certificate is trusted is `net.chain`'s question, not this one.
+Used by `policy` on both sides: the next hop's name against what it presented, and a connector's name against a
+client's certificate. Pure text over `CertificateFacts`; whether the certificate is trusted is `net.chain`'s question,
+not this one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _is_label(label: str) -> bool:
 
 
 def _address(text: str) -> str:
-    """The canonical text of an IP address or of an address literal ("[192.0.2.1]", "[IPv6:::1]"), "" if it is neither."""
+    """The canonical text of an IP address or address literal ("[192.0.2.1]", "[IPv6:::1]"), "" if it is neither."""
     bare = text.removeprefix("[").removesuffix("]")
     if bare[:5].lower() == "ipv6:":
         bare = bare[5:]
@@ -56,9 +57,10 @@ def _address(text: str) -> str:
 def matches(reference: str, presented: CertificateFacts, *, common_name: bool = False) -> bool:
     """Whether the certificate bears `reference`.
 
-    reference: "mail.b.example" is that host; "*.b.example" is the domain b.example and all below it, at any depth, and
-    equally a certificate whose own name is *.b.example; an IP address matches iPAddress entries only. common_name: look at
-    the subject's CN too, beside subjectAltName, as Exchange does (RFC 9525 forbids it, so a connector must ask for it).
+    reference: "mail.b.example" is that host; "*.b.example" is the domain b.example and all below it, at any depth,
+    and equally a certificate whose own name is *.b.example; an IP address matches iPAddress entries only.
+    common_name: look at the subject's CN too, beside subjectAltName, as Exchange does (RFC 9525 forbids it, so a
+    connector must ask for it).
     """
     if address := _address(reference):
         return any(_address(own) == address for own in presented.ip_addresses)
@@ -74,7 +76,7 @@ def matches(reference: str, presented: CertificateFacts, *, common_name: bool = 
 
 
 def _covers(own: str, host: str) -> bool:
-    """Whether a certificate's name is `host`, or a wildcard that stands for its left-most label (RFC 9525 section 6.3)."""
+    """Whether a certificate's name is `host`, or a wildcard for its left-most label (RFC 9525 section 6.3)."""
     if own.startswith("*."):
         label, _, parent = host.partition(".")
         return bool(label) and parent == own[2:] and _may_have_wildcard(parent)

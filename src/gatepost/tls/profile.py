@@ -1,7 +1,7 @@
 """What we are willing to negotiate: versions, groups, suites and signature schemes, in order, under four names.
 
-The same records make the contexts of `net.engine` and the list that `gatepost tls profiles` publishes, so the list cannot
-drift from what is spoken. Never imports a TLS library: lists are text in OpenSSL's syntax.
+The same records make the contexts of `net.engine` and the list that `gatepost tls profiles` publishes, so the list
+cannot drift from what is spoken. Never imports a TLS library: lists are text in OpenSSL's syntax.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ VERSIONS: Final = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 class Profile:
     """One set of limits for both sides of a handshake.
 
-    min_version, max_version: out of `VERSIONS`. groups: OpenSSL's group list, "/" parts tuples of falling preference, "*"
-    marks the groups that a client sends key shares for. suites12, suites13: OpenSSL names joined by ":", in our order.
-    signature_algorithms: IANA names joined by ":", in our order. security_level: OpenSSL's, 2 = 112 bits, 0 = anything.
+    min_version, max_version: out of `VERSIONS`. groups: OpenSSL's group list, "/" parts tuples of falling preference,
+    "*" marks the groups that a client sends key shares for. suites12, suites13: OpenSSL names joined by ":", in our
+    order. signature_algorithms: IANA names joined by ":", in our order. security_level: OpenSSL's, 2 = 112 bits, 0 =
+    anything.
     """
 
     name: str
@@ -114,8 +115,9 @@ _STATIC_RSA_CBC = (
 )
 _ROWS: Final = {row[0]: row for row in (*_FORWARD_SECRET, *_STATIC_RSA, *_STATIC_RSA_CBC)}
 
-# Two tuples: a client that knows the hybrid but sent only an X25519 share is asked for it (one more round trip); clients
-# that sent both shares, or know no hybrid, pay nothing. The question marks let a library without a group start all the same.
+# Two tuples: a client that knows the hybrid but sent only an X25519 share is asked for it (one more round trip);
+# clients that sent both shares, or know no hybrid, pay nothing. The question marks let a library without a group
+# start all the same.
 _GROUPS = "?*X25519MLKEM768 / ?*X25519:?P-256:?P-384"
 # In TLS 1.2 an ECDSA certificate needs its own curve in the list (RFC 8422 section 5.3).
 _GROUPS_OLD = _GROUPS + ":?P-521"
@@ -201,13 +203,13 @@ def _row(suite: tuple[str, str, str, str, str], profile: Profile) -> PublishedSu
 
 
 def iana_name(openssl: str) -> str:
-    """The IANA name of a suite that OpenSSL names `openssl`; the name itself where both agree (TLS 1.3) or none is known."""
+    """The IANA name of a suite that OpenSSL names `openssl`; that name itself where both agree or none is known."""
     row = _ROWS.get(openssl)
     return row[1] if row else openssl
 
 
 def group_name(library: str) -> str:
-    """The registered name of a group in the letter case that we print ("X25519", "P-256"), whatever the library calls it."""
+    """The name of a group as we print it ("X25519", "P-256"), whatever the library calls it."""
     return _GROUP_NAMES.get(library, library)
 
 

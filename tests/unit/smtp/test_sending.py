@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.smtp.client import BodyWanted, Client, Closed, Greeting, HelloDone, ProtocolError, TransactionDone
+from gatepost.smtp.client import (
+    BodyWanted,
+    Client,
+    Closed,
+    Greeting,
+    HelloDone,
+    ProtocolError,
+    ResetDone,
+    TransactionDone,
+)
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.transaction import Outcome, Transaction
 
@@ -204,3 +213,12 @@ def test_what_is_open_at_the_peer_is_reset_in_lock_step() -> None:
     assert client.take_output() == b"RSET\r\n"
     assert client.receive(b"250 ok\r\n") == []
     assert client.take_output() == b"MAIL FROM:<>\r\n"
+
+
+def test_a_reset_between_transactions_is_enough() -> None:
+    client = after_reset(["PIPELINING"])
+    client.reset()
+    assert client.take_output() == b"RSET\r\n"
+    assert client.receive(b"250 ok\r\n") == [ResetDone(Reply(250, "", ("ok",)))]
+    client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
+    assert client.take_output().startswith(b"MAIL FROM:<>\r\n")

@@ -1,0 +1,85 @@
+"""What an attempt's outcome means for the delivery: who is done, who waits until when, who is given up. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.queue.outcome import Fate, Outcome, Sort
+from gatepost.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from gatepost.queue.schedule import Schedule
+    from gatepost.store.interface import Delivery, Recipient
+
+__all__ = ["INTERNAL", "Conclusion", "conclude", "suspended", "uniform"]
+
+INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """outcome: a fate for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
+
+    last_error: the first deferral's reply, "" if there is none. late: senders are to be told of the delay.
+    """
+
+    outcome: Outcome
+    remaining: list[Recipient]
+    next_at: float
+    last_error: str
+    late: bool
+
+
+def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: float, luck: float) -> Conclusion:
+    """Conclude an attempt that is over; `delivery.attempts` counts it already. luck: see `Schedule.next_attempt`."""
+    outcome = _complete(delivery, outcome)
+    expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at)
+    if now >= expires_at:
+        outcome = replace(outcome, fates=[_expired(fate) for fate in outcome.fates])
+    deferred = [fate for fate in outcome.fates if fate.sort is Sort.DEFERRED]
+    return Conclusion(
+        outcome,
+        [fate.recipient for fate in deferred],
+        schedule.next_attempt(delivery.attempts, now, expires_at, luck) if deferred else 0.0,
+        deferred[0].reply.text if deferred else "",
+        schedule.delay_due(delivery.message.received, now),
+    )
+
+
+def uniform(delivery: Delivery, reply: Reply) -> Outcome:
+    """Everybody is deferred for the same reason."""
+    return Outcome([Fate(recipient, Sort.DEFERRED, reply, {}) for recipient in delivery.recipients])
+
+
+def suspended(delivery: Delivery, reply: Reply) -> Outcome:
+    """Not tried, because no host of the destination answered other mail just now; `reply` is what that was told."""
+    detail = {"suspended": True}
+    return Outcome([Fate(recipient, Sort.DEFERRED, reply, detail) for recipient in delivery.recipients])
+
+
+def _complete(delivery: Delivery, outcome: Outcome) -> Outcome:
+    """Every recipient has one fate: who was forgotten is deferred, what is told of anybody else is left out."""
+    open_ = Counter(recipient.address for recipient in delivery.recipients)
+    fates = []
+    for fate in outcome.fates:
+        if open_[fate.recipient.address] > 0:
+            open_[fate.recipient.address] -= 1
+            fates.append(fate)
+    if len(fates) == len(delivery.recipients) == len(outcome.fates):
+        return outcome
+    for recipient in delivery.recipients:
+        if open_[recipient.address] > 0:
+            open_[recipient.address] -= 1
+            fates.append(Fate(recipient, Sort.DEFERRED, INTERNAL, {}))
+    return replace(outcome, fates=fates)
+
+
+def _expired(fate: Fate) -> Fate:
+    """What expiry makes of a deferral: the same number with class 5, and a text that says so (exchange.md §7.3)."""
+    if fate.sort is not Sort.DEFERRED:
+        return fate
+    enhanced = "5" + fate.reply.enhanced[1:] if fate.reply.enhanced else "5.4.7"
+    lines = (f"Message expired, {' '.join(fate.reply.lines)}",)
+    return Fate(fate.recipient, Sort.FAILED, Reply(550, enhanced, lines), fate.detail | {"expired": True})

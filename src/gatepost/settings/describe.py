@@ -1,0 +1,35 @@
+"""The reference of all settings as Markdown, made from the models so that it cannot lie.
+
+Called by the generator of the docs page; a test checks that the page is current.
+"""
+
+from __future__ import annotations
+
+from gatepost.connectors.describe import section
+from gatepost.connectors.fields import keys, record_in
+from gatepost.settings.model import Settings
+
+__all__ = ["markdown"]
+
+_INTRODUCTION = """\
+# Settings
+
+How one server works. They are read from the first of `--config FILE`, the file that GATEPOST_CONFIG names,
+`/etc/gatepost/gatepost.toml` and `./gatepost.toml`; a file that ends in `.json` holds the same in JSON. Every key may
+also be given in the environment, as `GATEPOST_SECTION__KEY`, and goes over the file; `[[listener]]` and
+`[[certificate]]` as JSON lists in `GATEPOST_LISTENER` and `GATEPOST_CERTIFICATE`. Durations are seconds or texts like
+"30s", "15m", "24h"; sizes are bytes or texts such as "256KB", "50MB" (powers of 1024). Relative paths start at the
+directory of the file.
+
+This page is generated from `gatepost.settings.model`.
+"""
+
+
+def markdown() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION]
+    for info in keys(Settings).values():
+        model = record_in(info.annotation)
+        assert model is not None  # noqa: S101 - every key of Settings is a table or a list of tables
+        parts.append(section(info.description or "", model))
+    return "\n".join(parts)

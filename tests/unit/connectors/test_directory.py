@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.connectors.directory import address_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.directory import Directory
+    from gatepost.tls.facts import CertificateFacts
+
+    Build = Callable[[str], Directory]
+    Leaf = Callable[..., CertificateFacts]
+
+DOMAINS = """
+[[organization.a.accepted_domain]]
+name = "a.example"
+[[organization.a.accepted_domain]]
+name = "*.relay.example"
+type = "internal-relay"
+[[organization.a.mailbox]]
+address = "Ann@a.example"
+[[organization.a.mailbox]]
+address = '"two words"@a.example'
+[[organization.b.accepted_domain]]
+name = "b.relay.example"
+[[organization.b.accepted_domain]]
+name = "bücher.example"
+[[organization.b.mailbox]]
+address = "leser@bücher.example"
+"""
+
+CONNECTORS = """
+[[organization.a.accepted_domain]]
+name = "a.example"
+[[organization.a.accepted_domain]]
+name = "*.relay.example"
+type = "internal-relay"
+[[organization.a.inbound_connector]]
+name = "wild"
+connector_type = "on-premises"
+tls_sender_certificate_name = "*.a.example"
+[[organization.a.inbound_connector]]
+name = "exact"
+connector_type = "on-premises"
+tls_sender_certificate_name = "mail.a.example"
+trust_anchors = "/etc/own.pem"
+[[organization.a.inbound_connector]]
+name = "above"
+connector_type = "on-premises"
+tls_sender_certificate_name = "*.example"
+[[organization.a.inbound_connector]]
+name = "foreign"
+connector_type = "on-premises"
+tls_sender_certificate_name = "mx.provider.test"
+[[organization.a.inbound_connector]]
+name = "net"
+connector_type = "on-premises"
+sender_ip_addresses = ["192.0.2.0/24", "192.0.2.9", "2001:db8::/48"]
+[[organization.a.inbound_connector]]
+name = "off"
+enabled = false
+connector_type = "on-premises"
+tls_sender_certificate_name = "*.a.example"
+sender_ip_addresses = ["192.0.2.0/24"]
+trust_anchors = "/etc/off.pem"
+[[organization.a.inbound_connector]]
+name = "partner"
+sender_domains = ["p.example", "*.p.example", "*"]
+sender_ip_addresses = ["198.51.100.0/24"]
+associated_accepted_domains = ["a.example"]
+trust_anchors = "system"
+[[organization.b.accepted_domain]]
+name = "b.example"
+"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "owner"),
+    [
+        ("a.example", "a"),
+        ("x.a.example", ""),
+        ("relay.example", "a"),
+        ("x.relay.example", "a"),
+        ("x.y.relay.example", "a"),
+        ("b.relay.example", "b"),
+        ("x.b.relay.example", "a"),
+        ("xn--bcher-kva.example", "b"),
+        ("[192.0.2.1]", ""),
+        ("", ""),
+    ],
+)
+def test_who_accepts_a_domain(directory: Build, domain: str, owner: str) -> None:
+    found = directory(DOMAINS).organization_of(domain)
+    assert (found.name if found else "") == owner
+
+
+def test_the_accepted_domain_itself_and_the_organizations_by_name(directory: Build) -> None:
+    index = directory(DOMAINS)
+    domain = index.accepted_domain("x.relay.example")
+    assert domain is not None
+    assert (domain.name, domain.type) == ("*.relay.example", "internal-relay")
+    assert index.accepted_domain("elsewhere.example") is None
+    assert index.organization("a") is index.organization_of("a.example")
+    assert index.organization("nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "known"),
+    [
+        ("ann@a.example", True),
+        ("ANN@A.EXAMPLE", True),
+        ("bob@a.example", False),
+        ('"two words"@a.example', True),
+        ("two words@a.example", True),
+        ("leser@xn--bcher-kva.example", True),
+        ("Leser@bücher.example", True),
+        ("leser@büch\u200d er.example", False),
+        ('"ann"@a.example', True),
+        ('"broken@a.example', False),
+        ("", False),
+    ],
+)
+def test_mailboxes_are_found_whatever_the_writing(directory: Build, address: str, *, known: bool) -> None:
+    assert (directory(DOMAINS).mailbox(address) is not None) is known
+
+
+def test_domains_with_mailboxes(directory: Build) -> None:
+    index = directory(DOMAINS)
+    assert index.has_mailboxes("a.example")
+    assert index.has_mailboxes("xn--bcher-kva.example")
+    assert not index.has_mailboxes("b.relay.example")
+
+
+@pytest.mark.parametrize(
+    ("names", "common_name", "found"),
+    [
+        (["mail.a.example"], "", {"wild", "exact", "above"}),
+        (["other.a.example"], "", {"wild", "exact", "above"}),  # candidates only: `exact` is ruled out by comparing
+        (["*.a.example"], "", {"wild", "exact", "above"}),
+        (["mx.provider.test"], "", {"foreign"}),
+        ([], "mx.provider.test", {"foreign"}),
+        (["elsewhere.test"], "", set()),
+        ([], "", set()),
+    ],
+)
+def test_candidates_for_a_certificate(
+    directory: Build, leaf: Leaf, names: list[str], common_name: str, found: set[str]
+) -> None:
+    entries = directory(CONNECTORS).on_premises_by_certificate(leaf(*names, common_name=common_name))
+    assert {entry.connector.name for entry in entries} == found
+    assert len(entries) == len(found)
+
+
+def test_without_certificate_names_there_are_no_candidates(directory: Build, leaf: Leaf) -> None:
+    assert directory(DOMAINS).on_premises_by_certificate(leaf("mail.a.example")) == []
+
+
+def test_how_much_a_certificate_name_is_the_organizations_own(directory: Build, leaf: Leaf) -> None:
+    entries = directory(CONNECTORS).on_premises_by_certificate(leaf("mail.a.example", "mx.provider.test"))
+    assert {entry.connector.name: entry.ownership for entry in entries} == {
+        "wild": 2,
+        "exact": 0,
+        "above": 1,
+        "foreign": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("192.0.2.1", [(8, "net")]),
+        ("192.0.2.9", [(0, "net"), (8, "net")]),
+        ("::ffff:192.0.2.1", [(8, "net")]),
+        ("192.0.3.1", []),
+        ("2001:db8:0:1::1", [(80, "net")]),
+        ("2001:db8:1::1", []),
+        ("198.51.100.1", []),
+        ("", []),
+        ("not an address", []),
+    ],
+)
+def test_on_premises_connectors_at_an_address(directory: Build, address: str, found: list[tuple[int, str]]) -> None:
+    entries = directory(CONNECTORS).on_premises_by_address(address_key(address))
+    assert sorted((shift, entry.connector.name) for shift, entry in entries) == found
+
+
+def test_addresses_of_both_kinds_do_not_meet() -> None:
+    assert address_key("0.0.0.1") != address_key("::1")
+
+
+def test_partners_by_sender_domain_the_most_specific_first(directory: Build) -> None:
+    index = directory(CONNECTORS).partners("a")
+    assert index is not None
+    assert [(rank, pattern) for rank, pattern, _ in index.candidates("p.example")] == [
+        (0, "p.example"),
+        (1, "*.p.example"),
+        (3, "*"),
+    ]
+    assert [pattern for _, pattern, _ in index.candidates("x.y.p.example")] == ["*.p.example", "*"]
+    assert [pattern for _, pattern, _ in index.candidates("")] == ["*"]
+    assert directory(CONNECTORS).partners("b") is None
+
+
+def test_what_an_entry_says_of_itself(directory: Build) -> None:
+    index = directory(CONNECTORS).partners("a")
+    assert index is not None
+    entry = next(entry for _, _, entry in index.candidates("p.example"))
+    assert entry.label == "connector 'partner' of a"
+    assert entry.holds(address_key("198.51.100.77"))
+    assert not entry.holds(address_key("198.51.101.77"))
+    assert not entry.holds(None)
+    assert entry.associated("a.example")
+    assert not entry.associated("x.relay.example")
+
+
+def test_disabled_connectors_are_not_indexed(directory: Build) -> None:
+    assert directory(CONNECTORS).client_anchors == {"/etc/own.pem", "system"}
+
+
+OUTBOUND = """
+[[organization.a.outbound_connector]]
+name = "second"
+recipient_domains = ["p.example"]
+[[organization.a.outbound_connector]]
+name = "first"
+recipient_domains = ["p.example", "*"]
+[[organization.a.outbound_connector]]
+name = "preferred"
+priority = 5
+recipient_domains = ["*.p.example"]
+[[organization.a.outbound_connector]]
+name = "off"
+enabled = false
+recipient_domains = ["q.example"]
+[[organization.a.outbound_connector]]
+name = "home"
+connector_type = "on-premises"
+all_accepted_domains = true
+[[organization.a.outbound_connector]]
+name = "central"
+connector_type = "on-premises"
+route_all_messages_via_on_premises = true
+"""
+
+
+def test_outbound_connectors_by_place(directory: Build) -> None:
+    index = directory(OUTBOUND).outbound("a")
+    assert index is not None
+    assert [(pattern, one.name) for pattern, one in index.candidates("p.example")] == [
+        ("p.example", "first"),
+        ("*.p.example", "preferred"),
+        ("*", "first"),
+    ]
+    assert [one.name for _, one in index.candidates("q.example")] == ["first"]
+    assert index.accepted is not None
+    assert index.everything is not None
+    assert (index.accepted.name, index.everything.name) == ("home", "central")
+    assert directory(OUTBOUND).outbound("nobody") is None

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.connectors.model import PrefixLimits, ResourceErrors, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OWN = '[organization.o]\n[[organization.o.accepted_domain]]\nname = "o.example"\n'
+INBOUND = OWN + '[[organization.o.inbound_connector]]\nname = "c"\n'
+OUTBOUND = OWN + '[[organization.o.outbound_connector]]\nname = "c"\n'
+PARTNER = INBOUND + 'sender_domains = ["p.example"]\n'
+PREMISES = INBOUND + 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.1"]\n'
+TO_PARTNER = OUTBOUND + 'recipient_domains = ["p.example"]\n'
+TO_PREMISES = OUTBOUND + 'connector_type = "on-premises"\nrecipient_domains = ["o.example"]\n'
+
+
+def errors_of(text: str, prefixes: PrefixLimits | None = None) -> list[tuple[str, str]]:
+    try:
+        parse(tomllib.loads(text), prefixes=prefixes)
+    except ResourceErrors as errors:
+        return [(error.path.removeprefix("organization.o."), error.message) for error in errors.errors]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (INBOUND, "sender_domains", "name them, or"),
+        (INBOUND + 'connector_type = "on-premises"', "sender_ip_addresses", "write one of them"),
+        (PARTNER + "restrict_domains_to_certificate = true", "restrict_domains_to_certificate", "no certificate name"),
+        (PARTNER + "restrict_domains_to_ip_addresses = true", "restrict_domains_to_ip_addresses", "no address"),
+        (
+            PARTNER + 'tls_sender_certificate_name = "p.example"\nrequire_tls = false',
+            "tls_sender_certificate_name",
+            "only over TLS",
+        ),
+        (PARTNER + "match_common_name = true", "match_common_name", "no name to look for"),
+        # P6: treat_messages_as_internal with a partner, or beside cloud_services_mail_enabled
+        (PARTNER + "treat_messages_as_internal = true", "treat_messages_as_internal", "never internal"),
+        (
+            PREMISES + "treat_messages_as_internal = true\ncloud_services_mail_enabled = true",
+            "treat_messages_as_internal",
+            "leave one of the two out",
+        ),
+        (PARTNER + 'min_tls_version = "TLSv1.1"', "min_tls_version", 'write profile = "legacy"'),
+        (PREMISES + 'min_tls_version = "TLSv1.3"', "min_tls_version", "write require_tls = true"),
+    ],
+)
+def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(text)
+    assert path == f"inbound_connector[0] 'c'.{field}"
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (OUTBOUND, "recipient_domains", "would take no mail"),
+        (TO_PARTNER + "all_accepted_domains = true", "all_accepted_domains", "only an on-premises connector"),
+        (
+            TO_PARTNER + "route_all_messages_via_on_premises = true",
+            "route_all_messages_via_on_premises",
+            "only an on-premises connector",
+        ),
+        (TO_PARTNER + "use_mx_record = false", "use_mx_record", "needs smart_hosts"),
+        (TO_PARTNER + 'use_mx_record = true\nsmart_hosts = ["a.example"]', "use_mx_record", "never be used"),
+        (TO_PARTNER + 'tls_domain = "p.example"', "tls_domain", '"domain-validation"; write that'),
+        (
+            TO_PARTNER + 'tls_settings = "certificate-validation"\ntls_domain = "p.example"',
+            "tls_domain",
+            '"domain-validation"; write that',
+        ),
+        (
+            TO_PARTNER + 'tls_settings = "encryption-only"\ncleartext = "only-if-not-offered"',
+            "cleartext",
+            "nothing ever leaves in clear",
+        ),
+        (TO_PARTNER + 'min_tls_version = "TLSv1.3"', "min_tls_version", "cannot demand a version"),
+        (
+            TO_PARTNER + 'tls_settings = "encryption-only"\nmin_tls_version = "TLSv1.0"',
+            "min_tls_version",
+            'write profile = "legacy"',
+        ),
+        (TO_PARTNER + 'smtp_dane_mode = "mandatory"', "smtp_dane_mode", "cannot check DANE yet"),
+    ],
+)
+def test_outbound_connectors_that_cannot_be_meant(text: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(text)
+    assert path == f"outbound_connector[0] 'c'.{field}"
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PARTNER,
+        PREMISES,
+        TO_PARTNER,
+        TO_PREMISES,
+        INBOUND + 'connector_type = "on-premises"\ntls_sender_certificate_name = "*.o.example"',
+        PREMISES + "treat_messages_as_internal = true",
+        PREMISES + 'require_tls = true\nmin_tls_version = "TLSv1.3"',
+        PARTNER + 'min_tls_version = "TLSv1.0"\nprofile = "legacy"',
+        PARTNER + 'restrict_domains_to_certificate = true\ntls_sender_certificate_name = "*.p.example"',
+        TO_PREMISES + "all_accepted_domains = true\nroute_all_messages_via_on_premises = true",
+        TO_PARTNER + 'smart_hosts = ["192.0.2.1"]\nuse_mx_record = false\ntls_settings = "domain-validation"',
+        TO_PARTNER + 'tls_settings = "domain-validation"\ntls_domain = "*.p.example"\ncleartext = "never"',
+        TO_PARTNER + 'cleartext = "never"\nmin_tls_version = "TLSv1.3"',
+        TO_PARTNER + 'smtp_dane_mode = "none"\nmta_sts_mode = "none"',
+    ],
+)
+def test_what_may_be_saved(text: str) -> None:
+    assert errors_of(text) == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "places"),
+    [
+        (["198.51.100.0/24", "198.51.100.7", "2001:db8::/48", "2001:db8::1"], []),
+        (["198.51.100.0/23"], [0]),  # P5
+        (["198.51.100.1", "0.0.0.0/0", "2001:db8::/32"], [1, 2]),
+    ],
+)
+def test_networks_are_not_too_wide(addresses: Sequence[str], places: list[int]) -> None:
+    text = INBOUND + f'connector_type = "on-premises"\nsender_ip_addresses = {list(addresses)}\n'
+    assert [path for path, _ in errors_of(text)] == [
+        f"inbound_connector[0] 'c'.sender_ip_addresses[{place}]" for place in places
+    ]
+    assert errors_of(text, PrefixLimits(ipv4=0, ipv6=0)) == []
+
+
+def test_a_rule_is_silent_where_a_field_that_it_reads_is_wrong() -> None:
+    errors = errors_of(TO_PARTNER + 'use_mx_record = true\nsmart_hosts = ["a:0"]\ntls_domain = "x.example"')
+    assert [path for path, _ in errors] == [
+        "outbound_connector[0] 'c'.smart_hosts[0]",
+        "outbound_connector[0] 'c'.tls_domain",
+    ]
+
+
+def test_a_wildcard_domain_is_relayed() -> None:
+    wildcard = '[[organization.o.accepted_domain]]\nname = "*.o.example"\n'
+    ((path, message),) = errors_of(OWN + wildcard)
+    assert path == "accepted_domain[1] '*.o.example'.name"
+    assert 'write type = "internal-relay"' in message
+    assert errors_of(OWN + wildcard + 'type = "internal-relay"') == []
+
+
+@pytest.mark.parametrize("kind", ["inbound_connector", "outbound_connector"])
+def test_names_of_connectors_are_unique_whatever_their_case(kind: str) -> None:
+    domains = "sender_domains" if kind.startswith("in") else "recipient_domains"
+    text = OWN + "".join(
+        f'[[organization.o.{kind}]]\nname = "{name}"\n{domains} = ["p.example"]\n' for name in ("Bank", "bank", "shop")
+    )
+    ((path, message),) = errors_of(text)
+    assert path == f"{kind}[1] 'bank'.name"
+    assert f"organization.o.{kind}[0] 'Bank'" in message
+
+
+def test_one_name_may_serve_both_directions() -> None:
+    assert errors_of(PARTNER + TO_PARTNER.removeprefix(OWN)) == []
+
+
+def test_nameless_connectors_are_not_told_to_share_a_name() -> None:
+    text = OWN + '[[organization.o.inbound_connector]]\nsender_domains = ["*"]\n' * 2
+    assert [path for path, _ in errors_of(text)] == ["inbound_connector[0].name", "inbound_connector[1].name"]
+
+
+def test_a_mailbox_is_written_once_and_in_an_own_domain() -> None:
+    boxes = "".join(
+        f'[[organization.o.mailbox]]\naddress = "{one}"\n' for one in ("a@o.example", "A@O.example", "a@x.example")
+    )
+    first, second = errors_of(OWN + boxes)
+    assert first[0] == "mailbox[1] 'A@O.example'.address"
+    assert second[0] == "mailbox[2] 'a@x.example'.address"
+    assert "x.example is not an accepted domain of the organization" in second[1]
+
+
+def test_associated_domains_are_own_ones() -> None:
+    ((path, message),) = errors_of(PARTNER + 'associated_accepted_domains = ["o.example", "x.example"]')
+    assert path == "inbound_connector[0] 'c'.associated_accepted_domains[1]"
+    assert "x.example" in message
+
+
+def test_a_domain_belongs_to_one_organization() -> None:
+    other = OWN.replace("organization.o", "organization.other").replace('"o.example"', '"O.example."')
+    with pytest.raises(ResourceErrors) as refused:
+        parse(tomllib.loads(OWN + other))
+    (error,) = refused.value.errors
+    assert error.path == "organization.other.accepted_domain[0] 'O.example.'.name"
+    assert "o.example is accepted already, by organization.o.accepted_domain[0] 'o.example'" in error.message
+
+
+def test_two_wrong_domains_are_not_one_domain_twice() -> None:
+    text = OWN + '[[organization.o.accepted_domain]]\nname = "a b"\n[[organization.o.accepted_domain]]\nname = "c d"\n'
+    assert [path for path, _ in errors_of(text)] == ["accepted_domain[1] 'a b'.name", "accepted_domain[2] 'c d'.name"]

@@ -1,0 +1,294 @@
+"""A small public-key infrastructure, peers that listen, and both event loops: what the tests of `net` share."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gatepost.net.engine import Engine, ServerIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from gatepost.net.stream import Loss, Stream
+    from gatepost.tls.facts import TlsFacts
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+
+_KEYS = {
+    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "p224": lambda: ec.generate_private_key(ec.SECP224R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ed448": ed448.Ed448PrivateKey.generate,
+    "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
+    "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - to see it refused
+}
+
+
+@cache
+def shared_key(kind: str) -> Any:
+    """One key of each kind is enough for leaves, and RSA keys take long to make."""
+    return _KEYS[kind]()
+
+
+@dataclass
+class Certificate:
+    certificate: x509.Certificate
+    key: Any
+    above: tuple[Certificate, ...] = ()
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """As a peer sends it: without the root."""
+        return (self.der, *(each.der for each in self.above if each.above))
+
+    def identity(self) -> ServerIdentity:
+        chain = self.pem + b"".join(each.pem for each in self.above if each.above)
+        return ServerIdentity(chain, self.key_pem)
+
+    def authority(self, name: str, **options: Any) -> Certificate:
+        return _issue(self, name, ca=True, **options)
+
+    def leaf(self, *names: str, **options: Any) -> Certificate:
+        return _issue(self, names[0], names=names, **options)
+
+
+def _issue(
+    issuer: Certificate | None,
+    common_name: str,
+    *,
+    names: Sequence[str] = (),
+    ca: bool = False,
+    key: str = "p256",
+    begin: datetime = NOW - DAY,
+    end: datetime = NOW + 30 * DAY,
+    usages: Sequence[x509.ObjectIdentifier] | None = (SERVER, CLIENT),
+    extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    identifiers: bool = True,
+    san: bool = True,
+    padding: Any = None,
+) -> Certificate:
+    private = _KEYS[key]() if ca else shared_key(key)
+    signer = issuer.key if issuer else private
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if identifiers:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(authority, critical=False)
+    if names and san:
+        entries = x509.SubjectAlternativeName([_general(name) for name in names])
+        builder = builder.add_extension(entries, critical=False)
+    if usages and not ca:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    for extension, critical in extra:
+        builder = builder.add_extension(extension, critical=critical)
+    hashing = None if isinstance(signer, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
+    above = (issuer, *issuer.above) if issuer else ()
+    return Certificate(builder.sign(signer, hashing, rsa_padding=padding), private, above)
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class Pki:
+    """A root, an intermediate, and leaves of every kind below it."""
+
+    now, day = NOW, DAY
+    server_only, client_only = (SERVER,), (CLIENT,)
+
+    def __init__(self) -> None:
+        self.root = _issue(None, "Gatepost Test Root", ca=True)
+        self.intermediate = self.root.authority("Gatepost Test CA 1")
+        self.stranger = _issue(None, "Somebody Else's Root", ca=True)
+
+    def leaf(self, *names: str, **options: Any) -> Certificate:
+        return self.intermediate.leaf(*names, **options)
+
+    def forged(self, *names: str, **options: Any) -> Certificate:
+        """A leaf in the intermediate's name that the intermediate did not sign."""
+        forger = Certificate(self.intermediate.certificate, shared_key("p256"), self.intermediate.above)
+        return _issue(forger, names[0], names=names, **options)
+
+    @staticmethod
+    def self_signed(*names: str, **options: Any) -> Certificate:
+        return _issue(None, names[0], names=names, **options)
+
+    @staticmethod
+    def alone(name: str, **options: Any) -> Certificate:
+        return _issue(None, name, ca=True, **options)
+
+
+@pytest.fixture(scope="session")
+def pki() -> Pki:
+    return Pki()
+
+
+def _openssl(folder: Path, command: str) -> None:
+    subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def pss_identity(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """A self-signed certificate whose key may sign with RSASSA-PSS only: (chain PEM, key PEM)."""
+    folder = tmp_path_factory.mktemp("pss")
+    _openssl(
+        folder, "req -x509 -newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -nodes -subj /CN=pss -keyout key -out crt"
+    )
+    return (folder / "crt").read_bytes(), (folder / "key").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def sha1_leaf(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """`cryptography` no longer signs with SHA-1; the command line of OpenSSL does."""
+    folder: Path = tmp_path_factory.mktemp("sha1")
+    key = shared_key("rsa2048")
+    leaf = Certificate(pki.intermediate.certificate, key)
+    (folder / "key").write_bytes(leaf.key_pem)
+    (folder / "ca.key").write_bytes(pki.intermediate.key_pem)
+    (folder / "ca.crt").write_bytes(pki.intermediate.pem)
+    (folder / "ext").write_text("subjectAltName=DNS:sha1.example\nextendedKeyUsage=serverAuth\n")
+    _openssl(folder, "req -new -key key -subj /CN=sha1.example -out csr")
+    _openssl(folder, "x509 -req -in csr -CA ca.crt -CAkey ca.key -sha1 -days 20 -extfile ext -out leaf.crt")
+    made = x509.load_pem_x509_certificate((folder / "leaf.crt").read_bytes())
+    return Certificate(made, key, (pki.intermediate, pki.root))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Awaitable[Any]], Any]:
+    """Run a coroutine on either loop, with a time limit of its own."""
+
+    def runner(work: Awaitable[Any]) -> Any:
+        async def limited() -> Any:
+            failures: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+            async with asyncio.timeout(20):
+                result = await work
+            await asyncio.sleep(0)
+            assert failures == []
+            return result
+
+        return (asyncio if request.param == "asyncio" else uvloop).run(limited())
+
+    return runner
+
+
+@dataclass
+class Peer:
+    """A receiver that remembers all it is told, and lets a test wait for it."""
+
+    stream: Stream
+    react: Callable[[Peer, bytes], None] | None = None
+    data: bytes = b""
+    calls: list[bytes] = field(default_factory=list)
+    facts: TlsFacts | None = None
+    loss: Loss | None = None
+
+    def __post_init__(self) -> None:
+        self._changed = asyncio.Event()
+        self.stream.attach(self)
+
+    def received(self, data: bytes) -> None:
+        assert self.loss is None
+        self.data += data
+        self.calls.append(data)
+        self._changed.set()
+        if self.react:
+            self.react(self, data)
+
+    def secured(self, facts: TlsFacts) -> None:
+        assert self.loss is None
+        self.facts = facts
+        self._changed.set()
+
+    def lost(self, loss: Loss) -> None:
+        assert self.loss is None
+        self.loss = loss
+        self._changed.set()
+
+    async def until(self, true: Callable[[], Any]) -> None:
+        while not true():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def reads(self, data: bytes) -> None:
+        await self.until(lambda: len(self.data) >= len(data) or self.loss)
+        assert (self.data, self.loss) == (data, None)
+        self.data = b""
+
+    async def becomes_secure(self) -> TlsFacts:
+        await self.until(lambda: self.facts or self.loss)
+        assert self.facts, self.loss
+        return self.facts
+
+    async def ends(self) -> Loss:
+        await self.until(lambda: self.loss)
+        assert self.loss
+        return self.loss
+
+
+def _shake(client: Engine, server: Engine) -> tuple[Engine, Engine]:
+    """Run a handshake in memory to its end, tickets included."""
+    client.start()
+    server.start()
+    for _ in range(10):
+        for one, other in ((client, server), (server, client)):
+            if output := one.take_output():
+                assert other.feed(output) == b""
+    assert client.facts
+    assert server.facts
+    return client, server
+
+
+@pytest.fixture
+def peer() -> type[Peer]:
+    return Peer
+
+
+@pytest.fixture
+def shake() -> Callable[[Engine, Engine], tuple[Engine, Engine]]:
+    return _shake

@@ -1,0 +1,707 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatepost.lookup.dns import LookupFailed
+from gatepost.queue.outcome import Sort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.queue.outcome import Fate, Outcome
+    from gatepost.store.interface import Delivery
+
+
+def attempt(world: Any, peer: Any, given: Delivery, *, connector: dict[str, Any] | None = None) -> Outcome:
+    """One delivery to one peer, by a connector if there is one, else by MX."""
+
+    async def run() -> Outcome:
+        async with peer:
+            if connector is not None:
+                world.connector(peer.port, **connector)
+            deliverer = world.build(mx_port=peer.port)
+            try:
+                return await deliverer.deliver(given)
+            finally:
+                world.pool.close()
+
+    return asyncio.run(run())
+
+
+def only(outcome: Outcome) -> Fate:
+    assert len(outcome.fates) == 1
+    return outcome.fates[0]
+
+
+def forced(**fields: Any) -> dict[str, Any]:
+    return {"tls_settings": "encryption-only"} | fields
+
+
+# --- what is achieved and recorded
+
+
+def test_opportunistic_over_tls(world: Any, kit: Any) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    outcome = attempt(world, peer, kit.delivery())
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text, outcome.destination_failed) == (Sort.DELIVERED, "250 2.0.0 taken", False)
+    received = peer.messages[0]
+    assert (received.content, received.recipients) == (kit.BODY, ["bob@b.example"])
+    assert received.mail.startswith("FROM:<ann@contoso.example> SIZE=")
+    assert received.tls is not None
+    assert received.tls.server_name == "mx.b.example"
+    detail = fate.detail
+    assert (detail["host"], detail["address"]) == ("mx.b.example", f"127.0.0.1:{peer.port}")
+    assert (detail["requirement"], detail["achieved"]) == ("opportunistic", "none/authenticated")
+    assert (detail["tls"]["version"], detail["tls"]["chain"]) == ("TLSv1.3", "trusted")
+    assert detail["dsn_passed_on"]
+    assert peer.commands[:3] == ["EHLO gate.example", "STARTTLS", "EHLO gate.example"]
+
+
+def test_opportunistic_in_clear_where_nothing_is_offered(world: Any, kit: Any) -> None:
+    peer = kit.Peer()
+    fate = only(attempt(world, peer, kit.delivery()))
+    assert fate.sort is Sort.DELIVERED
+    assert (fate.detail["achieved"], fate.detail["tls"], fate.detail["starttls_offered"]) == ("none/none", {}, False)
+    assert len(peer.messages) == 1
+
+
+def test_any_certificate_will_do_opportunistically(world: Any, kit: Any) -> None:
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    world.authority, ours = Authority("Somebody else"), world.authority
+    peer = kit.Peer(tls=world.identity("other.example"))
+    world.authority = ours
+    fate = only(attempt(world, peer, kit.delivery()))
+    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/encrypted")
+    assert fate.detail["tls"]["chain"] == "chain-incomplete" or fate.detail["tls"]["chain"] == "untrusted-root"
+
+
+NOT_BELOW = [
+    ("encryption-only", "", "450 4.4.317", "starttls-not-supported", "no STARTTLS"),
+    ("certificate-validation", "", "450 4.4.317", "starttls-not-supported", "no STARTTLS"),
+    (
+        "domain-validation",
+        "wrong.example",
+        "450 4.7.320",
+        "certificate-host-mismatch",
+        "Expected Subject: mx.b.example",
+    ),
+    (
+        "certificate-validation",
+        "untrusted",
+        "450 4.7.320",
+        "certificate-not-trusted",
+        "Presented Subject: CN=mx.b.example",
+    ),
+    ("domain-validation", "expired", "450 4.7.320", "certificate-expired", "Thumbprint"),
+]
+
+
+@pytest.mark.parametrize(("settings", "certificate", "code", "result_type", "says"), NOT_BELOW)
+def test_a_message_is_never_sent_below_its_requirement(
+    world: Any, kit: Any, settings: str, certificate: str, code: str, *, result_type: str, says: str
+) -> None:
+    peer = kit.Peer(tls=certificate_of(world, certificate))
+    outcome = attempt(world, peer, kit.delivery(attempts=5), connector={"tls_settings": settings})
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, code, True)
+    assert f"[LastAttemptedServerName=mx.b.example] [LastAttemptedIP=127.0.0.1:{peer.port}]" in fate.reply.text
+    assert fate.detail["result_type"] == result_type
+    assert says in fate.detail["detail"]
+    assert fate.detail["connector"] == "out"
+    assert fate.detail["transcript"][0] == "< 220 peer ESMTP"
+    assert peer.said("MAIL") == 0
+    assert peer.messages == []
+
+
+def certificate_of(world: Any, which: str) -> Any:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - only here
+
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    match which:
+        case "":
+            return None
+        case "untrusted":
+            ours, world.authority = world.authority, Authority("Somebody else")
+            made = world.identity("mx.b.example")
+            world.authority = ours
+            return made
+        case "expired":
+            return world.identity("mx.b.example", not_before=datetime.now(UTC) - timedelta(days=200))
+        case name:
+            return world.identity(name)
+
+
+@pytest.mark.parametrize("tls_domain", [None, "*.b.example"])
+def test_domain_validation_met(world: Any, kit: Any, tls_domain: str | None) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    connector = {"tls_settings": "domain-validation"} | ({"tls_domain": tls_domain} if tls_domain else {})
+    fate = only(attempt(world, peer, kit.delivery(), connector=connector))
+    expected = f"authenticated({tls_domain or 'mx.b.example'})"
+    assert (fate.sort, fate.detail["requirement"], fate.detail["achieved"]) == (
+        Sort.DELIVERED,
+        expected,
+        "none/authenticated",
+    )
+    assert fate.detail["requirement_sources"] == ["connector:out"]
+    assert "matches recipient domain b.example exactly" in fate.detail["reasons"][0]
+
+
+def test_a_requirement_by_mx_expects_the_recipient_domain(world: Any, kit: Any) -> None:
+    peer = kit.Peer(tls=world.identity("b.example"))
+    world.resources["outbound_connector"] = [
+        {"name": "out", "recipient_domains": ["b.example"], "tls_settings": "domain-validation"}
+    ]
+    fate = only(attempt(world, peer, kit.delivery()))
+    assert (fate.sort, fate.detail["requirement"]) == (Sort.DELIVERED, "authenticated(b.example)")
+
+
+def test_an_authentic_mx_is_recorded(world: Any, kit: Any) -> None:
+    world.names.authentic = True
+    fate = only(attempt(world, kit.Peer(tls=world.identity("mx.b.example")), kit.delivery()))
+    assert fate.detail["achieved"] == "dnssec/authenticated"
+
+
+def test_a_rehearsal_is_judged_and_lets_pass(world: Any, kit: Any) -> None:
+    peer = kit.Peer(tls=world.identity("other.example"))
+    connector = {"tls_settings": "domain-validation", "mode": "rehearse"}
+    fate = only(attempt(world, peer, kit.delivery(), connector=connector))
+    assert (fate.sort, fate.detail["requirement"]) == (Sort.DELIVERED, "opportunistic")
+    rehearsal = fate.detail["rehearsal"]
+    assert (rehearsal["requirement"], rehearsal["passed"]) == ("authenticated(mx.b.example)", False)
+    assert (rehearsal["message"], rehearsal["result_type"]) == ("SubjectMismatch", "certificate-host-mismatch")
+
+
+def test_our_certificate_is_presented(world: Any, kit: Any) -> None:
+    chain, key = world.authority.issue(["gate.example"])
+    (world.root / "chain.pem").write_bytes(chain)
+    (world.root / "key.pem").write_bytes(key)
+    ours = {"chain": str(world.root / "chain.pem"), "key": str(world.root / "key.pem")}
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    only(attempt(world, peer, kit.delivery(), connector=forced(client_certificate=ours)))
+    assert peer.messages[0].tls.peer_chain != ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"client_certificate": {"chain": "/nowhere/chain.pem", "key": "/nowhere/key.pem"}}, "client certificate"),
+        ({"tls_settings": "certificate-validation", "trust_anchors": "/nowhere/anchors.pem"}, "trust anchors"),
+    ],
+)
+def test_what_we_cannot_read_of_our_own_defers(
+    world: Any, kit: Any, caplog: pytest.LogCaptureFixture, fields: dict[str, Any], says: str
+) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    fate = only(attempt(world, peer, kit.delivery(), connector=forced(**fields)))
+    assert (fate.sort, fate.reply.text[:11]) == (Sort.DEFERRED, "450 4.3.5 S")
+    assert says in fate.detail["detail"]
+    assert says.rsplit(maxsplit=1)[-1] in caplog.text
+    assert peer.messages == []
+
+
+# --- broken handshakes never buy cleartext, but where that is configured, later
+
+
+BREAKS = {
+    "junk": {"STARTTLS": "!break"},
+    "refused": {"STARTTLS": "454 4.7.0 not now"},
+    "closed": {"STARTTLS": "!close"},
+    "silent": {"STARTTLS": "!silent"},
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize(("attempts", "cleartext"), [(0, None), (3, None), (0, "after-failed-handshake")])
+def test_a_broken_handshake_defers(world: Any, kit: Any, how: str, attempts: int, cleartext: str | None) -> None:
+    peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
+    connector = {"cleartext": cleartext} if cleartext else {}
+    outcome = attempt(world, peer, kit.delivery(attempts=attempts), connector=connector)
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, "450 4.4.317", True)
+    assert fate.detail["result_type"] == "validation-failure"
+    assert fate.detail["handshake_error"]
+    assert "TlsHandshakeFailed" in fate.reply.text
+    assert (peer.messages, peer.said("MAIL")) == ([], 0)
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_later_attempt_may_go_in_clear_over_a_fresh_connection(
+    world: Any, kit: Any, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    peer = kit.Peer(says=BREAKS[how], tls=world.identity("mx.b.example"))
+    world.resources["cleartext"] = "after-failed-handshake"
+    with caplog.at_level(logging.WARNING):
+        fate = only(attempt(world, peer, kit.delivery(attempts=1)))
+    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
+    assert fate.detail["starttls_offered"]
+    assert fate.detail["handshake_error"]
+    assert len(peer.connections) == 2
+    assert "leaves in clear" in caplog.text
+    assert len(world.pool) == 0
+
+
+def test_tls_with_another_host_goes_before_cleartext(world: Any, kit: Any) -> None:
+    async def run() -> tuple[Fate, Any, Any]:
+        async with AsyncExitStack() as stack:
+            first = kit.Peer(says=BREAKS["junk"], tls=world.identity("mx.b.example"))
+            broken = await stack.enter_async_context(first)
+            second = kit.Peer(tls=world.identity("two.b.example"), host="127.0.0.2", port=broken.port)
+            good = await stack.enter_async_context(second)
+            world.mx("10 mx.b.example.", "20 two.b.example.")
+            world.host("two.b.example", "127.0.0.2")
+            world.resources["cleartext"] = "after-failed-handshake"
+            outcome = await world.build(mx_port=broken.port).deliver(kit.delivery(attempts=1))
+            world.pool.close()
+            return only(outcome), broken, good
+
+    fate, broken, good = asyncio.run(run())
+    assert (fate.sort, fate.detail["host"]) == (Sort.DELIVERED, "two.b.example")
+    assert (len(broken.messages), len(good.messages)) == (0, 1)
+
+
+# --- which host is next, and what is final
+
+
+def two_peers(world: Any, kit: Any, first: dict[str, Any], given: Delivery | None = None) -> tuple[Outcome, Any, Any]:
+    async def run() -> tuple[Outcome, Any, Any]:
+        async with kit.Peer(**first) as one, kit.Peer(host="127.0.0.2", port=one.port) as two:
+            world.mx("10 mx.b.example.", "20 two.b.example.")
+            world.host("two.b.example", "127.0.0.2")
+            deliverer = world.build(mx_port=one.port)
+            outcome = await deliverer.deliver(given or kit.delivery())
+            world.pool.close()
+            return outcome, one, two
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"GREETING": "421 4.3.2 closing"},
+        {"GREETING": "450 4.3.2 busy"},
+        {"GREETING": "554 5.3.2 no service"},
+        {"GREETING": "!silent"},
+        {"GREETING": "!close"},
+        {"GREETING": "what is this"},
+        {"EHLO": "421 4.3.2 closing"},
+        {"EHLO": "450 4.3.2 busy"},
+        {"EHLO": "!close"},
+        {"MAIL": "421 4.3.2 closing"},
+        {"MAIL": "!close"},
+        {"MAIL": "!silent"},
+        {"RCPT": "!close"},
+        {"END": "!close"},
+        {"END": "421 4.3.2 closing"},
+        {"END": "nonsense"},
+    ],
+)
+def test_the_next_host_is_tried(world: Any, kit: Any, says: dict[str, str]) -> None:
+    outcome, _, two = two_peers(world, kit, {"says": says})
+    fate = only(outcome)
+    assert (fate.sort, fate.detail["host"]) == (Sort.DELIVERED, "two.b.example")
+    assert len(two.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "sort"),
+    [
+        ({"MAIL": "450 4.2.0 later"}, Sort.DEFERRED),
+        ({"MAIL": "550 5.7.1 never"}, Sort.FAILED),
+        ({"RCPT": "450 4.2.0 later"}, Sort.DEFERRED),
+        ({"RCPT": "550 5.1.1 unknown"}, Sort.FAILED),
+        ({"END": "452 4.3.1 full"}, Sort.DEFERRED),
+        ({"END": "554 5.6.0 bad"}, Sort.FAILED),
+    ],
+)
+def test_an_answer_is_final_for_this_attempt(world: Any, kit: Any, says: dict[str, str], sort: Sort) -> None:
+    outcome, _, two = two_peers(world, kit, {"says": says})
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text) == (sort, next(iter(says.values())))
+    assert not outcome.destination_failed
+    assert two.connections == []
+
+
+def test_data_refused_is_final(world: Any, kit: Any) -> None:
+    without = tuple(name for name in kit.EXTENSIONS if name != "CHUNKING")
+    outcome, _, two = two_peers(world, kit, {"says": {"DATA": "451 4.3.0 not now"}, "extensions": without})
+    assert (only(outcome).sort, two.connections) == (Sort.DEFERRED, [])
+
+
+def test_recipients_have_each_their_own_fate(world: Any, kit: Any) -> None:
+    says = {"RCPT bad@b.example": "550 5.1.1 unknown", "RCPT later@b.example": "450 4.2.1 later"}
+    given = kit.delivery("bob@b.example", "bad@b.example", "later@b.example", "eve@b.example")
+    outcome, one, two = two_peers(world, kit, {"says": says}, given)
+    sorts = {fate.recipient.address.partition("@")[0]: fate.sort for fate in outcome.fates}
+    assert sorts == {"bob": Sort.DELIVERED, "bad": Sort.FAILED, "later": Sort.DEFERRED, "eve": Sort.DELIVERED}
+    assert one.messages[0].recipients == ["bob@b.example", "eve@b.example"]
+    assert two.connections == []
+
+
+def test_who_was_refused_is_not_asked_for_again_at_the_next_host(world: Any, kit: Any) -> None:
+    says = {"RCPT bad@b.example": "550 5.1.1 unknown", "END": "!close"}
+    outcome, _, two = two_peers(world, kit, {"says": says}, kit.delivery("bob@b.example", "bad@b.example"))
+    sorts = {fate.recipient.address: fate.sort for fate in outcome.fates}
+    assert sorts == {"bob@b.example": Sort.DELIVERED, "bad@b.example": Sort.FAILED}
+    assert two.messages[0].recipients == ["bob@b.example"]
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "words"),
+    [
+        ({"GREETING": "!silent"}, "450 4.4.315", "Connection timed out"),
+        ({"GREETING": "!close"}, "450 4.4.318", "Connection was closed abruptly"),
+        ({"EHLO": "!close"}, "450 4.4.318", "Connection was closed abruptly"),
+        ({"MAIL": "!silent"}, "450 4.4.315", "while waiting for the reply to MAIL"),
+        ({"GREETING": "rubbish"}, "450 4.5.0", "broke the protocol"),
+        ({"GREETING": "421 4.3.2 closing"}, "421 4.3.2", "closing"),
+    ],
+)
+def test_no_host_left_defers(world: Any, kit: Any, says: dict[str, str], code: str, words: str) -> None:
+    outcome = attempt(world, kit.Peer(says=says), kit.delivery())
+    fate = only(outcome)
+    assert (fate.sort, outcome.destination_failed) == (Sort.DEFERRED, True)
+    assert fate.reply.text.startswith(code)
+    assert words in fate.reply.text
+    assert fate.detail["tries"][-1]["host"] == "mx.b.example"
+
+
+def test_a_host_that_will_never_talk_to_us_fails(world: Any, kit: Any) -> None:
+    outcome = attempt(world, kit.Peer(says={"GREETING": "554 5.7.1 go away"}), kit.delivery())
+    assert (only(outcome).sort, only(outcome).reply.text) == (Sort.FAILED, "554 5.7.1 go away")
+    assert not outcome.destination_failed
+
+
+def test_nobody_listens(world: Any, kit: Any) -> None:
+    async def run() -> Outcome:
+        async with kit.Peer() as gone:
+            port = gone.port
+        outcome = await world.build(mx_port=port).deliver(kit.delivery())
+        return outcome
+
+    outcome = asyncio.run(run())
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.enhanced, outcome.destination_failed) == (Sort.DEFERRED, "4.4.316", True)
+    assert fate.reply.text.startswith("450 4.4.316 Connection refused [LastAttemptedServerName=mx.b.example]")
+
+
+def test_no_more_addresses_than_allowed(world: Any, kit: Any) -> None:
+    world.host("mx.b.example", *[f"127.0.0.{number}" for number in range(10, 20)])
+    world.settings["tries"] = 3
+
+    async def run() -> Outcome:
+        async with kit.Peer() as gone:
+            port = gone.port
+        return await world.build(mx_port=port).deliver(kit.delivery())
+
+    assert len(only(asyncio.run(run())).detail["tries"]) == 3
+
+
+def test_no_further_address_once_patience_is_over(world: Any, kit: Any) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 600
+        return now[0]
+
+    world.settings["clock"] = clock
+    outcome, _, two = two_peers(world, kit, {"says": {"GREETING": "450 4.3.2 busy"}})
+    assert only(outcome).sort is Sort.DEFERRED or two.messages
+    now[0] = 0.0
+    world.settings["patience"] = 1.0
+    outcome, _, two = two_peers(world, kit, {"says": {"GREETING": "450 4.3.2 busy"}})
+    assert (only(outcome).sort, two.connections) == (Sort.DEFERRED, [])
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("table", "reply", "sort", "gate"),
+    [
+        ({("b.example", "MX"): LookupFailed("servfail")}, "450 4.4.312 DNS query failed", Sort.DEFERRED, True),
+        ({("b.example", "MX"): LookupFailed("bad", temporary=False)}, "550 5.1.2", Sort.FAILED, False),
+        ({("b.example", "MX"): [""]}, "550 5.1.2 The domain does not exist", Sort.FAILED, False),
+        ({("b.example", "MX"): ["0 ."]}, "556 5.1.10", Sort.FAILED, False),
+        ({("b.example", "MX"): ["1 gate.example."]}, "554 5.4.6", Sort.FAILED, False),
+        ({("b.example", "MX"): []}, "550 5.4.4", Sort.FAILED, False),
+        ({("mx.b.example", "A"): [""]}, "550 5.4.4", Sort.FAILED, False),
+        ({("mx.b.example", "A"): LookupFailed("time-out")}, "450 4.4.312 DNS query failed", Sort.DEFERRED, True),
+    ],
+)
+def test_names(world: Any, kit: Any, table: dict[Any, Any], reply: str, sort: Sort, gate: bool) -> None:
+    world.names.table |= table
+    outcome = attempt(world, kit.Peer(), kit.delivery())
+    fate = only(outcome)
+    assert fate.reply.text.startswith(reply)
+    assert (fate.sort, outcome.destination_failed) == (sort, gate)
+    assert fate.detail["detail"]
+    assert fate.detail["requirement"] == "opportunistic"
+
+
+def test_a_dead_name_does_not_outweigh_a_silent_host(world: Any, kit: Any) -> None:
+    world.mx("10 gone.b.example.", "20 mx.b.example.")
+    world.names.table["gone.b.example", "A"] = [""]
+    fate = only(attempt(world, kit.Peer(says={"GREETING": "!close"}), kit.delivery()))
+    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.4.318")
+
+
+# --- kept connections
+
+
+def several(world: Any, peer: Any, use: Callable[[Any, Any], Any], port: int | None = None) -> Any:
+    async def run() -> Any:
+        async with peer:
+            world.connector(peer.port)
+            deliverer = world.build(mx_port=port or peer.port)
+            try:
+                return await use(deliverer, peer)
+            finally:
+                world.pool.close()
+
+    return asyncio.run(run())
+
+
+def test_a_connection_serves_several_messages(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        return [only(await deliverer.deliver(kit.delivery())) for _ in range(3)]
+
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    fates = several(world, peer, use)
+    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 3
+    assert [fate.detail["reused"] for fate in fates] == [False, True, True]
+    assert (len(peer.connections), len(peer.messages)) == (1, 3)
+
+
+def test_a_refused_recipient_does_not_cost_the_connection(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        first = only(await deliverer.deliver(kit.delivery("bad@b.example")))
+        return [first, only(await deliverer.deliver(kit.delivery()))]
+
+    peer = kit.Peer(says={"RCPT bad@b.example": "550 5.1.1 unknown"})
+    fates = several(world, peer, use)
+    assert [fate.sort for fate in fates] == [Sort.FAILED, Sort.DELIVERED]
+    assert len(peer.connections) == 1
+    assert peer.messages[0].recipients == ["bob@b.example"]
+
+
+def test_a_new_configuration_gets_new_connections_and_resumes_no_old_session(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        first = only(await deliverer.deliver(kit.delivery()))
+        world.connector(peer.port, tls_settings="domain-validation", tls_domain="other.example")
+        deliverer.use(world.directory())
+        return [first, only(await deliverer.deliver(kit.delivery()))]
+
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    fates = several(world, peer, use)
+    assert [fate.sort for fate in fates] == [Sort.DELIVERED, Sort.DEFERRED]
+    assert fates[1].detail["result_type"] == "certificate-host-mismatch"
+    assert (len(peer.connections), len(peer.messages)) == (2, 1)
+
+
+def test_a_connection_in_use_while_the_configuration_changes_is_not_kept(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> Fate:
+        world.bodies.bodies[7] = kit.BODY * 5000
+        task = asyncio.get_running_loop().create_task(deliverer.deliver(kit.delivery(body=None, size=1 << 20)))
+        while not peer.said("RCPT"):  # noqa: ASYNC110 - the peer is a recording, it signals nothing
+            await asyncio.sleep(0.001)
+        deliverer.use(world.directory())
+        fate = only(await task)
+        assert len(world.pool) == 0
+        return fate
+
+    assert several(world, kit.Peer(), use).sort is Sort.DELIVERED
+
+
+@pytest.mark.parametrize("how", ["closed", "421", "421 to MAIL"])
+def test_a_kept_connection_that_has_died_is_replaced(world: Any, kit: Any, how: str) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        first = only(await deliverer.deliver(kit.delivery()))
+        match how:
+            case "closed":
+                peer.connections[0].stream.close()
+                await asyncio.sleep(0.05)
+            case "421":
+                peer.connections[0].stream.write(b"421 4.4.2 idle\r\n")
+                await asyncio.sleep(0.05)
+            case _:
+                peer.says["MAIL"] = ["421 4.4.2 enough", "250 2.1.0 ok"]
+        return [first, only(await deliverer.deliver(kit.delivery()))]
+
+    peer = kit.Peer()
+    fates = several(world, peer, use)
+    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 2
+    assert len(peer.connections) == 2
+    assert "tries" not in fates[1].detail
+
+
+def test_sessions_are_resumed(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        first = only(await deliverer.deliver(kit.delivery()))
+        world.pool.close()
+        await asyncio.sleep(0.05)
+        return [first, only(await deliverer.deliver(kit.delivery()))]
+
+    fates = several(world, kit.Peer(tls=world.identity("mx.b.example")), use)
+    assert [fate.detail["tls"]["resumed"] for fate in fates] == [False, True]
+    assert [fate.detail["achieved"] for fate in fates] == ["none/authenticated"] * 2
+
+
+# --- bodies
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING", "CHUNKING"), ("PIPELINING",), ("",), ("CHUNKING",)])
+@pytest.mark.parametrize("size", [3000, 60000])
+def test_bodies_arrive_byte_for_byte(world: Any, kit: Any, extensions: tuple[str, ...], size: int) -> None:
+    body = b"Subject: x\r\n\r\n" + b"..dots and more\r\n." * (size // 18) + b"\r\n"
+    world.bodies.bodies[7] = body
+    for given in (kit.delivery(body=body), kit.delivery(body=None, size=len(body))):
+        peer = kit.Peer(extensions=extensions)
+        assert only(attempt(world, peer, given)).sort is Sort.DELIVERED
+        assert peer.messages[0].content == body
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING", "CHUNKING"), ("PIPELINING",)])
+def test_a_large_body_streams(world: Any, kit: Any, extensions: tuple[str, ...]) -> None:
+    body = b"Subject: x\r\n\r\n" + b".x" * 499 + b"\r\n" + (b"y" * 998 + b"\r\n") * 5000
+    world.bodies.bodies[7] = body
+    peer = kit.Peer(tls=world.identity("mx.b.example"), extensions=extensions)
+    assert only(attempt(world, peer, kit.delivery(body=None, size=len(body)))).sort is Sort.DELIVERED
+    assert peer.messages[0].content == body
+
+
+def test_a_large_body_in_memory(world: Any, kit: Any) -> None:
+    body = b"Subject: x\r\n\r\n" + b"z" * 200_000 + b"\r\n"
+    peer = kit.Peer()
+    assert only(attempt(world, peer, kit.delivery(body=body))).sort is Sort.DELIVERED
+    assert peer.messages[0].content == body
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_a_body_that_cannot_be_read_defers_and_is_not_sent_in_part(world: Any, kit: Any, size: int) -> None:
+    world.bodies.bodies[7] = LookupError("no such message")
+    peer = kit.Peer()
+    outcome = attempt(world, peer, kit.delivery(body=None, size=size))
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text) == (Sort.DEFERRED, "451 4.3.0 The stored message cannot be read")
+    assert "message 7" in fate.detail["detail"]
+    assert not outcome.destination_failed
+    assert peer.messages == []
+
+
+@pytest.mark.parametrize(("limit", "batches"), [("", [100, 100, 50]), ("LIMITS RCPTMAX=200", [200, 50])])
+def test_many_recipients_travel_in_batches(world: Any, kit: Any, limit: str, batches: list[int]) -> None:
+    recipients = [f"r{number}@b.example" for number in range(250)]
+    peer = kit.Peer(extensions=(*kit.EXTENSIONS, limit))
+    outcome = attempt(world, peer, kit.delivery(*recipients))
+    assert [fate.sort for fate in outcome.fates] == [Sort.DELIVERED] * 250
+    assert [len(message.recipients) for message in peer.messages] == batches
+    assert len(peer.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "sort"),
+    [(b"Subject: plain\r\n\r\n\xc3\xa4\r\n", Sort.DELIVERED), (b"Subject: \xc3\xa4\r\n\r\n", Sort.FAILED)],
+)
+def test_smtputf8_is_needed_only_for_what_has_it(world: Any, kit: Any, body: bytes, sort: Sort) -> None:
+    peer = kit.Peer(extensions=("PIPELINING", "8BITMIME"))
+    fate = only(attempt(world, peer, kit.delivery(body=body, smtputf8=True)))
+    assert fate.sort is sort
+    assert fate.reply.enhanced == ("2.0.0" if sort is Sort.DELIVERED else "5.6.7")
+
+
+def test_an_address_that_would_become_a_command_fails(world: Any, kit: Any) -> None:
+    peer = kit.Peer()
+    fate = only(attempt(world, peer, kit.delivery(reverse_path="a\r\nRSET")))
+    assert (fate.sort, fate.reply.enhanced) == (Sort.FAILED, "5.1.3")
+    assert peer.said("RSET") == 0
+
+
+# --- mailboxes of ours
+
+
+def mailboxes(world: Any, delivery: str = "maildir") -> None:
+    world.resources["accepted_domain"] = [{"name": "contoso.example"}]
+    world.resources["mailbox"] = [
+        {"address": "ann@contoso.example", "delivery": delivery},
+        {"address": "eve@contoso.example", "delivery": delivery},
+    ]
+
+
+def test_mailboxes_and_others_in_one_delivery(world: Any, kit: Any) -> None:
+    mailboxes(world)
+    peer = kit.Peer()
+    given = kit.delivery("Ann@contoso.example", "nobody@contoso.example", "bob@b.example", "eve@contoso.example")
+    outcome = attempt(world, peer, given)
+    fates = {fate.recipient.address.partition("@")[0]: fate for fate in outcome.fates}
+    assert {name: fate.sort for name, fate in fates.items()} == {
+        "Ann": Sort.DELIVERED,
+        "eve": Sort.DELIVERED,
+        "nobody": Sort.FAILED,
+        "bob": Sort.DELIVERED,
+    }
+    assert fates["nobody"].reply.text == "550 5.1.1 Mailbox unknown"
+    assert fates["Ann"].detail["mailbox"] == "ann@contoso.example"
+    stored = list((world.root / "mail" / "contoso.example" / "ann" / "new").iterdir())
+    assert [file.name for file in stored] == [fates["Ann"].detail["file"]]
+    assert stored[0].read_bytes().endswith(b"\n" + kit.BODY.replace(b"\r\n", b"\n"))
+
+
+def test_a_mailbox_that_cannot_be_written_defers_alone(world: Any, kit: Any) -> None:
+    mailboxes(world)
+    (world.root / "mail" / "contoso.example").mkdir(parents=True)
+    (world.root / "mail" / "contoso.example" / "ann").write_text("in the way")
+    outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example", "eve@contoso.example"))
+    assert [fate.sort for fate in outcome.fates] == [Sort.DEFERRED, Sort.DELIVERED]
+    assert outcome.fates[0].reply.enhanced == "4.3.0"
+    assert not outcome.destination_failed
+
+
+def test_lmtp(world: Any, kit: Any) -> None:
+    peer = kit.Peer(lmtp=True, says={"END eve@contoso.example": "452 4.2.2 mailbox full"})
+
+    async def run() -> Outcome:
+        async with peer:
+            mailboxes(world, f"lmtp:127.0.0.1:{peer.port}")
+            outcome = await world.build().deliver(kit.delivery("ann@contoso.example", "eve@contoso.example"))
+            world.pool.close()
+            return outcome
+
+    outcome = asyncio.run(run())
+    assert [(fate.sort, fate.reply.text) for fate in outcome.fates] == [
+        (Sort.DELIVERED, "250 2.0.0 taken"),
+        (Sort.DEFERRED, "452 4.2.2 mailbox full"),
+    ]
+    assert peer.commands[0] == "LHLO gate.example"
+    assert outcome.fates[0].detail["mailbox"] == f"lmtp:127.0.0.1:{peer.port}"
+
+
+def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
+    given = kit.delivery()
+    given.message.organization = "fabrikam"
+    fate = only(attempt(world, kit.Peer(), given))
+    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.3.5")
+    assert "fabrikam" in fate.detail["detail"]
+
+
+def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
+    async def run() -> Any:
+        async with AsyncExitStack() as stack:
+            peer = await stack.enter_async_context(kit.Peer(says={"END": "!silent"}))
+            world.timeouts = kit.FAST.__class__()
+            deliverer = world.build(mx_port=peer.port)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await deliverer.deliver(kit.delivery())
+            await asyncio.sleep(0.05)
+            return peer.connections[0].lost_by
+
+    assert asyncio.run(run()) is not None

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from gatepost.lookup.dns import LookupFailed
+from gatepost.net.stream import Loss, LossKind
+from gatepost.outbound import failure
+from gatepost.outbound.failure import HopFailed, HopFailure
+from gatepost.policy.facts import HopFacts
+from gatepost.policy.outbound import judge
+from gatepost.policy.requirement import Encrypted, Opportunistic
+from gatepost.smtp.replies import Reply
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (failure.cannot_connect(TimeoutError("no connection")), "450 4.4.315"),
+        (failure.cannot_connect(ConnectionRefusedError(111, "Connection refused")), "450 4.4.316"),
+        (failure.cannot_connect(OSError(errno.ENETUNREACH, "Network is unreachable")), "450 4.4.317"),
+        (failure.lookup_failed(LookupFailed("servfail")), "450 4.4.312"),
+        (failure.lookup_failed(LookupFailed("no name", temporary=False)), "550 5.4.4"),
+        (failure.no_address("mx.b.example"), "550 5.4.4"),
+        (failure.local_fault("no key"), "450 4.3.5"),
+        (failure.protocol_broken("rubbish"), "450 4.5.0"),
+        (failure.refused(Reply(554, "5.7.1", ("go away",)), "EHLO"), "554 5.7.1"),
+        *[(failure.connection_lost(Loss(kind)), "450 4.") for kind in LossKind],
+    ],
+)
+def test_codes(found: HopFailure, code: str) -> None:
+    assert found.reply.text.startswith(code)
+    assert found.detail
+    assert found.text.endswith(f"({found.detail})")
+    assert str(HopFailed(found)) == found.text
+
+
+def test_our_words_say_where_and_the_peers_stay_as_they_are() -> None:
+    ours = failure.protocol_broken("rubbish").at("mx.b.example", "192.0.2.1:25", ("< 220 hi",))
+    assert ours.reply.text == (
+        "450 4.5.0 The next hop broke the protocol [LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
+    )
+    assert (ours.host, ours.address, ours.transcript) == ("mx.b.example", "192.0.2.1:25", ("< 220 hi",))
+    assert failure.no_address("x").at("x", "").reply.text.endswith("[LastAttemptedServerName=x]")
+    peers = failure.refused(Reply(450, "4.3.2", ("busy",)), "EHLO").at("mx.b.example", "192.0.2.1:25")
+    assert peers.reply.text == "450 4.3.2 busy"
+
+
+@pytest.mark.parametrize("awaiting", ["MAIL", ""])
+def test_a_loss_in_a_transaction(awaiting: str) -> None:
+    reply = failure.loss_reply(Loss(LossKind.RESET, "ECONNRESET"), awaiting)
+    where = "waiting for the reply to MAIL" if awaiting else "sending the message"
+    assert reply.text == f"450 4.4.318 Connection was closed abruptly while {where}"
+
+
+def test_a_failure_without_detail_is_its_reply() -> None:
+    assert HopFailure(Reply(450, "4.3.2", ("busy",)), "").text == "450 4.3.2 busy"
+
+
+def test_a_shortfall_keeps_facts_and_verdict() -> None:
+    facts = HopFacts("mx.b.example", "192.0.2.1:25")
+    found = failure.fell_short(judge(Encrypted(()), facts), facts, ("< 220 hi",))
+    assert (found.result_type, found.facts, found.host) == ("starttls-not-supported", facts, "mx.b.example")
+    with pytest.raises(ValueError, match="nothing is missing"):
+        failure.fell_short(judge(Opportunistic(()), facts), facts, ())

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gatepost.outbound.failure import HopFailed
+from gatepost.outbound.hop import Hop, HopOpener, OpenHop
+from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic, Requirement
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "server_name", "endpoint"),
+    [
+        ("mx.b.example", "192.0.2.1", "mx.b.example", "192.0.2.1:25"),
+        ("192.0.2.1", "192.0.2.1", "", "192.0.2.1:25"),
+        ("[192.0.2.1]", "192.0.2.1", "", "192.0.2.1:25"),
+        ("2001:db8::1", "2001:db8::1", "", "[2001:db8::1]:25"),
+        ("[IPv6:2001:db8::1]", "2001:db8::1", "", "[2001:db8::1]:25"),
+    ],
+)
+def test_names_and_addresses(host: str, address: str, server_name: str, endpoint: str) -> None:
+    hop = Hop(host, address, 25, Encrypted(()))
+    assert (hop.server_name, hop.endpoint) == (server_name, endpoint)
+
+
+def opened(world: Any, kit: Any, peer: Any, requirement: Requirement, **fields: Any) -> OpenHop | HopFailed:
+    error = fields.pop("handshake_error", "")
+
+    async def run() -> OpenHop | HopFailed:
+        async with peer:
+            world.build()
+            opener = HopOpener("gate.example", world.contexts, kit.FAST)
+            hop = Hop("mx.b.example", "127.0.0.1", peer.port, requirement, **fields)
+            try:
+                found = await opener.open(hop, handshake_error=error)
+            except HopFailed as failed:
+                return failed
+            found.connection.quit()
+            return found
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("minimum", "passes"), [("", True), ("TLSv1.2", True), ("TLSv1.3", True)])
+def test_a_minimum_version(world: Any, kit: Any, minimum: str, passes: bool) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, Encrypted((), min_version=minimum))
+    assert isinstance(found, OpenHop) is passes
+
+
+def test_a_rehearsal_uses_its_own_anchors(world: Any, kit: Any) -> None:
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    other = world.root / "other.pem"
+    other.write_bytes(Authority("Another root").certificate_pem)
+    trial = Authenticated((), (), anchors=str(other))
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()), rehearsed=trial)
+    assert isinstance(found, OpenHop)
+    assert found.facts.chain is not None
+    assert found.facts.chain.trusted
+    assert found.rehearsal is not None
+    assert found.rehearsal.shortfall is not None
+    assert found.rehearsal.shortfall.result_type == "certificate-not-trusted"
+
+
+def test_a_rehearsal_whose_anchors_cannot_be_read(world: Any, kit: Any) -> None:
+    trial = Authenticated((), (), anchors="/nowhere/anchors.pem")
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()), rehearsed=trial)
+    assert isinstance(found, OpenHop)
+    assert found.rehearsal is not None
+    assert not found.rehearsal.passed
+
+
+def test_a_rehearsal_of_plaintext(world: Any, kit: Any) -> None:
+    found = opened(world, kit, kit.Peer(), Opportunistic(()), rehearsed=Encrypted(()))
+    assert isinstance(found, OpenHop)
+    assert found.rehearsal is not None
+    assert not found.rehearsal.passed
+
+
+def test_unreadable_server_anchors_do_not_stop_opportunistic_mail(world: Any, kit: Any) -> None:
+    from gatepost.outbound.contexts import ClientContexts  # noqa: PLC0415 - only here
+
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+
+    async def run() -> OpenHop:
+        async with peer:
+            opener = HopOpener("gate.example", ClientContexts("/nowhere", lambda: 1.0), kit.FAST)
+            found = await opener.open(Hop("mx.b.example", "127.0.0.1", peer.port, Opportunistic(())))
+            found.connection.quit()
+            return found
+
+    found = asyncio.run(run())
+    assert found.facts.tls is not None
+    assert found.facts.chain is None
+
+
+@pytest.mark.parametrize(("says", "handshake"), [("!close", ""), ("450 4.3.2 not after TLS", "")])
+def test_a_peer_that_ends_after_tls(world: Any, kit: Any, says: str, handshake: str) -> None:
+    first = "250-peer\n250 STARTTLS"
+    peer = kit.Peer(tls=world.identity("mx.b.example"), says={"EHLO": [first, says]})
+    found = opened(world, kit, peer, Encrypted(()))
+    assert isinstance(found, HopFailed)
+    assert found.handshake == handshake
+
+
+def test_a_server_that_refuses_our_missing_certificate(world: Any, kit: Any) -> None:
+    """TLS 1.3 says so only after the client has finished: still a failed handshake."""
+    from OpenSSL import SSL  # noqa: PLC0415 - only here
+
+    context = world.identity("mx.b.example")
+    context._base.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+    found = opened(world, kit, kit.Peer(tls=context), Opportunistic(()))
+    assert isinstance(found, HopFailed)
+    assert found.handshake
+    assert found.failure.result_type == "validation-failure"
+
+
+def test_a_replacement_in_clear_still_obeys_the_requirement(world: Any, kit: Any) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, Encrypted(()), handshake_error="it broke")
+    assert isinstance(found, HopFailed)
+    assert "it broke" in found.failure.detail
+    assert peer.said("STARTTLS") == 0
+
+
+def test_cancelling_while_opening_leaves_no_connection(world: Any, kit: Any) -> None:
+    async def run() -> Any:
+        async with kit.Peer(says={"GREETING": "!silent"}) as peer:
+            world.build()
+            opener = HopOpener("gate.example", world.contexts, kit.FAST.__class__())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await opener.open(Hop("mx.b.example", "127.0.0.1", peer.port, Opportunistic(())))
+            await asyncio.sleep(0.05)
+            return peer.connections[0].lost_by
+
+    assert asyncio.run(run()) is not None
