@@ -38,7 +38,7 @@ types: env
 	@$(BIN)/mypy --no-error-summary
 
 imports: env
-	@PYTHONPATH=src $(BIN)/lint-imports --config .importlinter --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
+	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
 
 unit: env ## tests of single modules, in memory
 	@$(PYTEST) -q -n auto tests/unit

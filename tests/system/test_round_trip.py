@@ -1,8 +1,8 @@
 """Proves that a message arrives as it was sent: Postfix -> gatepost -> Postfix over verified TLS, byte for byte.
 
-Only trace fields are added at the top. The corpus holds what mail servers like to break; one message of 50 MB shows that
-the gateway's memory does not grow with it. What Postfix cannot carry (BINARYMIME, no final newline) is given to gatepost
-by the raw client with BDAT and taken by a sink or a Maildir.
+Only trace fields are added at the top. The corpus holds what mail servers like to break; one message of 50 MB shows
+that the gateway's memory does not grow with it. What Postfix cannot carry (BINARYMIME, no final newline) is given to
+gatepost by the raw client with BDAT and taken by a sink or a Maildir.
 """
 
 from __future__ import annotations
@@ -111,8 +111,6 @@ def test_the_corpus_arrives_byte_for_byte(chain: Chain, name: str) -> None:
     recipient = f"{name}@partner.example"
     _inject(chain.relay.port, [recipient], CORPUS[name])
     assert chain.wait(recipient) == CORPUS[name]
-    (event,) = chain.gateway.wait_trace(recipient=recipient, event="SEND")
-    assert event["achieved"] == "none/authenticated"
 
 
 def test_utf8_addresses_arrive(chain: Chain) -> None:
@@ -137,6 +135,7 @@ def test_a_thousand_recipients(chain: Chain) -> None:
     assert {without_trace(chain.arrived(one) or b"") for one in recipients} == {content}
     sent = chain.gateway.trace(recipient="@partner.example", event="SEND", limit="5000")
     assert {event["recipient"] for event in sent} >= set(recipients)
+    assert {event["achieved"] for event in sent} == {"none/authenticated"}
 
 
 @pytest.mark.timeout(120)
@@ -168,7 +167,7 @@ BINARY = HEAD + b"Content-Transfer-Encoding: binary\r\n\r\n" + bytes(range(256))
 
 
 def test_binarymime_by_bdat(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
-    """Any octets, in chunks cut anywhere: whole to a mailbox and to a next hop that takes them, back from one that cannot."""
+    """Any octets, in chunks cut anywhere: whole to a mailbox and to a next hop that takes them, else back."""
     able = sink(behaviour=Behaviour(extensions=(*EXTENSIONS, "BINARYMIME")))
     unable = sink()
     server = gateway(
@@ -192,7 +191,7 @@ def test_binarymime_by_bdat(gateway: Callable[..., Gateway], sink: Callable[...,
 def test_no_final_newline(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], extensions: tuple[str, ...]
 ) -> None:
-    """A text body that ends without CRLF: as it is by BDAT; by DATA, which cannot say it, with the CRLF that ends data."""
+    """A text body that ends without CRLF: as it is by BDAT; by DATA, which cannot say it, with a CRLF."""
     hop = sink(behaviour=Behaviour(extensions=extensions))
     server = gateway(contoso(outbound=[connector("partner.example", hop.address)]))
     content = HEAD + b"\r\nno newline"

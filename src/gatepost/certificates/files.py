@@ -8,7 +8,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from gatepost.net.engine import IdentityError, ServerIdentity
+from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +28,12 @@ def load_identity(chain: Path, key: Path) -> ServerIdentity:
     mode = stat.S_IMODE(key.stat().st_mode)
     if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
         raise CertificateFileError(f"private key {key}: mode {mode:04o} lets others use it; run: chmod 0600 {key}")
+    identity = ServerIdentity(chain_pem, key_pem)
     try:
-        return ServerIdentity(chain_pem, key_pem)
+        read_identity(identity)
     except IdentityError as error:
         raise CertificateFileError(f"certificate {chain} with key {key}: {error}") from error
+    return identity
 
 
 def load_identities(pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:

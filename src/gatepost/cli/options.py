@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["BAD_INPUT", "NO", "UNKNOWN", "config_option", "fail", "json_option", "settings_of"]
+__all__ = ["BAD_INPUT", "NO", "UNKNOWN", "author", "config_option", "fail", "json_option", "settings_of"]
 
 NO = 1
 BAD_INPUT = 2
@@ -42,6 +43,14 @@ def settings_of(config: str | None) -> Settings:
         return load(chosen, os.environ)
     except SettingsError as error:
         fail(BAD_INPUT, str(error))
+
+
+def author() -> str:
+    """Who gives the command, for the history: the account's name, or its number where it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container with a user of its own; KeyError before Python 3.13
+        return f"uid {os.getuid()}"
 
 
 def fail(code: int, message: str) -> NoReturn:

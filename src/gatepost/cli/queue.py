@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.queue_id import format_id
+from gatepost.store.queue_id import format_id, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +90,8 @@ def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
                 stdout.write(chunk)
         except LookupError as gone:
             fail(NO, str(gone))
+        except StoreFailure as failure:
+            fail(UNKNOWN, str(failure))
 
 
 def _action(name: str, summary: str) -> None:
@@ -107,6 +108,7 @@ def _action(name: str, summary: str) -> None:
                 f"say which mail to {name}: queue ids, --domain, --sender, --recipient, --organization or --all",
             )
         changed: list[QueueEntry] = []
+        _check_ids(messages)
         for message in messages or ("",):
             changed += _change(config, name, QueueFilter(message=message, **wanted, limit=0))
         if as_json:
@@ -121,6 +123,15 @@ _action("retry", "Try again now.")
 _action("hold", "Keep from being tried until released.")
 _action("release", "Let held mail go.")
 _action("drop", "Remove without telling the sender.")
+
+
+def _check_ids(messages: tuple[str, ...]) -> None:
+    """All of them before anything is changed."""
+    try:
+        for message in messages:
+            parse_id(message)
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
 
 
 def _administration(config: str | None) -> Administration:
@@ -139,7 +150,7 @@ def _entries(config: str | None, wanted: QueueFilter) -> list[QueueEntry]:
 
 def _change(config: str | None, action: str, wanted: QueueFilter) -> list[QueueEntry]:
     try:
-        changed: list[QueueEntry] = getattr(_administration(config), action)(wanted, author=getpass.getuser())
+        changed: list[QueueEntry] = getattr(_administration(config), action)(wanted, author=author())
     except ValueError as error:
         fail(BAD_INPUT, str(error))
     except StoreFailure as failure:

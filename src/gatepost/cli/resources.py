@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import tomllib
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomlkit
 
-from gatepost.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.model import ResourceErrors, dump, parse
-from gatepost.store.changes import ConfigStore
+from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -34,7 +33,8 @@ def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: b
     """Make the organizations in FILE exactly what it says; other organizations stay as they are.
 
     A running gateway takes the change up within two seconds. Exit codes: 0 done (or nothing to do), 2 errors in the
-    file or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be written.
+    file or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be
+    written.
     """
     settings = settings_of(config)
     given = _read(source)
@@ -47,8 +47,8 @@ def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: b
         wanted = _checked(source, given, stored, settings.limits.prefixes())
         changes = _differences(stored, wanted)
         if not dry_run and changes:
-            version = store.apply(wanted, author=getpass.getuser(), note=note, expected=version)
-    except StoreFailure as failure:
+            version = store.apply(wanted, author=author(), note=note, expected=version)
+    except (StoreFailure, ConfigConflict) as failure:
         fail(UNKNOWN, str(failure))
     finally:
         store.close()
@@ -77,8 +77,7 @@ def _read(source: Path) -> dict[str, Any]:
     try:
         text = source.read_text(encoding="utf-8")
         if source.suffix == ".json":
-            document: dict[str, Any] = json.loads(text)
-            return document
+            return _table(source, json.loads(text))
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         fail(
@@ -86,6 +85,12 @@ def _read(source: Path) -> dict[str, Any]:
         )
     except OSError as error:
         fail(BAD_INPUT, f"{source}: {error.strerror}; nothing was changed")
+
+
+def _table(source: Path, document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        fail(BAD_INPUT, f"{source}: it must be a table of resources; nothing was changed")
+    return document
 
 
 def _checked(
@@ -111,9 +116,9 @@ def _differences(stored: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> l
     """(sign, field path, before, after) for everything that changes."""
     changes: list[tuple[str, str, Any, Any]] = []
     for name, after in wanted["organization"].items():
-        before = stored.get("organization", {}).get(name, {})
-        _compare(f"organization.{name}", before, after, changes)
-        if not before:
+        before = stored.get("organization", {}).get(name)
+        _compare(f"organization.{name}", before or {}, after, changes)
+        if before is None:
             changes.insert(0, ("+", f"organization.{name}", None, after.get("display_name", "")))
     return changes
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.connectors.model import InboundConnector, Organization, OutboundConnector, Resources
+    from gatepost.connectors.names import Network
 
 __all__ = ["warnings"]
 
@@ -158,15 +159,22 @@ def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
 def _shared_addresses(resources: Resources) -> Iterator[str]:
     """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1)."""
     held = [
-        (organization.name, connector.name, network(text))
+        (network(text), organization.name, connector.name)
         for organization in resources.organizations
         for connector in organization.inbound_connectors
         if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
         for text in connector.sender_ip_addresses
     ]
-    for (one, name, own), (other, other_name, its) in combinations(held, 2):
-        if one != other and own.version == its.version and own.overlaps(its):
-            yield (
-                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose "
-                "mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
-            )
+    # Two networks overlap only if one holds the other: in this order, those around the next one are at hand.
+    held.sort(key=lambda one: (one[0].version, int(one[0].network_address), one[0].prefixlen))
+    around: list[tuple[Network, str, str]] = []
+    for its, other, other_name in held:
+        while around and not (around[-1][0].version == its.version and around[-1][0].overlaps(its)):
+            around.pop()
+        for own, one, name in around:
+            if one != other:
+                yield (
+                    f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose "
+                    "mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
+                )
+        around.append((its, other, other_name))

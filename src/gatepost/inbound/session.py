@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import Event
-    from gatepost.store.interface import Delivery, Message
+    from gatepost.store.interface import Delivery, Message, TraceEvent
     from gatepost.tls.facts import TlsFacts
 
 __all__ = ["Session"]
@@ -67,6 +67,7 @@ class Session:
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
+        self._held = False
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
 
@@ -105,7 +106,7 @@ class Session:
 
     def look_over(self, now: float) -> None:
         """End the session if one of its times has passed; our own waiting for the disk does not count."""
-        if self._committing or self._core.closing:
+        if self._committing or self._held or self._core.closing:
             return
         limits = self._service.session_limits
         if now - self._began > limits.session:
@@ -238,6 +239,7 @@ class Session:
         self._progressed = self._received
         behind = self._transaction.write(event.data)
         if behind is not None:
+            self._held = True
             self._core.hold()
             spawn(self._wait_for_disk(behind), "inbound body")
 
@@ -247,7 +249,9 @@ class Session:
         except StoreFailure as failure:
             if self._transaction is not None:
                 self._transaction.failed(failure)
+        self._held = False
         if not self._lost:
+            self._restart_clocks()
             self._core.release()
             self._pump()
 
@@ -256,9 +260,8 @@ class Session:
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - a message ends only after it began
         if (refusal := transaction.refusal()) is not None:
-            self._refuse(refusal, transaction.mail.path.text, "", transaction.recipients[0].verdict)
-            transaction.abort()
             self._transaction = None
+            self._refuse_message(refusal, transaction)
             return
         self._committing = True
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
@@ -280,34 +283,53 @@ class Session:
                 ]
             )
             self._service.offer(deliveries)
-        else:
-            transaction.abort()
         if self._lost:
             return
+        self._restart_clocks()
         if failure is None:
             self._core.accept(reply)
+            self._end_if_draining()
         else:
-            self._core.refuse(failure.reply)
+            self._refuse_message(failure.reply, transaction)
+        self._pump()
+
+    def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
+        transaction.abort()
+        self._core.refuse(reply)
+        self._trace_message_refusal(reply, transaction)
+        self._end_if_draining()
+
+    def _end_if_draining(self) -> None:
+        """The message under way has its answer; no other shall begin."""
         if self._registry.draining:
             self._core.shut(_DRAINING)
-        self._pump()
 
     def _on_abort(self, event: AbortEvent) -> None:
         transaction, self._transaction = self._transaction, None
         if transaction is None:
             return
         transaction.abort()
-        if event.reply is not None and transaction.recipients:
-            self._trace_refusal(event.reply, transaction.mail.path.text, "", transaction.recipients[0].verdict)
+        if event.reply is not None:
+            self._trace_message_refusal(event.reply, transaction)
 
     def _refuse(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         self._core.refuse(reply)
-        self._trace_refusal(reply, sender, recipient, verdict)
+        self._service.trace([self._refused(reply, sender, recipient, verdict)])
 
-    def _trace_refusal(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
+    def _trace_message_refusal(self, reply: Reply, transaction: Transaction) -> None:
+        sender = transaction.mail.path.text
+        self._service.trace(
+            [self._refused(reply, sender, one.event.path.text, one.verdict) for one in transaction.recipients]
+        )
+
+    def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record
-        event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
-        self._service.trace([event])
+        return refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
 
     def _progress(self) -> None:
         self._progressed = self._received
+
+    def _restart_clocks(self) -> None:
+        """It was we who were late; from here on it is the client."""
+        self._received = self._progressed = self._registry.clock()
+        self._period_end = 0.0

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
+from gatepost.lookup.cache import Cache
 from gatepost.lookup.dns import Answer, LookupFailed, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from dns.rdata import Rdata
 
@@ -24,6 +26,8 @@ __all__ = ["Family", "HostAddresses", "MailHost", "MailHosts", "MailHostsKind", 
 _MAX_HOSTS = 20
 _MAX_RECORDS = 20  # of one family that are looked at
 _MAX_ADDRESSES = 10
+_KEPT = 5000  # domains, and as many hosts
+_KEPT_SECONDS = 30
 
 
 class Family(StrEnum):
@@ -92,11 +96,30 @@ class Random(Protocol):
         """Put `x` in a new order."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Mail hosts before their order is chosen: the names of each preference, the lowest first, ours cut off."""
+
+    kind: MailHostsKind
+    by_preference: tuple[tuple[int, tuple[str, ...]], ...]
+    authentic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Families:
+    """Addresses before their order is chosen: the family preferred, the other one."""
+
+    canonical: str
+    addresses: tuple[tuple[str, ...], tuple[str, ...]]
+    authentic: bool
+
+
 class MailRouter:
     """Finds mail hosts and their addresses.
 
     own_names: our host names; an MX list is cut at our preference, so that mail never comes back to us (RFC 5321
-    section 5.1). own_addresses: IP addresses that are ourselves, never used. prefer: the family tried first.
+    section 5.1). own_addresses: IP addresses that are ourselves, never used. prefer: the family tried first. What was
+    found is kept for half a minute at most, within its TTL, ready for use: most messages go where others just went.
     """
 
     def __init__(
@@ -107,65 +130,85 @@ class MailRouter:
         own_names: Collection[str] = (),
         own_addresses: Collection[str] = (),
         prefer: Family = Family.IPV6,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver = resolver
         self._random = random
         self._own_names = frozenset(name.lower().rstrip(".") for name in own_names)
         self._own_addresses = frozenset(ipaddress.ip_address(address) for address in own_addresses)
         self._prefer = prefer
+        self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
+        self._families: Cache[str, _Families] = Cache(_KEPT, clock)
 
     async def mail_hosts(self, domain: str) -> MailHosts:
         """The hosts that take mail for `domain` (A-label or address literal). Raises LookupFailed."""
         if _is_literal(domain):
             return MailHosts(domain, MailHostsKind.LITERAL, (MailHost(domain, 0),), authentic=False)
-        answer = await self._resolver.query(domain, "MX")
+        listing = self._listings.get(domain)
+        if listing is None:
+            answer = await self._resolver.query(domain, "MX")
+            listing = self._read_listing(domain, answer)
+            self._listings.put(domain, listing, min(answer.ttl, _KEPT_SECONDS), 1)
+        hosts = [
+            MailHost(name, preference) for preference, names in listing.by_preference for name in self._shuffled(names)
+        ]
+        return MailHosts(domain, listing.kind, tuple(hosts[:_MAX_HOSTS]), listing.authentic)
+
+    def _read_listing(self, domain: str, answer: Answer) -> _Listing:
         match answer.status:
             case Status.NXDOMAIN:
-                return MailHosts(domain, MailHostsKind.NO_DOMAIN, (), answer.authentic)
+                return _Listing(MailHostsKind.NO_DOMAIN, (), answer.authentic)
             case Status.NO_DATA:
-                return self._without_ourselves(domain, MailHostsKind.IMPLICIT, {0: [domain]}, answer)
+                return self._without_ourselves(MailHostsKind.IMPLICIT, {0: [domain]}, answer)
             case Status.OK:
-                return self._listed(domain, answer)
+                return self._listed(answer)
 
-    def _listed(self, domain: str, answer: Answer) -> MailHosts:
+    def _listed(self, answer: Answer) -> _Listing:
         by_preference: dict[int, list[str]] = {}
         for preference, name in sorted(map(_mx, answer.records)):
             if name:
                 by_preference.setdefault(preference, []).append(name)
         if not by_preference:  # RFC 7505 section 3; beside other records "." is only a name without addresses
-            return MailHosts(domain, MailHostsKind.NULL, (), answer.authentic)
-        return self._without_ourselves(domain, MailHostsKind.LISTED, by_preference, answer)
+            return _Listing(MailHostsKind.NULL, (), answer.authentic)
+        return self._without_ourselves(MailHostsKind.LISTED, by_preference, answer)
 
-    def _without_ourselves(
-        self, domain: str, kind: MailHostsKind, by_preference: dict[int, list[str]], answer: Answer
-    ) -> MailHosts:
-        hosts: list[MailHost] = []
+    def _without_ourselves(self, kind: MailHostsKind, by_preference: dict[int, list[str]], answer: Answer) -> _Listing:
+        kept: list[tuple[int, tuple[str, ...]]] = []
         for preference, names in by_preference.items():
             if not self._own_names.isdisjoint(names):
                 break
-            self._random.shuffle(names)
-            hosts += [MailHost(name, preference) for name in names]
-        if not hosts:
-            kind = MailHostsKind.OURSELVES
-        return MailHosts(domain, kind, tuple(hosts[:_MAX_HOSTS]), answer.authentic)
+            kept.append((preference, tuple(names)))
+        return _Listing(kind if kept else MailHostsKind.OURSELVES, tuple(kept), answer.authentic)
 
     async def addresses(self, host: str) -> HostAddresses:
         """The addresses of `host` (A-label, address or address literal). Raises LookupFailed."""
-        if address := _literal_address(host):
-            return HostAddresses(host, host, self._usable([address]), authentic=False)
+        found = self._families.get(host)
+        if found is None:
+            if own := _without_dns(host):
+                found = _Families(host, (self._usable(own), ()), authentic=False)
+                self._families.put(host, found, _KEPT_SECONDS, 1)
+            else:
+                found = await self._look_up(host)
+        first, second = found.addresses
+        alternating = chain.from_iterable(zip_longest(self._shuffled(first), self._shuffled(second)))
+        addresses = [address for address in alternating if address]
+        return HostAddresses(host, found.canonical, tuple(addresses[:_MAX_ADDRESSES]), found.authentic)
+
+    async def _look_up(self, host: str) -> _Families:
         six, four = await asyncio.gather(self._family(host, "AAAA"), self._family(host, "A"))
         known = [answer for answer in (six, four) if isinstance(answer, Answer)]
         if not any(answer.records for answer in known):
             for answer in (four, six):
                 if isinstance(answer, LookupFailed):
                     raise answer
-        families = [self._shuffled(six), self._shuffled(four)]
-        if self._prefer is Family.IPV4:
-            families.reverse()
-        alternating = [address for address in chain.from_iterable(zip_longest(*families)) if address]
         canonical = next((answer.canonical for answer in known if answer.records), host)
-        authentic = len(known) == 2 and all(answer.authentic for answer in known)
-        return HostAddresses(host, canonical, self._usable(alternating), authentic)
+        complete = len(known) == 2
+        authentic = complete and all(answer.authentic for answer in known)
+        families = self._addresses(six), self._addresses(four)
+        found = _Families(canonical, families if self._prefer is Family.IPV6 else families[::-1], authentic)
+        if complete:
+            self._families.put(host, found, min(_KEPT_SECONDS, *(answer.ttl for answer in known)), 1)
+        return found
 
     async def _family(self, host: str, rdtype: str) -> Answer | LookupFailed:
         try:
@@ -173,16 +216,20 @@ class MailRouter:
         except LookupFailed as failure:  # the other family may be enough
             return failure
 
-    def _shuffled(self, answer: Answer | LookupFailed) -> list[str]:
+    def _addresses(self, answer: Answer | LookupFailed) -> tuple[str, ...]:
         if isinstance(answer, LookupFailed):
-            return []
-        addresses = [record.to_text() for record in answer.records[:_MAX_RECORDS]]
-        self._random.shuffle(addresses)
-        return addresses
+            return ()
+        return self._usable([record.to_text() for record in answer.records[:_MAX_RECORDS]])
+
+    def _shuffled(self, texts: tuple[str, ...]) -> Sequence[str]:
+        if len(texts) < 2:
+            return texts
+        mixed = list(texts)
+        self._random.shuffle(mixed)
+        return mixed
 
     def _usable(self, addresses: Sequence[str]) -> tuple[str, ...]:
-        usable = [address for address in addresses if self._is_usable(address)]
-        return tuple(usable[:_MAX_ADDRESSES])
+        return tuple(address for address in addresses if self._is_usable(address))
 
     def _is_usable(self, text: str) -> bool:
         address = ipaddress.ip_address(text)
@@ -194,19 +241,24 @@ def _is_literal(domain: str) -> bool:
     return domain.startswith("[")
 
 
-def _literal_address(host: str) -> str:
-    """The address in "192.0.2.1", "2001:db8::1", "[192.0.2.1]" or "[IPv6:2001:db8::1]", "" if `host` is a name."""
+def _without_dns(host: str) -> tuple[str, ...]:
+    """The addresses of what no nameserver need be asked for, () for other names.
+
+    "192.0.2.1", "2001:db8::1", "[192.0.2.1]", "[IPv6:2001:db8::1]", and localhost (RFC 6761 section 6.3).
+    """
+    if host == "localhost":
+        return "127.0.0.1", "::1"
     text = host
     if _is_literal(host):
         text = host.strip("[]")
         if text[:5].lower() == "ipv6:":
             text = text[5:]
     try:
-        return str(ipaddress.ip_address(text))
+        return (str(ipaddress.ip_address(text)),)
     except ValueError:
         if _is_literal(host):
             raise LookupFailed(f"{host!a} is no address literal that SMTP defines", temporary=False) from None
-        return ""
+        return ()
 
 
 def _mx(record: Rdata) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,33 +44,52 @@ class AnchorsError(ValueError):
 class TrustAnchors:
     """A set of certificates that are trusted as they stand: roots, but also an intermediate or a self-signed leaf.
 
-    source: where they come from, for messages. identity: SHA-256 of the set, hexadecimal. store: for `net.chain` alone.
+    source: where they come from, for messages. identity: SHA-256 of the set, hexadecimal. subjects: their names, DER.
     """
 
-    __slots__ = ("_count", "identity", "source", "store")
+    __slots__ = ("_certificates", "_digests", "_second", "_store", "identity", "source", "subjects")
 
     def __init__(self, certificates: Iterable[bytes], source: str) -> None:
         """certificates: DER. Raises AnchorsError for one that OpenSSL cannot read, or if there is none."""
         unique = sorted(set(certificates))
-        self.store = crypto.X509Store()
-        self.store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        for der in unique:
-            try:
-                self.store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
-            except crypto.Error as failure:
-                clear_errors()
-                raise AnchorsError(f"{source}: a certificate that OpenSSL cannot read") from failure
         if not unique:
             raise AnchorsError(f"{source}: no certificate in it")
+        try:
+            self._certificates = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in unique]
+        except crypto.Error as failure:
+            clear_errors()
+            raise AnchorsError(f"{source}: a certificate that OpenSSL cannot read") from failure
         self.source = source
-        self.identity = hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in unique)).hexdigest()
-        self._count = len(unique)
+        digests = [hashlib.sha256(der).digest() for der in unique]
+        self.identity = hashlib.sha256(b"".join(digests)).hexdigest()
+        self._digests = frozenset(digests)
+        self.subjects = frozenset(parse(der).subject.public_bytes() for der in unique)
+        self._second = 0
+        self._store: crypto.X509Store | None = None
+
+    def __contains__(self, der: bytes) -> bool:
+        return hashlib.sha256(der).digest() in self._digests
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._certificates)
 
     def __repr__(self) -> str:
-        return f"TrustAnchors({self.source!r}, {self._count} certificates)"
+        return f"TrustAnchors({self.source!r}, {len(self)} certificates)"
+
+    def store(self, now: float) -> crypto.X509Store:
+        """OpenSSL's form of the set for judging at `now`, for `net.chain` alone.
+
+        The time of a store can be set once only, and path building needs it: of two certificates of one authority the
+        valid one must be found, not just the other refused.
+        """
+        if self._store is None or self._second != int(now):
+            self._store = crypto.X509Store()
+            self._store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+            self._store.set_time(datetime.fromtimestamp(int(now), UTC))
+            for certificate in self._certificates:
+                self._store.add_cert(certificate)
+            self._second = int(now)
+        return self._store
 
     @classmethod
     def load(cls, spec: str) -> TrustAnchors:

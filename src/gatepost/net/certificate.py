@@ -23,7 +23,15 @@ from gatepost.tls.names import normalise
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MAX_CERTIFICATE_BYTES", "CertificateError", "certificate_facts", "key_kind", "parse", "subject_text"]
+__all__ = [
+    "MAX_CERTIFICATE_BYTES",
+    "CertificateError",
+    "certificate_facts",
+    "issuer_text",
+    "key_kind",
+    "parse",
+    "subject_text",
+]
 
 MAX_CERTIFICATE_BYTES = 65536
 _MAX_NAMES = 1000
@@ -72,9 +80,9 @@ def certificate_facts(der: bytes) -> CertificateFacts:
     names, addresses = _alternative_names(certificate)
     return CertificateFacts(
         subject=subject_text(certificate),
-        issuer=_text(certificate.issuer.rfc4514_string),
-        serial=_text(lambda: f"{certificate.serial_number:x}"),
-        common_name=_text(lambda: _common_name(certificate)),
+        issuer=issuer_text(certificate),
+        serial=_text(certificate, lambda it: f"{it.serial_number:x}"),
+        common_name=_text(certificate, _common_name),
         dns_names=names,
         ip_addresses=addresses,
         sha256=hashlib.sha256(der).hexdigest(),
@@ -88,12 +96,17 @@ def certificate_facts(der: bytes) -> CertificateFacts:
 
 def subject_text(certificate: x509.Certificate) -> str:
     """The subject as RFC 4514 writes it, bounded and without control characters."""
-    return _text(certificate.subject.rfc4514_string)
+    return _text(certificate, lambda it: it.subject.rfc4514_string())
 
 
-def _text(read: Callable[[], str]) -> str:
+def issuer_text(certificate: x509.Certificate) -> str:
+    """The issuer, in the same form."""
+    return _text(certificate, lambda it: it.issuer.rfc4514_string())
+
+
+def _text(certificate: x509.Certificate, read: Callable[[x509.Certificate], str]) -> str:
     try:
-        text = read()
+        text = read(certificate)
     except _MALFORMED:
         return ""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:_MAX_TEXT])

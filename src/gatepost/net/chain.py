@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
@@ -22,6 +22,7 @@ from gatepost.net.certificate import (
     MAX_CERTIFICATE_BYTES,
     CertificateError,
     certificate_facts,
+    issuer_text,
     key_kind,
     parse,
     subject_text,
@@ -31,6 +32,7 @@ from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 __all__ = ["AnchorsError", "CertificateError", "Purpose", "TrustAnchors", "certificate_facts", "judge"]
 
@@ -149,7 +151,7 @@ def _judge(
     except CertificateError as failure:
         return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}", leaf), []
     except crypto.X509StoreContextError as failure:
-        status, detail = _explain(failure)
+        status, detail = _explain(failure, {each.subject.public_bytes() for each in presented}, anchors)
         return ChainVerdict(status, detail, leaf), _moments(presented)
     objection = _object(path, purpose)
     anchor = subject_text(path[-1])
@@ -175,28 +177,36 @@ def _build(chain_der: Sequence[bytes], anchors: TrustAnchors, now: float) -> lis
         raise CertificateError("OpenSSL cannot read it") from failure
     finally:
         clear_errors()
-    anchors.store.set_time(datetime.fromtimestamp(now, UTC))
     try:
-        path = crypto.X509StoreContext(anchors.store, certificates[0], certificates[1:]).get_verified_chain()
+        path = crypto.X509StoreContext(anchors.store(now), certificates[0], certificates[1:]).get_verified_chain()
     finally:
         clear_errors()  # the verifier leaves its complaints where the next TLS read would find them
-    return [certificate.to_cryptography() for certificate in path]
+    # OpenSSL goes on beyond an anchor that is no root, as far as it can; what lies there has no part in the trust.
+    found = [certificate.to_cryptography() for certificate in path]
+    reached = (number for number, each in enumerate(found, 1) if each.public_bytes(Encoding.DER) in anchors)
+    return found[: next(reached, len(found))]
 
 
-def _explain(failure: crypto.X509StoreContextError) -> tuple[ChainStatus, str]:
-    """OpenSSL's refusal as a status and one sentence that names the certificate at fault."""
+def _explain(failure: crypto.X509StoreContextError, sent: set[bytes], anchors: TrustAnchors) -> tuple[ChainStatus, str]:
+    """OpenSSL's refusal as a status and one sentence that names the certificate at fault. sent: subjects, DER."""
     code, depth, words = failure.errors
     certificate = failure.certificate.to_cryptography()
-    subject, issuer = subject_text(certificate), _issuer(certificate)
+    subject, issuer = subject_text(certificate), issuer_text(certificate)
     status = _STATUS.get(code, ChainStatus.INVALID)
-    if code in _NO_ISSUER and depth == 0:
-        status = ChainStatus.INCOMPLETE
-        detail = f"{subject} is issued by {issuer}, which was not sent and is no trust anchor"
-    elif code in _NO_ISSUER:
-        # A root need not be sent: most such chains are whole, and the reader misses an anchor rather than a
-        # certificate.
-        status = ChainStatus.UNTRUSTED_ROOT
-        detail = f"the chain ends at {subject}, whose issuer {issuer} is no trust anchor and was not sent"
+    if code in _NO_ISSUER:
+        name = certificate.issuer.public_bytes()
+        if name in sent:
+            detail = f"{subject} was not issued by the certificate of {issuer} that was sent with it, or is malformed"
+        elif name in anchors.subjects:
+            status = ChainStatus.UNTRUSTED_ROOT
+            detail = f"{subject} was not issued by the trust anchor of the name {issuer}, which has another key"
+        elif depth == 0:
+            status = ChainStatus.INCOMPLETE
+            detail = f"{subject} is issued by {issuer}, which was not sent and is no trust anchor"
+        else:
+            # A root need not be sent: most such chains are whole, and what is missing is the anchor.
+            status = ChainStatus.UNTRUSTED_ROOT
+            detail = f"the chain ends at {subject}, whose issuer {issuer} is no trust anchor and was not sent"
     elif status is ChainStatus.SELF_SIGNED:
         detail = f"{subject} is self-signed and no trust anchor"
     elif status is ChainStatus.UNTRUSTED_ROOT:
@@ -212,13 +222,6 @@ def _explain(failure: crypto.X509StoreContextError) -> tuple[ChainStatus, str]:
 
 def _day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _issuer(certificate: x509.Certificate) -> str:
-    try:
-        return certificate.issuer.rfc4514_string()[:1000]
-    except ValueError:
-        return "an unreadable name"
 
 
 def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:

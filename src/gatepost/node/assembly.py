@@ -20,7 +20,7 @@ from gatepost.inbound.stamp import Stamp
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.mx import MailRouter
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
-from gatepost.net.engine import server_context
+from gatepost.net.engine import IdentityError, server_context
 from gatepost.net.listener import Listener
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
@@ -87,6 +87,7 @@ class Assembly:
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
         ]
         self.registry = SessionRegistry()
+        stores[0].count_senders(lambda: len(self.registry))
         self._service = self._inbound(stores[0], self._managers[0])
         self.listener = Listener(
             sockets,
@@ -238,7 +239,10 @@ def _server_context(settings: Settings) -> TlsContext | None:
     identities = load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
     if not identities:
         return None
-    return server_context(identities, PROFILES[settings.tls.profile], ask_client_certificate=True)
+    try:
+        return server_context(identities, PROFILES[settings.tls.profile], ask_client_certificate=True)
+    except IdentityError as error:
+        raise CertificateFileError(str(error)) from error
 
 
 def _shards(root: Path, index: int, workers: int) -> list[int]:

@@ -88,8 +88,9 @@ class Supervisor:
             self._pass_on(signal.SIGHUP)
 
     def _stop(self, number: int) -> None:
-        self._stopping = True
-        self._kill_at = time.monotonic() + self._drain
+        if not self._stopping:  # who asks again does not grant more time
+            self._stopping = True
+            self._kill_at = time.monotonic() + self._drain
         self._pass_on(number)
 
     def _pass_on(self, number: int) -> None:

@@ -19,7 +19,7 @@ from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed,
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.record import route_record
-from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, SmartHosts, Unroutable, routes
+from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.requirement import MxLevel
 from gatepost.queue.outcome import Outcome
@@ -91,13 +91,13 @@ class Deliverer:
     """Delivers by the configuration in force when an attempt begins."""
 
     def __init__(self, directory: Directory, services: DeliveryServices) -> None:
-        self._directory = directory
         self._services = services
+        self._planner = RoutePlanner(directory, services.profile)
         self._generation = 0
 
     def use(self, directory: Directory) -> None:
         """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
-        self._directory = directory
+        self._planner = RoutePlanner(directory, self._services.profile)
         self._generation += 1
         self._services.contexts.clear()
         self._services.pool.begin_generation(self._generation)
@@ -107,12 +107,9 @@ class Deliverer:
         message = delivery.message
         body = MessageBody(delivery, self._services.store)
         shipments = []
-        for route, recipients in routes(
-            self._directory,
-            message.organization,
-            delivery.recipients,
-            from_on_premises=message.direction == "originating",
-            profile=self._services.profile,
+        on_premises = message.direction == "originating"
+        for route, recipients in self._planner.routes(
+            message.organization, delivery.recipients, from_on_premises=on_premises
         ):
             shipment = Shipment(message, recipients, _base(route), attempts=delivery.attempts)
             shipments.append(shipment)

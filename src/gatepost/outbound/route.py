@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
     from gatepost.store.interface import Recipient
 
-__all__ = ["LmtpRoute", "MailboxRoute", "MxRoute", "NextHop", "Route", "SmartHosts", "Unroutable", "routes"]
+__all__ = ["LmtpRoute", "MailboxRoute", "MxRoute", "NextHop", "Route", "RoutePlanner", "SmartHosts", "Unroutable"]
+
+_KEPT = 5000  # domains whose route is kept
 
 _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
@@ -88,26 +90,6 @@ class Unroutable:
 type Route = MailboxRoute | LmtpRoute | SmartHosts | MxRoute | Unroutable
 
 
-def routes(
-    directory: Directory,
-    organization: str,
-    recipients: Sequence[Recipient],
-    *,
-    from_on_premises: bool = False,
-    profile: str = "default",
-) -> list[tuple[Route, list[Recipient]]]:
-    """Recipients in groups that share a route, in the order in which each group's first one stands.
-
-    organization: whose message it is; a domain that another organization accepts is routed as that one says.
-    from_on_premises: an on-premises connector brought the message. profile: the server's own TLS profile.
-    """
-    groups: dict[_Group, list[Recipient]] = {}
-    for recipient in recipients:
-        groups.setdefault(_group(directory, recipient.address), []).append(recipient)
-    routing = _Routing(directory, organization, from_on_premises, profile)
-    return [(routing.route(group, members), members) for group, members in groups.items()]
-
-
 class _Kind(Enum):
     MAILDIR = auto()
     LMTP = auto()
@@ -134,19 +116,36 @@ def _group(directory: Directory, address: str) -> _Group:
     return _Group(_Kind.DOMAIN, domain)
 
 
-@dataclass(frozen=True, slots=True)
-class _Routing:
-    """What all groups of one message are routed by."""
+class RoutePlanner:
+    """Routes by one version of the resources. profile: the server's own TLS profile.
 
-    directory: Directory
-    organization: str
-    from_on_premises: bool
-    profile: str
+    A domain's route is kept: most messages go where others just went.
+    """
 
-    def route(self, group: _Group, members: Sequence[Recipient]) -> Route:
+    def __init__(self, directory: Directory, profile: str = "default") -> None:
+        self._directory = directory
+        self._profile = profile
+        self._known: dict[tuple[str, str, bool], Route] = {}
+
+    def routes(
+        self, organization: str, recipients: Sequence[Recipient], *, from_on_premises: bool = False
+    ) -> list[tuple[Route, list[Recipient]]]:
+        """Recipients in groups that share a route, in the order in which each group's first one stands.
+
+        organization: whose message it is; a domain that another organization accepts is routed as that one says.
+        from_on_premises: an on-premises connector brought the message.
+        """
+        groups: dict[_Group, list[Recipient]] = {}
+        for recipient in recipients:
+            groups.setdefault(_group(self._directory, recipient.address), []).append(recipient)
+        return [
+            (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
+        ]
+
+    def _route(self, group: _Group, members: Sequence[Recipient], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
             case _Kind.MAILDIR:
-                found = (self.directory.mailbox(recipient.address) for recipient in members)
+                found = (self._directory.mailbox(recipient.address) for recipient in members)
                 return MailboxRoute(tuple(mailbox for mailbox in found if mailbox is not None))
             case _Kind.LMTP:
                 host, port = host_port(group.name, None)
@@ -154,15 +153,24 @@ class _Routing:
             case _Kind.UNKNOWN:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
-                return self._by_domain(group.name)
+                return self._by_domain(group.name, organization, from_on_premises)
 
-    def _by_domain(self, domain: str) -> Route:
+    def _by_domain(self, domain: str, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
+        key = domain, organization, from_on_premises
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            known = self._known[key] = self._find(domain, organization, from_on_premises)
+        return known
+
+    def _find(self, domain: str, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         if not domain:
             return Unroutable(_BAD_DOMAIN, "the address has no domain that mail could be routed by")
-        owner = self.directory.organization_of(domain) or self.directory.organization(self.organization)
+        owner = self._directory.organization_of(domain) or self._directory.organization(organization)
         if owner is None:
-            return Unroutable(_NO_ORGANIZATION, f"organization {self.organization} is not in the resources in force")
-        connector, reasons = select_outbound(self.directory, owner, domain, from_on_premises=self.from_on_premises)
+            return Unroutable(_NO_ORGANIZATION, f"organization {organization} is not in the resources in force")
+        connector, reasons = select_outbound(self._directory, owner, domain, from_on_premises=from_on_premises)
         try:
             if connector is None or connector.use_mx_record:
                 demand, trial = self._demands(connector, owner, domain)
@@ -179,8 +187,8 @@ class _Routing:
         self, connector: OutboundConnector | None, owner: Organization, name: str
     ) -> tuple[Requirement, Requirement | None]:
         return (
-            required(connector, owner, (name,), profile=self.profile),
-            rehearsed(connector, owner, (name,), profile=self.profile),
+            required(connector, owner, (name,), profile=self._profile),
+            rehearsed(connector, owner, (name,), profile=self._profile),
         )
 
 

@@ -136,11 +136,15 @@ def decide_recipient(
 def _elsewhere(findings: _Findings, recipient: Path) -> InboundVerdict:
     """A recipient whose domain nobody here accepts: only for an organization's own servers."""
     attribution = findings.attribution
-    said = recipient.domain or f"that of {recipient.text}, which has none,"
+    if not recipient.domain:
+        findings.reasons.append(f"recipient {recipient.text} has no domain, so no organization is meant")
+        return findings.verdict(_RELAY_DENIED, attribution.organization or "", attribution.direction)
     if attribution.organization is None:
-        findings.reasons.append(f"recipient domain {said} is not accepted here, and strangers may not relay")
+        findings.reasons.append(
+            f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
+        )
         return findings.verdict(_RELAY_DENIED, "", "none")
-    findings.reasons.append(f"{attribution.organization} may relay to recipient domain {said}")
+    findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
     return findings.verdict(_RECIPIENT_OK, attribution.organization, attribution.direction)
 
 

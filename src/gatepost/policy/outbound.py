@@ -138,10 +138,7 @@ def _shortfall(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
             return _unencrypted(requirement, facts) or _too_old(requirement, facts)
         case Authenticated():
             return (
-                _unencrypted(requirement, facts)
-                or _too_old(requirement, facts)
-                or _untrusted(requirement, facts)
-                or _misnamed(requirement, facts)
+                _unencrypted(requirement, facts) or _too_old(requirement, facts) or _unauthenticated(requirement, facts)
             )
         case _:
             assert_never(requirement)
@@ -164,18 +161,15 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
     """Why there is no TLS, None if there is."""
     if facts.tls is not None:
         return None
-    peer, asked = _peer(facts), _asked(requirement)
+    peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_asked(requirement)}"
     if facts.handshake_error:
-        detail = (
-            f"The TLS handshake with {peer} failed: {facts.handshake_error}. {asked} does not let mail go in clear."
-        )
+        detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {ruled_out}."
         return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsHandshakeFailed", detail)
     if facts.starttls_offered:
-        detail = f"{peer} offers STARTTLS, but TLS was not begun. {asked} does not let mail go in clear."
+        detail = f"{peer} offers STARTTLS, but TLS was not begun. {ruled_out}."
         return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "STARTTLS is required to send mail", detail)
     detail = (
-        f"Expected: TLS. Presented: no STARTTLS. {asked} does not let mail go in clear; "
-        f"the administrators of {facts.host} must switch TLS on."
+        f"Expected: TLS. Presented: no STARTTLS. {ruled_out}; the administrators of {facts.host} must switch TLS on."
     )
     return Shortfall(ResultType.STARTTLS_NOT_SUPPORTED, _CONNECT, "STARTTLS is required to send mail", detail)
 
@@ -185,9 +179,7 @@ def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfa
     version = facts.tls.version if facts.tls else ""
     if version >= requirement.min_version:
         return None
-    detail = (
-        f"Expected: {requirement.min_version} or newer. Presented: {version}. {_asked(requirement)} sets the version."
-    )
+    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {_asked(requirement)}."
     return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsVersionTooOld", detail)
 
 
@@ -207,27 +199,27 @@ _UNTRUSTED: Mapping[ChainStatus, tuple[ResultType, str]] = {
 }
 
 
-def _untrusted(requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
+def _unauthenticated(requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
+    """Why the peer is not who it must be. The chain comes first: a name in an untrusted certificate means nothing."""
+    leaf = _trusted_leaf(facts)
+    if leaf is None:
+        return _untrusted(requirement, facts)
+    if not requirement.names or _bears(leaf, requirement.names):
+        return None
+    detail = f"{_presented(requirement, leaf)} The certificate is for {describe_names(leaf)}."
+    return Shortfall(ResultType.CERTIFICATE_HOST_MISMATCH, _VALIDATE, "SubjectMismatch", detail)
+
+
+def _untrusted(requirement: Authenticated, facts: HopFacts) -> Shortfall:
     """Why the chain will not do. A chain that nobody judged is not trusted."""
     chain = facts.chain
     if chain is None:
-        detail = f"The certificate of {_peer(facts)} was not judged. {_asked(requirement)} demands a trusted chain."
+        detail = (
+            f"The certificate of {_peer(facts)} was not judged. A trusted one is required by {_asked(requirement)}."
+        )
         return Shortfall(ResultType.VALIDATION_FAILURE, _VALIDATE, "CertificateInvalid", detail)
-    if _trusted_leaf(facts):
-        return None
     result, word = _UNTRUSTED.get(chain.status, _UNTRUSTED[ChainStatus.INVALID])
     return Shortfall(result, _VALIDATE, word, f"{_presented(requirement, chain.leaf)} {chain.detail}".rstrip())
-
-
-def _misnamed(requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
-    """Why the name will not do."""
-    leaf = _trusted_leaf(facts)
-    if not requirement.names or (leaf and _bears(leaf, requirement.names)):
-        return None
-    detail = _presented(requirement, leaf)
-    if leaf:
-        detail += f" The certificate is for {describe_names(leaf)}."
-    return Shortfall(ResultType.CERTIFICATE_HOST_MISMATCH, _VALIDATE, "SubjectMismatch", detail)
 
 
 def _trusted_leaf(facts: HopFacts) -> CertificateFacts | None:
@@ -252,10 +244,8 @@ def _peer(facts: HopFacts) -> str:
 
 
 def _asked(requirement: Requirement) -> str:
-    """Who asks, as the subject of a sentence: "Connector 'bank-out'"."""
-    named = [f"{one.kind} {one.name!r}" if one.name else one.kind for one in requirement.sources]
-    text = " and ".join(named) or "default"
-    return text[0].upper() + text[1:]
+    """Who asks, as the end of a sentence: "connector 'out'", "organization 'contoso'", "default"."""
+    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in requirement.sources)
 
 
 def describe(requirement: Requirement) -> str:

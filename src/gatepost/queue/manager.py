@@ -188,8 +188,8 @@ class QueueManager:
         if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
             self._refreshed = now
             self._spawn(self._refresh(), "queue refresh")
-            for name in [each.name for each in self._destinations.values() if each.forgettable(now)]:
-                del self._destinations[name]
+            for destination in list(self._destinations.values()):
+                self._forget_if_idle(destination)
         while (due := self._agenda.take(now)) is not None:
             destination = self._destination(due)
             if destination.gate > now:
@@ -209,9 +209,11 @@ class QueueManager:
         """Give a destination that has something to do a lane now, or a place in the line, and see to more lanes."""
         if self._draining or not destination.wants_lane or not destination.allows_lane(self._own_limit):
             return
+        waiting = len(destination.ready)
         if destination.lanes == 0:
             self._start_lane(destination)
-        if destination.growing is None and destination.ready:
+            waiting -= 1  # the lane takes it in this turn of the loop
+        if destination.growing is None and waiting > 0:
             loop = asyncio.get_running_loop()
             destination.growing = loop.call_later(self._limits.lane_wait, self._grow, destination)
 
@@ -220,11 +222,13 @@ class QueueManager:
         return self._limits.connections_per_destination
 
     def _grow(self, destination: Destination) -> None:
-        """Something has waited for a while: begin one more lane."""
+        """Something has waited for a while: begin one more lane, unless others wait for their first."""
         destination.growing = None
         if destination.ready and destination.gate <= self._clock() and destination.allows_lane(self._own_limit):
-            self._start_lane(destination)
+            if self._lanes < self._limits.connections and not self._line:
+                self._start_lane(destination)
             self._start_lanes(destination)
+        self._forget_if_idle(destination)
 
     def _start_lane(self, destination: Destination) -> None:
         if self._lanes >= self._limits.connections:
@@ -248,12 +252,11 @@ class QueueManager:
         turns = 0
         try:
             while not self._draining and destination.gate <= self._clock() and (turns < _TURNS or not self._line):
-                if not destination.ready:
-                    await self._lease(destination)
-                if not destination.ready or self._draining:
+                if destination.ready:
+                    await self._attempt(destination, self._next(destination))
+                    turns += 1
+                elif not await self._lease(destination):
                     break
-                await self._attempt(destination, self._next(destination))
-                turns += 1
         finally:
             destination.lanes -= 1
             self._lanes -= 1
@@ -263,15 +266,23 @@ class QueueManager:
     def _end_lane(self, destination: Destination) -> None:
         now = self._clock()
         if destination.gate > now:
-            self._put_ready_back(destination, destination.gate)
-            if destination.more:
-                destination.more = False
-                self._note(destination.name, destination.gate)
+            if not destination.sweeping:
+                self._wait_for_gate(destination)
         elif destination.wants_lane and destination.lanes == 0:
             self._start_lane_in_turn(destination)
-        if destination.forgettable(now):
-            self._destinations.pop(destination.name, None)
+        self._forget_if_idle(destination)
         self._serve_line()
+
+    def _wait_for_gate(self, destination: Destination) -> None:
+        """What is in memory goes back, and what is due in the store has time until the gate opens."""
+        self._put_ready_back(destination, destination.gate)
+        if destination.more:
+            destination.more = False
+            self._note(destination.name, destination.gate)
+
+    def _forget_if_idle(self, destination: Destination) -> None:
+        if destination.forgettable(self._clock()):
+            self._destinations.pop(destination.name, None)
 
     def _start_lane_in_turn(self, destination: Destination) -> None:
         """A lane that made way for others comes after them."""
@@ -282,29 +293,32 @@ class QueueManager:
         else:
             self._start_lane(destination)
 
-    async def _lease(self, destination: Destination) -> None:
-        """Make due deliveries of the store ready, if it has any."""
+    async def _lease(self, destination: Destination) -> bool:
+        """Make due deliveries of the store ready; returns whether there were any."""
         if not destination.more or destination.leasing:
-            return
-        room = min(_LEASE, self._window.room(len(destination.ready)))
+            return False
         destination.more = False
+        room = min(_LEASE, self._window.room(len(destination.ready)))
         if room <= 0:
             self._note(destination.name, self._clock() + _LOOK)
-            return
+            return False
         destination.leasing = True
+        self._window.waiting += room  # the place is taken, so that no other lease takes it meanwhile
         try:
             deliveries = await self._store.lease(destination.name, room, self._clock())
-            for delivery in deliveries:
-                self._make_ready(destination, delivery)
-            if self._draining:
-                self._put_ready_back(destination, self._clock())
-            elif len(deliveries) == room:
-                destination.more = True
-            else:  # nothing, though something is due: the store is full or busy just now
-                await self._note_earliest(destination, 0.0 if deliveries else self._clock() + _LOOK)
         finally:
+            self._window.waiting -= room
             destination.leasing = False
+        for delivery in deliveries:
+            self._make_ready(destination, delivery)
+        if self._draining:
+            self._put_ready_back(destination, self._clock())
+        elif len(deliveries) == room:
+            destination.more = True
+        else:  # if it gave nothing though something is due, it is full or busy just now
+            await self._note_earliest(destination, 0.0 if deliveries else self._clock() + _LOOK)
         self._start_lanes(destination)
+        return bool(destination.ready)
 
     async def _attempt(self, destination: Destination, delivery: Delivery) -> None:
         try:
@@ -348,8 +362,9 @@ class QueueManager:
         finally:
             destination.sweeping = False
         if not self._draining:
-            destination.more = False
+            self._wait_for_gate(destination)
             await self._note_earliest(destination, destination.gate)
+            self._forget_if_idle(destination)
 
     async def _suspend(self, delivery: Delivery, reply: Reply) -> None:
         """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""

@@ -39,11 +39,17 @@ class Overrides:
     problems: list[str] = field(default_factory=list)
 
     def over(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """A document with the values laid over it: key by key in a table, a list as a whole."""
+        """A document with the values laid over it: key by key in a table, a list as a whole.
+
+        What should be a table and is none stays as it is, to be reported.
+        """
         merged = dict(document)
         for section, value in self.values.items():
-            below = merged.get(section)
-            merged[section] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+            below = merged.get(section, {})
+            if not isinstance(value, dict):
+                merged[section] = value
+            elif isinstance(below, dict):
+                merged[section] = {**below, **value}
         return merged
 
 

@@ -53,13 +53,13 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     over = overrides(environment)
     errors: list[FieldError] = []
     draft = read(Settings, over.over(document), "", errors, {"server": {"hostname": "unnamed"}})
-    if draft is not None:
-        errors.extend(_across(draft))
+    assert draft is not None  # noqa: S101 - the server, the only obligatory section, has a placeholder
+    errors.extend(_across(draft))
     problems = over.problems + _problems(errors, source, text, over)
     if problems and source is None:
         looked = " and ".join(map(str, DEFAULT_PATHS))
         problems.insert(0, f"no settings file: looked for {looked}; name one with --config or {CONFIG_VARIABLE}")
-    if problems or draft is None:
+    if problems:
         raise SettingsError(problems)
     return draft.value
 

@@ -71,7 +71,10 @@ class ConfigStore:
 
     def __init__(self, path: Path) -> None:
         """Open `path`, made if it is not there. Raises StoreFailure."""
-        make_directory(path.parent)
+        try:
+            make_directory(path.parent)
+        except OSError as error:
+            raise StoreFailure(f"{path.parent}: {error.strerror}") from error
         self._connection = open_database(path, _SETTINGS)
         self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
         try:

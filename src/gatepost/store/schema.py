@@ -43,6 +43,7 @@ _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
 # body apart from message: a list of the queue does not read through the bodies.
+# due ends in `held`, which is always 0 in it: otherwise SQLite reads each row to see that it is.
 _TABLES = """
 CREATE TABLE message (
     id    INTEGER PRIMARY KEY,
@@ -75,7 +76,7 @@ CREATE TABLE notice (
     delivery    INTEGER NOT NULL,
     author      TEXT NOT NULL
 );
-CREATE INDEX due ON delivery (destination, next_at) WHERE next_at > 0 AND NOT held;
+CREATE INDEX due ON delivery (destination, next_at, held) WHERE next_at > 0 AND NOT held;
 CREATE INDEX dropped ON delivery (message) WHERE dropped;
 CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
 """

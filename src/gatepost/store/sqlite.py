@@ -109,6 +109,13 @@ class SqliteStore:
         """See `Store.failure`."""
         return self._writer.failure
 
+    def count_senders(self, senders: Callable[[], int]) -> None:
+        """Name who knows how many connections may hand over mail: commits of one sender are never delayed for others.
+
+        Asked from the writer's thread.
+        """
+        self._writer.senders = senders
+
     def attach(self, owner: QueueOwner) -> None:
         """See `Store.attach`."""
         self._owner = owner
@@ -199,6 +206,7 @@ class SqliteStore:
             waiter = self._loop.create_future()
             self._finished.append(waiter)
             await waiter
+        self._writer.hand_over()
         await asyncio.to_thread(self._end)
         await asyncio.sleep(0)  # what the last commit has to say was put on the loop before
 

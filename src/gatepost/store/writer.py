@@ -1,7 +1,7 @@
 """The one thread that writes a shard: group commit, the free-space mark, and what administrators leave behind.
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
-`_PACE` apart, so that they are shared by more, and settlements ride along with the next one that somebody waits for.
+`_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one that somebody waits for.
 Results go back to the loop in one call per commit. A failed commit or sync is final (store.md §9.3): after it the state
 on disk is unknown, so everything waiting is told and nothing more is tried.
 """
@@ -35,7 +35,7 @@ __all__ = ["Writer"]
 _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
-_PACE = 0.002  # seconds from the end of a commit to the next one's beginning, unless nothing was written meanwhile
+_PACE = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
 _LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError)
@@ -63,6 +63,7 @@ class Writer:
     ) -> None:
         self.failure: StoreFailure | None = None
         self.room = _room(directory)
+        self.senders: Callable[[], int] = _no_senders
         self.unlink: Callable[[Iterable[int]], None] = _nobody
         self.administered: Callable[[list[AdminNotice]], None] = _nobody
         self.failed: Callable[[StoreFailure], None] = _nobody
@@ -91,11 +92,12 @@ class Writer:
         """Hand over a piece of work for the next commit, or one soon after it."""
         self._lazy.append(work)
         if work.urgent:
-            self._hand_over()
+            self.hand_over()
         elif self._timer is None:
-            self._timer = self._loop.call_later(_LINGER, self._hand_over)
+            self._timer = self._loop.call_later(_LINGER, self.hand_over)
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Let what nobody waits for go with the next commit, now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -104,9 +106,11 @@ class Writer:
         self._lazy.clear()
 
     def stop(self) -> None:
-        """Write what was handed over, then close the connection and end the thread. Returns when it has ended."""
+        """Write what was handed over, then close the connection and end the thread. Returns when it has ended.
+
+        For any thread; call `hand_over` on the loop before.
+        """
         if self._thread.is_alive():
-            self._hand_over()
             self._queue.put(None)
             self._thread.join()
 
@@ -135,8 +139,8 @@ class Writer:
         weight = 0
         try:
             work = self._queue.get(timeout=max(0.0, self._looked + _LOOK - time.monotonic()))
-            if work is not None and (rest := self._ended + _PACE - time.monotonic()) > 0:
-                time.sleep(rest)
+            if work is not None:
+                self._pace()
             while work is not None:
                 batch.append(work)
                 weight += work.weight
@@ -147,6 +151,12 @@ class Writer:
         except Empty:
             pass
         return batch
+
+    def _pace(self) -> None:
+        """Let others catch up. A lone sender waits for this very commit before it goes on: it is not held back."""
+        rest = self._ended + _PACE - time.monotonic()
+        if rest > 0 and self.senders() > 1:
+            time.sleep(rest)
 
     def _commit(self, batch: list[Work]) -> None:
         if not batch:
@@ -287,6 +297,11 @@ def _room(directory: Path) -> int:
     """Bytes that we may still write on the file system of a directory."""
     space = os.statvfs(directory)
     return space.f_bavail * space.f_frsize
+
+
+def _no_senders() -> int:
+    """Nobody said how many there are."""
+    return 0
 
 
 def _nobody(_argument: object) -> None:

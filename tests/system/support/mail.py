@@ -64,7 +64,7 @@ class Mail:
 def without_trace(raw: bytes) -> bytes:
     """A message (CRLF) less the trace fields at its very top."""
     start = 0
-    for field in _split(raw[: raw.find(b"\r\n\r\n") + 2]):
+    for field in _split(Mail(raw).head):
         if field.partition(b":")[0].lower() not in _TRACE:
             break
         start += len(field)

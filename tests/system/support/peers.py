@@ -191,7 +191,7 @@ class Postfix(_Server):
         super().__init__("postfix", hostname, host, port)
         values = _COMMON | {
             "myhostname": hostname,
-            "inet_interfaces": host,
+            "inet_interfaces": "127.0.0.1",  # Postfix must find it on an interface; master.cf binds host
             **self._folders(),
             **_serve_tls(certificates, client_anchors),
         }

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from support.gateway import Gateway
 
 ALICE = "alice@contoso.example"
 STRANGER = "mallory@elsewhere.example"
@@ -82,3 +85,17 @@ def blind_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def outcomes(gateway: Gateway, wanted: Mapping[str, str], *, timeout: float = 30) -> dict[str, dict[str, Any]]:
+    """The trace's row for each recipient's event, asked for all at once: rows reach the disk within a second.
+
+    wanted: recipient -> event (each once). What has not come within `timeout` seconds is left out, and fails its test.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        rows = {(row.get("recipient"), row["event"]): row for row in gateway.trace(limit="10000")}
+        found = {recipient: rows[recipient, event] for recipient, event in wanted.items() if (recipient, event) in rows}
+        if len(found) == len(wanted) or time.monotonic() > end:
+            return found
+        time.sleep(0.2)

@@ -16,13 +16,15 @@ from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsF
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")  # noqa: FBT003
+TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
 
 
 def make_leaf(*names: str, common_name: str = "") -> CertificateFacts:
     """A certificate for some names."""
     subject = f"CN={common_name or (names[0] if names else 'nobody')}"
-    return CertificateFacts(subject, "CN=Test CA", "1", common_name, names, (), "aa" * 32, "bb" * 20, "cc" * 32, 0, 2, "RSA")
+    return CertificateFacts(
+        subject, "CN=Test CA", "1", common_name, names, (), "aa" * 32, "bb" * 20, "cc" * 32, 0, 2, "RSA"
+    )
 
 
 def make_chain(*names: str, status: str = "trusted", detail: str = "", common_name: str = "") -> ChainVerdict:

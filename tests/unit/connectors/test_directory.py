@@ -260,3 +260,9 @@ def test_outbound_connectors_by_place(directory: Build) -> None:
     assert index.everything is not None
     assert (index.accepted.name, index.everything.name) == ("home", "central")
     assert directory(OUTBOUND).outbound("nobody") is None
+
+
+def test_a_narrower_certificate_name_is_more_specific(directory: Build, leaf: Leaf) -> None:
+    entries = directory(CONNECTORS).on_premises_by_certificate(leaf("mail.a.example"))
+    ordered = sorted(entries, key=lambda entry: entry.specificity, reverse=True)
+    assert [entry.connector.name for entry in ordered] == ["exact", "wild", "above"]

@@ -51,8 +51,10 @@ def test_a1_a_trusted_certificate_with_an_accepted_name_originates(
     assert found.connector is not None
     assert found.connector.name == "hq"
     assert found.reasons == (
-        "connector 'hq' of contoso names *.contoso.example, which the client's trusted certificate bears "
-        "(mail.contoso.example)",
+        (
+            "connector 'hq' of contoso names *.contoso.example, which the client's trusted certificate bears "
+            "(mail.contoso.example)"
+        ),
     )
 
 
@@ -154,7 +156,8 @@ def test_an_address_identifies_together_with_a_sender_in_an_accepted_domain(
 
 
 @pytest.mark.parametrize(
-    ("sender", "said"), [("", "the null reverse-path"), ("x@elsewhere.example", "the sender's domain elsewhere.example")]
+    ("sender", "said"),
+    [("", "the null reverse-path"), ("x@elsewhere.example", "the sender's domain elsewhere.example")],
 )
 def test_a7_an_address_alone_identifies_nobody(
     directory: Build, session: Session, path: MakePath, sender: str, said: str
@@ -178,9 +181,7 @@ def test_organizations_that_share_an_address_are_told_apart_by_the_sender(
     assert found.organization == "fabrikam"
 
 
-@pytest.mark.parametrize(
-    ("priorities", "winner"), [((100, 100), "narrow"), ((5, 100), "wide"), ((100, 5), "narrow")]
-)
+@pytest.mark.parametrize(("priorities", "winner"), [((100, 100), "narrow"), ((5, 100), "wide"), ((100, 5), "narrow")])
 def test_the_narrower_network_wins_at_equal_priority(
     directory: Build, session: Session, path: MakePath, priorities: tuple[int, int], winner: str
 ) -> None:
@@ -280,19 +281,20 @@ BY_DOMAIN = inbound("o", "a-domain", 'sender_domains = ["p.example"]')
 
 
 @pytest.mark.parametrize(
-    ("names", "ip", "winner"),
+    ("proof", "winner"),
     [
-        (["mx.p.example"], "192.0.2.1", "z-certificate"),
-        (["mx.p.example"], "203.0.113.9", "z-certificate"),
-        (["mx.q.example"], "192.0.2.1", "y-address"),
-        ([], "192.0.2.1", "y-address"),
-        ([], "203.0.113.9", "y-address"),  # it restricts, so it goes before one that only names the domain
+        (("mx.p.example", "192.0.2.1"), "z-certificate"),
+        (("mx.p.example", "203.0.113.9"), "z-certificate"),
+        (("mx.q.example", "192.0.2.1"), "y-address"),
+        (("", "192.0.2.1"), "y-address"),
+        (("", "203.0.113.9"), "y-address"),  # it restricts, so it goes before one that only names the domain
     ],
 )
 def test_for_one_domain_the_connector_whose_proof_the_session_has_goes_first(
-    directory: Build, session: Session, chain: Chain, path: MakePath, names: list[str], ip: str, winner: str
+    directory: Build, session: Session, chain: Chain, path: MakePath, proof: tuple[str, str], winner: str
 ) -> None:
-    facts = session(ip, chain(*names) if names else None)
+    name, ip = proof
+    facts = session(ip, chain(name) if name else None)
     index = directory(BASE + BY_DOMAIN + BY_ADDRESS + BY_CERTIFICATE)
     assert partner(index, facts, path("x@p.example"), path("a@o.example")) == winner
 
@@ -320,9 +322,7 @@ def test_a_match_says_what_it_proved(directory: Build, session: Session, chain: 
         ("", "connector 'gateway' of o matches the null reverse-path by '*'"),
     ],
 )
-def test_a_wildcard_match_is_told(
-    directory: Build, session: Session, path: MakePath, sender: str, reason: str
-) -> None:
+def test_a_wildcard_match_is_told(directory: Build, session: Session, path: MakePath, sender: str, reason: str) -> None:
     index = directory(BASE + LOCKED)
     organization = index.organization("o")
     assert organization is not None

@@ -35,11 +35,11 @@ def test_a_domain_has_one_form(written: str, name: str) -> None:
         ("a\n.example", "is not a domain"),
         ("a" * 64 + ".example", "is not a domain"),
         ("a@b.example", "is not a domain"),
-        ("ｘ\u200d.example", "is not a domain"),
+        ("x\u200d\u00e9.example", "is not a domain"),
     ],
 )
 def test_what_is_no_domain_is_refused_with_the_reason(written: str, why: str) -> None:
-    with pytest.raises(ValueError, match="is not a domain|is needed here") as refused:
+    with pytest.raises(ValueError, match=r"is not a domain|is needed here") as refused:
         domain_name(written)
     assert why in str(refused.value)
 
@@ -53,7 +53,7 @@ def test_a_pattern_has_one_form(written: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("written", ["a.*.b.example", "*b.example", "**", "*.*.example", "*."])
 def test_a_wildcard_stands_only_first(written: str) -> None:
-    with pytest.raises(ValueError, match="wildcard|is not a domain"):
+    with pytest.raises(ValueError, match=r"wildcard|is not a domain"):
         domain_pattern(written)
 
 
@@ -108,7 +108,11 @@ def test_networks_may_have_host_bits(written: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "why"),
-    [("192.0.2.300", "not an address or a network"), ("mail.example", "not an address"), ("fe80::1%eth0", "has a zone")],
+    [
+        ("192.0.2.300", "not an address or a network"),
+        ("mail.example", "not an address"),
+        ("fe80::1%eth0", "has a zone"),
+    ],
 )
 def test_what_is_no_network_is_refused(written: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
@@ -139,7 +143,7 @@ def test_host_and_port(written: str, expected: tuple[str, int]) -> None:
         ("mail.example:0", "from 1 to 65535"),
         ("mail.example:65536", "from 1 to 65535"),
         ("mail.example:smtp", "from 1 to 65535"),
-        ("mail.example:١", "from 1 to 65535"),
+        ("mail.example:\u0661", "from 1 to 65535"),
         ("mail.example:", "a port must follow the colon"),
         ("[2001:db8::1", "in brackets"),
         ("[2001:db8::1]25", "in brackets"),

@@ -28,7 +28,9 @@ def test_durations_that_people_write(written: object, seconds: float) -> None:
     assert parse_duration(written) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "soon", "15 m", "15M", "-1s", "1e3", "m", "1h 30m", "٣s", True, None, [], "1" * 20])
+@pytest.mark.parametrize(
+    "written", ["", "soon", "15 m", "15M", "-1s", "1e3", "m", "1h 30m", "٣s", True, None, [], "1" * 20]
+)
 def test_what_is_no_duration_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match='is not a duration: write seconds, or a text such as "30s"'):
         parse_duration(written)

@@ -140,6 +140,10 @@ def test_addresses_need_no_dns(host: str, expected: str) -> None:
     assert addresses({}, host) == HostAddresses(host, host, (expected,), authentic=False)
 
 
+def test_localhost_needs_no_dns() -> None:
+    assert sorted(addresses({}, "localhost").addresses) == ["127.0.0.1", "::1"]
+
+
 @pytest.mark.parametrize("host", ["[mail.b.example]", "[IPv6:zz]", "[]"])
 def test_a_damaged_literal_is_permanent(host: str) -> None:
     with pytest.raises(LookupFailed) as caught:
@@ -186,6 +190,47 @@ def test_addresses_that_lead_nowhere_or_to_us_are_left_out() -> None:
         ("mx.b.example", "AAAA"): ["::", "ff02::1"],
     }
     assert addresses(table, own_addresses=["192.0.2.7"]).addresses == ("192.0.2.8",)
+
+
+class Counting(Queries):
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self.asked = 0
+
+    async def query(self, name: str, rdtype: str) -> Answer:
+        self.asked += 1
+        return await super().query(name, rdtype)
+
+
+def test_what_was_found_is_kept_for_half_a_minute_and_shuffled_each_time() -> None:
+    table = BOTH | mx(*(f"10 mx{number}.b.example." for number in range(6)))
+    queries, now = Counting(table), [0.0]
+    router = MailRouter(queries, Random(1), clock=lambda: now[0])  # noqa: S311 - an order, no secret
+
+    async def run() -> set[tuple[str, ...]]:
+        orders = set()
+        for _ in range(10):
+            orders.add(tuple(host.name for host in (await router.mail_hosts("b.example")).hosts))
+            orders.add((await router.addresses("mx.b.example")).addresses)
+        return orders
+
+    assert len(asyncio.run(run())) > 10
+    assert queries.asked == 3
+    now[0] = 30.0
+    asyncio.run(run())
+    assert queries.asked == 6
+
+
+def test_half_an_answer_is_not_kept() -> None:
+    queries = Counting({("mx.b.example", "A"): ["192.0.2.1"], ("mx.b.example", "AAAA"): FAILED})
+    router = MailRouter(queries, Random(1))  # noqa: S311 - an order, no secret
+
+    async def run() -> None:
+        for _ in range(2):
+            assert (await router.addresses("mx.b.example")).addresses == ("192.0.2.1",)
+
+    asyncio.run(run())
+    assert queries.asked == 4
 
 
 def test_through_a_real_nameserver_with_a_cname(nameserver: Callable[..., Any]) -> None:

@@ -17,7 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gatepost.net.engine import Engine, ServerIdentity
+from gatepost.net import memory
+from gatepost.net.dial import connect
+from gatepost.net.engine import ClientContext, Engine, ServerContext, ServerIdentity, client_context, server_context
+from gatepost.net.listener import Listener, bind
+from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -97,9 +101,9 @@ def _issue(
     extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     identifiers: bool = True,
     san: bool = True,
-    padding: Any = None,
+    private: Any = None,
 ) -> Certificate:
-    private = _KEYS[key]() if ca else shared_key(key)
+    private = private or (_KEYS[key]() if ca else shared_key(key))
     signer = issuer.key if issuer else private
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = (
@@ -125,7 +129,7 @@ def _issue(
         builder = builder.add_extension(extension, critical=critical)
     hashing = None if isinstance(signer, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
     above = (issuer, *issuer.above) if issuer else ()
-    return Certificate(builder.sign(signer, hashing, rsa_padding=padding), private, above)
+    return Certificate(builder.sign(signer, hashing), private, above)
 
 
 def _general(name: str) -> x509.GeneralName:
@@ -152,11 +156,17 @@ class Pki:
     def forged(self, *names: str, **options: Any) -> Certificate:
         """A leaf in the intermediate's name that the intermediate did not sign."""
         forger = Certificate(self.intermediate.certificate, shared_key("p256"), self.intermediate.above)
-        return _issue(forger, names[0], names=names, **options)
+        return _issue(forger, names[0], names=names, identifiers=False, **options)
 
     @staticmethod
     def self_signed(*names: str, **options: Any) -> Certificate:
         return _issue(None, names[0], names=names, **options)
+
+    @staticmethod
+    def renewed(root: Certificate, **options: Any) -> Certificate:
+        """Another certificate for the name and key of a root."""
+        name = root.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        return _issue(None, str(name), ca=True, private=root.key, **options)
 
     @staticmethod
     def alone(name: str, **options: Any) -> Certificate:
@@ -292,3 +302,50 @@ def peer() -> type[Peer]:
 @pytest.fixture
 def shake() -> Callable[[Engine, Engine], tuple[Engine, Engine]]:
     return _shake
+
+
+@dataclass
+class Pairs:
+    """Makes joined streams of one kind: in memory, in memory byte by byte, over loopback."""
+
+    kind: str
+
+    async def join(self) -> tuple[Stream, Stream]:
+        """(the client's stream, the server's stream)."""
+        if self.kind != "sockets":
+            return memory.pair(chunk=1 if self.kind == "bytes" else 65536)
+        accepted: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+        sockets = bind("127.0.0.1:0")
+        listener = Listener(sockets, accepted.set_result, refuse=_never)
+        await listener.start()
+        ours = await connect("127.0.0.1", sockets[0].getsockname()[1], timeout=5)
+        theirs = await accepted
+        listener.stop()
+        return ours, theirs
+
+
+def _never(stream: Stream, reason: str) -> None:
+    raise AssertionError(f"{stream.peer} was refused: {reason}")
+
+
+@pytest.fixture(params=["memory", "bytes", "sockets"])
+def pairs(request: pytest.FixtureRequest) -> Pairs:
+    return Pairs(request.param)
+
+
+@pytest.fixture
+def sockets() -> Pairs:
+    return Pairs("sockets")
+
+
+@pytest.fixture
+def in_memory() -> Pairs:
+    return Pairs("memory")
+
+
+@pytest.fixture(scope="session")
+def contexts(pki: Pki) -> tuple[ServerContext, ClientContext]:
+    """(a server's context, a client's), for tests that do not look at what is negotiated."""
+    identity = pki.leaf("mx.a.example").identity()
+    profile = PROFILES["default"]
+    return server_context([identity], profile, ask_client_certificate=True), client_context(profile)

@@ -267,6 +267,14 @@ def test_tls_with_another_host_goes_before_cleartext(world: Any, kit: Any) -> No
     assert (len(broken.messages), len(good.messages)) == (0, 1)
 
 
+def test_a_host_that_does_not_take_it_in_clear_either_defers(world: Any, kit: Any) -> None:
+    says = BREAKS["junk"] | {"GREETING": ["220 peer", "450 4.3.2 busy"]}
+    world.resources["cleartext"] = "after-failed-handshake"
+    fate = only(attempt(world, kit.Peer(says=says, tls=world.identity("mx.b.example")), kit.delivery(attempts=1)))
+    assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.4.317")
+    assert [one["reply"][:11] for one in fate.detail["tries"]] == ["450 4.4.317", "450 4.3.2 b"]
+
+
 # --- which host is next, and what is final
 
 
@@ -352,6 +360,21 @@ def test_who_was_refused_is_not_asked_for_again_at_the_next_host(world: Any, kit
     sorts = {fate.recipient.address: fate.sort for fate in outcome.fates}
     assert sorts == {"bob@b.example": Sort.DELIVERED, "bad@b.example": Sort.FAILED}
     assert two.messages[0].recipients == ["bob@b.example"]
+
+
+def test_a_refusal_tells_of_the_hosts_tried_before(world: Any, kit: Any) -> None:
+    async def run() -> Fate:
+        async with (
+            kit.Peer(says={"GREETING": "421 4.3.2 closing"}) as one,
+            kit.Peer(says={"MAIL": "550 5.7.1 never"}, host="127.0.0.2", port=one.port),
+        ):
+            world.mx("10 mx.b.example.", "20 two.b.example.")
+            world.host("two.b.example", "127.0.0.2")
+            return only(await world.build(mx_port=one.port).deliver(kit.delivery()))
+
+    fate = asyncio.run(run())
+    assert (fate.sort, fate.detail["host"]) == (Sort.FAILED, "two.b.example")
+    assert [one["host"] for one in fate.detail["tries"]] == ["mx.b.example"]
 
 
 @pytest.mark.parametrize(
@@ -541,6 +564,18 @@ def test_a_kept_connection_that_has_died_is_replaced(world: Any, kit: Any, how: 
     assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 2
     assert len(peer.connections) == 2
     assert "tries" not in fates[1].detail
+
+
+def test_a_kept_connection_that_ended_unnoticed_is_replaced(world: Any, kit: Any) -> None:
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        first = only(await deliverer.deliver(kit.delivery()))
+        next(iter(world.pool._order)).connection.abort("unnoticed by the pool")
+        await asyncio.sleep(0.05)
+        return [first, only(await deliverer.deliver(kit.delivery()))]
+
+    peer = kit.Peer()
+    assert [fate.sort for fate in several(world, peer, use)] == [Sort.DELIVERED] * 2
+    assert len(peer.connections) == 2
 
 
 def test_sessions_are_resumed(world: Any, kit: Any) -> None:

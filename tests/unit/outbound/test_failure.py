@@ -38,9 +38,8 @@ def test_codes(found: HopFailure, code: str) -> None:
 
 def test_our_words_say_where_and_the_peers_stay_as_they_are() -> None:
     ours = failure.protocol_broken("rubbish").at("mx.b.example", "192.0.2.1:25", ("< 220 hi",))
-    assert ours.reply.text == (
-        "450 4.5.0 The next hop broke the protocol [LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
-    )
+    where = "[LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
+    assert ours.reply.text == f"450 4.5.0 The next hop broke the protocol {where}"
     assert (ours.host, ours.address, ours.transcript) == ("mx.b.example", "192.0.2.1:25", ("< 220 hi",))
     assert failure.no_address("x").at("x", "").reply.text.endswith("[LastAttemptedServerName=x]")
     peers = failure.refused(Reply(450, "4.3.2", ("busy",)), "EHLO").at("mx.b.example", "192.0.2.1:25")

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
-from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, Route, SmartHosts, Unroutable, routes
+from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, Route, RoutePlanner, SmartHosts, Unroutable
 from gatepost.policy.outbound import describe
 from gatepost.store.interface import Recipient
 
@@ -35,14 +35,15 @@ def directory(**contoso: Any) -> Directory:
 
 
 def route(address: str, resources: Directory | None = None, **fields: Any) -> Route:
-    found = routes(resources or directory(), fields.pop("organization", "contoso"), [Recipient(address)], **fields)
+    planner = RoutePlanner(resources or directory(), fields.pop("profile", "default"))
+    found = planner.routes(fields.pop("organization", "contoso"), [Recipient(address)], **fields)
     assert len(found) == 1
     return found[0][0]
 
 
 def test_recipients_are_grouped_in_their_order() -> None:
     addresses = ["x@b.example", "Ann@contoso.example", "y@B.example", "z@c.example", "eve@contoso.example"]
-    found = routes(directory(), "contoso", [Recipient(address) for address in addresses])
+    found = RoutePlanner(directory()).routes("contoso", [Recipient(address) for address in addresses])
     assert [(type(way), [one.address for one in members]) for way, members in found] == [
         (MxRoute, ["x@b.example", "y@B.example"]),
         (MailboxRoute, ["Ann@contoso.example"]),
@@ -99,6 +100,16 @@ def test_unroutable(address: str, organization: str, code: str) -> None:
     assert isinstance(found, Unroutable)
     assert found.reply.text.startswith(code)
     assert found.detail
+
+
+def test_a_domain_is_looked_at_once_and_kept_apart_by_who_sends() -> None:
+    planner = RoutePlanner(directory())
+    one, again = (planner.routes("contoso", [Recipient("x@b.example")])[0][0] for _ in range(2))
+    assert one is again
+    assert isinstance(planner.routes("gone", [Recipient("x@b.example")])[0][0], Unroutable)
+    for number in range(5100):
+        planner.routes("contoso", [Recipient(f"x@n{number}.example")])
+    assert len(planner._known) <= 5000
 
 
 CENTRAL = {

@@ -9,6 +9,7 @@ import time
 import apsw
 import pytest
 
+from gatepost.store import administration
 from gatepost.store.administration import Administration
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.queue_id import format_id
@@ -238,6 +239,7 @@ def test_a_hold_in_flight_takes_effect_at_settle(shop, admin):
 OTHER_PROCESS = """
 import json, sys
 from pathlib import Path
+from gatepost.store import administration
 from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter
 admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")
@@ -298,3 +300,19 @@ def test_a_queue_that_cannot_be_read(shop, admin):
     (shop.shard / QUEUE_FILE).write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(StoreFailure):
         admin.entries(QueueFilter())
+
+
+def test_a_change_that_fails_changes_nothing_and_leaves_no_lock(shop, admin, monkeypatch):
+    asyncio.run(fill(shop))
+
+    def fail(connection, *_arguments):
+        connection.execute("UPDATE delivery SET held = 1")
+        raise apsw.IOError("the disk is gone")
+
+    monkeypatch.setattr(administration, "apply", fail)
+    with pytest.raises(StoreFailure, match="the disk is gone"):
+        admin.hold(QueueFilter(), author="me")
+    monkeypatch.undo()
+    assert admin.entries(QueueFilter(held=True)) == []
+    assert admin.trace(TraceFilter()) == []
+    assert len(admin.hold(QueueFilter(), author="me")) == 3

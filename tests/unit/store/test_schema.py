@@ -5,6 +5,7 @@ import os
 import apsw
 import pytest
 
+from gatepost.store import rows
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, make_directory, make_queue_tables, open_database, open_for_change
 
@@ -56,4 +57,14 @@ def test_what_root_makes_belongs_to_the_directorys_owner(tmp_path):
     connection = open_database(tmp_path / "trace" / "t.db", StoreSettings())
     connection.execute("CREATE TABLE a (b)")
     assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {12345}
+    connection.close()
+
+
+@pytest.mark.parametrize("statement", [rows._DESTINATIONS, rows._EARLIEST])
+def test_questions_about_deferred_mail_read_the_index_alone(tmp_path, statement):
+    connection = open_database(tmp_path / "q.db", StoreSettings())
+    make_queue_tables(connection, tmp_path / "q.db")
+    values = ("contoso/partner.example",) if "?" in statement else ()
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    assert all("COVERING INDEX due" in row[3] for row in plan)
     connection.close()

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.connectors.traps import warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.model import Resources
+
+    Build = Callable[[str], Resources]
+
+OWN = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
+RELAY = '[[organization.o.accepted_domain]]\nname = "{}"\ntype = "internal-relay"\n'
+INBOUND = '[[organization.o.inbound_connector]]\nname = "in"\n'
+PREMISES = INBOUND + 'connector_type = "on-premises"\n'
+PARTNER = INBOUND + 'sender_domains = ["p.example"]\n'
+BY_NAME = 'restrict_domains_to_certificate = true\ntls_sender_certificate_name = "*.p.example"\n'
+BY_ADDRESS = 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["192.0.2.1"]\n'
+
+
+def outbound(name: str, fields: str) -> str:
+    return f'[[organization.o.outbound_connector]]\nname = "{name}"\n{fields}\n'
+
+
+def premises_at(organization: str, network: str, more: str = "") -> str:
+    return (
+        f'[[organization.{organization}.inbound_connector]]\nname = "net"\nconnector_type = "on-premises"\n'
+        f'sender_ip_addresses = ["{network}"]\n{more}\n'
+    )
+
+
+FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings = "encryption-only"')
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            RELAY.format("*.o.example")
+            + outbound("home", 'connector_type = "on-premises"\nall_accepted_domains = true'),
+            "mail to every name under it is taken in",
+        ),
+        (RELAY.format("o.example"), "no outbound connector takes its mail"),
+        (
+            RELAY.format("o.example") + outbound("x", 'recipient_domains = ["o.example"]\nenabled = false'),
+            "no outbound connector takes its mail",
+        ),
+        (OWN + '[[organization.o.mailbox]]\naddress = "ann@o.example"\n', "there is no postmaster@o.example"),
+        (OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\n' + BY_NAME.replace("p.ex", "o.ex"), "on partner"),
+        (PREMISES + 'tls_sender_certificate_name = "*.o.example"', "*.o.example is under no accepted domain of o"),
+        (OWN + PREMISES + 'tls_sender_certificate_name = "*.example"', "takes in a whole top-level domain"),
+        (OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched"),
+        (PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched too"),
+        (PARTNER + BY_NAME + BY_ADDRESS, "both the certificate and the address are needed"),
+        (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "a lock-down of all accepted domains"),
+        (PARTNER + "require_tls = false", "it demands nothing"),
+        (
+            outbound("x", 'connector_type = "on-premises"\nall_accepted_domains = true\nrecipient_domains = ["*"]'),
+            "takes all mail to the Internet as well",
+        ),
+        (
+            outbound("x", 'recipient_domains = ["p.example"]\ntls_settings = "domain-validation"'),
+            "must bear the recipient domain's own name",
+        ),
+        (
+            outbound("x", 'recipient_domains = ["*"]\nsmart_hosts = ["a.example"]\ntls_settings = "domain-validation"'),
+            "must bear the smart host's own name",
+        ),
+        (
+            outbound("x", 'recipient_domains = ["*"]\ntls_settings = "domain-validation"\ntls_domain = "*.example"'),
+            "tls_domain *.example takes in a whole top-level domain",
+        ),
+        (
+            outbound("b", 'recipient_domains = ["p.example"]') + outbound("a", 'recipient_domains = ["p.example"]'),
+            "'a' and 'b' of o both name p.example; 'a' wins by its name",
+        ),
+        (
+            FORCED + outbound("trial", 'recipient_domains = ["a.p.example"]\nmode = "rehearse"'),
+            "'trial' of o is in rehearsal and may take mail from 'forced', whose encryption-only is then not enforced",
+        ),
+        (
+            FORCED + outbound("trial", 'recipient_domains = ["*"]\npriority = 1\nmode = "rehearse"'),
+            "is in rehearsal and may take mail from 'forced'",
+        ),
+        (
+            FORCED
+            + outbound(
+                "trial",
+                'connector_type = "on-premises"\nroute_all_messages_via_on_premises = true',
+            ),
+            "'trial' of o takes all mail first, so 'forced' and its encryption-only apply only",
+        ),
+        (premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.2.7"), "a and b share addresses: 192.0.2.0/24"),
+    ],
+)
+def test_a_trap_is_told(resources: Build, text: str, warning: str) -> None:
+    found = warnings(resources(text))
+    assert len(found) == 1, found
+    assert warning in found[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        OWN,
+        OWN + '[[organization.o.mailbox]]\naddress = "Postmaster@o.example"\n',
+        RELAY.format("o.example") + outbound("x", 'recipient_domains = ["*.o.example"]'),
+        OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"',
+        OWN + PREMISES + 'tls_sender_certificate_name = "o.example"',
+        OWN.replace("o.example", "eu.o.example") + PREMISES + 'tls_sender_certificate_name = "*.o.example"',
+        PARTNER,
+        PARTNER + BY_NAME,
+        PARTNER + "require_tls = false\n" + BY_ADDRESS,
+        PARTNER + "require_tls = false\nenabled = false",
+        OWN + INBOUND + 'sender_domains = ["*"]\nassociated_accepted_domains = ["o.example"]\n' + BY_NAME,
+        FORCED,
+        FORCED + outbound("other", 'recipient_domains = ["q.example"]\nmode = "rehearse"'),
+        outbound("a", 'recipient_domains = ["p.example"]') + outbound("b", 'recipient_domains = ["q.example"]'),
+        outbound("a", 'recipient_domains = ["p.example"]\npriority = 1')
+        + outbound("b", 'recipient_domains = ["p.example"]'),
+        outbound(
+            "x", 'recipient_domains = ["p.example"]\ntls_settings = "domain-validation"\ntls_domain = "*.p.example"'
+        ),
+        premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.3.7"),
+        premises_at("a", "192.0.2.0/24") + premises_at("b", "2001:db8::7"),
+        premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.2.7", "enabled = false"),
+        premises_at("a", "192.0.2.0/24") + premises_at("a", "192.0.2.7").replace('"net"', '"other"'),
+    ],
+)
+def test_what_is_meant_gives_no_warning(resources: Build, text: str) -> None:
+    assert warnings(resources(text)) == []
+
+
+def test_a_rehearsal_of_all_accepted_domains_takes_over_another_such_connector(resources: Build) -> None:
+    home = 'connector_type = "on-premises"\nall_accepted_domains = true\n'
+    text = outbound("a", home + 'mode = "rehearse"') + outbound("b", home + 'tls_settings = "encryption-only"')
+    assert [one for one in warnings(resources(text)) if "'a' of o is in rehearsal" in one]
+
+
+def test_a_rehearsal_that_routes_everything_takes_over_all_others(resources: Build) -> None:
+    central = 'connector_type = "on-premises"\nroute_all_messages_via_on_premises = true\nmode = "rehearse"'
+    found = warnings(resources(FORCED + outbound("central", central)))
+    assert any("is in rehearsal and may take mail from 'forced'" in one for one in found)
+
+
+def test_every_pair_that_shares_addresses_is_told_once(resources: Build) -> None:
+    networks = {"a": "192.0.2.0/24", "b": "192.0.2.7", "c": "192.0.2.0/25", "d": "192.0.3.0/24", "e": "2001:db8::/64"}
+    text = "".join(premises_at(organization, one) for organization, one in networks.items())
+    found = [one.partition(" share")[0] for one in warnings(resources(text))]
+    assert found == ["a and c", "a and b", "c and b"]

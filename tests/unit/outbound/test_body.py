@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gatepost.outbound.body import ONE_FLIGHT, BodyUnreadable, MessageBody
+from gatepost.store.interface import StoreFailure
+
+
+def test_a_body_in_memory_is_cut_and_one_in_the_store_is_passed_on(world: Any, kit: Any) -> None:
+    content = b"x" * 600_000
+    world.bodies.bodies[7] = content
+
+    async def run(body: MessageBody) -> list[int]:
+        await body.prepare()
+        return [len(chunk) async for chunk in body.chunks()]
+
+    for given in (kit.delivery(body=content), kit.delivery(body=None, size=len(content))):
+        assert asyncio.run(run(MessageBody(given, world.bodies))) == [262144, 262144, 75712]
+
+
+@pytest.mark.parametrize(("size", "small"), [(ONE_FLIGHT, True), (ONE_FLIGHT + 1, False)])
+def test_a_small_body_is_taken_into_memory(world: Any, kit: Any, size: int, small: bool) -> None:
+    world.bodies.bodies[7] = b"y" * size
+    body = MessageBody(kit.delivery(body=None, size=size), world.bodies)
+    asyncio.run(body.prepare())
+    assert (body.small is not None) is small
+
+
+@pytest.mark.parametrize("failure", [LookupError("gone"), OSError(5, "Input/output error"), StoreFailure("over")])
+def test_a_body_that_is_not_there(world: Any, kit: Any, failure: Exception) -> None:
+    world.bodies.bodies[7] = failure
+    body = MessageBody(kit.delivery(body=None, size=9), world.bodies)
+    with pytest.raises(BodyUnreadable, match="the body of message 7"):
+        asyncio.run(body.prepare())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"Subject: x\r\n\r\n\xc3\xa4", False),
+        (b"Subject: \xc3\xa4\r\n\r\nx", True),
+        (b"Subject: no end \xc3\xa4", True),
+        (b"Subject: no end", False),
+        (b"X: " + b"x" * 300_000 + b"\xe4\r\n\r\n", True),
+        (b"X: " + b"x" * 1_300_000 + b"\r\n\r\n\xe4", False),
+    ],
+)
+def test_octets_beyond_ascii_in_the_header(world: Any, kit: Any, content: bytes, expected: bool) -> None:
+    world.bodies.bodies[7] = content
+    for given in (kit.delivery(body=content), kit.delivery(body=None, size=len(content))):
+        assert asyncio.run(MessageBody(given, world.bodies).header_8bit()) is expected

@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.policy.inbound import decide_mail, decide_recipient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.facts import SessionFacts
+    from gatepost.connectors.match import Directory
+    from gatepost.policy.inbound import InboundVerdict
+    from gatepost.smtp.grammar import Path
+    from gatepost.tls.facts import ChainVerdict
+
+    Build = Callable[[str], Directory]
+    Chain = Callable[..., ChainVerdict]
+    Session = Callable[..., SessionFacts]
+    MakePath = Callable[[str], Path]
+
+
+def accepted(name: str, kind: str = "authoritative", organization: str = "o") -> str:
+    return f'[[organization.{organization}.accepted_domain]]\nname = "{name}"\ntype = "{kind}"\n'
+
+
+def inbound(name: str, fields: str, organization: str = "o") -> str:
+    return f'[[organization.{organization}.inbound_connector]]\nname = "{name}"\n{fields}\n'
+
+
+def mailbox(address: str) -> str:
+    return f'[[organization.o.mailbox]]\naddress = "{address}"\n'
+
+
+DOMAIN = accepted("o.example")
+HQ = inbound("hq", 'connector_type = "on-premises"\ntls_sender_certificate_name = "*.o.example"')
+NET = inbound("net", 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.0/24"]')
+TLS_ONLY = inbound("partner", 'sender_domains = ["p.example"]')
+LOCKED = inbound(
+    "locked",
+    'sender_domains = ["*"]\nrestrict_domains_to_certificate = true\ntls_sender_certificate_name = "*.gw.example"',
+)
+FRIEND = inbound("friend", 'sender_domains = ["friend.example"]\nrequire_tls = false')
+BY_ADDRESS = inbound(
+    "by-address",
+    'sender_domains = ["p.example"]\nrequire_tls = false\nrestrict_domains_to_ip_addresses = true\n'
+    'sender_ip_addresses = ["198.51.100.0/24"]',
+)
+REJECT = "[organization.o]\nreject_direct_send = true\n"
+
+
+@pytest.fixture
+def decide(directory: Build, path: MakePath) -> Callable[..., InboundVerdict]:
+    """The verdict on one recipient, a@o.example unless another is named."""
+
+    def run(text: str, facts: SessionFacts, sender: str, recipient: str = "a@o.example") -> InboundVerdict:
+        return decide_recipient(directory(text), facts, path(sender), path(recipient))
+
+    return run
+
+
+@pytest.fixture
+def client(session: Session, chain: Chain) -> Callable[[str], SessionFacts]:
+    """A client by its address, in clear, or by the name in its trusted certificate."""
+    return lambda who: session(who) if who[0].isdigit() else session(chain=chain(who))
+
+
+def summary(verdict: InboundVerdict) -> tuple[str, str, str, str]:
+    code = f"{verdict.reply.code} {verdict.reply.enhanced}"
+    return code, verdict.direction, verdict.organization, verdict.connector
+
+
+OK, DENIED, FIRST_TLS, LOCKED_OUT = "250 2.1.5", "550 5.7.64", "530 5.7.0", "550 5.7.51"
+
+
+# The names are those of the compatibility list: exchange.md section 17.
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "envelope", "expected"),
+    [
+        pytest.param(
+            DOMAIN + HQ, "mail.o.example", ("x@any.test", "y@internet.test"), (OK, "originating", "o", "hq"), id="A1"
+        ),
+        pytest.param(
+            DOMAIN + HQ.replace("*.o", "mail.o"),
+            "mail.o.example",
+            ("x@any.test", "y@internet.test"),
+            (DENIED, "none", "", ""),
+            id="A2",
+        ),
+        pytest.param(
+            DOMAIN + HQ.replace("*.o", "mail.o"),
+            "mail.o.example",
+            ("x@o.example", "y@internet.test"),
+            (OK, "originating", "o", "hq"),
+            id="A3",
+        ),
+        pytest.param(
+            DOMAIN + NET, "192.0.2.7", ("x@o.example", "y@internet.test"), (OK, "originating", "o", "net"), id="IP"
+        ),
+        pytest.param(DOMAIN + NET, "192.0.2.7", ("", "y@internet.test"), (DENIED, "none", "", ""), id="A7 first"),
+        pytest.param(DOMAIN + NET, "192.0.2.7", ("", "y@other.test"), (DENIED, "none", "", ""), id="A7 second"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "a@o.example"), (OK, "incoming", "o", ""), id="A8"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "y@internet.test"), (DENIED, "none", "", ""), id="A9"),
+        pytest.param(DOMAIN, "203.0.113.9", ("", "a@o.example"), (OK, "incoming", "o", ""), id="null reverse-path"),
+        pytest.param(DOMAIN, "203.0.113.9", ("x@any.test", "a@[192.0.2.1]"), (DENIED, "none", "", ""), id="literal"),
+        pytest.param(
+            DOMAIN, "203.0.113.9", ("x@any.test", "postmaster"), (DENIED, "none", "", ""), id="bare postmaster"
+        ),
+        pytest.param(
+            DOMAIN + TLS_ONLY,
+            "203.0.113.9",
+            ("x@p.example", "a@o.example"),
+            (FIRST_TLS, "incoming", "o", "partner"),
+            id="P1",
+        ),
+        pytest.param(
+            DOMAIN + TLS_ONLY,
+            "mx.any.test",
+            ("x@p.example", "a@o.example"),
+            (OK, "incoming", "o", "partner"),
+            id="P1 met",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED,
+            "mx.any.test",
+            ("x@any.test", "a@o.example"),
+            (LOCKED_OUT, "incoming", "o", "locked"),
+            id="P2",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED,
+            "mx.gw.example",
+            ("x@any.test", "a@o.example"),
+            (OK, "incoming", "o", "locked"),
+            id="P2 met",
+        ),
+        pytest.param(
+            DOMAIN + LOCKED + FRIEND,
+            "203.0.113.9",
+            ("x@friend.example", "a@o.example"),
+            (OK, "incoming", "o", "friend"),
+            id="P3, where ours is better",
+        ),
+        pytest.param(
+            DOMAIN + BY_ADDRESS,
+            "203.0.113.9",
+            ("x@p.example", "a@o.example"),
+            (LOCKED_OUT, "incoming", "o", "by-address"),
+            id="P4",
+        ),
+        pytest.param(
+            DOMAIN + BY_ADDRESS,
+            "198.51.100.9",
+            ("x@p.example", "a@o.example"),
+            (OK, "incoming", "o", "by-address"),
+            id="P4 met",
+        ),
+        pytest.param(
+            REJECT + DOMAIN, "203.0.113.9", ("x@o.example", "a@o.example"), ("550 5.7.68", "incoming", "o", ""), id="P7"
+        ),
+        pytest.param(
+            REJECT + DOMAIN, "203.0.113.9", ("x@any.test", "a@o.example"), (OK, "incoming", "o", ""), id="P7 stranger"
+        ),
+        pytest.param(
+            REJECT + DOMAIN + NET,
+            "192.0.2.7",
+            ("x@o.example", "a@o.example"),
+            (OK, "originating", "o", "net"),
+            id="P7 own server",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + BY_ADDRESS.replace("p.example", "o.example"),
+            "198.51.100.9",
+            ("x@o.example", "a@o.example"),
+            (OK, "incoming", "o", "by-address"),
+            id="P7 partner by address",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + LOCKED,
+            "mx.gw.example",
+            ("x@o.example", "a@o.example"),
+            (OK, "incoming", "o", "locked"),
+            id="P7 partner by certificate",
+        ),
+        pytest.param(
+            REJECT + DOMAIN + TLS_ONLY.replace("p.example", "o.example"),
+            "mx.any.test",
+            ("x@o.example", "a@o.example"),
+            ("550 5.7.68", "incoming", "o", "partner"),
+            id="P7 partner by domain",
+        ),
+    ],
+)
+def test_verdicts(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    text: str,
+    who: str,
+    envelope: tuple[str, str],
+    expected: tuple[str, str, str, str],
+) -> None:
+    verdict = decide(text, client(who), *envelope)
+    assert summary(verdict) == expected
+    assert verdict.accepted is (expected[0] == OK)
+    assert verdict.reasons
+    assert verdict.would_refuse is None
+
+
+@pytest.mark.parametrize(
+    ("recipient", "expected"),
+    [
+        ("ann@o.example", OK),
+        ("ANN@O.example", OK),
+        ("bob@o.example", "550 5.1.1"),
+        ("postmaster@o.example", "550 5.1.1"),
+        ("bob@relay.example", OK),
+        ("ann@relay.example", OK),
+        ("anybody@empty.example", OK),
+        ("bob@sub.wild.example", OK),
+    ],
+)
+def test_only_authoritative_domains_with_mailboxes_know_all_recipients(
+    decide: Callable[..., InboundVerdict], session: Session, recipient: str, expected: str
+) -> None:
+    text = (
+        DOMAIN
+        + accepted("relay.example", "internal-relay")
+        + accepted("empty.example")
+        + accepted("*.wild.example", "internal-relay")
+        + mailbox("ann@o.example")
+        + mailbox("ann@relay.example")
+    )
+    verdict = decide(text, session(), "x@any.test", recipient)
+    assert summary(verdict)[0] == expected
+    if not verdict.accepted:
+        assert verdict.reasons[-1] == f"o.example is authoritative here, and {recipient} is not one of its mailboxes"
+
+
+def test_own_servers_are_told_of_unknown_recipients_too(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    verdict = decide(
+        DOMAIN + HQ + mailbox("ann@o.example"), session(chain=chain("mx.o.example")), "ann@o.example", "bob@o.example"
+    )
+    assert summary(verdict) == ("550 5.1.1", "originating", "o", "hq")
+
+
+def test_a_tenants_server_meets_the_rules_of_another_tenant(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    other = accepted("b.example", organization="b") + TLS_ONLY.replace("organization.o", "organization.b").replace(
+        "require_tls", "x"
+    ).replace(
+        '["p.example"]',
+        '["p.example"]\nrestrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]',
+    )
+    own = session(chain=chain("mx.o.example"))
+    refused = decide(DOMAIN + HQ + other, own, "x@p.example", "a@b.example")
+    assert summary(refused) == (LOCKED_OUT, "originating", "o", "hq")
+    passed = decide(DOMAIN + HQ + other, own, "x@o.example", "a@b.example")
+    assert summary(passed) == (OK, "originating", "o", "hq")
+
+
+@pytest.mark.parametrize(
+    ("fields", "version", "expected"),
+    [
+        ('min_tls_version = "TLSv1.3"', "TLSv1.2", "550 5.7.10"),
+        ('min_tls_version = "TLSv1.3"', "TLSv1.3", OK),
+        ('profile = "modern"', "TLSv1.2", "550 5.7.10"),
+        ('profile = "default"', "TLSv1.1", "550 5.7.10"),
+        ('profile = "legacy"', "TLSv1.0", OK),
+        ('profile = "legacy"\nmin_tls_version = "TLSv1.1"', "TLSv1.0", "550 5.7.10"),
+        ("", "TLSv1.0", OK),
+    ],
+)
+def test_a_connector_may_demand_a_version(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, fields: str, version: str, expected: str
+) -> None:
+    facts = session(chain=chain("mx.any.test"))
+    assert facts.tls is not None
+    facts = replace(facts, tls=replace(facts.tls, version=version))
+    verdict = decide(DOMAIN + TLS_ONLY + fields, facts, "x@p.example")
+    assert summary(verdict)[0] == expected
+    if not verdict.accepted:
+        assert verdict.reasons[-1].endswith(f"or newer, and the session has {version}")
+        assert "or newer is required for this sender" in verdict.reply.text
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "shown"),
+    [
+        (None, "trusted", "and the session is in clear"),
+        (["mx.any.test"], "trusted", f"and the client presented CN=mx.any.test (trusted), thumbprint {'BB' * 20}"),
+        (["mx.gw.example"], "expired", "and the client presented CN=mx.gw.example (expired), thumbprint"),
+    ],
+)
+def test_a_lock_down_says_what_was_expected_and_presented(
+    decide: Callable[..., InboundVerdict],
+    session: Session,
+    chain: Chain,
+    names: list[str] | None,
+    status: str,
+    shown: str,
+) -> None:
+    facts = session(chain=None if names is None else chain(*names, status=status))
+    verdict = decide(DOMAIN + LOCKED.replace("restrict", "require_tls = true\nrestrict", 1), facts, "x@any.test")
+    if names is None:
+        assert summary(verdict)[0] == FIRST_TLS
+        verdict = decide(DOMAIN + LOCKED + 'mode = "rehearse"', facts, "x@any.test")
+    assert "restricts its sender domains to a trusted client certificate for *.gw.example" in verdict.reasons[-1]
+    assert shown in verdict.reasons[-1]
+
+
+def test_a_client_without_certificate_is_told_apart(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = replace(session(chain=chain("x.test")), client_chain=None)
+    assert decide(DOMAIN + LOCKED, facts, "x@any.test").reasons[-1].endswith("and the client presented none")
+
+
+def test_both_restrictions_must_be_met(decide: Callable[..., InboundVerdict], session: Session, chain: Chain) -> None:
+    both = LOCKED + 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]\n'
+    certificate = chain("mx.gw.example")
+    assert decide(DOMAIN + both, session("198.51.100.1", certificate), "x@any.test").accepted
+    verdict = decide(DOMAIN + both, session("203.0.113.9", certificate), "x@any.test")
+    assert verdict.reasons[-1].endswith("one of its addresses, and 203.0.113.9 is none")
+    verdict = decide(DOMAIN + both, session("203.0.113.9", chain("mx.any.test")), "x@any.test")
+    assert "; and to one of its addresses" in verdict.reasons[-1]
+
+
+def test_in_rehearsal_refusals_are_reported_and_not_applied(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    verdict = decide(DOMAIN + LOCKED + 'mode = "rehearse"', session(), "x@any.test")
+    assert summary(verdict) == (OK, "incoming", "o", "locked")
+    assert verdict.would_refuse is not None
+    assert verdict.would_refuse.enhanced == "5.7.0"
+    first, second = (reason for reason in verdict.reasons if reason.startswith("would_refuse: "))
+    assert first.startswith(
+        "would_refuse: 530 5.7.0 Must issue a STARTTLS command first: connector 'locked' requires TLS"
+    )
+    assert second.startswith("would_refuse: 550 5.7.51")
+    assert first.endswith("not applied, as the connector is in rehearsal")
+
+
+def test_in_rehearsal_a_version_is_not_insisted_on(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = session(chain=chain("mx.any.test"))
+    assert facts.tls is not None
+    facts = replace(facts, tls=replace(facts.tls, version="TLSv1.2"))
+    verdict = decide(DOMAIN + TLS_ONLY + 'mode = "rehearse"\nmin_tls_version = "TLSv1.3"', facts, "x@p.example")
+    assert verdict.accepted
+    assert verdict.would_refuse is not None
+    assert verdict.would_refuse.enhanced == "5.7.10"
+
+
+@pytest.mark.parametrize(
+    ("text", "requirement"),
+    [
+        ("", "opportunistic"),
+        (TLS_ONLY, "encrypted"),
+        (TLS_ONLY + "require_tls = false", "opportunistic"),
+        (LOCKED, "authenticated(*.gw.example)"),
+    ],
+)
+def test_the_requirement_is_that_of_the_connector(
+    decide: Callable[..., InboundVerdict], session: Session, text: str, requirement: str
+) -> None:
+    assert decide(DOMAIN + text, session(), "x@p.example").requirement == requirement
+
+
+# MAIL
+
+
+@pytest.mark.parametrize(
+    ("text", "mail", "expected"),
+    [
+        (DOMAIN, ("203.0.113.9", "x@any.test"), ("250 2.1.0", "none", "", "")),
+        (DOMAIN + HQ, ("mx.o.example", "x@any.test"), ("250 2.1.0", "originating", "o", "hq")),
+        (DOMAIN + NET, ("192.0.2.7", "x@o.example"), ("250 2.1.0", "originating", "o", "net")),
+        (DOMAIN + NET + "require_tls = true", ("192.0.2.7", "x@o.example"), (FIRST_TLS, "originating", "o", "net")),
+        (DOMAIN + TLS_ONLY, ("203.0.113.9", "x@p.example"), ("250 2.1.0", "none", "", "")),
+    ],
+)
+def test_mail_is_refused_only_where_an_own_servers_connector_demands_more(
+    directory: Build,
+    client: Callable[[str], SessionFacts],
+    path: MakePath,
+    text: str,
+    mail: tuple[str, str],
+    expected: tuple[str, str, str, str],
+) -> None:
+    facts, sender = client(mail[0]), mail[1]
+    index = directory(text)
+    verdict = decide_mail(index, facts, path(sender))
+    assert summary(verdict) == expected
+    recipient = decide_recipient(index, facts, path(sender), path("y@internet.test"), verdict.attribution)
+    assert recipient.attribution is verdict.attribution
+    assert recipient == decide_recipient(index, facts, path(sender), path("y@internet.test"))
+    assert recipient.accepted is (expected[0] == "250 2.1.0" and expected[1] == "originating")
+
+
+def test_a_refused_stranger_learns_nothing_but_the_refusal(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    verdict = decide(DOMAIN, session(), "x@any.test", "y@internet.test")
+    assert verdict.reply.lines == ("Relay access denied",)
+    assert verdict.reasons[-1] == "recipient domain internet.test is not accepted here, and strangers may not relay"
+    bare = decide(DOMAIN, session(), "x@any.test", "postmaster")
+    assert bare.reasons[-1] == "recipient postmaster has no domain, so no organization is meant"

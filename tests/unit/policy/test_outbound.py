@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.connectors.model import Organization, OutboundConnector
+from gatepost.connectors.names import SmartHost
+from gatepost.policy.facts import HopFacts
+from gatepost.policy.outbound import deferral, describe, describe_achieved, expired, judge, rehearsed, required
+from gatepost.policy.requirement import (
+    Achieved,
+    Authenticated,
+    Cleartext,
+    Encrypted,
+    MxLevel,
+    Opportunistic,
+    Requirement,
+    Shortfall,
+    Source,
+    TlsLevel,
+)
+from gatepost.smtp.replies import Reply
+from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    MakeHop = Callable[..., HopFacts]
+    MakeChain = Callable[..., ChainVerdict]
+
+ORGANIZATION = Organization(name="contoso")
+OUT = (Source("connector", "out"),)
+ENCRYPTED = Encrypted(OUT)
+TRUSTED = Authenticated(OUT, ())
+NAMED = Authenticated(OUT, ("*.b.example",))
+
+
+def connector(**fields: Any) -> OutboundConnector:
+    return OutboundConnector.model_validate({"name": "out", "recipient_domains": ["b.example"], **fields})
+
+
+# required
+
+
+@pytest.mark.parametrize(
+    ("fields", "requirement"),
+    [
+        ({}, Opportunistic(OUT)),
+        ({"tls_settings": "encryption-only"}, ENCRYPTED),
+        ({"tls_settings": "certificate-validation"}, TRUSTED),
+        ({"tls_settings": "domain-validation", "tls_domain": "*.b.example"}, NAMED),
+        ({"tls_settings": "domain-validation"}, Authenticated(OUT, ("next.example",))),
+        ({"tls_settings": "domain-validation", "smart_hosts": ["a.example"]}, Authenticated(OUT, ("next.example",))),
+        ({"cleartext": "never"}, ENCRYPTED),
+        ({"cleartext": "never", "min_tls_version": "1.3"}, Encrypted(OUT, min_version="TLSv1.3")),
+        ({"cleartext": "after-failed-handshake"}, Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE)),
+        ({"profile": "legacy"}, Opportunistic(OUT, profile="legacy")),
+        (
+            {"tls_settings": "encryption-only", "profile": "modern", "min_tls_version": "TLSv1.3"},
+            Encrypted(OUT, "modern", "TLSv1.3"),
+        ),
+        (
+            {"tls_settings": "certificate-validation", "trust_anchors": "/r.pem", "min_tls_version": "TLSv1.2"},
+            Authenticated(OUT, (), "/r.pem", "default", "TLSv1.2"),
+        ),
+    ],
+)
+def test_what_a_connector_requires(fields: dict[str, Any], requirement: Requirement) -> None:
+    assert required(connector(**fields), ORGANIZATION, ("next.example",)) == requirement
+    assert rehearsed(connector(**fields), ORGANIZATION, ("next.example",)) is None
+
+
+@pytest.mark.parametrize("fields", [{}, {"tls_settings": "encryption-only"}, {"cleartext": "never"}])
+def test_in_rehearsal_nothing_more_is_required_but_it_is_known_what_would_be(fields: dict[str, Any]) -> None:
+    trial = connector(mode="rehearse", profile="modern", **fields)
+    assert required(trial, ORGANIZATION, (), profile="compatible") == required(
+        None, ORGANIZATION, (), profile="compatible"
+    )
+    enforced = connector(profile="modern", **fields)
+    assert rehearsed(trial, ORGANIZATION, ()) == required(enforced, ORGANIZATION, ())
+
+
+@pytest.mark.parametrize(
+    ("cleartext", "requirement"),
+    [
+        ("only-if-not-offered", Opportunistic((Source("default"),), profile="modern")),
+        (
+            "after-failed-handshake",
+            Opportunistic((Source("default"),), Cleartext.AFTER_FAILED_HANDSHAKE, "modern"),
+        ),
+        ("never", Encrypted((Source("organization", "contoso"),), "modern")),
+    ],
+)
+def test_without_a_connector_the_organization_decides_on_cleartext(cleartext: str, requirement: Requirement) -> None:
+    organization = Organization.model_validate({"name": "contoso", "cleartext": cleartext})
+    assert required(None, organization, (), profile="modern") == requirement
+    assert rehearsed(None, organization, ()) is None
+
+
+def test_a_connector_decides_on_cleartext_before_the_organization() -> None:
+    organization = Organization(name="contoso", cleartext=Cleartext.NEVER)
+    assert required(connector(), organization, ()) == Encrypted((Source("organization", "contoso"),))
+    assert required(connector(cleartext="only-if-not-offered"), organization, ()) == Opportunistic(OUT)
+
+
+@pytest.mark.parametrize("names", [(), ("",)])
+def test_domain_validation_without_any_name_is_refused_and_not_weakened(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no name to expect is known"):
+        required(connector(tls_settings="domain-validation"), ORGANIZATION, names)
+
+
+# judge
+
+
+def facts_named(name: str, hop: MakeHop, chain: MakeChain) -> HopFacts:
+    """The connections that the tables speak of."""
+    clear = {"tls": None, "chain": None}
+    return {
+        "verified": hop,
+        "other name": lambda: hop(chain=chain("other.example")),
+        "no name": lambda: hop(chain=chain()),
+        "self-signed": lambda: hop(chain=chain("mail.b.example", status="self-signed", detail="it signed itself")),
+        "not judged": lambda: hop(chain=None),
+        "no starttls": lambda: hop(starttls_offered=False, **clear),
+        "not begun": lambda: hop(**clear),
+        "failed": lambda: hop(handshake_error="alert 40", **clear),
+        "failed, then not offered": lambda: hop(starttls_offered=False, handshake_error="alert 40", **clear),
+    }[name]()
+
+
+NONE, ENC, AUTH = TlsLevel.NONE, TlsLevel.ENCRYPTED, TlsLevel.AUTHENTICATED
+NO_STARTTLS, VALIDATION = ResultType.STARTTLS_NOT_SUPPORTED, ResultType.VALIDATION_FAILURE
+UNTRUSTED, MISMATCH = ResultType.CERTIFICATE_NOT_TRUSTED, ResultType.CERTIFICATE_HOST_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("requirement", "connection", "level", "result"),
+    [
+        (Opportunistic(OUT), "verified", AUTH, None),
+        (Opportunistic(OUT), "other name", ENC, None),
+        (Opportunistic(OUT), "self-signed", ENC, None),
+        (Opportunistic(OUT), "no starttls", NONE, None),  # O1
+        (Opportunistic(OUT), "not begun", NONE, VALIDATION),
+        (Opportunistic(OUT), "failed", NONE, VALIDATION),
+        (Opportunistic(OUT), "failed, then not offered", NONE, VALIDATION),
+        (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE), "failed", NONE, None),
+        (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE), "failed, then not offered", NONE, None),
+        (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE), "no starttls", NONE, None),
+        (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE), "not begun", NONE, VALIDATION),
+        (Opportunistic(OUT, Cleartext.NEVER), "no starttls", NONE, NO_STARTTLS),
+        (ENCRYPTED, "verified", AUTH, None),
+        (ENCRYPTED, "self-signed", ENC, None),  # O2
+        (ENCRYPTED, "not judged", ENC, None),
+        (ENCRYPTED, "no starttls", NONE, NO_STARTTLS),  # O5
+        (ENCRYPTED, "not begun", NONE, VALIDATION),
+        (ENCRYPTED, "failed", NONE, VALIDATION),
+        (TRUSTED, "verified", AUTH, None),
+        (TRUSTED, "other name", AUTH, None),
+        (TRUSTED, "self-signed", ENC, UNTRUSTED),  # O3
+        (TRUSTED, "not judged", ENC, VALIDATION),
+        (TRUSTED, "no starttls", NONE, NO_STARTTLS),  # O5
+        (NAMED, "verified", AUTH, None),
+        (NAMED, "other name", ENC, MISMATCH),  # O4
+        (NAMED, "no name", ENC, MISMATCH),
+        (NAMED, "self-signed", ENC, UNTRUSTED),
+        (NAMED, "failed", NONE, VALIDATION),
+        (NAMED, "no starttls", NONE, NO_STARTTLS),  # O5
+    ],
+)
+def test_what_a_connection_achieves_and_whether_it_is_enough(
+    hop: MakeHop,
+    chain: MakeChain,
+    requirement: Requirement,
+    connection: str,
+    level: TlsLevel,
+    result: ResultType | None,
+) -> None:
+    verdict = judge(requirement, facts_named(connection, hop, chain))
+    assert verdict.achieved.tls is level
+    assert (verdict.shortfall.result_type if verdict.shortfall else None) is result
+    assert verdict.passed is (result is None)
+    assert verdict.requirement is requirement
+
+
+def test_the_other_ladder_is_carried_over(hop: MakeHop) -> None:
+    assert judge(ENCRYPTED, hop(mx=MxLevel.DNSSEC)).achieved == Achieved(AUTH, MxLevel.DNSSEC)
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "word"),
+    [
+        ("no-certificate", UNTRUSTED, "NoCertificate"),
+        ("self-signed", UNTRUSTED, "UntrustedRoot"),
+        ("untrusted-root", UNTRUSTED, "UntrustedRoot"),
+        ("chain-incomplete", UNTRUSTED, "ChainIncomplete"),
+        ("expired", ResultType.CERTIFICATE_EXPIRED, "CertificateExpired"),
+        ("not-yet-valid", UNTRUSTED, "CertificateNotYetValid"),
+        ("revoked", UNTRUSTED, "CertificateRevoked"),
+        ("wrong-purpose", UNTRUSTED, "CertificateWrongPurpose"),
+        ("weak-key", UNTRUSTED, "CertificateWeakKey"),
+        ("weak-signature", UNTRUSTED, "CertificateWeakSignature"),
+        ("invalid", VALIDATION, "CertificateInvalid"),
+    ],
+)
+def test_each_reason_against_a_chain_has_its_result_and_word(
+    hop: MakeHop, chain: MakeChain, status: str, result: ResultType, word: str
+) -> None:
+    shortfall = judge(NAMED, hop(chain=chain("mail.b.example", status=status, detail="Because."))).shortfall
+    assert shortfall is not None
+    assert (shortfall.result_type, shortfall.enhanced, shortfall.message) == (result, "4.7.320", word)
+    assert shortfall.detail.endswith("Because.")
+
+
+def test_no_reason_against_a_chain_is_forgotten(hop: MakeHop, chain: MakeChain) -> None:
+    for status in ChainStatus:
+        assert judge(TRUSTED, hop(chain=chain("mail.b.example", status=status))).passed is (status == "trusted")
+
+
+def test_a_trusted_chain_without_a_readable_leaf_is_not_believed(hop: MakeHop) -> None:
+    shortfall = judge(NAMED, hop(chain=ChainVerdict(ChainStatus.TRUSTED, "", None))).shortfall
+    assert shortfall is not None
+    assert shortfall.message == "CertificateInvalid"
+    assert shortfall.detail == "Expected Subject: *.b.example. Presented Subject: none."
+
+
+@pytest.mark.parametrize(
+    ("version", "least", "passed"),
+    [
+        ("TLSv1.3", "TLSv1.3", True),
+        ("TLSv1.2", "TLSv1.3", False),
+        ("TLSv1.0", "TLSv1.1", False),
+        ("TLSv1.0", "", True),
+    ],
+)
+@pytest.mark.parametrize("kind", [ENCRYPTED, TRUSTED])
+def test_an_older_version_than_demanded_will_not_do(
+    hop: MakeHop, kind: Encrypted | Authenticated, version: str, least: str, *, passed: bool
+) -> None:
+    tls = replace(hop().tls, version=version)
+    verdict = judge(replace(kind, min_version=least), hop(tls=tls))
+    assert verdict.passed is passed
+    if verdict.shortfall:
+        assert verdict.shortfall.message == "TlsVersionTooOld"
+        assert f"Expected: {least} or newer. Presented: {version}." in verdict.shortfall.detail
+
+
+# The laws
+
+STATUSES = st.sampled_from(ChainStatus)
+LEAVES = st.lists(st.sampled_from(["mail.b.example", "x.b.example", "other.example", "*.b.example"]), max_size=2)
+
+
+def made_leaf(names: list[str]) -> CertificateFacts:
+    return CertificateFacts("CN=x", "CN=y", "1", "", tuple(names), (), "a" * 64, "b" * 40, "c" * 64, 0, 1, "RSA")
+
+
+CHAINS = st.none() | st.builds(lambda status, names: ChainVerdict(status, "", made_leaf(names)), STATUSES, LEAVES)
+VERSIONS = st.sampled_from(["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"])
+SESSIONS = st.builds(lambda version: TlsFacts(version, "suite", "X25519", "", False, ""), VERSIONS)
+HOPS = st.builds(
+    lambda offered, tls, error, chain, mx: HopFacts(
+        "mail.b.example", "192.0.2.1", offered or tls is not None, tls, "" if tls else error, chain if tls else None, mx
+    ),
+    st.booleans(),
+    st.none() | SESSIONS,
+    st.sampled_from(["", "alert 40"]),
+    CHAINS,
+    st.sampled_from(MxLevel),
+)
+LEAST = st.sampled_from(["", "TLSv1.2", "TLSv1.3"])
+NAMES = st.sampled_from([(), ("mail.b.example",), ("*.b.example", "other.example")])
+FORCED = st.builds(Encrypted, st.just(OUT), min_version=LEAST) | st.builds(
+    Authenticated, st.just(OUT), NAMES, min_version=LEAST
+)
+REQUIREMENTS = FORCED | st.builds(Opportunistic, st.just(OUT), st.sampled_from(Cleartext))
+
+
+@given(FORCED, HOPS)
+def test_nothing_that_is_forced_ever_passes_without_tls(requirement: Requirement, facts: HopFacts) -> None:
+    verdict = judge(requirement, replace(facts, tls=None))
+    assert not verdict.passed
+    assert verdict.achieved.tls is TlsLevel.NONE
+
+
+@given(st.builds(Authenticated, st.just(OUT), NAMES, min_version=LEAST), HOPS)
+def test_authentication_passes_only_with_a_trusted_chain_and_a_name(
+    requirement: Authenticated, facts: HopFacts
+) -> None:
+    if judge(requirement, facts).passed:
+        assert facts.chain is not None
+        assert facts.chain.trusted
+        assert judge(requirement, facts).achieved.tls is TlsLevel.AUTHENTICATED
+
+
+RAISES: dict[str, Callable[[HopFacts], HopFacts]] = {
+    "tls": lambda facts: replace(
+        facts,
+        starttls_offered=True,
+        tls=facts.tls or TlsFacts("TLSv1.3", "suite", "X25519", "", False, ""),
+        handshake_error="",
+    ),
+    "version": lambda facts: replace(facts, tls=facts.tls and replace(facts.tls, version="TLSv1.3")),
+    "trust": lambda facts: replace(
+        facts, chain=ChainVerdict(ChainStatus.TRUSTED, "", facts.chain.leaf) if facts.chain else facts.chain
+    ),
+    "names": lambda facts: replace(
+        facts,
+        chain=facts.chain
+        and replace(
+            facts.chain,
+            leaf=made_leaf([*(facts.chain.leaf.dns_names if facts.chain.leaf else ()), "mail.b.example"]),
+        ),
+    ),
+    "judged": lambda facts: replace(
+        facts, chain=facts.chain or ChainVerdict(ChainStatus.TRUSTED, "", made_leaf(["mail.b.example"]))
+    ),
+    "mx": lambda facts: replace(facts, mx=MxLevel.DNSSEC),
+}
+
+
+@given(REQUIREMENTS, HOPS, st.lists(st.sampled_from(sorted(RAISES)), max_size=4))
+def test_raising_facts_never_lowers_the_verdict(requirement: Requirement, facts: HopFacts, steps: list[str]) -> None:
+    before = judge(requirement, facts)
+    for step in steps:
+        facts = RAISES[step](facts)
+    after = judge(requirement, facts)
+    assert after.achieved.tls >= before.achieved.tls
+    assert after.achieved.mx >= before.achieved.mx
+    assert after.passed or not before.passed
+
+
+@given(NAMES.filter(bool), HOPS)
+def test_whoever_meets_a_stricter_requirement_meets_the_weaker_ones(names: tuple[str, ...], facts: HopFacts) -> None:
+    ladder = (Authenticated(OUT, names), TRUSTED, ENCRYPTED, Opportunistic(OUT))
+    passed = [judge(requirement, facts).passed for requirement in ladder]
+    assert passed == sorted(passed)
+
+
+@given(REQUIREMENTS, HOPS)
+def test_every_shortfall_can_be_told(requirement: Requirement, facts: HopFacts) -> None:
+    shortfall = judge(requirement, facts).shortfall
+    if shortfall:
+        reply = deferral(shortfall, facts)
+        assert (reply.code, reply.enhanced) in {(450, "4.4.317"), (450, "4.7.320")}
+        assert re.fullmatch(r"[ -~]+", reply.lines[0])
+
+
+# words
+
+
+@pytest.mark.parametrize(
+    ("requirement", "text"),
+    [
+        (Opportunistic(OUT), "opportunistic"),
+        (ENCRYPTED, "encrypted"),
+        (TRUSTED, "authenticated"),
+        (NAMED, "authenticated(*.b.example)"),
+        (Authenticated(OUT, ("a.example", "b.example")), "authenticated(a.example,b.example)"),
+    ],
+)
+def test_requirements_in_words(requirement: Requirement, text: str) -> None:
+    assert describe(requirement) == text
+
+
+@pytest.mark.parametrize(
+    ("achieved", "text"),
+    [
+        (Achieved(TlsLevel.NONE), "none/none"),
+        (Achieved(TlsLevel.ENCRYPTED, MxLevel.MTA_STS), "mta-sts/encrypted"),
+        (Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC), "dnssec/authenticated"),
+    ],
+)
+def test_both_ladders_in_words(achieved: Achieved, text: str) -> None:
+    assert describe_achieved(achieved) == text
+
+
+def shortfall_of(requirement: Requirement, facts: HopFacts) -> Shortfall:
+    shortfall = judge(requirement, facts).shortfall
+    assert shortfall is not None
+    return shortfall
+
+
+def test_a_wrong_name_is_told_with_expected_presented_and_thumbprint(hop: MakeHop, chain: MakeChain) -> None:
+    facts = hop(chain=chain("exchange01.b.test", common_name="ExchangeServer01"))
+    assert deferral(shortfall_of(NAMED, facts), facts) == Reply(
+        450,
+        "4.7.320",
+        (
+            (
+                "Certificate validation failed [Message=SubjectMismatch Expected Subject: *.b.example. "
+                f"Presented Subject: CN=ExchangeServer01. Issuer: CN=Test CA. Thumbprint: {'BB' * 20} "
+                f"(SHA-256 {'AA' * 32}). The certificate is for exchange01.b.test (CN ExchangeServer01).] "
+                "[LastAttemptedServerName=mail.b.example] [LastAttemptedIP=192.0.2.1:25]"
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("connection", "start"),
+    [
+        (
+            "no starttls",
+            (
+                "Cannot establish session with remote server [Message=STARTTLS is required to send mail Expected: TLS. "
+                "Presented: no STARTTLS. Cleartext is ruled out by connector 'out'; the administrators of "
+                "mail.b.example must switch TLS on.]"
+            ),
+        ),
+        (
+            "failed",
+            (
+                "Cannot establish session with remote server [Message=TlsHandshakeFailed The TLS handshake with "
+                "mail.b.example (192.0.2.1:25) failed: alert 40. Cleartext is ruled out by connector 'out'.]"
+            ),
+        ),
+        (
+            "not begun",
+            (
+                "Cannot establish session with remote server [Message=STARTTLS is required to send mail mail.b.example "
+                "(192.0.2.1:25) offers STARTTLS, but TLS was not begun."
+            ),
+        ),
+    ],
+)
+def test_missing_tls_is_told(hop: MakeHop, chain: MakeChain, connection: str, start: str) -> None:
+    facts = facts_named(connection, hop, chain)
+    reply = deferral(shortfall_of(ENCRYPTED, facts), facts)
+    assert (reply.code, reply.enhanced) == (450, "4.4.317")
+    assert reply.lines[0].startswith(start)
+
+
+def test_everybody_who_asks_is_named(hop: MakeHop) -> None:
+    facts = replace(hop(tls=None), host="192.0.2.1", address="192.0.2.1")
+    both = Encrypted((Source("connector", "out"), Source("dane")))
+    assert "Cleartext is ruled out by connector 'out' and dane." in shortfall_of(both, facts).detail
+    assert shortfall_of(both, facts).detail.startswith("192.0.2.1 offers STARTTLS")
+    assert "ruled out by default." in shortfall_of(Opportunistic((Source("default"),)), facts).detail
+
+
+def test_a_reply_holds_only_printable_ascii(hop: MakeHop, chain: MakeChain) -> None:
+    facts = hop(chain=chain("x.example", common_name="Bücher\r\n250 ok"))
+    assert "Presented Subject: CN=B?cher??250 ok." in deferral(shortfall_of(NAMED, facts), facts).lines[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "final"),
+    [
+        (Reply(450, "4.7.320", ("Certificate validation failed",)), "550 5.7.320 Message expired, Certificate"),
+        (Reply(421, "", ("busy", "later")), "550 5.4.7 Message expired, busy later"),
+        (Reply(451, "4.4.1", ()), "550 5.4.1 Message expired"),
+    ],
+)
+def test_an_expired_message_gets_the_permanent_twin(last: Reply, final: str) -> None:
+    assert expired(last).text.startswith(final)
+
+
+def test_smart_hosts_are_no_part_of_the_requirement() -> None:
+    plain = connector(tls_settings="encryption-only")
+    routed = connector(tls_settings="encryption-only", smart_hosts=["a.example:26"])
+    assert routed.smart_hosts == (SmartHost("a.example", 26),)
+    assert required(plain, ORGANIZATION, ()) == required(routed, ORGANIZATION, ())

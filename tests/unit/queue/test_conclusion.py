@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from gatepost.queue.conclusion import INTERNAL, conclude, suspended, uniform
+from gatepost.queue.outcome import Fate, Outcome, Sort, sort_of
+from gatepost.queue.schedule import Schedule
+from gatepost.smtp.replies import Reply
+from gatepost.store.interface import Recipient
+
+ANN, JOE, EVE = (Recipient(f"{name}@partner.example") for name in ("ann", "joe", "eve"))
+
+
+def outcome(*pairs):
+    return Outcome([Fate(recipient, sort_of(reply), reply, {"host": "mx"}) for recipient, reply in pairs])
+
+
+def end(delivery, result, now=2000.0, attempts=1):
+    delivery.attempts = attempts
+    return conclude(delivery, result, Schedule(), now, 0.5)
+
+
+def test_who_is_deferred_remains(make):
+    delivery = make.delivery(2, ANN, JOE, EVE)
+    conclusion = end(delivery, outcome((ANN, make.ok), (JOE, make.later), (EVE, make.unknown)))
+    assert conclusion.remaining == [JOE]
+    assert conclusion.next_at == 2900.0
+    assert conclusion.last_error == "451 4.3.0 Try again later"
+    assert not conclusion.late
+
+
+def test_nobody_remains(make):
+    conclusion = end(make.delivery(2, ANN), outcome((ANN, make.ok)))
+    assert (conclusion.remaining, conclusion.next_at, conclusion.last_error) == ([], 0.0, "")
+
+
+def test_expiry_turns_deferrals_into_failures_of_the_same_number(make):
+    delivery = make.delivery(2, ANN, JOE, EVE, expires_at=2000.0)
+    bare = Reply(450, "", ("no",))
+    conclusion = end(delivery, outcome((ANN, make.ok), (JOE, make.silence), (EVE, bare)))
+    assert conclusion.remaining == []
+    assert conclusion.next_at == 0
+    kinds = [(fate.sort, fate.reply.text, fate.detail.get("expired")) for fate in conclusion.outcome.fates]
+    assert kinds == [
+        (Sort.DELIVERED, "250 2.0.0 OK", None),
+        (Sort.FAILED, "550 5.4.316 Message expired, Connection refused", True),
+        (Sort.FAILED, "550 5.4.7 Message expired, no", True),
+    ]
+    assert conclusion.outcome.fates[1].detail["host"] == "mx"
+
+
+def test_a_delivery_that_says_nothing_of_expiry_expires_by_the_schedule(make):
+    assert end(make.delivery(2, ANN), outcome((ANN, make.later)), now=1000.0 + 86_399).remaining == [ANN]
+    assert end(make.delivery(2, ANN), outcome((ANN, make.later)), now=1000.0 + 86_400).remaining == []
+
+
+def test_late_after_four_hours(make):
+    assert end(make.delivery(2, ANN), outcome((ANN, make.later)), now=1000.0 + 14_400).late
+
+
+def test_a_recipient_that_was_forgotten_is_deferred(make):
+    delivery = make.delivery(2, ANN, JOE)
+    conclusion = end(delivery, outcome((JOE, make.ok)))
+    assert conclusion.remaining == [ANN]
+    assert conclusion.last_error == INTERNAL.text
+    assert end(delivery, Outcome([])).remaining == [ANN, JOE]
+
+
+def test_what_is_told_of_strangers_and_told_twice_is_left_out(make):
+    delivery = make.delivery(2, ANN)
+    conclusion = end(delivery, outcome((EVE, make.later), (ANN, make.ok), (ANN, make.later)))
+    assert conclusion.remaining == []
+    assert len(conclusion.outcome.fates) == 1
+
+
+def test_the_same_address_twice_has_two_fates(make):
+    delivery = make.delivery(2, ANN, Recipient(ANN.address))
+    assert len(end(delivery, outcome((ANN, make.ok), (ANN, make.ok))).outcome.fates) == 2
+    assert len(end(delivery, outcome((ANN, make.ok))).remaining) == 1
+
+
+def test_everybody_for_one_reason(make):
+    delivery = make.delivery(2, ANN, JOE)
+    for result, detail in ((uniform(delivery, make.later), {}), (suspended(delivery, make.later), {"suspended": True})):
+        assert [(fate.recipient, fate.sort, fate.detail) for fate in result.fates] == [
+            (ANN, Sort.DEFERRED, detail),
+            (JOE, Sort.DEFERRED, detail),
+        ]
+        assert not result.destination_failed

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.queue.window import QueueLimits, Window
+
+
+@pytest.mark.parametrize(("waiting", "ready", "room"), [(0, 0, 3), (8, 0, 2), (0, 3, 0), (10, 0, 0), (12, 5, -2)])
+def test_room(waiting, ready, room):
+    window = Window(QueueLimits(window_messages=10, window_per_destination=3))
+    window.waiting = waiting
+    assert window.room(ready) == room
+
+
+def test_a_shared_body_is_counted_once(make):
+    window = Window(QueueLimits(window_bytes=10))
+    one, two = make.delivery(1, body=b"12345678"), make.delivery(2, body=b"12345678")
+    window.keep_body(one)
+    window.keep_body(two)
+    assert window.bytes == 8
+    window.forget_body(one)
+    assert (window.bytes, one.body) == (8, None)
+    window.forget_body(two)
+    window.forget_body(two)
+    assert window.bytes == 0
+
+
+def test_beyond_the_limit_bodies_are_let_go(make):
+    window = Window(QueueLimits(window_bytes=10))
+    kept = make.delivery(1, body=b"12345678")
+    other = make.delivery(2, message=make.message(9), body=b"123")
+    bodiless = make.delivery(3)
+    for delivery in (kept, other, bodiless):
+        window.keep_body(delivery)
+    assert (kept.body, other.body, window.bytes) == (b"12345678", None, 8)
+
+
+def test_a_body_that_was_never_counted_is_not_counted_out(make):
+    window = Window(QueueLimits())
+    stray = make.delivery(1, body=b"123")
+    window.forget_body(stray)
+    assert (window.bytes, stray.body) == (0, None)

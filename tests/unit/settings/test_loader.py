@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.settings import loader
+from gatepost.settings.loader import SettingsError, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = '[server]\nhostname = "mx.example"\n'
+HOSTNAME = {"GATEPOST_SERVER__HOSTNAME": "mx.example"}
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The default places, moved out of the way of this machine's own settings."""
+    found = tmp_path / "etc.toml", tmp_path / "here.toml"
+    monkeypatch.setattr(loader, "DEFAULT_PATHS", found)
+    return found
+
+
+def written(directory: Path, text: str, name: str = "g.toml") -> str:
+    source = directory / name
+    source.write_text(text, encoding="utf-8")
+    return str(source)
+
+
+def problems_of(path: str | None, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        load(path, environment or {})
+    assert str(refused.value) == "\n".join(refused.value.problems)
+    return list(refused.value.problems)
+
+
+def test_the_file_named_goes_before_the_variable_and_that_before_the_default_places(
+    tmp_path: Path, places: tuple[Path, Path]
+) -> None:
+    named = written(tmp_path, GOOD.replace("mx", "named"))
+    variable = {"GATEPOST_CONFIG": written(tmp_path, GOOD.replace("mx", "variable"), "v.toml")}
+    places[1].write_text(GOOD.replace("mx", "here"), encoding="utf-8")
+    assert load(named, variable).server.hostname == "named.example"
+    assert load(None, variable).server.hostname == "variable.example"
+    assert load(None, {}).server.hostname == "here.example"
+    places[0].write_text(GOOD.replace("mx", "etc"), encoding="utf-8")
+    assert load(None, {}).server.hostname == "etc.example"
+
+
+def test_the_environment_alone_may_do() -> None:
+    assert load(None, HOSTNAME).server.hostname == "mx.example"
+
+
+def test_without_a_file_it_is_said_where_one_was_looked_for(places: tuple[Path, Path]) -> None:
+    first, second = problems_of(None)
+    assert first == (
+        f"no settings file: looked for {places[0]} and {places[1]}; name one with --config or GATEPOST_CONFIG"
+    )
+    assert second == "server: is missing: it has no default, so write it"
+
+
+def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, GOOD + 'workers = 2\n[limits]\nerrors = 5\n[[listener]]\nrole = "mx"\naddress = "[::]:25"\n'
+    )
+    own = load(path, {"GATEPOST_SERVER__WORKERS": "7", "GATEPOST_LIMITS__HOPS": "50", "GATEPOST_LISTENER": "[]"})
+    assert (own.server.hostname, own.server.workers) == ("mx.example", 7)
+    assert (own.limits.errors, own.limits.hops) == (5, 50)
+    assert own.listeners == ()
+
+
+def test_a_file_may_be_json(tmp_path: Path) -> None:
+    document = {"server": {"hostname": "mx.example"}, "listener": [{"role": "mx", "address": "0.0.0.0:25"}]}
+    own = load(written(tmp_path, json.dumps(document), "g.json"), {})
+    assert own.listeners[0].address == "0.0.0.0:25"
+
+
+def test_relative_paths_of_a_file_start_at_its_directory(tmp_path: Path) -> None:
+    text = GOOD + (
+        'data_dir = "data"\n[tls]\ntrust_anchors = "roots.pem"\n[[certificate]]\nchain = "c.pem"\nkey = "/etc/k.pem"\n'
+    )
+    own = load(written(tmp_path, text), {})
+    assert own.server.data_dir == str(tmp_path / "data")
+    assert own.tls.trust_anchors == str(tmp_path / "roots.pem")
+    assert (own.certificates[0].chain, own.certificates[0].key) == (str(tmp_path / "c.pem"), "/etc/k.pem")
+    assert load(written(tmp_path, GOOD + '[tls]\ntrust_anchors = "system"'), {}).tls.trust_anchors == "system"
+    assert load(None, HOSTNAME | {"GATEPOST_SERVER__DATA_DIR": "data"}).server.data_dir == "data"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "problem"),
+    [
+        ('[server]\nhostname = "x\n', "g.toml", ":2: not TOML: "),
+        ("[server]\nhostname = ", "g.toml", ":2: not TOML: "),
+        ("[server\n", "g.toml", ":1: not TOML: "),
+        ('{"server": \n nonsense}', "g.json", ":2: not JSON: Expecting value (column 2)"),
+        ("[]", "g.json", ": not settings: sections with keys are needed"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_is_named_with_the_line(
+    tmp_path: Path, text: str, name: str, problem: str
+) -> None:
+    path = written(tmp_path, text, name)
+    (found,) = problems_of(path)
+    assert found.startswith(path + problem)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.toml")
+    assert problems_of(absent) == [
+        f"{absent}: cannot be read: No such file or directory; check the path and its permissions"
+    ]
+    assert problems_of(None, {"GATEPOST_CONFIG": absent})[0].startswith(absent)
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
+    assert problems_of(str(tmp_path / "latin.toml"))[0].endswith("not UTF-8 at byte 5; save it as UTF-8")
+
+
+def test_every_problem_is_told_with_its_line_or_variable(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        '[server]\nhostname = "a b"\nworkerz = 1\n[limits]\nrecipients = 5\n'
+        '[[listener]]\nrole = "mx"\naddress = "127.0.0.1"\n[quue]\n',
+    )
+    environment = {
+        "GATEPOST_QUEUE__RETRY": '["15m", "x"]',
+        "GATEPOST_DNS__TRUST_AD": "maybe",
+        "GATEPOST_SERVER__WORKRES": "1",
+        "GATEPOST_CERTIFICATE": '[{"chain": "a"}]',
+    }
+    found = [problem.split(": ")[:2] for problem in problems_of(path, environment)]
+    assert found == [
+        ["GATEPOST_SERVER__WORKRES", "key 'workres'"],
+        [f"{path}:2", "server.hostname"],
+        [f"{path}:3", "server.workerz"],
+        [f"{path}:8", "listener[0].address"],
+        ["GATEPOST_DNS__TRUST_AD", "'maybe' must be true or false, without quotes"],
+        ["GATEPOST_CERTIFICATE", "certificate[0].key"],
+        [f"{path}:5", "limits.recipients"],
+        ["GATEPOST_QUEUE__RETRY", "queue.retry[1]"],
+        [f"{path}:9", "quue"],
+    ]
+
+
+def test_where_no_line_is_known_the_file_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"server": {"hostname": "a b"}}', "g.json")
+    assert problems_of(path)[0].startswith(f"{path}: server.hostname: ")
+    assert problems_of(written(tmp_path, ""))[0].endswith("g.toml: server: is missing: it has no default, so write it")
+
+
+@pytest.mark.parametrize("text", ["server = 5", "tls = 5", "certificate = 5", "certificate = [5]", "listener = {}"])
+def test_sections_of_the_wrong_kind_are_problems(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text + "\n")
+    assert any(
+        problem.startswith(f"{path}:1: {text.split(' ', maxsplit=1)[0]}")
+        for problem in problems_of(path, HOSTNAME | {})
+    )
+
+
+LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            LISTEN.format("mx", "0.0.0.0:25") * 2,
+            [":5: listener[0].address: 0.0.0.0:25 is used", ":8: listener[1].address"],
+        ),
+        (LISTEN.format("mx", "127.0.0.1:8443"), [":5: listener[0].address", ": admin.address"]),
+        (LISTEN.format("mx", "127.0.0.1:0") * 2, []),
+        (LISTEN.format("submissions", "0.0.0.0:465"), [":4: listener[0].role: submissions needs TLS"]),
+        (LISTEN.format("submission", "0.0.0.0:587"), [":4: listener[0].role: submission needs TLS"]),
+        (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\nkey = "/k"\n', []),
+        (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\n', [":6: certificate[0].key"]),
+    ],
+)
+def test_sections_fit_together(tmp_path: Path, text: str, problems: list[str]) -> None:
+    path = written(tmp_path, GOOD + text)
+    if not problems:
+        assert load(path, {})
+        return
+    found = problems_of(path)
+    assert len(found) == len(problems)
+    assert all(one.startswith(path + problem) for one, problem in zip(found, problems, strict=True))
