@@ -1,7 +1,7 @@
 """Proves what hostile clients get: a clear answer or the end of their session, and nothing else.
 
-Every attack runs against the same gateway while a good client sends one message after another and is served promptly; the
-gateway's resident memory grows by less than 64 MB in all. What an attacker tries to smuggle is never queued.
+Every attack runs against the same gateway while a good client sends one message after another and is served promptly;
+its resident memory grows by less than 64 MB in all. What an attacker tries to smuggle is never queued.
 """
 
 from __future__ import annotations

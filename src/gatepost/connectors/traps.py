@@ -174,7 +174,7 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
         for own, one, name in around:
             if one != other:
                 yield (
-                    f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; whose "
-                    "mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
+                    f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
+                    "whose mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
                 )
         around.append((its, other, other_name))

@@ -165,9 +165,8 @@ class Session:
                 assert_never(event)
 
     def _flush(self) -> None:
-        if self._lost:
-            return
         if output := self._core.take_output():
+            self._progressed = self._received  # whatever is answered was complete
             self._stream.write(output)
         if self._core.closing:
             self._stream.close()
@@ -177,13 +176,12 @@ class Session:
             self._stream.resume()
 
     def _on_hello(self, event: HelloEvent) -> None:
-        self._progress()
         self._greeted_with = event.verb
         self._record.hello(event.domain)
         self._core.accept()
 
     def _on_starttls(self) -> None:
-        self._progress()
+        self._progressed = self._received
         self._core.accept()
         if self._core.plaintext_after_starttls:
             # RFC 3207 section 6: what came before the handshake may be an attacker's; end rather than guess.
@@ -195,7 +193,6 @@ class Session:
         self._stream.start_tls(self._service.tls)
 
     def _on_mail(self, event: MailEvent) -> None:
-        self._progress()
         if (unable := self._unable(event.parameters.size or 0)) is not None:
             self._core.refuse(unable)
             return
@@ -217,7 +214,6 @@ class Session:
         return None if store.room_for(size) else StoreFull.reply
 
     def _on_recipient(self, event: RecipientEvent) -> None:
-        self._progress()
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
         path = self._transaction.mail.path
         verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path, self._attribution)
@@ -228,16 +224,18 @@ class Session:
         self._core.accept()
 
     def _on_data(self) -> None:
-        self._progress()
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
-        self._transaction.begin_body(self._greeted_with)
+        behind = self._transaction.begin_body(self._greeted_with)
         self._period_end = 0.0
         self._core.accept()
+        self._hold_for(behind)
 
     def _on_chunk(self, event: ChunkEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - content comes only after DATA was accepted
         self._progressed = self._received
-        behind = self._transaction.write(event.data)
+        self._hold_for(self._transaction.write(event.data))
+
+    def _hold_for(self, behind: Awaitable[None] | None) -> None:
         if behind is not None:
             self._held = True
             self._core.hold()
@@ -256,7 +254,6 @@ class Session:
             self._pump()
 
     def _on_message(self) -> None:
-        self._progress()
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - a message ends only after it began
         if (refusal := transaction.refusal()) is not None:
@@ -325,9 +322,6 @@ class Session:
     def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record
         return refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
-
-    def _progress(self) -> None:
-        self._progressed = self._received
 
     def _restart_clocks(self) -> None:
         """It was we who were late; from here on it is the client."""

@@ -73,12 +73,12 @@ class Transaction:
         """Whether the body is on its way."""
         return self._body is not None
 
-    def begin_body(self, greeted_with: str) -> None:
-        """Open the body and put our trace field before it (RFC 5321 section 4.4)."""
+    def begin_body(self, greeted_with: str) -> Awaitable[None] | None:
+        """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`."""
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
-        self._body.write(
+        return self._body.write(
             received_field(
                 hello=session.hello,
                 peer_ip=session.peer_ip,

@@ -178,6 +178,10 @@ class Gateway:
         """What `gatepost serve` printed so far."""
         return self._child.output() if self._child else ""
 
+    def family(self) -> list[int]:
+        """Its process ids, the supervisor's first."""
+        return self._running().family()
+
     def resident(self) -> int:
         """Bytes of resident memory of all its processes."""
         return self._running().resident()

@@ -1,0 +1,38 @@
+"""Proves the first thing a newcomer does: `gatepost demo` ends by itself in under a minute and tells five outcomes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+
+import pytest
+from support.debian import need
+from support.process import BIN
+
+# What the demonstration must say of each of its five messages, in this order.
+OUTCOMES = [
+    ("opportunistic, partner offers TLS", "delivered (TLSv1.3", "none/encrypted"),
+    ("opportunistic, partner has no TLS", "delivered (in clear)", "none/none"),
+    ("forced, certificate verified", "delivered (TLSv1.3", "none/authenticated"),
+    ("forced, certificate has another name", "held, not sent", "Expected Subject: mail.northwind.example"),
+    ("inbound, TLS required, none used", "refused (in clear)", "530 5.7.0"),
+]
+
+
+@pytest.mark.timeout(90)
+def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
+    need("root")  # with Postfix as the partner, which only root may start
+    begun = time.monotonic()
+    run = subprocess.run(
+        [BIN / "gatepost", "demo"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=80, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert time.monotonic() - begun < 60
+    assert "Traceback" not in run.stderr
+    parts = re.split(r"^  \d  ", run.stdout, flags=re.MULTILINE)[1:]
+    assert len(parts) == len(OUTCOMES), run.stdout
+    for part, words in zip(parts, OUTCOMES, strict=True):
+        assert [word for word in words if word not in part] == [], part
+        assert "why:" in part
+    assert "mail.fabrikam.example" in parts[3], "what was presented"

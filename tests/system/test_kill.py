@@ -1,0 +1,188 @@
+"""Proves that 250 means kept: the gateway is killed again and again under load, and no acknowledged message is lost.
+
+Several clients of Python's smtplib send without pause, to mailboxes of the gateway and through it to a partner; small
+messages and such as have a file of their own. SIGKILL hits every process at once, at a random moment, 60 times. What
+arrived twice is counted and printed: only what was in flight at a kill may. Also here: what a restart keeps of deferred
+mail, and a worker that dies alone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import smtplib
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from support.process import alive, greets, wait_until
+from support.scenes import ALICE, connector, contoso, message, send
+from support.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.gateway import Gateway
+    from support.sink import Sink
+
+KILLS = 60
+CLIENTS = 4
+RECIPIENTS = ("ann@contoso.example", "ben@contoso.example", "bob@partner.example")
+SUBJECT = re.compile(rb"^Subject: kill-(\d+-\d+)\r?$", re.MULTILINE)
+
+
+class Load:
+    """Clients that keep sending, each message with an identity of its own. acknowledged: those that got their 250."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+        self.acknowledged: set[str] = set()
+        self.unanswered = 0
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _run(self, client: int) -> None:
+        sent = 0
+        while not self._over.is_set():
+            with suppress(OSError, smtplib.SMTPException):
+                connection = smtplib.SMTP("127.0.0.1", self._port, timeout=10)
+                try:
+                    while not self._over.is_set():
+                        sent += 1
+                        self._send(connection, client, sent)
+                finally:
+                    connection.close()
+            time.sleep(0.02)
+
+    def _send(self, connection: smtplib.SMTP, client: int, number: int) -> None:
+        identity = f"{client}-{number}"
+        body = "x" * 70 + "\r\n"
+        content = message(f"kill-{identity}", body * (4500 if number % 25 == 0 else 20))
+        self.unanswered += 1
+        connection.sendmail(ALICE, [RECIPIENTS[number % len(RECIPIENTS)]], content)
+        self.unanswered -= 1
+        self.acknowledged.add(identity)
+
+
+@pytest.mark.timeout(240)
+def test_no_acknowledged_message_is_lost_by_sixty_kills(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], capsys: pytest.CaptureFixture[str]
+) -> None:
+    partner = sink()
+    server = gateway(
+        contoso(mailboxes=[ALICE, *RECIPIENTS[:2]], outbound=[connector("partner.example", partner.address)]),
+        settings={"queue": {"retry": ["1s"]}},
+    )
+    chance = random.Random(60)  # noqa: S311 - the same moments in every run, as far as a machine can have them
+    load = Load(server.port)
+    load.start()
+    per_kill = []
+    try:
+        for _ in range(KILLS):
+            before = len(load.acknowledged)
+            wait_until(lambda seen=before: len(load.acknowledged) > seen + 5, "mail to be taken again", timeout=20)
+            time.sleep(chance.uniform(0, 0.4))
+            family = server.family()
+            server.kill()
+            assert alive(family) == []
+            per_kill.append(len(load.acknowledged) - before)
+            server.start()
+    finally:
+        load.stop()
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty", timeout=60)
+    arrived = Counter(_identities(server, partner))
+    lost = load.acknowledged - set(arrived)
+    twice = [identity for identity, count in arrived.items() if count > 1]
+    with capsys.disabled():
+        print(
+            f"\n{KILLS} kills: {len(load.acknowledged)} mails acknowledged ({min(per_kill)} to {max(per_kill)} before "
+            f"a kill), {load.unanswered} without an answer, {len(lost)} lost, {len(twice)} duplicates"
+        )
+    assert lost == set()
+    assert min(per_kill) > 5
+    assert len(twice) <= KILLS * 20, "only deliveries that were in flight may be repeated"
+    assert "Traceback" not in server.log()
+
+
+def test_a_restart_keeps_the_schedule_of_deferred_mail(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    partner = sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 Later"}))
+    server = gateway(
+        contoso(outbound=[connector("partner.example", partner.address)]), settings={"queue": {"retry": ["1s", "6s"]}}
+    )
+    send(server.port, ["bob@partner.example", "carol@partner.example"])
+
+    def second_attempt() -> list[dict[str, object]]:
+        entries: list[dict[str, object]] = server.cli("queue", "list", json=True).data
+        return [entry for entry in entries if entry["attempts"] == 2]
+
+    (before,) = wait_until(second_attempt, "the second attempt")
+    server.kill()
+    partner.behaviour = Behaviour()
+    server.start()
+    (after,) = server.cli("queue", "list", json=True).data
+    for field in ("attempts", "next_at", "expires_at", "last_error", "message", "recipients", "state"):
+        assert after[field] == before[field], field
+    partner.wait_messages(1)
+    assert time.time() >= before["next_at"] - 0.1
+    (received,) = partner.messages
+    assert received.recipients == ("bob@partner.example", "carol@partner.example")
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty")
+
+
+def test_an_orderly_stop_ends_sessions_and_keeps_what_waits(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    partner = sink(behaviour=Behaviour(replies={"MAIL": "451 4.3.0 Later"}))
+    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]))
+    send(server.port, "bob@partner.example")
+    server.wait_trace(recipient="bob@partner.example", event="DEFER")
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=10) as client:
+        client.ehlo()
+        statuses: list[int] = []
+        stopping = threading.Thread(target=lambda: statuses.append(server.stop()))
+        stopping.start()
+        code, text = client.getreply()
+        assert code == 421
+        assert text.startswith(b"4.3.2")
+    stopping.join(20)
+    assert statuses == [0]
+    assert not greets(server.port)
+    (entry,) = server.cli("queue", "list", json=True).data
+    assert entry["recipients"][0]["address"] == "bob@partner.example"
+
+
+def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:
+    server = gateway(contoso())
+    send(server.port, "ann@contoso.example")
+    supervisor, *workers = server.family()
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: alive(workers) == [] and greets(server.port), "a new worker")
+    assert server.pid == supervisor
+    assert set(server.family()) - {supervisor} - set(workers)
+    send(server.port, "ann@contoso.example")
+    assert len(server.wait_maildir("ann@contoso.example", 2)) == 2
+
+
+def _identities(server: Gateway, partner: Sink) -> list[str]:
+    """Of every message that arrived anywhere, with repetitions; notices of failure would be found as lost."""
+    heads = [path.read_bytes()[:2000] for path in server.data_dir.rglob("new/*")]
+    heads += [one.data[:2000] for one in partner.messages]
+    return [found[1].decode() for head in heads if (found := SUBJECT.search(head))]

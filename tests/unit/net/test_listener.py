@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from gatepost.net import listener as module
+from gatepost.net.dial import connect
+from gatepost.net.listener import Listener, bind, parse_address, source_of
+from gatepost.net.stream import LossKind
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:25", ("127.0.0.1", 25)),
+        ("[::1]:587", ("::1", 587)),
+        ("mx.a.example:0", ("mx.a.example", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_addresses(text, expected):
+    assert parse_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "25", ":25", "host", "host:", "host:x", "host:65536", "host:-1", "host:²", "::1:25"]
+)
+def test_what_is_no_address_is_said_to_be_none(text):
+    with pytest.raises(ValueError, match=r"host:port|in brackets"):
+        bind(text)
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"cannot listen on {address}: Address already in use"):
+            bind(address)
+
+
+def test_an_unknown_host_is_named():
+    with pytest.raises(OSError, match=r"cannot listen on host\.invalid:25"):
+        bind("host.invalid:25")
+
+
+def test_ipv6_is_ipv6_alone():
+    try:
+        sockets = bind("[::]:0")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    assert [each.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) for each in sockets] == [1]
+    for each in sockets:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("", ""),
+        ("no:address", "no:address"),
+    ],
+)
+def test_sources(host, expected):
+    assert source_of(host) == expected
+
+
+async def listening(accept, refuse, **limits):
+    sockets = bind("127.0.0.1:0")
+    listener = Listener(sockets, accept, refuse=refuse, **limits)
+    await listener.start()
+    port = sockets[0].getsockname()[1]
+
+    async def dial(source=None):
+        return await connect("127.0.0.1", port, timeout=5, source=source)
+
+    return listener, dial
+
+
+def test_limits_in_all_and_for_each_source(run, peer):
+    async def talk():
+        served, refused = [], []
+
+        def refuse(stream, reason):
+            refused.append(reason)
+            peer(stream)
+            stream.write(b"421 " + reason.encode() + b"\r\n")
+            stream.close()
+
+        listener, dial = await listening(lambda stream: served.append(peer(stream)), refuse, total=3, per_source=2)
+        clients = []
+        for source, reason in (
+            ("127.0.0.1", ""),
+            ("127.0.0.1", ""),
+            ("127.0.0.1", "too many connections from 127.0.0.1"),
+            ("127.0.0.2", ""),
+            ("127.0.0.3", "too many connections"),
+        ):
+            client = peer(await dial(source))
+            if reason:
+                assert (await client.ends()).kind is LossKind.CLOSED
+                assert client.data == b"421 " + reason.encode() + b"\r\n"
+                assert refused.pop() == reason
+            else:
+                client.stream.write(b"hello")
+                await served[-1].reads(b"hello")
+                clients.append(client)
+        assert listener.connections == 3
+        clients[0].stream.close()
+        await served[0].ends()
+        client = peer(await dial("127.0.0.1"))
+        client.stream.write(b"again")
+        await served[-1].reads(b"again")
+        assert (listener.connections, refused) == (3, [])
+        for each in (*clients, client):
+            each.stream.close()
+        await asyncio.gather(*(each.ends() for each in served))
+        assert listener.connections == 0
+        assert listener._by_source == {}
+        assert listener._refused == set()
+        listener.stop()
+
+    run(talk())
+
+
+def test_zero_is_no_limit(run, peer):
+    async def talk():
+        served = []
+        listener, dial = await listening(lambda stream: served.append(peer(stream)), None, total=0, per_source=0)
+        clients = [peer(await dial()) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert listener.connections == 20
+        for each in clients:
+            each.stream.close()
+        await asyncio.gather(*(each.ends() for each in served))
+        listener.stop()
+
+    run(talk())
+
+
+def test_a_flood_of_refused_clients_is_dropped_without_a_word(run, peer, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_REFUSED", 2)
+
+    async def talk():
+        kept = []
+        listener, dial = await listening(None, lambda stream, _: kept.append(peer(stream)), total=0, per_source=-1)
+        clients = [peer(await dial()) for _ in range(5)]
+        dropped = [await client.ends() for client in clients[2:]]
+        assert {loss.kind for loss in dropped} <= {LossKind.CLOSED, LossKind.RESET}
+        assert len(kept) == 2
+        for each in clients[:2]:
+            each.stream.close()
+        await asyncio.gather(*(each.ends() for each in kept))
+        assert listener.connections == 0
+        listener.stop()
+
+    run(talk())
+
+
+def test_stopping_leaves_open_connections_alone(run, peer):
+    async def talk():
+        served = []
+        listener, dial = await listening(lambda stream: served.append(peer(stream)), None)
+        client = peer(await dial())
+        client.stream.write(b"one")
+        await asyncio.sleep(0.02)
+        listener.stop()
+        listener.stop()
+        with pytest.raises(OSError, match=r"[Cc]onnect"):
+            await dial()
+        client.stream.write(b"two")
+        await served[0].reads(b"onetwo")
+        client.stream.close()
+        await served[0].ends()
+
+    run(talk())
+
+
+def test_several_sockets_are_served(run, peer):
+    async def talk():
+        served = asyncio.Queue()
+        sockets = bind("127.0.0.1:0") + bind("127.0.0.1:0")
+        listener = Listener(sockets, lambda stream: served.put_nowait(peer(stream)), refuse=lambda *_: None)
+        await listener.start()
+        for each in sockets:
+            client = peer(await connect("127.0.0.1", each.getsockname()[1], timeout=5))
+            client.stream.write(b"x")
+            server = await served.get()
+            await server.reads(b"x")
+            client.stream.close()
+            await server.ends()
+        listener.stop()
+
+    run(talk())
