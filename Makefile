@@ -41,7 +41,7 @@ imports: env
 	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
 
 unit: env ## tests of single modules, in memory
-	@$(PYTEST) -q -n auto tests/unit
+	@$(PYTEST) -q tests/unit
 
 coverage: env ## every pure module is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
@@ -54,6 +54,10 @@ peers: ## (root, Debian 13) install what the system tests run against
 
 lock: env ## renew the hash-pinned locks from pyproject.toml
 	@$(BIN)/python scripts/lock.py
+
+docs: env ## renew the generated pages under docs/
+	@$(BIN)/python scripts/docs.py
+	@$(BIN)/python scripts/rfc_page.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

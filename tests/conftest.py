@@ -1,4 +1,4 @@
-"""What every test shares: how hypothesis looks for examples.
+"""What every test shares: how hypothesis looks for examples, and event loops that let their process end.
 
 Locally examples are fresh on every run, and failing ones are remembered. With CI=true, and for the coverage of each
 module by its own tests (scripts/own_coverage.py, HYPOTHESIS_PROFILE=fixed), they are the same on every run: what passed
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 
 from hypothesis import settings
+
+os.environ.setdefault("UV_USE_IO_URING", "0")  # as node.worker sets it, and for the same reason
 
 settings.register_profile("fresh", deadline=None)
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None, print_blob=True)

@@ -85,7 +85,7 @@ def test_no_acknowledged_message_is_lost_by_sixty_kills(
     partner = sink()
     server = gateway(
         contoso(mailboxes=[ALICE, *RECIPIENTS[:2]], outbound=[connector("partner.example", partner.address)]),
-        settings={"queue": {"retry": ["1s"]}},
+        settings={"server": {"workers": 2}, "queue": {"retry": ["1s"]}},
     )
     chance = random.Random(60)  # noqa: S311 - the same moments in every run, as far as a machine can have them
     load = Load(server.port)
@@ -168,10 +168,10 @@ def test_an_orderly_stop_ends_sessions_and_keeps_what_waits(
 
 
 def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:
-    server = gateway(contoso())
+    server = gateway(contoso(), settings={"server": {"workers": 2}})
     send(server.port, "ann@contoso.example")
     supervisor, *workers = server.family()
-    assert workers
+    assert len(workers) >= 2
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
     wait_until(lambda: alive(workers) == [] and greets(server.port), "a new worker")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -21,15 +22,17 @@ from gatepost.tls.facts import CertificateFacts
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
+    "MALFORMED",
     "MAX_CERTIFICATE_BYTES",
     "CertificateError",
     "certificate_facts",
     "issuer_text",
     "key_kind",
     "parse",
+    "quietly",
     "subject_text",
 ]
 
@@ -45,7 +48,7 @@ _OTHER_KEYS: Mapping[type[Any], str] = {
     mldsa.MLDSA65PublicKey: "ML-DSA-65",
     mldsa.MLDSA87PublicKey: "ML-DSA-87",
 }
-_MALFORMED = (
+MALFORMED = (
     ValueError,
     TypeError,
     OverflowError,
@@ -54,10 +57,19 @@ _MALFORMED = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+"""What `cryptography` raises for certificates that are not as they should be; much of it only when a part is read."""
 
 
 class CertificateError(ValueError):
     """The bytes are no X.509 certificate that can be used."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Read on without warnings of serial numbers and the like: what a peer sends is a fact to show, not our mistake."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def parse(der: bytes) -> x509.Certificate:
@@ -70,13 +82,18 @@ def parse(der: bytes) -> x509.Certificate:
                 "ignore"
             )  # serial numbers that RFC 5280 forbids: a fact to show, not a reason to warn
             return x509.load_der_x509_certificate(der)
-    except _MALFORMED as failure:
+    except MALFORMED as failure:
         raise CertificateError(f"it is no X.509 certificate: {failure}") from failure
 
 
 def certificate_facts(der: bytes) -> CertificateFacts:
     """What the certificate in `der` says. Raises CertificateError only if it cannot be parsed at all."""
     certificate = parse(der)
+    with quietly():
+        return _read(certificate, der)
+
+
+def _read(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
     names, addresses = _alternative_names(certificate)
     return CertificateFacts(
         subject=subject_text(certificate),
@@ -107,7 +124,7 @@ def issuer_text(certificate: x509.Certificate) -> str:
 def _text(certificate: x509.Certificate, read: Callable[[x509.Certificate], str]) -> str:
     try:
         text = read(certificate)
-    except _MALFORMED:
+    except MALFORMED:
         return ""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text[:_MAX_TEXT])
 
@@ -115,14 +132,14 @@ def _text(certificate: x509.Certificate, read: Callable[[x509.Certificate], str]
 def _not_before(certificate: x509.Certificate) -> float:
     try:
         return certificate.not_valid_before_utc.timestamp()
-    except _MALFORMED:
+    except MALFORMED:
         return 0.0
 
 
 def _not_after(certificate: x509.Certificate) -> float:
     try:
         return certificate.not_valid_after_utc.timestamp()
-    except _MALFORMED:
+    except MALFORMED:
         return 0.0
 
 
@@ -137,7 +154,7 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], 
         entries = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         given = entries.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
         addresses = entries.get_values_for_type(x509.IPAddress)[:_MAX_NAMES]
-    except (x509.ExtensionNotFound, *_MALFORMED):
+    except (x509.ExtensionNotFound, *MALFORMED):
         return (), ()
     names = (normalise(name) for name in given)
     return tuple(name for name in names if name), tuple(str(address) for address in addresses)
@@ -148,7 +165,7 @@ def _spki_sha256(certificate: x509.Certificate) -> str:
         spki = certificate.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-    except _MALFORMED:
+    except MALFORMED:
         return ""
     return hashlib.sha256(spki).hexdigest()
 
@@ -157,7 +174,7 @@ def key_kind(certificate: x509.Certificate) -> str:
     """The kind of the certificate's key: "RSA-2048", "RSA-PSS-3072", "EC-P-256", "Ed25519", …, "unknown"."""
     try:
         key: object = certificate.public_key()
-    except _MALFORMED:
+    except MALFORMED:
         return "unknown"
     if isinstance(key, rsa.RSAPublicKey):
         pss = certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS

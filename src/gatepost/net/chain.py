@@ -12,19 +12,20 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import (
+    MALFORMED,
     MAX_CERTIFICATE_BYTES,
     CertificateError,
     certificate_facts,
     issuer_text,
     key_kind,
     parse,
+    quietly,
     subject_text,
 )
 from gatepost.net.openssl_private import clear_errors
@@ -121,7 +122,8 @@ def judge(
     key = _cache_key(chain_der, anchors, purpose)
     verdict = _cache.find(key, now)
     if verdict is None:
-        verdict, moments = _judge(chain_der, anchors, now, purpose)
+        with quietly():
+            verdict, moments = _judge(chain_der, anchors, now, purpose)
         _cache.keep(key, verdict, _window(moments, now), 2048 + 2 * sum(map(len, chain_der)))
     return verdict
 
@@ -147,26 +149,22 @@ def _judge(
     try:
         leaf = certificate_facts(chain_der[0])
         presented = [parse(der) for der in chain_der]
-        path = _build(chain_der, anchors, now)
-    except CertificateError as failure:
-        return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}", leaf), []
-    except crypto.X509StoreContextError as failure:
-        status, detail = _explain(failure, {each.subject.public_bytes() for each in presented}, anchors)
-        return ChainVerdict(status, detail, leaf), _moments(presented)
-    objection = _object(path, purpose)
-    anchor = subject_text(path[-1])
-    status, detail = objection or (ChainStatus.TRUSTED, f"the chain leads to the trust anchor {anchor}")
-    return ChainVerdict(status, detail, leaf, anchor), _moments([*presented, *path])
+        try:
+            path = _build(chain_der, anchors, now)
+        except crypto.X509StoreContextError as failure:
+            status, detail = _explain(failure, {each.subject.public_bytes() for each in presented}, anchors)
+            return ChainVerdict(status, detail, leaf), _moments(presented)
+        anchor = subject_text(path[-1])
+        objection = _object(path, purpose)
+        status, detail = objection or (ChainStatus.TRUSTED, f"the chain leads to the trust anchor {anchor}")
+        return ChainVerdict(status, detail, leaf, anchor), _moments([*presented, *path])
+    except MALFORMED as failure:
+        return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}"[:500], leaf), []
 
 
 def _moments(certificates: Sequence[x509.Certificate]) -> list[float]:
-    moments: list[float] = []
-    for certificate in certificates:
-        try:
-            moments += (certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
-        except ValueError:  # a date that cannot be: OpenSSL has refused it, and time changes nothing
-            continue
-    return moments
+    ends = [certificate.not_valid_after_utc.timestamp() for certificate in certificates]
+    return ends + [certificate.not_valid_before_utc.timestamp() for certificate in certificates]
 
 
 def _build(chain_der: Sequence[bytes], anchors: TrustAnchors, now: float) -> list[x509.Certificate]:
@@ -249,18 +247,13 @@ def _strong(kind: str) -> bool:
 
 def _weak_signature(certificate: x509.Certificate) -> str:
     """The name of a hash that no longer proves anything, "" if the signature is sound."""
-    try:
-        used = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return certificate.signature_algorithm_oid.dotted_string
+    used = certificate.signature_hash_algorithm
     return used.name.upper() if used is not None and used.name in _WEAK_HASHES else ""
 
 
 def _extended_usages(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
-    """The purposes a certificate is limited to, None if it is not, an empty set if they cannot be read."""
+    """The purposes a certificate is limited to, None if it is not."""
     try:
         return frozenset(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         return None
-    except (ValueError, x509.DuplicateExtension):
-        return frozenset()

@@ -159,7 +159,11 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
         engine = cast("ServerContext | ClientContext", context).engine(server_name=server_name, session_key=session_key)
         self._engine = engine
-        engine.start()
+        try:
+            engine.start()
+        except TlsFailure as failure:  # nothing that both the profile and the library can do
+            self._finish(Loss(LossKind.HANDSHAKE, str(failure)))
+            return
         self._send(engine.take_output())
         self._adjust_reading()
         self._clock.go()
@@ -233,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
         loss = self._loss_at_end()
         if self._held:
-            self._end_of_file = loss
+            self._end_of_file = self._end_of_file or loss
             return True
         self._flush()
         self._end_with(loss)

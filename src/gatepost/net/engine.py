@@ -16,7 +16,7 @@ from OpenSSL import SSL, crypto
 from gatepost.net import openssl_private as private
 from gatepost.net.certificate import key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
-from gatepost.net.sessions import ChainMemory, Resumable, SessionCache
+from gatepost.net.sessions import ChainMemory, SessionCache
 from gatepost.tls.facts import TlsFacts
 from gatepost.tls.profile import group_name, iana_name, version_name
 from gatepost.tls.signature import scheme_name, served_scheme
@@ -92,7 +92,11 @@ class ClientContext:
         self.watch = private.SignatureWatch(base)
 
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
-        """An engine for one connection. server_name: SNI, "" to send none. session_key: as `Stream.start_tls` says."""
+        """An engine for one connection.
+
+        server_name: SNI as A-labels, never an IP address (RFC 6066 section 3), "" to send none. session_key: as
+        `Stream.start_tls` says; sessions for different server names are kept apart too.
+        """
         connection = SSL.Connection(self._base, None)
         connection.set_connect_state()
         if server_name:
@@ -109,7 +113,6 @@ class Engine:
     __slots__ = (
         "_connection",
         "_context",
-        "_earlier",
         "_failed",
         "_heard",
         "_kept",
@@ -133,13 +136,12 @@ class Engine:
         self._scheme = 0
         self._failed = False
         self._kept = False
-        self._earlier: Resumable | None = None
         self.facts: TlsFacts | None = None
         self.peer_closed = False
         if isinstance(context, ClientContext) and session_key is not None:
-            self._earlier = context.sessions.find(session_key)
-            if self._earlier is not None:
-                connection.set_session(self._earlier.session)
+            earlier = context.sessions.find(session_key)
+            if earlier is not None:
+                connection.set_session(earlier)
 
     def start(self) -> None:
         """Begin: a client has its ClientHello in `take_output` after this, a server waits for one."""
@@ -213,18 +215,17 @@ class Engine:
         return scheme_name(self._scheme) if self._scheme and version in {"TLSv1.2", "TLSv1.3"} else ""
 
     def _peer_chain(self, *, resumed: bool) -> tuple[bytes, ...]:
-        connection = self._connection
-        presented = connection.get_peer_cert_chain() or []
-        if isinstance(self._context, ServerContext):
-            leaf = connection.get_peer_certificate()  # a server's chain comes without it
-            presented = [leaf, *presented] if leaf is not None else []
-        chain = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in presented)
-        if isinstance(self._context, ServerContext):
-            if resumed:
-                return self._context.chains.complete(chain)
-            self._context.chains.keep(chain)
-            return chain
-        return self._earlier.chain if resumed and self._earlier is not None else chain
+        connection, context = self._connection, self._context
+        if isinstance(context, ClientContext):
+            return _der(connection.get_peer_cert_chain() or [])
+        leaf = connection.get_peer_certificate()
+        if leaf is None:
+            return ()
+        chain = _der([leaf, *(connection.get_peer_cert_chain() or [])])  # which comes without the leaf on a server
+        if resumed:
+            return context.chains.complete(chain)
+        context.chains.keep(chain)
+        return chain
 
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
@@ -295,8 +296,12 @@ class Engine:
             return
         session = self._connection.get_session()
         if session is not None:
-            context.sessions.keep(self._key, Resumable(session, self.facts.peer_chain))
+            context.sessions.keep(self._key, session)
             self._kept = True
+
+
+def _der(certificates: list[crypto.X509]) -> tuple[bytes, ...]:
+    return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in certificates)
 
 
 def server_context(

@@ -1,4 +1,4 @@
-"""What TLS sessions leave behind: the client's sessions to resume, and the chains that a resumed session has lost.
+"""What TLS sessions leave behind: the client's sessions to resume, and the chains that a server's tickets have lost.
 
 Owned by the contexts of `net.engine`, one of each a context. Both are bounded; losing an entry costs a full
 handshake, or a chain that ends at its leaf, never more.
@@ -7,45 +7,39 @@ handshake, or a chain that ends at its leaf, never more.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-__all__ = ["ChainMemory", "Resumable", "SessionCache"]
-
-
-@dataclass(frozen=True, slots=True)
-class Resumable:
-    """A session and what its first, full handshake proved: a resumed one carries the leaf alone."""
-
-    session: SSL.Session
-    chain: tuple[bytes, ...]
+__all__ = ["ChainMemory", "SessionCache"]
 
 
 class SessionCache:
-    """The newest session for each key; the least recently used goes when `limit` is reached."""
+    """The newest session for each key; the least recently used goes when `limit` is reached.
+
+    A session in memory keeps the whole chain of its first, full handshake; written to DER it would keep the leaf alone.
+    """
 
     __slots__ = ("_entries", "_limit")
 
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
-        self._entries: OrderedDict[tuple[str, str], Resumable] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], SSL.Session] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: tuple[str, str]) -> Resumable | None:
+    def find(self, key: tuple[str, str]) -> SSL.Session | None:
         """The session to offer, which stays in the cache: tickets may be used by several connections at once."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
 
-    def keep(self, key: tuple[str, str], entry: Resumable) -> None:
-        """Remember `entry` in place of the one before."""
-        self._entries[key] = entry
+    def keep(self, key: tuple[str, str], session: SSL.Session) -> None:
+        """Remember `session` in place of the one before."""
+        self._entries[key] = session
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)

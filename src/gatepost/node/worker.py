@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 def run_worker(settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket], lifeline: int) -> int:
     """The life of worker `index` of `workers`; its exit status. lifeline: reads end-of-file when we are alone."""
+    # libuv may keep a ring per loop; on some kernels (seen on 6.18) a process that has one never finishes its exit.
+    os.environ.setdefault("UV_USE_IO_URING", "0")
     gc.freeze()  # what was loaded before the fork stays in pages that all workers share
     worker = _Worker(settings, index, workers, sockets, lifeline)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

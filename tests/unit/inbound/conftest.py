@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import re
+import threading
 import time
 import tomllib
 
@@ -30,6 +31,7 @@ from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.smtp.extensions import Extensions
 from gatepost.smtp.limits import SmtpLimits
 from gatepost.store.administration import Administration
+from gatepost.store.bodies import _THREADS
 from gatepost.store.interface import QueueFilter, TraceFilter
 from gatepost.store.schema import QUEUE_FILE, StoreSettings
 from gatepost.store.sqlite import SqliteStore
@@ -245,6 +247,17 @@ class Gate:
         finally:
             other.execute("ROLLBACK")
             other.close()
+
+    @contextlib.contextmanager
+    def slow_disk(self):
+        """No body gets on meanwhile: all threads that write them are busy."""
+        free = threading.Event()
+        for _ in range(_THREADS):
+            self.store._bodies._threads.submit(free.wait)
+        try:
+            yield
+        finally:
+            free.set()
 
     def entries(self):
         return self.admin.entries(QueueFilter())

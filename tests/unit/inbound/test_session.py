@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 
 import pytest
 
@@ -377,14 +376,11 @@ async def test_while_the_disk_is_behind_no_clock_of_the_client_runs(gate):
     async with gate.open():
         client = await gate.greeted()
         await client.envelope(STRANGER, ANN)
-        free = threading.Event()
-        for _ in range(4):  # all threads that write bodies
-            gate.store._bodies._threads.submit(free.wait)
-        client.send(BIG)
-        await gate.until(lambda: client.session._held)
-        for _ in range(3):
-            await gate.pass_time(1000)
-        free.set()
+        with gate.slow_disk():
+            client.send(BIG)
+            await gate.until(lambda: client.session._held)
+            for _ in range(3):
+                await gate.pass_time(1000)
         await gate.until(lambda: not client.session._held and not client.stream._transport.get_write_buffer_size())
         await gate.pass_time(299)
         queue_id(await client.say(b".\r\n"))
@@ -395,17 +391,14 @@ async def test_a_client_lost_while_the_disk_is_behind_leaves_nothing(gate, fails
     gate.store_settings = StoreSettings(free_space_mark=0, inline_limit=1000, memory_budget=0)
     async with gate.open():
         client = await gate.greeted()
-        await client.envelope(STRANGER, ANN)
-        free = threading.Event()
-        for _ in range(4):
-            gate.store._bodies._threads.submit(free.wait)
-        client.send(BIG)
-        await gate.until(lambda: client.session._held)
-        client.vanish()
-        await gate.until(lambda: not len(gate.registry))
-        if fails:
-            (gate.path / "queue" / "0" / "big").rmdir()
-        free.set()
+        with gate.slow_disk():
+            await client.envelope(STRANGER, ANN)
+            client.send(BIG)
+            await gate.until(lambda: client.session._held)
+            client.vanish()
+            await gate.until(lambda: not len(gate.registry))
+            if fails:
+                (gate.path / "queue" / "0" / "big").rmdir()
         await gate.until(lambda: not client.session._held)
         (gate.path / "queue" / "0" / "big").mkdir(exist_ok=True)
         assert bool(gate.store.failure) is fails

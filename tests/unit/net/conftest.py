@@ -21,6 +21,7 @@ from gatepost.net import memory
 from gatepost.net.dial import connect
 from gatepost.net.engine import ClientContext, Engine, ServerContext, ServerIdentity, client_context, server_context
 from gatepost.net.listener import Listener, bind
+from gatepost.net.stream import LossKind
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
@@ -275,6 +276,18 @@ class Peer:
         assert self.facts, self.loss
         return self.facts
 
+    async def says_goodbye(self, other: Peer) -> None:
+        """Close, and both sides hear of it."""
+        self.stream.close()
+        assert (await self.ends()).kind is LossKind.CLOSED
+        assert (await other.ends()).kind is LossKind.CLOSED
+
+    async def fills(self) -> None:
+        """Write until the kernel takes no more."""
+        while not self.stream._blocked:
+            self.stream.write(b"x" * 200_000)
+            await asyncio.sleep(0)
+
     async def ends(self) -> Loss:
         await self.until(lambda: self.loss)
         assert self.loss
@@ -309,6 +322,32 @@ class Pairs:
     """Makes joined streams of one kind: in memory, in memory byte by byte, over loopback."""
 
     kind: str
+    contexts: tuple[ServerContext, ClientContext]
+
+    async def joined(self, react: Callable[[Peer, bytes], None] | None = None) -> tuple[Peer, Peer]:
+        """(the client, the server); react: what the server does with what it reads."""
+        ours, theirs = await self.join()
+        return Peer(ours), Peer(theirs, react)
+
+    async def secured(
+        self,
+        react: Callable[[Peer, bytes], None] | None = None,
+        *,
+        context: ClientContext | None = None,
+        **options: Any,
+    ) -> tuple[Peer, Peer]:
+        """The same with TLS between them, begun as STARTTLS begins it."""
+        client, server = await self.joined()
+        client.stream.write(b"STARTTLS\r\n")
+        await server.reads(b"STARTTLS\r\n")
+        server.stream.write(b"220 go\r\n")
+        server.stream.start_tls(self.contexts[0])
+        await client.reads(b"220 go\r\n")
+        client.stream.start_tls(context or self.contexts[1], **options)
+        await asyncio.gather(client.becomes_secure(), server.becomes_secure())
+        await asyncio.sleep(0.01)  # the server's tickets arrive: a client that closes at once answers them by a reset
+        server.react = react
+        return client, server
 
     async def join(self) -> tuple[Stream, Stream]:
         """(the client's stream, the server's stream)."""
@@ -329,18 +368,18 @@ def _never(stream: Stream, reason: str) -> None:
 
 
 @pytest.fixture(params=["memory", "bytes", "sockets"])
-def pairs(request: pytest.FixtureRequest) -> Pairs:
-    return Pairs(request.param)
+def pairs(request: pytest.FixtureRequest, contexts: tuple[ServerContext, ClientContext]) -> Pairs:
+    return Pairs(request.param, contexts)
 
 
 @pytest.fixture
-def sockets() -> Pairs:
-    return Pairs("sockets")
+def sockets(contexts: tuple[ServerContext, ClientContext]) -> Pairs:
+    return Pairs("sockets", contexts)
 
 
 @pytest.fixture
-def in_memory() -> Pairs:
-    return Pairs("memory")
+def in_memory(contexts: tuple[ServerContext, ClientContext]) -> Pairs:
+    return Pairs("memory", contexts)
 
 
 @pytest.fixture(scope="session")

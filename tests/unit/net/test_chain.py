@@ -324,7 +324,7 @@ def test_judging_leaves_nothing_behind_that_breaks_tls(pki, anchors, now):
         client.do_handshake()
 
 
-@settings(max_examples=150)
+@settings(max_examples=200)
 @given(damage=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
 def test_no_bytes_raise_and_no_damage_is_trusted(pki, anchors, damage):
     chain = pki.intermediate.leaf("mx.example").chain

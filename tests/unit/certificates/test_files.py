@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.certificates.authority import Authority
+from gatepost.certificates.files import CertificateFileError, load_identities, load_identity
+from gatepost.net.engine import server_context
+from gatepost.tls.profile import PROFILES
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority("Files Root")
+
+
+@pytest.fixture
+def pair(tmp_path, authority):
+    """Makes (chain file, key file)."""
+
+    def make(name="mx.contoso.example", *, chain=None, key=None, mode=0o600):
+        issued = authority.issue([name])
+        paths = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        paths[0].write_bytes(issued[0] if chain is None else chain)
+        paths[1].write_bytes(issued[1] if key is None else key)
+        paths[1].chmod(mode)
+        return paths
+
+    return make
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o440])
+def test_a_pair_that_can_be_used(pair, mode):
+    identity = load_identity(*pair(mode=mode))
+    server_context([identity], PROFILES["default"], ask_client_certificate=True)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601, 0o660, 0o610, 0o777])
+def test_a_key_that_others_may_use_is_refused_with_the_cure(pair, mode):
+    chain, key = pair(mode=mode)
+    with pytest.raises(CertificateFileError) as refused:
+        load_identity(chain, key)
+    assert str(refused.value) == f"private key {key}: mode {mode:04o} lets others use it; run: chmod 0600 {key}"
+
+
+GARBAGE = b"-----BEGIN CERTIFICATE-----\nno base64 at all!\n-----END CERTIFICATE-----\n"
+BROKEN = {
+    "empty chain": ({"chain": b""}, "certificate {chain} with key {key}: the certificate chain cannot be read: "),
+    "no certificate": (
+        {"chain": GARBAGE},
+        "certificate {chain} with key {key}: the certificate chain cannot be read: ",
+    ),
+    "empty key": ({"key": b""}, "certificate {chain} with key {key}: the private key of CN=mx.contoso.example cannot"),
+    "no key": ({"key": GARBAGE}, "certificate {chain} with key {key}: the private key of CN=mx.contoso.example cannot"),
+    "another's key": (
+        {"key": Authority("x").issue(["x.example"])[1]},
+        "certificate {chain} with key {key}: the private key does not belong to the certificate CN=mx.contoso.example",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "said"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_used_is_refused_before_a_port_is_open(pair, made, said):
+    chain, key = pair(**made)
+    with pytest.raises(CertificateFileError) as refused:
+        load_identity(chain, key)
+    assert str(refused.value).startswith(said.format(chain=chain, key=key))
+
+
+def test_a_file_that_is_not_there_is_named_with_what_it_was_for(pair, tmp_path):
+    chain, key = pair()
+    missing = tmp_path / "missing"
+    with pytest.raises(CertificateFileError, match=f"^certificate chain {missing}: No such file or directory$"):
+        load_identity(missing, key)
+    with pytest.raises(CertificateFileError, match=f"^private key {missing}: No such file or directory$"):
+        load_identity(chain, missing)
+    with pytest.raises(CertificateFileError, match=f"^private key {tmp_path}: Is a directory$"):
+        load_identity(chain, tmp_path)
+
+
+def test_all_errors_of_all_pairs_are_named_at_once(pair, tmp_path):
+    good = pair("a.example")
+    bad = pair("b.example", mode=0o644), (tmp_path / "missing", tmp_path / "missing"), pair("c.example", chain=b"")
+    with pytest.raises(CertificateFileError) as refused:
+        load_identities([good, *bad])
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 3
+    for line, (chain, _) in zip(lines, bad, strict=True):
+        assert chain.stem in line
+
+
+def test_pairs_keep_their_order_and_none_is_no_error(pair):
+    pairs = [pair("a.example"), pair("b.example")]
+    assert [one.chain_pem for one in load_identities(pairs)] == [chain.read_bytes() for chain, _ in pairs]
+    assert load_identities([]) == []
