@@ -15,6 +15,7 @@ from gatepost.certificates.files import CertificateFileError, load_identities
 from gatepost.cli.options import BAD_INPUT, config_option, fail, settings_of
 from gatepost.net.chain import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
+from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.node.logs import set_up
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
@@ -59,6 +60,10 @@ def _check(settings: Settings) -> None:
         for listener in settings.listeners
         if listener.role is not ListenerRole.MX
     )
+    try:
+        self_test()
+    except PrivateCallError as error:
+        errors.append(f"the installed pyOpenSSL cannot be used: {error}; install the locked version")
     try:
         load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
     except CertificateFileError as error:

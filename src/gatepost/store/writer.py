@@ -1,9 +1,9 @@
 """The one thread that writes a shard: group commit, the free-space mark, and what administrators leave behind.
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
-`_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one that somebody waits for.
-Results go back to the loop in one call per commit. A failed commit or sync is final (store.md §9.3): after it the state
-on disk is unknown, so everything waiting is told and nothing more is tried.
+`_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one
+that somebody waits for. Results go back to the loop in one call per commit. A failed commit or sync is final (store.md
+§9.3): after it the state on disk is unknown, so everything waiting is told and nothing more is tried.
 """
 
 from __future__ import annotations

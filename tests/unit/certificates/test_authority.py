@@ -57,7 +57,7 @@ def test_the_root_is_a_root_by_rfc_5280(authority):
 def test_a_leaf_is_trusted_for_both_ends_by_whoever_trusts_the_root(authority, key, purpose):
     chain, _ = authority.issue(["mx.contoso.example"], key=key)
     judged = verdict(authority, chain, purpose=purpose)
-    assert (judged.status, judged.detail) == (ChainStatus.TRUSTED, judged.detail)
+    assert judged.status is ChainStatus.TRUSTED, judged.detail
     assert judged.leaf.key == {"ecdsa": "EC-P-256", "rsa": "RSA-2048"}[key]
     assert not verdict(Authority("Test Root", organization="Contoso"), chain, purpose=purpose).trusted
 

@@ -345,7 +345,8 @@ class Pairs:
         await client.reads(b"220 go\r\n")
         client.stream.start_tls(context or self.contexts[1], **options)
         await asyncio.gather(client.becomes_secure(), server.becomes_secure())
-        await asyncio.sleep(0.01)  # the server's tickets arrive: a client that closes at once answers them by a reset
+        server.stream.write(b"250 ready")  # behind its tickets: a client that closes before them answers by a reset
+        await client.reads(b"250 ready")
         server.react = react
         return client, server
 

@@ -1,0 +1,123 @@
+"""What the tests of processes share: scripts in an interpreter of their own, and settings in tmp_path."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tomlkit
+
+from gatepost.certificates.authority import Authority
+from gatepost.settings.loader import load
+
+PATIENCE = 20.0
+
+
+class Script:
+    """A Python program that says lines; it is killed at the end, whatever it does."""
+
+    def __init__(self, text, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", text, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = []
+        self._lines = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def expect(self, text):
+        """The next line that has the text in it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            assert line is not None, f"no {text!r} in {self.said}"
+            self.said.append(line)
+            if text in line:
+                return line
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def ends(self):
+        """The exit status, when no process is left that could say something; all that was said is in `said`."""
+        code = self.process.wait(PATIENCE)
+        while (line := self._lines.get(timeout=PATIENCE)) is not None:
+            self.said.append(line)
+        return code
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self._reader.join(PATIENCE)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def run():
+    """Starts scripts."""
+    running = []
+
+    def start(text, *arguments):
+        running.append(Script(text, *arguments))
+        return running[-1]
+
+    yield start
+    for script in running:
+        script.close()
+
+
+class Home:
+    """A settings file with a data directory beside it, and the certificate it names."""
+
+    def __init__(self, path, authority):
+        self.path = path
+        self.file = path / "gatepost.toml"
+        self.data = path / "data"
+        self.authority = authority
+        self.chain, self.key, self.anchors = path / "mx.pem", path / "mx.key", path / "anchors.pem"
+        self.anchors.write_bytes(authority.certificate_pem)
+        self.issue()
+
+    def issue(self, name="mx.gate.example"):
+        chain, key = self.authority.issue([name])
+        self.chain.write_bytes(chain)
+        self.key.touch(0o600)
+        self.key.write_bytes(key)
+
+    def settings(self, **sections):
+        document = {
+            "server": {"hostname": "mx.gate.example", "data_dir": "data", "drain": 2},
+            "tls": {"trust_anchors": "anchors.pem"},
+            "certificate": [{"chain": "mx.pem", "key": "mx.key"}],
+            "store": {"free_space": 0},
+            **sections,
+        }
+        self.file.write_text(tomlkit.dumps(document), encoding="utf-8")
+        return load(str(self.file), {})
+
+
+@pytest.fixture(scope="session")
+def authority():
+    return Authority("Node Root")
+
+
+@pytest.fixture
+def home(tmp_path, authority):
+    return Home(tmp_path, authority)

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from gatepost.certificates.authority import Authority
+from gatepost.certificates.files import CertificateFileError
+from gatepost.net import memory
+from gatepost.net.listener import bind
+from gatepost.node.assembly import Assembly, _shards
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
+from gatepost.tls.facts import ChainStatus
+
+# directories that are there, workers -> shards of each worker
+SHARDS = [
+    ([], 1, [[0]]),
+    (["0"], 1, [[0]]),
+    (["0", "1", "2"], 3, [[0], [1], [2]]),
+    (["0", "1", "2", "3"], 1, [[0, 1, 2, 3]]),
+    (["0", "1", "2", "3", "7"], 2, [[0, 2], [1, 3, 7]]),
+    (["5"], 4, [[0], [1, 5], [2], [3]]),
+    (["10", "9"], 2, [[0, 10], [1, 9]]),
+    (["lost+found", "x1", "-3"], 2, [[0], [1]]),
+]
+
+
+@pytest.mark.parametrize(("present", "workers", "shards"), SHARDS)
+def test_every_shard_has_one_worker(tmp_path, present, workers, shards):
+    for name in present:
+        (tmp_path / name).mkdir()
+    assert [_shards(tmp_path, index, workers) for index in range(workers)] == shards
+
+
+def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
+    assert _shards(tmp_path / "queue", 2, 4) == [2]
+
+
+def assembled(settings, scene, *, sockets=()):
+    """Run a scene with a worker's parts."""
+
+    async def run():
+        assembly = await Assembly.build(settings, 0, 1, list(sockets))
+        try:
+            await scene(assembly)
+        finally:
+            await assembly.close(0.5)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def apply(home, **organizations):
+    store = ConfigStore(home.data / "config.db")
+    store.apply({"organization": organizations}, author="test")
+    store.close()
+
+
+CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "message_expiration": "1h"}
+
+
+def test_new_resources_reach_sessions_and_deliveries(home):
+    async def scene(assembly):
+        before = assembly._service.directory
+        assembly.refresh()
+        assert assembly._service.directory is before
+        apply(home, contoso=CONTOSO, fabrikam={})
+        assert assembly._expiration("contoso") == 7200
+        assembly.refresh()
+        directory = assembly._service.directory
+        assert directory.organization_of("contoso.example").name == "contoso"
+        assert all(one._directory is directory for one in assembly._deliverers)
+        assert [assembly._expiration(name) for name in ("contoso", "fabrikam", "nobody")] == [3600, 7200, 7200]
+
+    assembled(home.settings(queue={"message_expiration": "2h"}), scene)
+
+
+def presented(service):
+    """The certificate that a client of the service's TLS context is shown."""
+    from gatepost.net.engine import client_context  # noqa: PLC0415 - only here
+    from gatepost.tls.profile import PROFILES  # noqa: PLC0415 - only here
+
+    class End:
+        def __init__(self):
+            self.secured = asyncio.get_running_loop().create_future().set_result
+
+        def lost(self, _loss):
+            """It may end as it likes."""
+
+    async def shake():
+        ours, theirs = memory.pair()
+        done = asyncio.get_running_loop().create_future()
+        for stream in (ours, theirs):
+            stream.attach(End())
+        ours._receiver.secured = done.set_result
+        theirs.start_tls(service.tls)
+        ours.start_tls(client_context(PROFILES["default"]))
+        return x509.load_der_x509_certificate((await done).peer_chain[0]).serial_number
+
+    return shake()
+
+
+def serial(home):
+    return x509.load_pem_x509_certificate(home.chain.read_bytes()).serial_number
+
+
+def test_a_renewed_certificate_is_taken_up_and_a_broken_one_leaves_the_old(home, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def scene(assembly):
+        first = serial(home)
+        assert await presented(assembly._service) == first
+        home.issue()
+        assembly.reload()
+        second = serial(home)
+        assert first != second
+        assert await presented(assembly._service) == second
+        for broken in (b"", home.chain.read_bytes()[:200]):
+            home.chain.write_bytes(broken)
+            assembly.reload()
+            assert await presented(assembly._service) == second
+            assert "certificates are kept as they were: certificate" in caplog.messages[-1]
+        home.issue()
+        assembly.reload()
+        assert await presented(assembly._service) == serial(home) != second
+        assert caplog.messages[-1] == "certificates and trust anchors were read again"
+
+    assembled(home.settings(), scene)
+
+
+def test_without_a_certificate_no_tls_is_offered(home):
+    async def scene(assembly):
+        assert assembly._service.tls is None
+        assert not assembly._service.extensions.starttls
+
+    assembled(home.settings(certificate=[]), scene)
+
+
+def test_a_client_certificate_is_judged_by_the_anchors_that_are_named(home, tmp_path, caplog):
+    other = Authority("Other Root")
+    (tmp_path / "other.pem").write_bytes(other.certificate_pem)
+
+    def chain(authority):
+        (leaf,) = x509.load_pem_x509_certificates(authority.issue(["c.example"])[0])
+        return [leaf.public_bytes(serialization.Encoding.DER)]
+
+    async def scene(assembly):
+        ours, theirs = chain(home.authority), chain(other)
+        by_other = str(tmp_path / "other.pem")
+        assert assembly._judge_client(ours, "").status is ChainStatus.TRUSTED
+        assert assembly._judge_client(theirs, "").status is ChainStatus.INCOMPLETE
+        assert assembly._judge_client(theirs, by_other).status is ChainStatus.TRUSTED
+        assert assembly._judge_client(ours, str(tmp_path / "missing.pem")) is None
+        assert "missing.pem" in caplog.text
+        (tmp_path / "other.pem").write_bytes(home.authority.certificate_pem)
+        assert assembly._judge_client(theirs, by_other).status is ChainStatus.TRUSTED
+        assembly.reload()
+        assert assembly._judge_client(theirs, by_other).status is not ChainStatus.TRUSTED
+
+    assembled(home.settings(), scene)
+
+
+def test_shards_without_a_worker_are_opened_too_and_no_other_process_gets_them(home):
+    async def scene(assembly):
+        assert [store._shard.lock > 0 for store in assembly._stores] == [True, True]
+        assert len(assembly._managers) == 2
+        with pytest.raises(StoreFailure):
+            await Assembly.build(home.settings(), 0, 1, [])
+
+    (home.data / "queue" / "3").mkdir(parents=True)
+    assembled(home.settings(), scene)
+
+
+@pytest.mark.parametrize("name", ["chain", "key"])
+def test_settings_that_cannot_be_used_are_no_accident(home, name):
+    getattr(home, name).write_bytes(b"nonsense")
+
+    async def scene(_assembly):
+        raise AssertionError
+
+    with pytest.raises(CertificateFileError, match=str(home.chain)):
+        assembled(home.settings(), scene)
+
+
+def test_the_listener_accepts_and_turns_away(home):
+    sockets = bind("127.0.0.1:0")
+    port = sockets[0].getsockname()[1]
+
+    def said():
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            yield client.makefile("rb").readline()
+            yield b""
+
+    async def scene(assembly):
+        await assembly.listener.start()
+        first, second = said(), said()
+        assert (await asyncio.to_thread(next, first)).startswith(b"220 mx.gate.example ESMTP")
+        assert len(assembly.registry) == 1
+        turned_away = await asyncio.to_thread(next, second)
+        assert turned_away.startswith(
+            b"421 4.7.0 too many connections from 127.0.0.1, try again later [mx.gate.example"
+        )
+        first.close()
+        second.close()
+        assembly.listener.stop()
+        while len(assembly.registry):  # noqa: ASYNC110 - sessions end when they end
+            await asyncio.sleep(0.01)
+
+    assembled(home.settings(limits={"connections_per_source": 1}), scene, sockets=sockets)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from gatepost.node import supervisor as module
+from gatepost.node.supervisor import Supervisor
+
+# A supervisor in a process of its own. `say` writes at once and whole, from any process.
+SCRIPT = """
+import logging, os, signal, sys, time
+from gatepost.node import supervisor
+
+logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+
+def sleep(index, lifeline):
+    say(f"worker {index} {os.getpid()}")
+    while True:
+        signal.pause()
+
+exec(sys.argv[1])
+workers, drain, supervisor._STABLE_SECONDS = int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+say(f"status {supervisor.Supervisor(workers, work, drain=drain).run()}")
+"""
+
+
+@pytest.fixture
+def supervise(run):
+    def start(work="work = sleep", workers=1, drain=10.0, stable=10.0):
+        return run(SCRIPT, work, workers, drain, stable)
+
+    return start
+
+
+def pid(line):
+    return int(line.split()[-1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_runs_its_workers_until_it_is_told_to_stop(supervise, number):
+    script = supervise(workers=3)
+    workers = dict(script.expect("worker").split()[1:] for _ in range(3))
+    assert sorted(workers) == ["0", "1", "2"]
+    assert len(set(workers.values())) == 3
+    script.signal(number)
+    assert script.expect("status") == "status 0"
+    assert script.ends() == 0
+
+
+def test_a_worker_may_end_in_order(supervise):
+    work = """
+def work(index, lifeline):
+    signal.signal(signal.SIGTERM, lambda *_: (say("drained"), os._exit(0)))
+    sleep(index, lifeline)
+"""
+    script = supervise(work)
+    script.expect("worker")
+    script.signal(signal.SIGTERM)
+    script.expect("drained")
+    assert script.expect("status") == "status 0"
+
+
+def test_a_worker_that_dies_is_started_again_and_the_others_go_on(supervise):
+    script = supervise(workers=2, stable=0.0)
+    workers = {line.split()[1]: pid(line) for line in (script.expect("worker"), script.expect("worker"))}
+    for _ in range(2):
+        os.kill(workers["1"], signal.SIGKILL)
+        assert script.expect("ended with").startswith("ERROR worker 1 ended with -9 after 0 s; next start in 0 s")
+        line = script.expect("worker 1")
+        assert pid(line) != workers["1"]
+        workers["1"] = pid(line)
+    script.signal(signal.SIGTERM)
+    assert script.expect("status") == "status 0"
+    assert script.ends() == 0
+    assert not any("worker 0 ended" in line for line in script.said)
+
+
+def test_a_worker_that_fails_is_logged_and_started_again_after_a_pause(supervise):
+    work = """
+def work(index, lifeline):
+    say("worker")
+    raise RuntimeError("on purpose")
+"""
+    script = supervise(work)
+    script.expect("worker")
+    begun = time.monotonic()
+    script.expect("ERROR worker 0 failed")
+    script.expect("RuntimeError: on purpose")
+    script.expect("worker 0 ended with 1 after 0 s; next start in 1 s")
+    script.expect("worker")
+    assert time.monotonic() - begun > 0.9
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+
+
+# (seconds lived, pause before) -> pause after
+PAUSES = [
+    ((0.1, 0.0), 1.0),
+    ((0.1, 1.0), 2.0),
+    ((9.9, 2.0), 4.0),
+    ((0.1, 16.0), 30.0),
+    ((0.1, 30.0), 30.0),
+    ((10.1, 30.0), 0.0),
+    ((1e6, 0.0), 0.0),
+]
+
+
+@pytest.mark.parametrize(("before", "pause"), PAUSES)
+def test_who_dies_again_and_again_waits_longer_and_longer(before, pause):
+    lived, paused = before
+    supervisor = Supervisor(0, lambda _index, _lifeline: 0, drain=1)
+    now = time.monotonic()
+    worker = module._Worker(0, pid=1, started=now - lived, pause=paused)
+    supervisor._ended(worker, 1)
+    assert (worker.pid, worker.pause) == (0, pause)
+    assert abs(worker.restart_at - now - pause) < 1
+    for end in supervisor._lifeline:
+        os.close(end)
+
+
+def test_settings_that_cannot_be_used_end_everything_with_2(supervise):
+    work = """
+def work(index, lifeline):
+    if index == 0:
+        sleep(index, lifeline)
+    time.sleep(0.2)
+    return supervisor.CONFIGURATION_EXIT
+"""
+    script = supervise(work, workers=3)
+    assert script.expect("status") == "status 2"
+    script.ends()
+    assert len([line for line in script.said if line.startswith("worker")]) == 1
+
+
+STUBBORN = """
+def work(index, lifeline):
+    signal.signal(signal.SIGTERM, lambda *_: say("never"))
+    sleep(index, lifeline)
+"""
+
+
+def test_a_worker_that_does_not_end_is_killed_when_its_time_is_over(supervise):
+    script = supervise(STUBBORN, drain=0.3)
+    script.expect("worker")
+    begun = time.monotonic()
+    script.signal(signal.SIGTERM)
+    script.expect("never")
+    script.expect("status 0")
+    assert time.monotonic() - begun >= 0.3
+    script.ends()
+
+
+def test_who_asks_again_does_not_grant_more_time(supervise):
+    script = supervise(STUBBORN, drain=0.5)
+    script.expect("worker")
+    deadline = time.monotonic() + 8
+    while script.process.poll() is None and time.monotonic() < deadline:
+        script.signal(signal.SIGTERM)
+        time.sleep(0.1)
+    assert script.process.poll() == 0
+
+
+def test_sighup_reaches_every_worker_and_ends_none(supervise):
+    work = """
+def work(index, lifeline):
+    signal.signal(signal.SIGHUP, lambda *_: say(f"again {index}"))
+    sleep(index, lifeline)
+"""
+    script = supervise(work, workers=2)
+    workers = [pid(script.expect("worker")) for _ in range(2)]
+    script.signal(signal.SIGHUP)
+    assert {script.expect("again"), script.expect("again")} == {"again 0", "again 1"}
+    for one in workers:
+        os.kill(one, 0)
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+
+
+def test_no_worker_outlives_a_supervisor_that_was_killed(supervise):
+    work = """
+def work(index, lifeline):
+    say(f"worker {os.getpid()}")
+    assert os.read(lifeline, 1) == b""
+    say("alone")
+    return 0
+"""
+    script = supervise(work, workers=2)
+    script.expect("worker")
+    script.expect("worker")
+    script.signal(signal.SIGKILL)
+    assert script.ends() == -signal.SIGKILL
+    assert script.said.count("alone") == 2

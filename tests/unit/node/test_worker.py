@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import smtplib
+import socket
+import time
+
+from gatepost.node.supervisor import CONFIGURATION_EXIT
+from gatepost.node.worker import _every
+from gatepost.store.changes import ConfigStore
+from gatepost.store.sqlite import SqliteStore
+
+# A worker in a process of its own, without a supervisor; its lifeline ends with the script's standard input.
+SCRIPT = """
+import logging, sys
+from gatepost.net.listener import bind
+from gatepost.node.worker import run_worker
+from gatepost.settings.loader import load
+
+logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout, level=logging.INFO)
+settings = load(sys.argv[1], {})
+sockets = bind("127.0.0.1:0")
+print("port", sockets[0].getsockname()[1], flush=True)
+print("status", run_worker(settings, 0, 1, sockets, 0), flush=True)
+"""
+CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "mailbox": [{"address": "ann@contoso.example"}]}
+
+
+def start(run, home):
+    script = run(SCRIPT, home.file)
+    return script, int(script.expect("port").split()[1])
+
+
+def connect(port):
+    """A session that was greeted: the port is bound before the worker is ready, and waits."""
+    return smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20)
+
+
+def test_the_life_of_a_worker(run, home):
+    home.settings()
+    script, port = start(run, home)
+    with connect(port) as client:
+        client.ehlo()
+        assert client.mail("eve@elsewhere.example")[0] == 250
+        assert client.rcpt("ann@contoso.example")[0] == 550
+
+    # New resources are taken up by themselves.
+    config = ConfigStore(home.data / "config.db")
+    config.apply({"organization": {"contoso": CONTOSO}}, author="test")
+    config.close()
+    script.expect("resources version 1 in force")
+    with connect(port) as client:
+        assert client.sendmail("eve@elsewhere.example", "ann@contoso.example", "Subject: x\r\n\r\nbody\r\n") == {}
+    deadline = time.monotonic() + 10
+    while not (arrived := list(home.data.glob("maildir/**/new/*"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(arrived) == 1
+
+    # Certificates are read again on SIGHUP, and the worker goes on.
+    script.signal(signal.SIGHUP)
+    script.expect("certificates and trust anchors were read again")
+
+    # SIGTERM: no new sessions, 421 to idle ones, exit 0.
+    with connect(port) as idle:
+        script.signal(signal.SIGTERM)
+        assert idle.getreply()[0] == 421
+    assert script.expect("status") == "status 0"
+    assert script.ends() == 0
+    with socket.socket() as late:
+        assert late.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_session_that_does_not_end_is_cut_when_the_drain_is_over(run, home):
+    home.settings(server={"hostname": "mx.gate.example", "data_dir": "data", "drain": 0.5})
+    config = ConfigStore(home.data / "config.db")
+    config.apply({"organization": {"contoso": CONTOSO}}, author="test")
+    config.close()
+    script, port = start(run, home)
+    with connect(port) as client:
+        client.ehlo()
+        client.mail("eve@elsewhere.example")
+        client.rcpt("ann@contoso.example")
+        assert client.docmd("DATA")[0] == 354
+        client.send(b"Subject: x\r\n")
+        begun = time.monotonic()
+        script.signal(signal.SIGTERM)
+        script.expect("status 0")
+        assert 0.4 < time.monotonic() - begun < 5
+        client.close()
+
+
+def test_a_worker_ends_when_its_supervisor_is_gone(run, home):
+    home.settings()
+    script, port = start(run, home)
+    connect(port).close()
+    script.process.stdin.close()
+    assert script.expect("status") == "status 0"
+
+
+def test_settings_that_cannot_be_used_are_no_reason_to_start_again(run, home):
+    home.settings()
+    home.key.write_bytes(b"nonsense")
+    script, _ = start(run, home)
+    assert script.expect("CRITICAL").startswith("CRITICAL worker 0 cannot start: certificate ")
+    assert script.expect("status") == f"status {CONFIGURATION_EXIT}"
+
+
+def test_neither_is_a_shard_that_another_process_has(run, home):
+    home.settings()
+
+    async def scene():
+        store = await SqliteStore.open(home.data / "queue" / "0", trace_directory=home.data / "trace", worker=0)
+        try:
+            script, _ = start(run, home)
+            assert "worker 0 cannot start" in await asyncio.to_thread(script.expect, "CRITICAL")
+            assert await asyncio.to_thread(script.expect, "status") == f"status {CONFIGURATION_EXIT}"
+        finally:
+            await store.close()
+
+    asyncio.run(scene())
+
+
+def test_periodic_work_that_fails_is_tried_again(caplog):
+    calls = []
+
+    def work():
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise RuntimeError("on purpose")
+
+    async def scene():
+        task = asyncio.get_running_loop().create_task(_every(0.01, work))
+        while len(calls) < 3:  # noqa: ASYNC110 - the work knows no event
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await task
+        assert task.done()
+
+    asyncio.run(asyncio.wait_for(scene(), 5))
+    (record,) = caplog.records
+    assert record.message == "periodic work failed; it is tried again"
