@@ -51,7 +51,6 @@ def fortress(pki: Pki) -> Iterator[Gateway]:
         # Mail of the smuggler is queued only where a test says it may be, and then with another recipient.
         assert running.trace(recipient=VICTIM, event="RECEIVE") == []
         assert running.maildir(VICTIM) == []
-        assert "Traceback" not in running.log()
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +206,9 @@ def test_commands_pipelined_into_starttls_end_the_session(fortress: Gateway, beh
     with RawClient(fortress.port) as client:
         client.greet()
         client.send(b"STARTTLS\r\n" + behind)
+        begun = time.monotonic()
         rest = client.rest()
+        assert time.monotonic() - begun < 2, "it is not left waiting for a handshake"
         assert rest.count(b"\r\n") <= 1
         assert rest == b"" or rest.startswith(b"220 2.0.0")
 

@@ -143,7 +143,6 @@ def test_a_partner_that_falls_silent(events: dict[str, dict[str, Any]], point: s
 def test_others_are_served_meanwhile(besieged: Gateway, events: dict[str, dict[str, Any]]) -> None:
     send(besieged.port, "ann@contoso.example", content=message("after the siege"))
     assert "after the siege" in [mail.field("Subject") for mail in besieged.wait_maildir("ann@contoso.example", 2)]
-    assert "Traceback" not in besieged.log()
     notices = [mail for mail in besieged.maildir(ALICE) if mail.field("Return-Path") == "<>"]
     assert len(notices) == len([one for one in PARTNERS.values() if one.event == "FAIL"])
     for notice in notices:

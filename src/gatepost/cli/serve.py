@@ -81,7 +81,9 @@ def _bind(settings: Settings) -> list[socket.socket]:
     try:
         for listener in settings.listeners:
             sockets += bind(listener.address)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        fail(BAD_INPUT, error.strerror or str(error))
+    except ValueError as error:
         fail(BAD_INPUT, str(error))
     return sockets
 

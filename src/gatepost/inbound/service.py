@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
     from gatepost.smtp.extensions import Extensions
+    from gatepost.smtp.grammar import Path
     from gatepost.smtp.limits import SmtpLimits
     from gatepost.store.interface import Delivery, Store, TraceEvent
     from gatepost.tls.facts import ChainVerdict
@@ -47,7 +48,7 @@ class InboundService:
 
     judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
     server's); None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends
-    a reply.
+    a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1).
     """
 
     hostname: str
@@ -62,4 +63,5 @@ class InboundService:
     smtp_limits: SmtpLimits
     session_limits: SessionLimits
     stamp: Stamp
+    postmaster: Path | None = None
     clock: Callable[[], float] = time.time

@@ -216,6 +216,8 @@ class Session:
     def _on_recipient(self, event: RecipientEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
         path = self._transaction.mail.path
+        if not event.path.domain and self._service.postmaster is not None:
+            event.path = self._service.postmaster
         verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path, self._attribution)
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)

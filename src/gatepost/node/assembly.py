@@ -34,6 +34,7 @@ from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
 from gatepost.reports.trace import outcome_events
 from gatepost.smtp.extensions import Extensions
+from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
 from gatepost.store.schema import StoreSettings
@@ -182,6 +183,7 @@ class Assembly:
                 queue.window_messages,
                 queue.window_per_destination,
                 queue.window_bytes,
+                queue.connections,
             ),
             paused=queue.paused,
         )
@@ -210,6 +212,7 @@ class Assembly:
                 limits.hops,
             ),
             stamp=Stamp(settings.server.hostname, time.time),
+            postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
         )
 
     # what the parts call

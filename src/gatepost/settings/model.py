@@ -324,6 +324,9 @@ class Queue(Record):
     connections_per_destination: Annotated[Whole, Range(1, 1000)] = Field(
         default=20, description="Connections to one domain at a time, of each worker (Exchange's Send connector: 20)."
     )
+    connections: Count = Field(
+        default=1000, description="Outbound connections in all, of each worker (Exchange's Send connectors: 1000)."
+    )
     lane_wait: Seconds = Field(
         default=0.02,
         description="How long mail waits for a busy connection to its domain before one more is opened (our choice).",

@@ -123,8 +123,13 @@ class Gateway:
             self.remove()
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Remove it; a test that went well fails all the same if the gateway logged an error of the program."""
+        self.stop()
+        log = self.log()
         self.remove()
+        if kind is None and "Traceback" in log:
+            raise FixtureError(f"an error of the program was logged\n{log}")
 
     def apply(self, resources: str | Mapping[str, Any], *, expect: int | None = 0) -> CliRun:
         """`gatepost apply` with these resources; a running gateway takes them up within 2 s."""

@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.inbound.service import SessionLimits
 from gatepost.net.stream import LossKind
+from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.limits import SmtpLimits
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.server import Server
@@ -669,3 +670,14 @@ async def test_errors_of_the_protocol_are_answered_and_counted_by_the_machine(ga
         assert replies[0] == "500 5.5.1 Command is not known"
         assert replies[-1] == "421 4.7.0 Too many errors, closing"
         await client.ends()
+
+
+@pytest.mark.parametrize(
+    ("configured", "reply"),
+    [("ann@contoso.example", "250 2.1.5 Recipient ok"), ("", "550 5.7.64 Relay access denied")],
+)
+async def test_mail_to_the_bare_postmaster_goes_where_the_settings_say(gate, configured, reply):
+    async with gate.open():
+        gate.service.postmaster = parse_address(configured) if configured else None
+        client = await gate.greeted()
+        assert await client.say("MAIL FROM:<x@elsewhere.example>", "RCPT TO:<postmaster>") == reply

@@ -3,10 +3,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.files import CertificateFileError
@@ -73,7 +76,7 @@ def test_new_resources_reach_sessions_and_deliveries(home):
         assembly.refresh()
         directory = assembly._service.directory
         assert directory.organization_of("contoso.example").name == "contoso"
-        assert all(one._directory is directory for one in assembly._deliverers)
+        assert all(one._planner._directory is directory for one in assembly._deliverers)
         assert [assembly._expiration(name) for name in ("contoso", "fabrikam", "nobody")] == [3600, 7200, 7200]
 
     assembled(home.settings(queue={"message_expiration": "2h"}), scene)
@@ -183,6 +186,23 @@ def test_settings_that_cannot_be_used_are_no_accident(home, name):
         raise AssertionError
 
     with pytest.raises(CertificateFileError, match=str(home.chain)):
+        assembled(home.settings(), scene)
+
+
+def test_a_key_that_the_profile_forbids_is_no_accident_either(home):
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to see it refused
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak.example")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    home.chain.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    no_password = serialization.NoEncryption()
+    home.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_password))
+
+    async def scene(_assembly):
+        raise AssertionError
+
+    with pytest.raises(CertificateFileError, match=r"CN=weak\.example cannot be used"):
         assembled(home.settings(), scene)
 
 

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from gatepost.certificates.authority import Authority
+from gatepost.cli import serve as command
+from gatepost.cli.demo_ports import free_port, wait_for_greeting
+from gatepost.settings.loader import load
+
+check, bind, drop_privileges = command._check, command._bind, command._drop_privileges
+
+
+@pytest.fixture
+def settings(home):
+    """Settings with a listener on a free port and everything in order, unless a section says otherwise."""
+    authority = Authority("Serve Root")
+    chain, key = authority.issue(["mx.gate.example"])
+    (home.path / "root.pem").write_bytes(authority.certificate_pem)
+    (home.path / "mx.pem").write_bytes(chain)
+    (home.path / "mx.key").touch(0o600)
+    (home.path / "mx.key").write_bytes(key)
+
+    def make(**sections):
+        usual = {
+            "listener": [{"role": "mx", "address": "127.0.0.1:0"}],
+            "certificate": [{"chain": "mx.pem", "key": "mx.key"}],
+            "tls": {"trust_anchors": "root.pem"},
+        }
+        return load(str(home.settings(**{**usual, **sections})), {})
+
+    return make
+
+
+def fails(step, settings, capsys):
+    """What is said when a step ends the command, which must be with 2."""
+    with pytest.raises(SystemExit) as ended:
+        step(settings)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_what_is_in_order_passes(settings):
+    check(settings())
+    check(settings(certificate=[]))
+
+
+# sections that are wrong -> the beginnings of the lines that are said; {} is the directory
+FAULTS = {
+    "no listener": ({"listener": []}, ["no [[listener]]: write one, such as role = "]),
+    "roles that come later": (
+        {
+            "listener": [
+                {"role": "submission", "address": "127.0.0.1:1587"},
+                {"role": "mx", "address": "127.0.0.1:1025"},
+                {"role": "internal", "address": "127.0.0.1:1026"},
+            ]
+        },
+        [
+            "[[listener]] 127.0.0.1:1587: role 'submission' is not in this version; only mx is",
+            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; only mx is",
+        ],
+    ),
+    "no certificate file": (
+        {"certificate": [{"chain": "missing.pem", "key": "mx.key"}]},
+        ["certificate chain {}/missing.pem: No such file or directory"],
+    ),
+    "a key for a chain": (
+        {"certificate": [{"chain": "mx.key", "key": "mx.key"}]},
+        ["certificate {}/mx.key with key {}/mx.key: the certificate chain cannot be read: "],
+    ),
+    "no trust anchors": ({"tls": {"trust_anchors": "missing.pem"}}, ["tls.trust_anchors: {}/missing.pem: "]),
+    "a key for trust anchors": ({"tls": {"trust_anchors": "mx.key"}}, ["tls.trust_anchors: {}/mx.key: "]),
+    "everything": (
+        {
+            "listener": [],
+            "certificate": [{"chain": "a", "key": "a"}, {"chain": "mx.pem", "key": "b"}],
+            "tls": {"trust_anchors": "c"},
+        },
+        [
+            "no [[listener]]",
+            "certificate chain {}/a: No such file",
+            "private key {}/b: No such file",
+            "tls.trust_anchors: {}/c: ",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "lines"), FAULTS.values(), ids=FAULTS)
+def test_all_that_is_wrong_is_named_at_once(settings, home, capsys, sections, lines):
+    said = fails(check, settings(**sections), capsys).splitlines()
+    assert len(said) == len(lines)
+    for line, begin in zip(said, lines, strict=True):
+        assert line.startswith(begin.replace("{}", str(home.path)))
+
+
+def test_every_listener_is_bound(settings):
+    listeners = [{"role": "mx", "address": address} for address in ("127.0.0.1:0", "localhost:0")]
+    sockets = bind(settings(listener=listeners))
+    assert len(sockets) >= 2
+    for one in sockets:
+        assert one.getsockname()[1]
+        one.close()
+
+
+def test_a_port_that_is_taken_is_named(settings, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wrong = settings(listener=[{"role": "mx", "address": f"127.0.0.1:{port}"}])
+        assert fails(bind, wrong, capsys) == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.fixture
+def became(monkeypatch):
+    """What the process would have become: it could not become itself again."""
+    steps = []
+    for name in ("initgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda *arguments, name=name: steps.append((name, *arguments)))
+    return steps
+
+
+def server(**fields):
+    return {"server": {"hostname": "mx.gate.example", "data_dir": "data", **fields}}
+
+
+def test_without_a_user_it_stays_who_it_is(settings, became):
+    drop_privileges(settings())
+    assert became == []
+
+
+def test_it_becomes_the_user_groups_first(settings, became):
+    account = pwd.getpwnam("nobody")
+    drop_privileges(settings(**server(user="nobody")))
+    assert became == [("initgroups", "nobody", account.pw_gid), ("setgid", account.pw_gid), ("setuid", account.pw_uid)]
+
+
+def test_a_group_may_be_another(settings, became):
+    daemon = grp.getgrnam("daemon").gr_gid
+    drop_privileges(settings(**server(user="nobody", group="daemon")))
+    assert became[:2] == [("initgroups", "nobody", daemon), ("setgid", daemon)]
+
+
+@pytest.mark.parametrize("fields", [{"user": "no-such-user"}, {"user": "nobody", "group": "no-such-group"}])
+def test_accounts_that_are_not_there(settings, became, capsys, fields):
+    said = fails(drop_privileges, settings(**server(**fields)), capsys)
+    assert said.startswith("server.user, server.group: ")
+    assert "no-such" in said
+    assert became == []
+
+
+def test_who_is_not_root_cannot_become_anybody(settings, became, capsys, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "initgroups", refuse)
+    said = fails(drop_privileges, settings(**server(user="nobody")), capsys)
+    assert said == "server.user: only root can become nobody; start as root or leave it empty\n"
+
+
+def serve(file, **options):
+    argv = [sys.executable, "-m", "gatepost", "serve", "--config", str(file)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_from_start_to_stop(settings, home):
+    port = free_port()
+    settings(
+        listener=[{"role": "mx", "address": f"127.0.0.1:{port}"}],
+        server={"hostname": "mx.gate.example", "data_dir": "data", "workers": 2, "drain": 2},
+        log={"format": "json", "level": "info"},
+    )
+    with serve(home.file) as process:
+        try:
+            wait_for_greeting(port, process, home.path / "log")
+            with serve(home.file) as second:
+                assert second.communicate(timeout=20) == (
+                    "",
+                    f"cannot listen on 127.0.0.1:{port}: Address already in use\n",
+                )
+                assert second.returncode == 2
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    assert sorted(one.name for one in (home.data / "queue").iterdir()) == ["0", "1"]
+
+
+def test_settings_that_cannot_be_used_end_it_at_once(settings, home):
+    settings(listener=[])
+    with serve(home.file) as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("no [[listener]]")
