@@ -92,10 +92,11 @@ HELD = {
     "encryption-only, STARTTLS answered 454": Held("454", ENCRYPTION, _CONNECT, "validation-failure", ("454",)),
     "opportunistic, STARTTLS answered 454": Held("454", {}, _CONNECT, "validation-failure", ("454",)),
     "min_tls_version not met": Held(
-        "TLS 1.2 only", ENCRYPTION | {"min_tls_version": "TLSv1.3"}, _CONNECT, "validation-failure", ("handshake",)
+        "TLS 1.2 only", ENCRYPTION | {"min_tls_version": "TLSv1.3"}, _CONNECT, "validation-failure",
+        ("handshake", "Expected: TLSv1.3 or newer"),
     ),
     "profile modern, partner has 1.2": Held(
-        "TLS 1.2 only", ENCRYPTION | {"profile": "modern"}, _CONNECT, "validation-failure", ("handshake",)
+        "TLS 1.2 only", ENCRYPTION | {"profile": "modern"}, _CONNECT, "validation-failure", ("TLS profile modern",)
     ),
     "certificate-validation, authority unknown": Held(
         "good", CHAIN, _VALIDATE, "certificate-not-trusted", ("UntrustedRoot", f"CN={NAME}"), "strange"

@@ -163,7 +163,7 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
         return None
     peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_asked(requirement)}"
     if facts.handshake_error:
-        detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {ruled_out}."
+        detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {_offered(requirement)}{ruled_out}."
         return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsHandshakeFailed", detail)
     if facts.starttls_offered:
         detail = f"{peer} offers STARTTLS, but TLS was not begun. {ruled_out}."
@@ -172,6 +172,14 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
         f"Expected: TLS. Presented: no STARTTLS. {ruled_out}; the administrators of {facts.host} must switch TLS on."
     )
     return Shortfall(ResultType.STARTTLS_NOT_SUPPORTED, _CONNECT, "STARTTLS is required to send mail", detail)
+
+
+def _offered(requirement: Requirement) -> str:
+    """What we insisted on in the handshake, beyond the usual: no alert of the peer says it."""
+    oldest = "" if isinstance(requirement, Opportunistic) else requirement.min_version
+    if oldest:
+        return f"Expected: {oldest} or newer. "
+    return "" if requirement.profile == "default" else f"Offered: TLS profile {requirement.profile}. "
 
 
 def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfall | None:

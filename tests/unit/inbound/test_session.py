@@ -674,7 +674,7 @@ async def test_errors_of_the_protocol_are_answered_and_counted_by_the_machine(ga
 
 @pytest.mark.parametrize(
     ("configured", "reply"),
-    [("ann@contoso.example", "250 2.1.5 Recipient ok"), ("", "550 5.7.64 Relay access denied")],
+    [("ann@contoso.example", "250 2.1.5 Recipient OK"), ("", "550 5.7.64 Relay access denied")],
 )
 async def test_mail_to_the_bare_postmaster_goes_where_the_settings_say(gate, configured, reply):
     async with gate.open():

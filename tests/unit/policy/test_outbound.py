@@ -436,6 +436,22 @@ def test_missing_tls_is_told(hop: MakeHop, chain: MakeChain, connection: str, st
     assert reply.lines[0].startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("requirement", "said"),
+    [
+        (Encrypted(OUT, "default", "TLSv1.3"), "alert 40. Expected: TLSv1.3 or newer. Cleartext"),
+        (Authenticated(OUT, (), "", "modern", "TLSv1.3"), "alert 40. Expected: TLSv1.3 or newer. Cleartext"),
+        (Encrypted(OUT, "modern"), "alert 40. Offered: TLS profile modern. Cleartext"),
+        (Opportunistic(OUT, profile="modern"), "alert 40. Offered: TLS profile modern. Cleartext"),
+        (Opportunistic(OUT), "alert 40. Cleartext"),
+    ],
+)
+def test_a_failed_handshake_says_what_was_insisted_on(
+    hop: MakeHop, chain: MakeChain, requirement: Requirement, said: str
+) -> None:
+    assert said in shortfall_of(requirement, facts_named("failed", hop, chain)).detail
+
+
 def test_everybody_who_asks_is_named(hop: MakeHop) -> None:
     facts = replace(hop(tls=None), host="192.0.2.1", address="192.0.2.1")
     both = Encrypted((Source("connector", "out"), Source("dane")))
