@@ -22,6 +22,7 @@ import click
 from gatepost.certificates.authority import Authority
 from gatepost.cli.demo_partner import Gatepost, choose_partner
 from gatepost.cli.demo_ports import free_port
+from gatepost.cli.tables import moment
 
 __all__ = ["demo"]
 
@@ -134,7 +135,15 @@ def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
         click.echo(f"      why: {reason}")
 
 
-def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, int]:
+def _say_queue(gateway: Gatepost) -> None:
+    for entry in json.loads(gateway.command("queue", "list", "--json")):
+        click.echo(
+            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, {entry['attempts']} attempt(s), "
+            f"next {moment(entry['next_at'])}, given up {moment(entry['expires_at'])}"
+        )
+
+
+def _run(stack: ExitStack, home: Path) -> Gatepost:
     root = home / "root.pem"
     authority = Authority("Demonstration Root", organization="gatepost demo")
     root.write_bytes(authority.certificate_pem)
@@ -151,12 +160,10 @@ def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, int]:
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
-    click.echo(
-        f"\nThe partner has {partner.arrived()} messages: the two that its TLS or our policy allowed, and the one"
-    )
-    click.echo("it can only take in clear. The fourth waits in the queue until the partner shows the expected name:\n")
-    click.echo(gateway.command("queue", "list"))
-    return gateway, port
+    click.echo(f"\nThe partner has {partner.arrived()} messages: two over TLS, and the one it can only take in clear.")
+    click.echo("The fourth waits in the queue until the partner shows the expected name:")
+    _say_queue(gateway)
+    return gateway
 
 
 @click.command()
@@ -164,7 +171,7 @@ def _run(stack: ExitStack, home: Path) -> tuple[Gatepost, int]:
 def demo(keep: bool) -> None:
     """A gateway and a partner on loopback: five messages, and why each went as it did."""
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
-        gateway, _port = _run(stack, Path(folder))
+        gateway = _run(stack, Path(folder))
         if keep:
             click.echo(f"Still running. Try: gatepost --config {gateway.settings_file} trace search\nCtrl-C ends it.")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
