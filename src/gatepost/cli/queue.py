@@ -160,13 +160,13 @@ def _change(config: str | None, action: str, wanted: QueueFilter) -> list[QueueE
 
 def _as_json(entry: QueueEntry) -> dict[str, Any]:
     delivery = entry.delivery
-    record: dict[str, Any] = msgspec.to_builtins(delivery.message)
+    record: dict[str, Any] = msgspec.structs.asdict(delivery.message)
     record["id"] = format_id(delivery.message.id)
     return {
         "message": record,
         "state": entry.state,
         "destination": delivery.destination,
-        "recipients": [msgspec.to_builtins(recipient) for recipient in delivery.recipients],
+        "recipients": [msgspec.structs.asdict(recipient) for recipient in delivery.recipients],
         "attempts": delivery.attempts,
         "next_at": delivery.next_at,
         "expires_at": delivery.expires_at,

@@ -47,7 +47,7 @@ def search(config: str | None, as_json: bool, **wanted: Any) -> None:
     """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
     events = _events(config, TraceFilter(**wanted))
     if as_json:
-        print_json([msgspec.to_builtins(event) for event in events])
+        print_json([msgspec.structs.asdict(event) for event in events])
     else:
         print_table(_COLUMNS, [_row(event) for event in events])
     if not events:
@@ -67,7 +67,7 @@ def show(identity: str, config: str | None, as_json: bool) -> None:
     if not events:
         fail(NO, f"nothing in the trace has the id {printable(identity)}")
     if as_json:
-        print_json([msgspec.to_builtins(event) for event in events])
+        print_json([msgspec.structs.asdict(event) for event in events])
         return
     for event in events:
         _print_event(event)

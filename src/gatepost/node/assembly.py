@@ -5,6 +5,7 @@ Made by `node.worker` after the fork, since stores and loops do not survive one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -123,10 +124,14 @@ class Assembly:
         self._pool.close()
         _log.info("certificates and trust anchors were read again")
 
+    @property
+    def failed(self) -> bool:
+        """Whether a store refuses everything for good: only a new process may find out what it holds."""
+        return any(store.failure is not None and store.failure.final for store in self._stores)
+
     async def close(self, seconds: float) -> None:
         """Let attempts end for at most `seconds`, then finish and close the stores."""
-        for manager in self._managers:
-            await manager.drain(seconds)
+        await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
         self._pool.close()
         self._maildirs.close()
         for store in self._stores:

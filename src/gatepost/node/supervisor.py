@@ -73,7 +73,8 @@ class Supervisor:
     def _child(self, index: int) -> int:
         os.close(self._lifeline[1])
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
             return self._work(index, self._lifeline[0])

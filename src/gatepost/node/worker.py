@@ -55,6 +55,7 @@ class _Worker:
         self._sockets = sockets
         self._lifeline = lifeline
         self._stop = asyncio.Event()
+        self._status = 0
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -70,6 +71,7 @@ class _Worker:
         periodic = [
             spawn(_every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
             spawn(_every(POLL_SECONDS, assembly.refresh), "resources poll"),
+            spawn(_every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
         ]
         await assembly.listener.start()
         await self._stop.wait()
@@ -77,7 +79,14 @@ class _Worker:
         for task in periodic:
             task.cancel()
         await self._drain(assembly)
-        return 0
+        return self._status
+
+    def _end_if_failed(self, assembly: Assembly) -> None:
+        """A store that failed for good is opened anew by a new process: the supervisor starts one."""
+        if assembly.failed and not self._stop.is_set():
+            _log.critical("the store failed: this worker ends, so that a new one recovers it")
+            self._status = 1
+            self._stop.set()
 
     async def _drain(self, assembly: Assembly) -> None:
         """Accept nothing new, let sessions and deliveries end, then close the store. Durable mail is never at stake."""

@@ -81,7 +81,10 @@ def test_the_list_for_machines(home):
     assert first == {
         "state": "deferred",
         "destination": "contoso/partner.example",
-        "recipients": [{"address": "bob@partner.example"}, {"address": "joe@partner.example"}],
+        "recipients": [
+            {"address": f"{name}@partner.example", "notify": "", "orcpt": "", "delayed": False}
+            for name in ("bob", "joe")
+        ],
         "attempts": 0,
         "next_at": home.received + 900,
         "expires_at": home.received + 86400,

@@ -6,6 +6,8 @@ import smtplib
 import socket
 import time
 
+import pytest
+
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.node.worker import _every
 from gatepost.store.changes import ConfigStore
@@ -119,6 +121,23 @@ def test_neither_is_a_shard_that_another_process_has(run, home):
             await store.close()
 
     asyncio.run(scene())
+
+
+def test_a_store_that_failed_for_good_ends_the_worker_with_a_status_that_starts_a_new_one(run, home):
+    home.settings()
+    config = ConfigStore(home.data / "config.db")
+    config.apply({"organization": {"contoso": CONTOSO}}, author="test")
+    config.close()
+    # Files may not grow beyond this: the first commits fit, a later one meets an error of the disk.
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+    script = run(limit + SCRIPT, home.file)
+    port = int(script.expect("port").split()[1])
+    with connect(port) as client, pytest.raises(smtplib.SMTPException) as refused:
+        for _ in range(100):
+            client.sendmail("eve@elsewhere.example", "ann@contoso.example", f"Subject: x\r\n\r\n{900 * 'y'}\r\n")
+    assert refused.value.smtp_code in {421, 451}
+    assert "this worker ends" in script.expect("CRITICAL the store failed: this worker")
+    assert script.expect("status") == "status 1"
 
 
 def test_periodic_work_that_fails_is_tried_again(caplog):
