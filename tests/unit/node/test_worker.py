@@ -39,6 +39,11 @@ def connect(port):
     return smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20)
 
 
+def send_many(client):
+    for _ in range(100):
+        client.sendmail("eve@elsewhere.example", "ann@contoso.example", f"Subject: x\r\n\r\n{900 * 'y'}\r\n")
+
+
 def test_the_life_of_a_worker(run, home):
     home.settings()
     script, port = start(run, home)
@@ -133,8 +138,7 @@ def test_a_store_that_failed_for_good_ends_the_worker_with_a_status_that_starts_
     script = run(limit + SCRIPT, home.file)
     port = int(script.expect("port").split()[1])
     with connect(port) as client, pytest.raises(smtplib.SMTPException) as refused:
-        for _ in range(100):
-            client.sendmail("eve@elsewhere.example", "ann@contoso.example", f"Subject: x\r\n\r\n{900 * 'y'}\r\n")
+        send_many(client)
     assert refused.value.smtp_code in {421, 451}
     assert "this worker ends" in script.expect("CRITICAL the store failed: this worker")
     assert script.expect("status") == "status 1"
