@@ -123,7 +123,10 @@ class OutboundIndex:
 
 
 class Directory:
-    """All organizations, domains, mailboxes and connectors of one version of the resources."""
+    """All organizations, domains, mailboxes and connectors of one version of the resources.
+
+    version: its number in `store.changes`, 0 if it is not stored; what was decided by it is recorded with it.
+    """
 
     __slots__ = (
         "_at_address",
@@ -136,10 +139,12 @@ class Directory:
         "_populated",
         "client_anchors",
         "resources",
+        "version",
     )
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, version: int = 0) -> None:
         self.resources = resources
+        self.version = version
         self._organizations = {one.name: one for one in resources.organizations}
         self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
             domain.name: (one, domain) for one in resources.organizations for domain in one.accepted_domains

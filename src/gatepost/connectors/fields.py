@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, StrictInt
 from pydantic_core.core_schema import no_info_after_validator_function
 
-from gatepost.connectors.names import SmartHost, domain_name, domain_pattern, host_port, network
+from gatepost.connectors.names import SmartHost, address_pattern, domain_name, domain_pattern, host_port, network
 from gatepost.connectors.units import format_duration, format_size, parse_duration, parse_size
 from gatepost.connectors.values import TlsVersion
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 __all__ = [
+    "AddressPattern",
     "Domain",
     "Duration",
     "FilePath",
     "Form",
+    "HeaderName",
     "Label",
     "ListenAddress",
     "NamePattern",
@@ -107,6 +109,12 @@ def _network(value: str) -> str:
     return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
+def _header_name(value: str) -> str:
+    if not value.isascii() or any(not "!" <= char <= "~" or char == ":" for char in value):
+        raise ValueError(f"{value!r} is no name of a header field: write it without the colon, as 'X-Confidential'")
+    return value
+
+
 Switch = Annotated[StrictBool, Form("true or false")]
 Whole = Annotated[StrictInt, Form("whole number")]
 Text = Annotated[str, _text(_printable), Field(max_length=1000), Form("text")]
@@ -114,6 +122,8 @@ Label = Annotated[str, _text(_printable), Field(min_length=1, max_length=64), Fo
 FilePath = Annotated[str, _text(_printable), Field(max_length=4096), Form("path")]
 Domain = Annotated[str, _text(domain_name), Form("domain")]
 Pattern = Annotated[str, _text(domain_pattern), Form('domain, "*.domain" or "*"')]
+AddressPattern = Annotated[str, _text(address_pattern), Form('address, domain, "*.domain" or "*"')]
+HeaderName = Annotated[str, _text(_header_name), Field(max_length=200), Form("name of a header field")]
 NamePattern = Annotated[str, _text(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
 NetworkText = Annotated[str, _text(_network), Form("IP address or network")]
 ListenAddress = Annotated[str, _text(_listen_address), Form('"host:port" or "[v6]:port"')]

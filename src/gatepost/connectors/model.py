@@ -20,6 +20,7 @@ from gatepost.connectors.records import (
     ClientCertificate,
     InboundConnector,
     Mailbox,
+    MailFlowRule,
     Organization,
     OutboundConnector,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "ClientCertificate",
     "FieldError",
     "InboundConnector",
+    "MailFlowRule",
     "Mailbox",
     "Organization",
     "OutboundConnector",
@@ -89,7 +91,7 @@ def dump(resources: Resources) -> dict[str, Any]:
     }
 
 
-_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector")
+_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule")
 
 
 def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
@@ -113,4 +115,5 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         mailboxes=parts(Mailbox, "mailbox"),
         inbound=parts(InboundConnector, "inbound_connector"),
         outbound=parts(OutboundConnector, "outbound_connector"),
+        mail_flow=parts(MailFlowRule, "mail_flow_rule"),
     )

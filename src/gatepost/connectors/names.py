@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.smtp.grammar import GrammarError, parse_domain
+from gatepost.smtp.grammar import GrammarError, parse_address, parse_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SmartHost", "covers", "domain_name", "domain_pattern", "host_port", "network", "parents"]
+__all__ = ["SmartHost", "address_pattern", "covers", "domain_name", "domain_pattern", "host_port", "network", "parents"]
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,6 +44,20 @@ def domain_pattern(text: str, *, every: bool = True) -> str:
     if "*" in text:
         raise ValueError(f"{text!r}: a wildcard stands only first, as in '*.b.example'")
     return domain_name(text)
+
+
+def address_pattern(text: str) -> str:
+    """An address, in lower case with its domain in A-labels, or what `domain_pattern` takes for all its addresses."""
+    local_part, at, _ = text.rpartition("@")
+    if not at:
+        return domain_pattern(text)
+    if not local_part or "*" in local_part:
+        raise ValueError(f"{text!r}: for all addresses of a domain write the domain alone, as 'b.example'")
+    try:
+        path = parse_address(text)
+    except GrammarError as error:
+        raise ValueError(f"{text!r} is not a mail address: {error.why}") from None
+    return f"{path.local_part}@{domain_name(path.domain)}".lower()
 
 
 def parents(domain: str) -> Iterator[str]:

@@ -17,7 +17,14 @@ from gatepost.connectors.errors import FieldError, dotted, explain
 from gatepost.connectors.fields import Record, keys, known_keys
 
 if TYPE_CHECKING:
-    from gatepost.connectors.records import AcceptedDomain, InboundConnector, Mailbox, Organization, OutboundConnector
+    from gatepost.connectors.records import (
+        AcceptedDomain,
+        InboundConnector,
+        Mailbox,
+        MailFlowRule,
+        Organization,
+        OutboundConnector,
+    )
 
 __all__ = ["Draft", "OrganizationDraft", "read", "tables"]
 
@@ -44,6 +51,7 @@ class OrganizationDraft:
     mailboxes: list[Draft[Mailbox]]
     inbound: list[Draft[InboundConnector]]
     outbound: list[Draft[OutboundConnector]]
+    mail_flow: list[Draft[MailFlowRule]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -52,6 +60,7 @@ class OrganizationDraft:
             "mailboxes": tuple(draft.value for draft in self.mailboxes),
             "inbound_connectors": tuple(draft.value for draft in self.inbound),
             "outbound_connectors": tuple(draft.value for draft in self.outbound),
+            "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 

@@ -11,10 +11,12 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from gatepost.connectors.fields import (
+    AddressPattern,
     Domain,
     Duration,
     FilePath,
     Form,
+    HeaderName,
     Label,
     NamePattern,
     NetworkText,
@@ -36,6 +38,7 @@ from gatepost.connectors.values import (
     Mode,
     MtaStsMode,
     ProfileName,
+    RevocationCheck,
     SmtpDaneMode,
     TlsSettings,
 )
@@ -45,6 +48,7 @@ __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
     "InboundConnector",
+    "MailFlowRule",
     "Mailbox",
     "Organization",
     "OutboundConnector",
@@ -171,6 +175,11 @@ class InboundConnector(Record):
         default="",
         description="Roots for the client's certificate: \"system\", a file or a directory. Empty: the server's own.",
     )
+    revocation_check: RevocationCheck = Field(
+        default=RevocationCheck.SOFT_FAIL,
+        description="Look for the client's certificate among the revoked ones (CRL, OCSP). soft-fail: a certificate of "
+        "which nothing can be learnt counts as good. hard-fail: the mail is deferred until it can.",
+    )
     min_tls_version: Version | None = Field(
         default=None,
         description="Refuse mail over an older version. Empty: what the profile allows. TLSv1.0 and TLSv1.1 need "
@@ -205,6 +214,11 @@ class OutboundConnector(Record):
         default=(),
         description="Domains of recipients. An exact name is preferred to the longest wildcard, that to "
         'all_accepted_domains, and that to "*".',
+    )
+    is_transport_rule_scoped: Switch = Field(
+        default=False,
+        description="Used only where a mail flow rule names it (route_via_connector), never for its "
+        "recipient_domains alone.",
     )
     all_accepted_domains: Switch = Field(
         default=False,
@@ -251,6 +265,12 @@ class OutboundConnector(Record):
         default="",
         description="Roots for the next hop's certificate: \"system\", a file or a directory. Empty: the server's own.",
     )
+    revocation_check: RevocationCheck = Field(
+        default=RevocationCheck.SOFT_FAIL,
+        description="Under certificate-validation and domain-validation, look for the next hop's certificate among the "
+        "revoked ones (stapled OCSP, CRL, OCSP). soft-fail: a certificate of which nothing can be learnt counts as "
+        "good. hard-fail: mail waits until it can.",
+    )
     min_tls_version: Version | None = Field(
         default=None,
         description="Oldest TLS version that meets the demand. Empty: what the profile allows. TLSv1.0 and TLSv1.1 "
@@ -269,6 +289,42 @@ class OutboundConnector(Record):
         description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
         "unless an exception needs it.",
     )
+    comment: Text = Field(default="", description="For people; no effect.")
+
+
+class MailFlowRule(Record):
+    """What happens to messages that meet every condition: another way, or TLS whatever the way is.
+
+    Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
+    route_via_connector counts, and require_tls of any.
+    """
+
+    name: Label = Field(description="Unique among the mail flow rules of the organization.")
+    enabled: Switch = Field(default=True, description="A disabled rule has no effect.")
+    mode: Mode = Field(default=Mode.ENFORCE, description="rehearse: what the rule would do is only reported.")
+    priority: Annotated[Whole, Range(0, 1000)] = Field(default=100, description="Lower numbers are looked at first.")
+    senders: tuple[AddressPattern, ...] = Field(
+        default=(), description='Reverse-paths. Empty: any. "*" takes in the null reverse-path too.'
+    )
+    except_senders: tuple[AddressPattern, ...] = Field(default=(), description="Reverse-paths it does not hold for.")
+    recipients: tuple[AddressPattern, ...] = Field(default=(), description="Recipients. Empty: any.")
+    except_recipients: tuple[AddressPattern, ...] = Field(default=(), description="Recipients it does not hold for.")
+    header_name: HeaderName = Field(
+        default="", description="The message must have a header field of this name. Empty: any message."
+    )
+    header_contains: tuple[Text, ...] = Field(
+        default=(),
+        description="Words, one of which the field must contain, whatever the case. Empty: the field must be there.",
+    )
+    route_via_connector: Annotated[str, Field(max_length=64), Form("name of an outbound connector")] = Field(
+        default="", description="The message goes by this outbound connector of the organization."
+    )
+    require_tls: Switch = Field(
+        default=False,
+        description="The message leaves only over TLS, whoever the next hop is; what a connector demands besides, "
+        "stays.",
+    )
+    stop_rule_processing: Switch = Field(default=False, description="No further rule is looked at.")
     comment: Text = Field(default="", description="For people; no effect.")
 
 
@@ -306,4 +362,7 @@ class Organization(Record):
     )
     outbound_connectors: tuple[OutboundConnector, ...] = Field(
         default=(), alias="outbound_connector", description="[[organization.NAME.outbound_connector]]"
+    )
+    mail_flow_rules: tuple[MailFlowRule, ...] = Field(
+        default=(), alias="mail_flow_rule", description="[[organization.NAME.mail_flow_rule]]"
     )

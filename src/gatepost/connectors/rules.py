@@ -186,6 +186,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
     yield from _foreign_domains(draft)
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "Mode",
     "MtaStsMode",
     "ProfileName",
+    "RevocationCheck",
     "SmtpDaneMode",
     "TlsSettings",
     "TlsVersion",
@@ -80,6 +81,14 @@ class ProfileName(StrEnum):
     DEFAULT = "default"
     COMPATIBLE = "compatible"
     LEGACY = "legacy"
+
+
+class RevocationCheck(StrEnum):
+    """Whether a peer's certificates are looked for among the revoked ones (CRL, OCSP), and what not knowing means."""
+
+    NONE = "none"
+    SOFT_FAIL = "soft-fail"
+    HARD_FAIL = "hard-fail"
 
 
 class TlsVersion(StrEnum):

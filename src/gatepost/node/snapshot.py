@@ -56,7 +56,7 @@ class SnapshotSource:
     def _build(self) -> Snapshot | None:
         version, document = self._store.load()
         try:
-            return Snapshot(version, Directory(parse(document, prefixes=self._prefixes)))
+            return Snapshot(version, Directory(parse(document, prefixes=self._prefixes), version))
         except ResourceErrors as errors:
             self._refused = version
             _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)

@@ -86,13 +86,13 @@ def _demand(
         case TlsSettings.ENCRYPTION_ONLY:
             return Encrypted(sources, wanted, version)
         case TlsSettings.CERTIFICATE_VALIDATION:
-            return Authenticated(sources, (), connector.trust_anchors, wanted, version)
+            return Authenticated(sources, (), connector.trust_anchors, wanted, version, connector.revocation_check)
         case TlsSettings.DOMAIN_VALIDATION:
             names = (connector.tls_domain,) if connector.tls_domain else next_hop_names
             if not names or not all(names):
                 # No name would mean any name: Authenticated without names is the weaker certificate-validation.
                 raise ValueError(f"connector {connector.name!r} validates the domain, but no name to expect is known")
-            return Authenticated(sources, names, connector.trust_anchors, wanted, version)
+            return Authenticated(sources, names, connector.trust_anchors, wanted, version, connector.revocation_check)
         case _:
             assert_never(connector.tls_settings)
 
@@ -200,6 +200,7 @@ _UNTRUSTED: Mapping[ChainStatus, tuple[ResultType, str]] = {
     ChainStatus.EXPIRED: (ResultType.CERTIFICATE_EXPIRED, "CertificateExpired"),
     ChainStatus.NOT_YET_VALID: (ResultType.CERTIFICATE_NOT_TRUSTED, "CertificateNotYetValid"),
     ChainStatus.REVOKED: (ResultType.CERTIFICATE_NOT_TRUSTED, "CertificateRevoked"),
+    ChainStatus.REVOCATION_UNKNOWN: (ResultType.VALIDATION_FAILURE, "RevocationUnknown"),
     ChainStatus.WRONG_PURPOSE: (ResultType.CERTIFICATE_NOT_TRUSTED, "CertificateWrongPurpose"),
     ChainStatus.WEAK_KEY: (ResultType.CERTIFICATE_NOT_TRUSTED, "CertificateWeakKey"),
     ChainStatus.WEAK_SIGNATURE: (ResultType.CERTIFICATE_NOT_TRUSTED, "CertificateWeakSignature"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.values import Cleartext
+from gatepost.connectors.values import Cleartext, RevocationCheck
 
 if TYPE_CHECKING:
     from gatepost.tlsrpt.result import ResultType
@@ -87,7 +87,7 @@ class Authenticated:
 
     names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only.
     anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
-    min_version: as in Encrypted.
+    min_version: as in Encrypted. revocation: whether the chain is looked for among the revoked ones.
     """
 
     sources: tuple[Source, ...]
@@ -95,6 +95,7 @@ class Authenticated:
     anchors: str = ""
     profile: str = "default"
     min_version: str = ""
+    revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
 
 
 type Requirement = Opportunistic | Encrypted | Authenticated

@@ -46,6 +46,7 @@ class ChainStatus(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not-yet-valid"
     REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation-unknown"
     WRONG_PURPOSE = "wrong-purpose"
     WEAK_KEY = "weak-key"
     WEAK_SIGNATURE = "weak-signature"

@@ -1,0 +1,1 @@
+"""What is tried out before mail depends on it: a connector validated, a connector drilled."""
