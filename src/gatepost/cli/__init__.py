@@ -10,36 +10,21 @@ from importlib import import_module
 
 import click
 
+from gatepost.cli.lazy import LazyGroup
+
 __all__ = ["main"]
 
-# name: (module of gatepost.cli, the line `gatepost --help` shows)
 _COMMANDS = {
-    "serve": ("serve", "Run the gateway until SIGTERM."),
-    "demo": ("demo", "A gateway and a partner on loopback: five messages, and why each went as it did."),
-    "apply": ("resources", "Make organizations what a resource file says."),
-    "export": ("resources", "Print the resources in force as a resource file."),
-    "queue": ("queue", "Look at deferred and held mail, and act on it."),
-    "trace": ("trace", "Find what happened to a message, and why."),
-    "tls": ("tls", "The published list of TLS versions and cipher suites."),
+    "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
+    "demo": ("demo", "demo", "A gateway and a partner on loopback: five messages, and why each went as it did."),
+    "apply": ("resources", "apply", "Make organizations what a resource file says."),
+    "export": ("resources", "export", "Print the resources in force as a resource file."),
+    "connector": ("connector", "connector", "Look at connectors, change them, try them out."),
+    "explain": ("explain", "explain", "What would happen to a message, and why."),
+    "queue": ("queue", "queue", "Look at deferred and held mail, and act on it."),
+    "trace": ("trace", "trace", "Find what happened to a message, and why."),
+    "tls": ("tls", "tls", "The published list of TLS versions and cipher suites."),
 }
-
-
-class _LazyGroup(click.Group):
-    """A group that imports the module of a command only when that command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _COMMANDS:
-            return None
-        module = import_module(f"gatepost.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -48,7 +33,11 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=LazyGroup,
+    commands=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")
 @click.option(
     "--version",

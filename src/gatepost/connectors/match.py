@@ -1,7 +1,7 @@
 """Which connector a session, a sender or a recipient domain meets, and why: attribution and selection.
 
 The rules are Exchange's (exchange.md sections 5 and 7.1), with its gaps filled: an exception to a lock-down works.
-Called by `policy.inbound` for each MAIL and RCPT, by `outbound.route` for each destination, and by `explain`. Pure:
+Called by `policy.inbound` for each MAIL and RCPT, by `policy.route` for each destination, and by `explain`. Pure:
 looks up in a `Directory`, compares facts, and says its reasons in sentences an administrator understands.
 """
 

@@ -19,9 +19,9 @@ from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed,
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.record import route_record
-from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.requirement import MxLevel
+from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
 from gatepost.queue.outcome import Outcome
 from gatepost.smtp.replies import Reply
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gatepost.outbound.hop import HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
     from gatepost.outbound.pool import ConnectionPool
-    from gatepost.outbound.route import Route
+    from gatepost.policy.route import Route
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Store
 

@@ -1,6 +1,6 @@
 """What a next hop must achieve, decided before a socket is opened, and whether it did, decided before mail is sent.
 
-`outbound.route` asks `required`, `outbound.attempt` asks `judge`; trace, DSN and pages print `describe`. Pure: facts
+`policy.route` asks `required`, `outbound.attempt` asks `judge`; trace, DSN and pages print `describe`. Pure: facts
 in, values out. A message is never sent below its requirement: what falls short waits, and says what was expected and
 presented.
 """

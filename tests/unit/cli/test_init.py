@@ -41,7 +41,7 @@ def test_every_command_explains_itself(words):
 
 def test_help_lists_every_command_with_its_line():
     text = CliRunner().invoke(main, ["-h"]).stdout
-    for name, (_, line) in _COMMANDS.items():
+    for name, (_, _, line) in _COMMANDS.items():
         assert any(name in one and line[:40] in one for one in text.splitlines()), name
 
 

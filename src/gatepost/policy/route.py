@@ -1,14 +1,14 @@
 """Where each recipient's mail goes next: a mailbox of ours, the smart hosts of a connector, or the domain's MX.
 
-Called by `outbound.attempt`. Pure: a directory and recipients in, routes with their requirement out, before any name is
-looked up or socket opened. Where mail came from makes no difference for mailboxes.
+Called by `outbound.attempt` and `policy.explain`: a directory and recipients in, routes with their requirement out,
+before any name is looked up or socket opened. Where mail came from makes no difference for mailboxes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gatepost.connectors.match import select_outbound
 from gatepost.connectors.names import host_port
@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
-    from gatepost.store.interface import Recipient
 
 __all__ = ["LmtpRoute", "MailboxRoute", "MxRoute", "NextHop", "Route", "RoutePlanner", "SmartHosts", "Unroutable"]
+
+
+class Addressed(Protocol):
+    """Whoever mail is for."""
+
+    @property
+    def address(self) -> str:
+        """The forward-path without its brackets."""
+
 
 _KEPT = 5000  # domains whose route is kept
 
@@ -127,22 +135,22 @@ class RoutePlanner:
         self._profile = profile
         self._known: dict[tuple[str, str, bool], Route] = {}
 
-    def routes(
-        self, organization: str, recipients: Sequence[Recipient], *, from_on_premises: bool = False
-    ) -> list[tuple[Route, list[Recipient]]]:
+    def routes[R: Addressed](
+        self, organization: str, recipients: Sequence[R], *, from_on_premises: bool = False
+    ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
         organization: whose message it is; a domain that another organization accepts is routed as that one says.
         from_on_premises: an on-premises connector brought the message.
         """
-        groups: dict[_Group, list[Recipient]] = {}
+        groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
             groups.setdefault(_group(self._directory, recipient.address), []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
         ]
 
-    def _route(self, group: _Group, members: Sequence[Recipient], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
+    def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
             case _Kind.MAILDIR:
                 found = (self._directory.mailbox(recipient.address) for recipient in members)

@@ -6,8 +6,8 @@ import pytest
 
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
-from gatepost.outbound.route import LmtpRoute, MailboxRoute, MxRoute, Route, RoutePlanner, SmartHosts, Unroutable
 from gatepost.policy.outbound import describe
+from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, Route, RoutePlanner, SmartHosts, Unroutable
 from gatepost.store.interface import Recipient
 
 
