@@ -1,4 +1,4 @@
-"""Writes the pages that are generated: docs/settings.md, docs/resources.md, docs/tls.md (rfc_page.py has its own).
+"""Writes the pages that are generated: settings, resources, tls and commands under docs/ (rfc_page.py has its own).
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
+
+from gatepost.cli import main as gatepost
 from gatepost.connectors import describe as resources
 from gatepost.settings import describe as settings
 from gatepost.tls.profile import PROFILES, published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -35,12 +42,50 @@ def tls_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_COMMANDS = """\
+# Commands
+
+What `gatepost COMMAND --help` prints. Data goes to standard output, talk to standard error; `--json` prints data for
+machines, with stable keys. Generated from the commands themselves.
+"""
+
+
+def commands_page() -> str:
+    """The help of every command."""
+    lines = [_COMMANDS, "| command | what it does |", "|---|---|"]
+    commands = list(
+        _commands(
+            gatepost,
+            click.Context(gatepost, info_name="gatepost", terminal_width=100, help_option_names=["-h", "--help"]),
+        )
+    )
+    for context in commands:
+        path = context.command_path
+        summary = context.command.get_short_help_str(200).replace("|", "\\|")
+        lines.append(f"| [`{path}`](#{path.replace(' ', '-')}) | {summary} |")
+    for context in commands:
+        lines += ["", f"## {context.command_path}", "", "```", context.command.get_help(context), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    """A command and what is below it; a group that does nothing by itself is left out."""
+    if not isinstance(command, click.Group) or command.invoke_without_command or context.parent is None:
+        yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None:
+                yield from _commands(inner, click.Context(inner, context, info_name=name))
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
     return {
         DOCS / "settings.md": settings.markdown(),
         DOCS / "resources.md": resources.markdown(),
         DOCS / "tls.md": tls_page(),
+        DOCS / "commands.md": commands_page(),
     }
 
 

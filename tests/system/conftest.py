@@ -13,6 +13,7 @@ from support.gateway import Gateway
 from support.peers import Exim, Postfix
 from support.pki import Pki
 from support.sink import Sink
+from support.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +62,12 @@ def sink(running: ExitStack) -> Callable[..., Sink]:
 def dns_server(running: ExitStack) -> Callable[..., DnsServer]:
     """dns_server(records, ...) starts a name server; see `support.dns.DnsServer`."""
     return lambda records, **options: running.enter_context(DnsServer(records, **options))
+
+
+@pytest.fixture
+def status_server(running: ExitStack, pki: Pki) -> StatusServer:
+    """Serves CRL and OCSP answers of `pki`; see `support.status_server.StatusServer`."""
+    return running.enter_context(StatusServer(pki))
 
 
 @pytest.fixture

@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from gatepost.connectors.model import parse
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/performance.md"]
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/drill.md",
+    "docs/import.md",
+    "docs/mail-flow.md",
+    "docs/performance.md",
+]
 
 
 def test_the_generated_pages_are_current():
@@ -26,6 +38,14 @@ def test_the_files_that_a_page_links_to_exist(page):
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+def test_the_examples_of_mail_flow_may_be_applied_together():
+    lines = (ROOT / "docs/mail-flow.md").read_text().splitlines()
+    written = "\n".join(line[4:] for line in lines if line.startswith("    "))
+    own = '[[organization.contoso.accepted_domain]]\nname = "contoso.example"\n'
+    (organization,) = parse(tomllib.loads(own + written)).organizations
+    assert len(organization.mail_flow_rules) == written.count("mail_flow_rule]]") == 5
 
 
 def test_the_modules_that_architecture_names_exist():

@@ -1,4 +1,4 @@
-"""A certification authority of our own: for the demonstration now, for internal hops later. Never for the public.
+"""A certification authority of our own: for the demonstration and for drills. Never for the public.
 
 RFC 5280 profile: ECDSA P-256, SHA-256, critical basicConstraints and keyUsage on the CA, subjectAltName on every leaf.
 """
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "self_signed"]
 
 _BACKDATED = timedelta(hours=1)  # so that a peer whose clock is a little behind accepts a new certificate
+_COMMON_NAME = 64  # characters (RFC 5280, ub-common-name); longer names stand in subjectAltName whole
 
 
 def _key(kind: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
@@ -29,7 +30,7 @@ def _key(kind: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
 
 
 def _name(common_name: str, organization: str) -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME])]
     if organization:
         parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
     return x509.Name(parts)
@@ -42,13 +43,25 @@ def _pem(key: CertificateIssuerPrivateKeyTypes) -> bytes:
 
 
 class Authority:
-    """A root that issues leaf certificates in memory. Keys are P-256 unless asked otherwise."""
+    """Issues leaf certificates in memory: a root, or an intermediate below one. Keys are P-256 unless asked otherwise.
 
-    def __init__(self, name: str, *, organization: str = "", lifetime: timedelta = timedelta(days=3650)) -> None:
+    issuer: who signs its own certificate; None for a root. crl_url: where that one's revocations are published.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        organization: str = "",
+        lifetime: timedelta = timedelta(days=3650),
+        issuer: Authority | None = None,
+        crl_url: str = "",
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = _name(name, organization)
         now = datetime.now(UTC)
-        builder = self._builder(self._subject, self._key.public_key(), now - _BACKDATED, now + lifetime)
+        above = issuer or self
+        builder = above._builder(self._subject, self._key.public_key(), now - _BACKDATED, now + lifetime)  # noqa: SLF001 - of its own kind
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -60,15 +73,17 @@ class Authority:
             encipher_only=False,
             decipher_only=False,
         )
-        self._certificate = (
-            builder.add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0 if issuer else 1), critical=True)
+        builder = builder.add_extension(usage, critical=True)
+        if issuer:
+            builder = builder.add_extension(issuer._identifier(), critical=False)  # noqa: SLF001 - as above
+        builder = _published(builder, crl_url)
+        self._certificate = builder.sign(above._key, hashes.SHA256())  # noqa: SLF001 - as above
+        self._sent: bytes = self.certificate_pem + issuer._sent if issuer else b""  # noqa: SLF001 - as above
 
     @property
     def certificate_pem(self) -> bytes:
-        """The root certificate: what a partner puts into its trust anchors."""
+        """Its own certificate: that of a root is what a partner puts into its trust anchors."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(
@@ -78,24 +93,39 @@ class Authority:
         key: str = "ecdsa",
         lifetime: timedelta = timedelta(days=90),
         not_before: datetime | None = None,
+        crl_url: str = "",
     ) -> tuple[bytes, bytes]:
         """A leaf for `names` (DNS names or IP addresses; the first is also the CN): (chain PEM, key PEM).
 
-        key: "ecdsa" (P-256) or "rsa" (2048). Its extended key usage allows server and client authentication.
+        key: "ecdsa" (P-256) or "rsa" (2048). Its extended key usage allows server and client authentication. crl_url:
+        where its revocation would be published, "" for nowhere. The chain has the intermediates, not the root.
         """
         private = _key(key)
         begin = not_before or datetime.now(UTC) - _BACKDATED
         builder = self._builder(_name(names[0], ""), private.public_key(), begin, begin + lifetime + _BACKDATED)
-        usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        leaf = (
-            builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usages, critical=False)
-            .add_extension(issuer, critical=False)
-            .sign(self._key, hashes.SHA256())
+        builder = _as_leaf(builder, names).add_extension(self._identifier(), critical=False)
+        leaf = _published(builder, crl_url).sign(self._key, hashes.SHA256())
+        return leaf.public_bytes(serialization.Encoding.PEM) + self._sent, _pem(private)
+
+    def crl(self, revoked: Sequence[bytes] = (), *, lifetime: timedelta = timedelta(days=1)) -> bytes:
+        """The list of what it has revoked (RFC 5280 section 5), DER. revoked: chains as `issue` gave them, PEM."""
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._subject)
+            .last_update(now - _BACKDATED)
+            .next_update(now + lifetime)
+            .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+            .add_extension(self._identifier(), critical=False)
         )
-        return leaf.public_bytes(serialization.Encoding.PEM), _pem(private)
+        for chain in revoked:
+            serial = x509.load_pem_x509_certificates(chain)[0].serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _BACKDATED).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     def _builder(
         self,
@@ -104,16 +134,49 @@ class Authority:
         begin: datetime,
         end: datetime,
     ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._subject)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(end)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        )
+        return _begun(subject, self._subject, public_key, (begin, end))
+
+
+def self_signed(names: Sequence[str], *, lifetime: timedelta = timedelta(days=90)) -> tuple[bytes, bytes]:
+    """A leaf that no authority stands for: (certificate PEM, key PEM). names: as `Authority.issue` takes them."""
+    private = _key("ecdsa")
+    begin, subject = datetime.now(UTC) - _BACKDATED, _name(names[0], "")
+    builder = _as_leaf(_begun(subject, subject, private.public_key(), (begin, begin + lifetime)), names)
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(private)
+
+
+def _begun(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    valid: tuple[datetime, datetime],
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _as_leaf(builder: x509.CertificateBuilder, names: Sequence[str]) -> x509.CertificateBuilder:
+    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    return (
+        builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usages, critical=False)
+    )
+
+
+def _published(builder: x509.CertificateBuilder, crl_url: str) -> x509.CertificateBuilder:
+    if not crl_url:
+        return builder
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
+    return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
 
 
 def _general_name(name: str) -> x509.GeneralName:

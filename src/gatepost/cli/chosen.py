@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,12 +15,22 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from gatepost.connectors.model import Organization
+    from gatepost.connectors.model import Organization, Resources
     from gatepost.settings.model import Settings
 
-__all__ = ["Chosen", "choose_connector", "connector_options", "stored_directory"]
+__all__ = [
+    "Chosen",
+    "choose_connector",
+    "choose_organization",
+    "connector_options",
+    "instead",
+    "one_of",
+    "stored_directory",
+]
+
+_NAMED = 20
 
 
 class Chosen(NamedTuple):
@@ -65,24 +76,50 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
 
 def choose_connector(directory: Directory, name: str, organization: str = "", direction: str | None = None) -> Chosen:
     """The connector that is meant, whatever the case of its name; ends the command if there is none, or several."""
-    known = directory.resources.organizations
-    if organization and organization not in {one.name for one in known}:
-        names = ", ".join(one.name for one in known) or "none"
-        fail(BAD_INPUT, f"there is no organization {organization!r}; there are: {names}")
-    found = [
+    resources = directory.resources
+    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    known = [
         chosen
-        for one in known
-        if organization in {"", one.name}
+        for one in owners
         for connector in _connectors(one)
-        if connector.name.lower() == name.lower() and direction in {None, (chosen := Chosen(one, connector)).direction}
+        if direction in {None, (chosen := Chosen(one, connector)).direction}
     ]
+    found = [one for one in known if one.connector.name.lower() == name.lower()]
     if not found:
-        names = ", ".join(repr(connector.name) for one in known for connector in _connectors(one))
-        fail(BAD_INPUT, f"there is no connector {name!r}; there are: {names or 'none'}")
+        names = [one.connector.name for one in known]
+        fail(BAD_INPUT, f"there is no {_kind(direction)} {name!r}; {instead(name, names)}")
     if len(found) > 1:
-        labels = "; ".join(one.label for one in found)
-        fail(BAD_INPUT, f"{name!r} could be each of: {labels}. Say --organization or --direction")
+        labels = [one.label for one in found]
+        fail(BAD_INPUT, f"{one_of(name, labels)}. Say --organization or --direction")
     return found[0]
+
+
+def choose_organization(resources: Resources, name: str) -> Organization:
+    """The organization of that name; ends the command if there is none."""
+    found = resources.organization(name)
+    if found is None:
+        names = [one.name for one in resources.organizations]
+        fail(BAD_INPUT, f"there is no organization {name!r}; {instead(name, names)}")
+    return found
+
+
+def instead(name: str, names: Iterable[str]) -> str:
+    """What there is in place of a name that is not there: all of it, or the nearest where there is much."""
+    known = list(dict.fromkeys(names))
+    if len(known) > _NAMED:
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+        return f"the nearest of {len(known)}: {', '.join(map(repr, near)) or 'none'}"
+    return f"there are: {', '.join(map(repr, known)) or 'none'}"
+
+
+def one_of(name: str, labels: list[str]) -> str:
+    """What a name could mean, as far as a person reads it."""
+    more = len(labels) - _NAMED
+    return f"{name!r} could be each of: {'; '.join(labels[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _kind(direction: str | None) -> str:
+    return f"{direction} connector" if direction else "connector"
 
 
 def _connectors(organization: Organization) -> list[InboundConnector | OutboundConnector]:

@@ -9,6 +9,11 @@ from gatepost.cli.lazy import LazyGroup
 __all__ = ["connector"]
 
 _COMMANDS = {
+    "list": ("connector_list", "list_", "Connectors: from whom to whom, what they demand, whether they were tried."),
+    "show": ("connector_list", "show", "Every field of a connector, written or default."),
+    "add": ("connector_change", "add", "Add a connector."),
+    "set": ("connector_change", "set_", "Change fields of a connector."),
+    "remove": ("connector_change", "remove", "Remove a connector."),
     "validate": (
         "connector_validate",
         "validate",

@@ -28,6 +28,7 @@ __all__ = ["demo"]
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
+_OWN_SERVER = "127.0.0.2"  # where the organization's own server sends from; partners send from 127.0.0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _resources(ports: tuple[int, int], root: Path) -> dict[str, object]:
             {
                 "name": "own servers",
                 "connector_type": "on-premises",
-                "sender_ip_addresses": ["127.0.0.1/32"],
+                "sender_ip_addresses": [_OWN_SERVER],
                 "associated_accepted_domains": ["contoso.example"],
             },
             {"name": "lab", "connector_type": "partner", "sender_domains": ["lab.example"], "require_tls": True},
@@ -99,7 +100,10 @@ def _issue(authority: Authority, home: Path, name: str) -> tuple[Path, Path]:
 
 def _send(case: _Case, port: int, root: Path) -> None:
     text = f"From: <{case.sender}>\r\nTo: <{case.recipient}>\r\nSubject: {case.title}\r\n\r\nDemonstration.\r\n"
-    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=10) as client:
+    source = _OWN_SERVER if case.sender.endswith("@contoso.example") else "127.0.0.1"
+    with smtplib.SMTP(
+        "127.0.0.1", port, local_hostname="client.example", timeout=10, source_address=(source, 0)
+    ) as client:
         if case.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(root)
@@ -115,10 +119,11 @@ def _send(case: _Case, port: int, root: Path) -> None:
 def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        found = gateway.command("trace", "search", "--recipient", case.recipient, "--sender", case.sender, "--json")
+        found = gateway.command("trace", "search", "--event", case.ends_with, "--sender", case.sender, "--json")
         events: list[dict[str, Any]] = json.loads(found)
         for event in events:
-            if event["event"] == case.ends_with:
+            # What is refused at MAIL has no recipient.
+            if event["recipient"] in {"", case.recipient}:
                 return event
         time.sleep(0.3)
     raise click.ClickException(f"{case.title}: the trace shows no {case.ends_with} within {_PATIENCE:.0f} s")
@@ -173,5 +178,8 @@ def demo(keep: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway = _run(stack, Path(folder))
         if keep:
-            click.echo(f"Still running. Try: gatepost --config {gateway.settings_file} trace search\nCtrl-C ends it.")
+            gatepost = f"gatepost --config {gateway.settings_file}"
+            question = f"--ip {_OWN_SERVER} --from ann@contoso.example --to bob@insurer.example"
+            click.echo(f"Still running. Try:\n  {gatepost} explain {question}")
+            click.echo(f"  {gatepost} connector drill insurer.example\n  {gatepost} trace search\nCtrl-C ends it.")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,49 +11,96 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomlkit
 
+from gatepost.cli.blast_radius import find_radius, report_rehearsed
+from gatepost.cli.changes import differences, report
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json
+from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.model import ResourceErrors, dump, parse
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.connectors.rules import PrefixLimits
+    from collections.abc import Sequence
 
-__all__ = ["apply", "export"]
+    from gatepost.cli.changes import FieldChange
+    from gatepost.connectors.model import Resources
+    from gatepost.connectors.rules import PrefixLimits
+    from gatepost.settings.model import Settings
+
+__all__ = ["apply", "checked_document", "export", "read_document"]
 
 
 @click.command()
-@click.option("-f", "--file", "source", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-f",
+    "--file",
+    "source",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Resource file, TOML or .json; - is standard input.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and print what would change; change nothing.")
 @click.option("--note", default="", help="Why, for the history.")
+@click.option(
+    "--since",
+    type=MOMENT,
+    default="7d",
+    show_default=True,
+    help="With --dry-run: the mail since then is decided again, to see what would have been different.",
+)
 @config_option
 @json_option
-def apply(source: Path, dry_run: bool, note: str, config: str | None, as_json: bool) -> None:
+def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: float, as_json: bool) -> None:
     """Make the organizations in FILE exactly what it says; other organizations stay as they are.
 
-    A running gateway takes the change up within two seconds. Exit codes: 0 done (or nothing to do), 2 errors in the
-    file or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be
-    written.
+    A running gateway takes the change up within two seconds. With --dry-run nothing is changed, and besides the changes
+    it is said which domains they touch and what they would have done to recent mail.
+
+    Exit codes: 0 done (or nothing to do), 2 errors in the file or settings, each named by file and line or field, and
+    nothing changed; 3 the configuration could not be written, or with --dry-run not be compared.
     """
     settings = settings_of(config)
-    given = _read(source)
+    given = read_document(source)
     try:
         store = ConfigStore(Path(settings.server.data_dir) / "config.db")
     except StoreFailure as failure:
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
     try:
         version, stored = store.load()
-        wanted = _checked(source, given, stored, settings.limits.prefixes())
-        changes = _differences(stored, wanted)
+        wanted = checked_document(source, given, stored, settings.limits.prefixes())
+        changes = differences(stored, wanted)
         if not dry_run and changes:
             version = store.apply(wanted, author=author(), note=note, expected=version)
     except (StoreFailure, ConfigConflict) as failure:
         fail(UNKNOWN, str(failure))
     finally:
         store.close()
-    _report(changes, version, dry_run=dry_run, as_json=as_json)
+    if dry_run and changes:
+        document = {"organization": {**stored.get("organization", {}), **wanted["organization"]}}
+        _rehearse(settings, stored, document, changes, (version, since), as_json=as_json)
+    else:
+        report(changes, version, dry_run=dry_run, as_json=as_json)
+
+
+def _rehearse(
+    settings: Settings,
+    stored: dict[str, Any],
+    wanted: dict[str, Any],
+    changes: Sequence[FieldChange],
+    when: tuple[int, float],
+    *,
+    as_json: bool,
+) -> None:
+    """Print the changes and what they would have done. when: the version in force, and since when mail is looked at."""
+    version, since = when
+    prefixes = settings.limits.prefixes()
+    try:
+        radius = find_radius(settings, parse(stored, prefixes=prefixes), parse(wanted, prefixes=prefixes), since)
+    except ResourceErrors as errors:
+        fail(UNKNOWN, f"the resources in force cannot be used by this version, so nothing can be compared: {errors}")
+    report_rehearsed(changes, version, radius, as_json=as_json)
 
 
 @click.command()
@@ -73,10 +121,12 @@ def export(config: str | None, as_json: bool) -> None:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def _read(source: Path) -> dict[str, Any]:
+def read_document(source: Path) -> dict[str, Any]:
+    """A resource file as plain values; ends the command if it cannot be read."""
     try:
-        text = source.read_text(encoding="utf-8")
-        if source.suffix == ".json":
+        standard_input = str(source) == "-"
+        text = sys.stdin.buffer.read().decode() if standard_input else source.read_text(encoding="utf-8")
+        if source.suffix == ".json" or (standard_input and text.lstrip().startswith("{")):
             return _table(source, json.loads(text))
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -93,7 +143,7 @@ def _table(source: Path, document: Any) -> dict[str, Any]:
     return document
 
 
-def _checked(
+def checked_document(
     source: Path, given: dict[str, Any], stored: dict[str, Any], prefixes: PrefixLimits
 ) -> dict[str, dict[str, Any]]:
     """What the file's organizations become, in the form that is stored; ends the command with every error there is."""
@@ -106,61 +156,21 @@ def _checked(
     except ResourceErrors as errors:
         lines = "\n".join(f"{source}: {error}" for error in errors.errors)
         fail(BAD_INPUT, f"{lines}\n{len(errors.errors)} error(s); nothing was changed")
-    for warning in warnings(resources):
-        click.echo(f"warning: {warning}", err=True)
+    _warn(stored, resources, prefixes)
     document = dump(resources)
     return {"organization": {name: document["organization"][name] for name in organizations}}
 
 
-def _differences(stored: dict[str, Any], wanted: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
-    """(sign, field path, before, after) for everything that changes."""
-    changes: list[tuple[str, str, Any, Any]] = []
-    for name, after in wanted["organization"].items():
-        before = stored.get("organization", {}).get(name)
-        _compare(f"organization.{name}", before or {}, after, changes)
-        if before is None:
-            changes.insert(0, ("+", f"organization.{name}", None, after.get("display_name", "")))
-    return changes
-
-
-def _compare(path: str, before: Any, after: Any, changes: list[tuple[str, str, Any, Any]]) -> None:
-    if before == after:
-        return
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({**before, **after}):
-            _compare(f"{path}.{key}", before.get(key), after.get(key), changes)
-    elif _named(before) or _named(after):
-        old, new = _by_name(before or []), _by_name(after or [])
-        for key in {**old, **new}:
-            _compare(f"{path}[{key!r}]", old.get(key), new.get(key), changes)
-    else:
-        sign = "+" if before is None else "-" if after is None else "~"
-        changes.append((sign, path, before, after))
-
-
-def _named(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def _by_name(records: list[dict[str, Any]]) -> dict[str, Any]:
-    return {str(record.get("name", record.get("address"))): record for record in records}
-
-
-def _report(changes: list[tuple[str, str, Any, Any]], version: int, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        rows = [{"sign": sign, "field": path, "before": old, "after": new} for sign, path, old, new in changes]
-        print_json({"version": version, "dry_run": dry_run, "changes": rows})
-        return
-    for sign, path, old, new in changes:
-        click.echo(f"{sign} {path}: {_change(sign, old, new)}")
-    if not changes:
-        click.echo(f"nothing to change; version {version} is in force")
-    elif dry_run:
-        click.echo(f"{len(changes)} change(s), not applied (--dry-run)")
-    else:
-        click.echo(f"{len(changes)} change(s) applied as version {version}")
-
-
-def _change(sign: str, old: Any, new: Any) -> str:
-    shown = [json.dumps(value, ensure_ascii=False) for value in (old, new)]
-    return {"+": shown[1], "-": shown[0], "~": " -> ".join(shown)}[sign]
+def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits) -> None:
+    """Say every trap: those that the change brings first, then those that were there already."""
+    try:
+        before = set(warnings(parse(stored, prefixes=prefixes)))
+    except ResourceErrors:
+        before = set()
+    found = warnings(resources)
+    for text in found:
+        if text not in before:
+            click.echo(f"warning: {text}", err=True)
+    for text in found:
+        if text in before:
+            click.echo(f"warning, as before: {text}", err=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["trace"]
 
 _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
-_EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE")
+_EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE", "DRILL")
 _ALL_EVENTS = 10_000
 
 
@@ -126,11 +126,45 @@ def _print_event(event: TraceEvent) -> None:
         if value:
             click.echo(f"    {name:13} {printable(value)}")
     for name, value in event.tls.items():
-        if name == "certificate":
-            for field, content in value.items():
-                click.echo(f"    certificate   {field}: {printable(content)}")
-        else:
-            click.echo(f"    tls           {name}: {printable(value)}")
+        _print_tls(name, value)
     for name, value in event.detail.items():
-        for line in value if isinstance(value, list) else [value]:
-            click.echo(f"    {name:13} {printable(line)}")
+        for line in _lines(value):
+            click.echo(f"    {_LABELS.get(name, name):13} {printable(line)}")
+
+
+# Keys of `detail` as a person reads them; the rest are words already.
+_LABELS = {
+    "passed_over": "passed over",
+    "would_refuse": "would refuse",
+    "would_refuse_connector": "in rehearsal",
+    "requirement_sources": "asked by",
+    "handshake_error": "handshake",
+    "starttls_offered": "STARTTLS",
+    "next_attempt": "next attempt",
+}
+
+
+def _print_tls(name: str, value: Any) -> None:
+    if name == "certificate":
+        for field, content in value.items():
+            click.echo(f"    certificate   {field}: {printable(content)}")
+    elif name == "chains":
+        for anchors, judged in value.items():
+            said = ", ".join(text for text in judged.values() if text)
+            click.echo(f"    tls           by {printable(anchors)}: {printable(said)}")
+    else:
+        click.echo(f"    tls           {name}: {printable(value)}")
+
+
+def _lines(value: Any) -> list[str]:
+    """A value of `detail`, a line each: lists item by item, and of records what they say."""
+    return [_line(one) for one in value] if isinstance(value, list) else [_line(value)]
+
+
+def _line(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    if set(value) == {"connector", "why"}:
+        return f"{value['connector']} {value['why']}"
+    said = {name: ", ".join(map(str, one)) if isinstance(one, list) else one for name, one in value.items()}
+    return "; ".join(f"{name}: {one}" for name, one in said.items() if one is not None and one != "")

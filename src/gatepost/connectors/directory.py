@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import covers, network, parents
-from gatepost.connectors.values import ConnectorType
+from gatepost.connectors.values import ConnectorType, RevocationCheck
 from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.tls.names import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +34,7 @@ __all__ = ["Directory", "InboundEntry", "OutboundIndex", "PartnerIndex", "addres
 type AddressKey = tuple[int, int]
 
 
+@lru_cache(maxsize=4096)
 def address_key(text: str) -> AddressKey | None:
     """Version and number of an IP address, None if it is none. An IPv4 address mapped into IPv6 counts as IPv4."""
     try:
@@ -48,18 +51,15 @@ class InboundEntry:
     """An inbound connector made ready for matching.
 
     networks: IP version, bits behind the prefix, number before them. ownership: whether tls_sender_certificate_name
-    belongs to the organization (exchange.md section 2.2): 2 its accepted domain, 1 above one of them, 0 neither.
+    belongs to the organization (exchange.md section 2.2): 2 its accepted domain, 1 above one of them, 0 neither. label:
+    the connector as a sentence names it: "connector 'hq' of contoso".
     """
 
     organization: Organization
     connector: InboundConnector
     networks: tuple[tuple[int, int, int], ...]
-    ownership: int = 0
-
-    @property
-    def label(self) -> str:
-        """The connector as a sentence names it: "connector 'hq' of contoso"."""
-        return f"connector {self.connector.name!r} of {self.organization.name}"
+    ownership: int
+    label: str
 
     @property
     def specificity(self) -> tuple[bool, int, int]:
@@ -99,27 +99,43 @@ class PartnerIndex:
 
 
 class OutboundIndex:
-    """The enabled outbound connectors of one organization: the first of each place that they can stand at.
+    """The outbound connectors of one organization.
 
-    accepted: for all_accepted_domains. everything: for route_all_messages_via_on_premises.
+    accepted: enabled ones for all_accepted_domains. central: enabled ones for route_all_messages_via_on_premises; those
+    that stand at one place are in the order of priority and name. A connector that only mail flow rules use
+    (is_transport_rule_scoped) stands at no place: it is found by its name alone.
     """
 
-    __slots__ = ("_by_pattern", "accepted", "everything")
+    __slots__ = ("_by_name", "_by_pattern", "accepted", "central")
 
     def __init__(self, connectors: Iterable[OutboundConnector]) -> None:
-        ordered = sorted((one for one in connectors if one.enabled), key=lambda one: (one.priority, one.name))
-        self._by_pattern: dict[str, OutboundConnector] = {}
-        for connector in ordered:
+        ordered = sorted(connectors, key=lambda one: (one.priority, one.name))
+        self._by_name = {one.name.lower(): one for one in ordered}
+        placed = [one for one in ordered if one.enabled and not one.is_transport_rule_scoped]
+        self._by_pattern: dict[str, list[OutboundConnector]] = {}
+        for connector in placed:
             for pattern in connector.recipient_domains:
-                self._by_pattern.setdefault(pattern, connector)
-        self.accepted = next((one for one in ordered if one.all_accepted_domains), None)
-        self.everything = next((one for one in ordered if one.route_all_messages_via_on_premises), None)
+                self._by_pattern.setdefault(pattern, []).append(connector)
+        self.accepted = tuple(one for one in placed if one.all_accepted_domains)
+        self.central = tuple(one for one in placed if one.route_all_messages_via_on_premises)
+
+    @property
+    def everything(self) -> OutboundConnector | None:
+        """The connector that takes all messages first."""
+        return self.central[0] if self.central else None
+
+    def named(self, name: str) -> OutboundConnector | None:
+        """The connector of that name, in whatever case it is written, a disabled one too."""
+        return self._by_name.get(name.lower())
 
     def candidates(self, domain: str) -> Iterator[tuple[str, OutboundConnector]]:
-        """The pattern that takes the domain in and its connector, the most specific first, "*" last."""
+        """The pattern that takes the domain in and its connector, the most specific first, "*" last.
+
+        Of one pattern in the order of priority and name.
+        """
         for pattern in _patterns(domain):
-            if (found := self._by_pattern.get(pattern)) is not None:
-                yield pattern, found
+            for connector in self._by_pattern.get(pattern, ()):
+                yield pattern, connector
 
 
 class Directory:
@@ -137,6 +153,7 @@ class Directory:
         "_outbound",
         "_partners",
         "_populated",
+        "_revocable",
         "client_anchors",
         "resources",
         "version",
@@ -154,6 +171,7 @@ class Directory:
         self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
+        self._revocable: dict[str, list[InboundEntry]] = {}
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
         self.client_anchors: frozenset[str] = frozenset(
             connector.trust_anchors
@@ -166,31 +184,31 @@ class Directory:
             self._index_inbound(organization)
 
     def _index_inbound(self, organization: Organization) -> None:
-        entries = [self._entry(organization, one) for one in organization.inbound_connectors if one.enabled]
+        entries = [self.entry(organization, one) for one in organization.inbound_connectors if one.enabled]
         partners = [one for one in entries if one.connector.connector_type is ConnectorType.PARTNER]
         if partners:
             self._partners[organization.name] = PartnerIndex(partners)
         for entry in entries:
             if entry.connector.connector_type is ConnectorType.ON_PREMISES:
                 self._index_on_premises(entry)
+            if entry.connector.revocation_check is not RevocationCheck.NONE:
+                _index_by_certificate(self._revocable, entry)
 
     def _index_on_premises(self, entry: InboundEntry) -> None:
-        if name := entry.connector.tls_sender_certificate_name:
-            bare = name.removeprefix("*.")
-            # A certificate for *.b.example bears mail.b.example too, so an exact name is also found from its parent.
-            for key in {bare} if name != bare else {bare, bare.partition(".")[2]}:
-                self._by_certificate.setdefault(key, []).append(entry)
+        _index_by_certificate(self._by_certificate, entry)
         for version, shift, prefix in entry.networks:
             self._at_address.setdefault((version, shift), {}).setdefault(prefix, []).append(entry)
 
-    def _entry(self, organization: Organization, connector: InboundConnector) -> InboundEntry:
+    def entry(self, organization: Organization, connector: InboundConnector) -> InboundEntry:
+        """The connector made ready for matching, whether it is enabled or not."""
         networks = []
         for text in connector.sender_ip_addresses:
             found = network(text)
             shift = found.max_prefixlen - found.prefixlen
             networks.append((found.version, shift, int(found.network_address) >> shift))
         ownership = self._ownership(organization, connector.tls_sender_certificate_name or "")
-        return InboundEntry(organization, connector, tuple(networks), ownership)
+        label = f"connector {connector.name!r} of {organization.name}"
+        return InboundEntry(organization, connector, tuple(networks), ownership, label)
 
     def _ownership(self, organization: Organization, name: str) -> int:
         bare = name.removeprefix("*.")
@@ -243,14 +261,16 @@ class Directory:
 
     def on_premises_by_certificate(self, leaf: CertificateFacts) -> list[InboundEntry]:
         """On-premises connectors whose certificate name the certificate may bear; each has still to be compared."""
-        if not self._by_certificate:
-            return []
-        found: dict[int, InboundEntry] = {}
-        for name in (*leaf.dns_names, leaf.common_name.lower()):
-            for parent in parents(name.removeprefix("*.")):
-                for entry in self._by_certificate.get(parent, ()):
-                    found[id(entry)] = entry
-        return list(found.values())
+        return _found_by_certificate(self._by_certificate, leaf)
+
+    def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
+        """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
+        found = (entry.connector for entry in _found_by_certificate(self._revocable, leaf))
+        return frozenset(
+            one.trust_anchors
+            for one in found
+            if matches(one.tls_sender_certificate_name or "", leaf, common_name=one.match_common_name)
+        )
 
     def on_premises_by_address(self, address: AddressKey | None) -> list[tuple[int, InboundEntry]]:
         """On-premises connectors that hold the address, each with the bits behind its prefix (fewer are narrower)."""
@@ -268,6 +288,34 @@ class Directory:
 def _mailbox_key(address: str) -> str:
     path = parse_address(address)
     return f"{path.local_part}@{path.domain}".lower()
+
+
+def _index_by_certificate(index: dict[str, list[InboundEntry]], entry: InboundEntry) -> None:
+    if name := entry.connector.tls_sender_certificate_name:
+        index.setdefault(name, []).append(entry)
+        if not name.startswith("*."):
+            # A certificate for *.b.example bears mail.b.example too.
+            index.setdefault(f"?.{name.partition('.')[2]}", []).append(entry)
+
+
+def _found_by_certificate(index: dict[str, list[InboundEntry]], leaf: CertificateFacts) -> list[InboundEntry]:
+    """Entries whose certificate name the leaf may bear; each has still to be compared."""
+    if not index:
+        return []
+    found: dict[int, InboundEntry] = {}
+    for name in (*leaf.dns_names, leaf.common_name.lower()):
+        for key in _certificate_keys(name):
+            for entry in index.get(key, ()):
+                found[id(entry)] = entry
+    return list(found.values())
+
+
+def _certificate_keys(name: str) -> Iterator[str]:
+    """What connectors that a name in a certificate may stand for are kept under: exact names, then wildcards."""
+    bare = name.removeprefix("*.")
+    yield name if name == bare else f"?.{bare}"
+    for parent in parents(bare):
+        yield f"*.{parent}"
 
 
 def _patterns(domain: str) -> Iterator[str]:

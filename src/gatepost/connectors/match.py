@@ -8,27 +8,35 @@ looks up in a `Directory`, compares facts, and says its reasons in sentences an 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.connectors.comparison import (
+    address_claim,
+    address_loss,
+    certificate_claim,
+    certificate_loss,
+    partner_loss,
+)
+from gatepost.connectors.credentials import Fault, certificate_lack, describe_client, presented
 from gatepost.connectors.directory import Directory, address_key
-from gatepost.tls.names import describe_names, matches
+from gatepost.connectors.values import Mode
+from gatepost.tls.names import describe_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from gatepost.connectors.credentials import Lack
     from gatepost.connectors.directory import InboundEntry, OutboundIndex
     from gatepost.connectors.facts import SessionFacts
     from gatepost.connectors.model import InboundConnector, Organization, OutboundConnector
     from gatepost.smtp.grammar import Path
-    from gatepost.tls.facts import CertificateFacts
 
 __all__ = [
     "Attribution",
     "Directory",
     "PartnerMatch",
+    "Selection",
     "attribute",
+    "attribute_by_recipient",
     "match_partner",
-    "partner_connector",
     "select_outbound",
 ]
 
@@ -39,8 +47,12 @@ class Attribution:
 
     direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
     decides, and its mail is "incoming". organization: its name, None for "none". basis: what identified it:
-    "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address"
-    or "none".
+    "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address",
+    "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`) or "none". passed_over: other
+    on-premises connectors that know the session, each with why it did not count: label and rest of the sentence, at
+    most 20. claims: connectors that know the session, by "certificate" or "address", but not whose mail it is. lack:
+    why the certificate that bears a connector's name does not identify its owner. unsure: that connector, if it is not
+    the client's doing, so that it may be known later.
     """
 
     direction: str
@@ -48,19 +60,47 @@ class Attribution:
     connector: InboundConnector | None
     basis: str
     reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
+    claims: tuple[tuple[str, InboundEntry], ...] = ()
+    lack: Lack | None = None
+    unsure: InboundConnector | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerMatch:
-    """The partner connector that a message meets, and which of its identifications the session fulfils."""
+    """The partner connector that a message meets, and which of its identifications the session fulfils.
+
+    lack: why the certificate is not the connector's, if it names one. is_known: this connector or another for the same
+    sender has the session's certificate or address. passed_over: as in Attribution. rehearsing: the match that would
+    have gone before this one, were it not in rehearsal.
+    """
 
     connector: InboundConnector
     by_certificate: bool
     by_address: bool
     reasons: tuple[str, ...]
+    lack: Lack | None = None
+    is_known: bool = False
+    passed_over: tuple[tuple[str, str], ...] = ()
+    rehearsing: PartnerMatch | None = None
 
 
-_STRANGER = Attribution("none", None, None, "none", ("no on-premises connector knows the session",))
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The outbound connector for a domain, None for its MX by opportunistic TLS, and the reasons.
+
+    passed_over: the connectors that would have taken the domain as well, each with why it did not: label ("connector
+    'x' of contoso") and the rest of the sentence. At most 20.
+    """
+
+    connector: OutboundConnector | None
+    reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+
+_PASSED_OVER = 20
+_NOBODY = "no on-premises connector knows the session"
+_SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
 
 
 def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -> Attribution:
@@ -68,200 +108,328 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
 
     A trusted certificate identifies the organization whose connector names it most specifically, if that name is the
     organization's own; otherwise the reverse-path must be in one of its accepted domains. An address identifies only
-    together with such a reverse-path, so never with the null one.
+    together with such a reverse-path, so never with the null one (exchange.md section 5.1, steps 1 to 3).
     """
-    reasons: list[str] = []
-    found = _by_certificate(directory, session, reverse_path, reasons) or _by_address(
-        directory, session, reverse_path, reasons
-    )
-    if found is not None:
-        entry, basis = found
-        return Attribution("originating", entry.organization.name, entry.connector, basis, tuple(reasons))
-    if not reasons:
-        return _STRANGER
-    return Attribution("none", None, None, "none", (*reasons, *_STRANGER.reasons))
-
-
-type _Found = tuple[InboundEntry, str] | None
-
-
-def _by_certificate(directory: Directory, session: SessionFacts, reverse_path: Path, reasons: list[str]) -> _Found:
-    leaf = _leaf(session)
-    if leaf is None:
-        return None
-    matched = [
-        entry
-        for entry in directory.on_premises_by_certificate(leaf)
-        if _is_named(entry, leaf) and _is_trusted(entry, session, reasons)
-    ]
-    matched = [entry for entry in matched if entry.associated(reverse_path.domain)]
-    owned = [entry for entry in matched if entry.ownership]
-    if owned:
-        # Between organizations the more specific name decides; only within one may a priority say otherwise.
-        narrowest = max(owned, key=lambda entry: entry.specificity)
-        entry = _first(entry for entry in owned if entry.organization is narrowest.organization)
-        basis = "certificate"
-    else:
-        sender = directory.organization_of(reverse_path.domain)
-        mine = [entry for entry in matched if entry.organization is sender]
-        if not mine:
-            reasons.extend(_not_owned(entry, reverse_path) for entry in matched)
-            return None
-        entry, basis = _first(mine), "certificate-and-sender"
-    name = entry.connector.tls_sender_certificate_name
-    reasons.append(f"{entry.label} names {name}, which the client's trusted certificate bears ({describe_names(leaf)})")
-    if basis != "certificate":
-        reasons.append(f"{name} is no accepted domain of {entry.organization.name}, but the sender's domain is")
-    return entry, basis
-
-
-def _by_address(directory: Directory, session: SessionFacts, reverse_path: Path, reasons: list[str]) -> _Found:
+    sender = reverse_path.domain
+    owner = directory.organization_of(sender)
+    certified, lacks = _certified(directory, session)
     held = directory.on_premises_by_address(address_key(session.peer_ip))
-    if not held:
-        return None
-    sender = directory.organization_of(reverse_path.domain)
-    mine = [
-        (entry.connector.priority, shift, entry.connector.name, entry)
-        for shift, entry in held
-        if entry.organization is sender and entry.associated(reverse_path.domain)
-    ]
-    if not mine:
-        said = f"the sender's domain {reverse_path.domain}" if reverse_path.domain else "the null reverse-path"
-        reasons.extend(
-            f"{entry.label} holds the address {session.peer_ip}, but {said} is no accepted domain that it stands for"
-            for _, entry in held
-        )
-        return None
-    entry = min(mine, key=lambda one: one[:3])[3]
-    reasons.append(
-        f"{entry.label} holds the address {session.peer_ip}, and the sender's domain {reverse_path.domain} is its own"
+    found = _by_certificate(certified, sender, owner) or _by_address(held, sender, owner)
+    if found is None:
+        return _unknown(session, sender, certified, held, lacks)
+    entry, basis = found
+    passed_over = {one.label: lack.why for one, lack in lacks}
+    for one in certified:
+        won = basis != "address"
+        passed_over[one.label] = certificate_loss(one, entry, sender) if won else certificate_claim(one, sender)
+    for _, one in held:
+        passed_over.setdefault(one.label, address_loss(one, entry, basis, session, sender))
+    passed_over.pop(entry.label, None)
+    return Attribution(
+        "originating",
+        entry.organization.name,
+        entry.connector,
+        basis,
+        _identified(entry, basis, session, f"the sender's domain {sender}"),
+        tuple(passed_over.items())[:_PASSED_OVER],
     )
-    return entry, "address"
 
 
-def _leaf(session: SessionFacts) -> CertificateFacts | None:
-    return session.client_chain.leaf if session.client_chain else None
+def _certified(
+    directory: Directory, session: SessionFacts
+) -> tuple[list[InboundEntry], list[tuple[InboundEntry, Lack]]]:
+    """On-premises connectors that the certificate identifies, and those whose name it bears that it does not."""
+    leaf = presented(session)
+    if leaf is None:
+        return [], []
+    certified, lacks = [], []
+    for entry in directory.on_premises_by_certificate(leaf):
+        lack = certificate_lack(entry, session)
+        if lack is None:
+            certified.append(entry)
+        elif lack.fault is not Fault.OTHER_NAME:
+            lacks.append((entry, lack))
+    return certified, lacks
 
 
-def _is_named(entry: InboundEntry, leaf: CertificateFacts) -> bool:
-    """Whether the certificate bears the connector's certificate name, if it has one."""
-    connector = entry.connector
-    name = connector.tls_sender_certificate_name
-    return name is not None and matches(name, leaf, common_name=connector.match_common_name)
+def _by_certificate(
+    certified: list[InboundEntry], sender: str, owner: Organization | None
+) -> tuple[InboundEntry, str] | None:
+    matched = [entry for entry in certified if entry.associated(sender)]
+    owned = [entry for entry in matched if entry.ownership]
+    if not owned:
+        mine = [entry for entry in matched if entry.organization is owner]
+        return (min(mine, key=_certificate_order), "certificate-and-sender") if mine else None
+    # Between organizations the more specific name decides; only within one may a priority say otherwise. Two that name
+    # it as specifically are told apart by the sender (exchange.md section 5.1, step 2: one tenant left).
+    narrowest = max(entry.specificity for entry in owned)
+    leaders = [entry.organization for entry in owned if entry.specificity == narrowest]
+    chosen = leaders[0] if all(one is leaders[0] for one in leaders) else owner
+    mine = [entry for entry in owned if entry.organization is chosen]
+    return (min(mine, key=_certificate_order), "certificate") if chosen in leaders else None
 
 
-def _is_trusted(entry: InboundEntry, session: SessionFacts, reasons: list[str]) -> bool:
-    """Whether the client's chain is trusted as the connector asks; why not goes to the reasons."""
-    verdict = session.chain(entry.connector.trust_anchors)
-    if verdict is not None and verdict.trusted:
-        return True
-    why = f"{verdict.status}, {verdict.detail}" if verdict else "it was not judged by the connector's trust_anchors"
+def _by_address(
+    held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None
+) -> tuple[InboundEntry, str] | None:
+    if owner is None:
+        return None
+    mine = [one for one in held if one[1].organization is owner and one[1].associated(sender)]
+    return (min(mine, key=_address_order)[1], "address") if mine else None
+
+
+def _certificate_order(entry: InboundEntry) -> tuple[int, tuple[int, ...], str]:
+    """The lowest priority number, then the most specific name, then the first by name."""
+    return entry.connector.priority, tuple(-int(one) for one in entry.specificity), entry.connector.name
+
+
+def _address_order(one: tuple[int, InboundEntry]) -> tuple[int, int, str]:
+    """The lowest priority number, then the narrowest network, then the first by name."""
+    shift, entry = one
+    return entry.connector.priority, shift, entry.connector.name
+
+
+def _identified(entry: InboundEntry, basis: str, session: SessionFacts, spoken: str) -> tuple[str, ...]:
+    """What identified the session. spoken: the domain that says whose mail it is, where the certificate does not."""
+    own = entry.organization.name
+    leaf = presented(session)
+    if basis.startswith("address") or leaf is None:
+        return (f"{entry.label} holds the address {session.peer_ip}, and {spoken} is an accepted domain of {own}",)
     name = entry.connector.tls_sender_certificate_name
-    reasons.append(f"{entry.label} names {name}, but the client's certificate that bears it is not trusted: {why}")
-    return False
+    reason = f"{entry.label} names {name}, which the client's trusted certificate bears ({describe_names(leaf)})"
+    if basis == "certificate":
+        return (reason,)
+    return reason, f"{name} is no accepted domain of {own}, but {spoken} is"
 
 
-def _first(entries: Iterable[InboundEntry]) -> InboundEntry:
-    """The one with the lowest priority number, then the most specific name, then the first by name."""
-    ordered = sorted(entries, key=lambda entry: entry.connector.name)
-    ordered.sort(key=lambda entry: entry.specificity, reverse=True)
-    return min(ordered, key=lambda entry: entry.connector.priority)
-
-
-def _not_owned(entry: InboundEntry, reverse_path: Path) -> str:
-    said = reverse_path.domain or "the null reverse-path"
-    return (
-        f"{entry.label} names {entry.connector.tls_sender_certificate_name}, which the client's certificate bears, but "
-        f"neither that name nor the sender's domain ({said}) is an accepted domain of {entry.organization.name}"
+def _unknown(
+    session: SessionFacts,
+    sender: str,
+    certified: list[InboundEntry],
+    held: list[tuple[int, InboundEntry]],
+    lacks: list[tuple[InboundEntry, Lack]],
+) -> Attribution:
+    """Nobody's own server, as far as the session and the reverse-path say; who knows it all the same may claim it."""
+    if not (lacks or certified or held):
+        nobody = f"{_NOBODY}: {describe_client(session)}"
+        return Attribution("none", None, None, "none", (nobody,))
+    reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:_PASSED_OVER]]
+    reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:_PASSED_OVER]]
+    reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:_PASSED_OVER]]
+    unsure = (entry.connector for entry, lack in lacks if lack.is_ours)
+    return Attribution(
+        "none",
+        None,
+        None,
+        "none",
+        (*reasons, _NOBODY),
+        claims=(
+            *(("certificate", entry) for entry in certified),
+            *(("address", entry) for _, entry in sorted(held, key=_address_order)),
+        ),
+        lack=next((lack for _, lack in lacks), None),
+        unsure=next(unsure, None),
     )
+
+
+def attribute_by_recipient(
+    attribution: Attribution, session: SessionFacts, organization: Organization, recipient: Path
+) -> Attribution:
+    """The attribution once the recipient is known: what neither certificate nor reverse-path says, its domain may say.
+
+    Exchange's last resort (exchange.md section 5.1, steps 2b and 3b). It never relays: the recipient is in an accepted
+    domain of the organization whose server this is. organization: the one that accepts the recipient's domain.
+    """
+    claims = [
+        (basis, entry)
+        for basis, entry in attribution.claims
+        if entry.organization is organization and entry.associated(recipient.domain)
+    ]
+    if not claims:
+        return attribution
+    first = claims[0][0]
+    entry = (
+        min((one for basis, one in claims if basis == first), key=_certificate_order)
+        if first == "certificate"
+        else claims[0][1]
+    )
+    basis = f"{first}-and-recipient"
+    spoken = f"the recipient's domain {recipient.domain}"
+    return Attribution(
+        "originating", organization.name, entry.connector, basis, _identified(entry, basis, session, spoken)
+    )
+
+
+_TELLING = frozenset({Fault.ONLY_COMMON_NAME, Fault.NOT_TRUSTED, Fault.NOT_JUDGED, Fault.REVOCATION_UNKNOWN})
+
+
+class _Candidate(NamedTuple):
+    """A partner connector that takes in the sender, by a pattern; key: who goes first. lack, by_address: its proofs."""
+
+    key: tuple[int, int, int, str]
+    entry: InboundEntry
+    pattern: str
+    lack: Lack | None
+    by_address: bool
+
+    @property
+    def by_certificate(self) -> bool:
+        """Whether the session has the certificate that the connector names."""
+        return self.lack is None and self.entry.connector.tls_sender_certificate_name is not None
 
 
 def match_partner(
-    directory: Directory, organization: Organization, session: SessionFacts, reverse_path: Path, recipient: Path
+    directory: Directory,
+    organization: Organization,
+    session: SessionFacts,
+    reverse_path: Path,
+    recipient: Path | None,
 ) -> PartnerMatch | None:
     """The partner connector of the recipient's organization that a message meets.
 
+    recipient: None, at MAIL FROM, is any of the organization's; no answer if it makes a difference which.
+
     In this order: the lower priority number, the more specific sender domain (so that an exception beats "*"), the one
-    whose certificate or address the session has, one that restricts, the name.
+    whose certificate or address the session has, one that restricts, the name. One in rehearsal never goes before one
+    that is in force: what it would have done is told beside.
     """
     index = directory.partners(organization.name)
     if index is None:
         return None
+    found: dict[int, _Candidate] = {}
+    narrowed: dict[str, str] = {}
     address = address_key(session.peer_ip)
-    best: tuple[tuple[int, int, int, str], PartnerMatch] | None = None
     for rank, pattern, entry in index.candidates(reverse_path.domain):
-        if not entry.associated(recipient.domain):
+        if id(entry) in found:
             continue
-        connector = entry.connector
-        notes: list[str] = []
-        match = PartnerMatch(connector, _shows_certificate(entry, session, notes), entry.holds(address), ())
-        key = (connector.priority, rank, _fit(match), connector.name)
-        if best is None or key < best[0]:
-            best = key, _with_reasons(match, entry, pattern, reverse_path, notes)
-    return best[1] if best else None
+        if recipient is None:
+            if entry.connector.associated_accepted_domains:
+                return None
+        elif not entry.associated(recipient.domain):
+            domains = ", ".join(entry.connector.associated_accepted_domains[:_PASSED_OVER])
+            narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
+            continue
+        found[id(entry)] = _candidate(entry, rank, pattern, session, address)
+    if not found:
+        return None
+    return _met(sorted(found.values(), key=lambda one: one.key), narrowed, reverse_path)
 
 
-def partner_connector(
-    directory: Directory, organization: Organization, session: SessionFacts, reverse_path: Path, recipient: Path
-) -> tuple[InboundConnector | None, tuple[str, ...]]:
-    """The connector of `match_partner`, and the reasons; None with a reason if there is none."""
-    match = match_partner(directory, organization, session, reverse_path, recipient)
-    if match is None:
-        said = reverse_path.domain or "the null reverse-path"
-        return None, (f"no partner connector of {organization.name} holds for {said}",)
-    return match.connector, match.reasons
+def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: Path) -> PartnerMatch:
+    """The match among candidates, the first of them first."""
+    sender = reverse_path.domain
+    first = candidates[0]
+    winner = next((one for one in candidates if one.entry.connector.mode is Mode.ENFORCE), first)
+    rehearsing = None if winner is first else _told(first, sender)
+    passed_over = narrowed
+    for one in candidates[: _PASSED_OVER + 1]:
+        if one is first and one is not winner:
+            passed_over[one.entry.label] = "would go first, but is in rehearsal"
+        elif one is not winner:
+            patterns = one.pattern, winner.pattern
+            in_trial = one.key < winner.key
+            why = "is in rehearsal" if in_trial else partner_loss(one.key, winner.key, patterns, sender)
+            passed_over[one.entry.label] = why
+    return _told(
+        winner,
+        sender,
+        is_known=any(one.by_address or one.by_certificate for one in candidates),
+        passed_over=tuple(passed_over.items())[:_PASSED_OVER],
+        rehearsing=rehearsing,
+    )
 
 
-def _shows_certificate(entry: InboundEntry, session: SessionFacts, notes: list[str]) -> bool:
-    leaf = _leaf(session)
-    return leaf is not None and _is_named(entry, leaf) and _is_trusted(entry, session, notes)
-
-
-def _fit(match: PartnerMatch) -> int:
-    if match.by_certificate:
-        return 0
-    if match.by_address:
-        return 1
-    restricts = match.connector.restrict_domains_to_certificate or match.connector.restrict_domains_to_ip_addresses
-    return 2 if restricts else 3
-
-
-def _with_reasons(
-    match: PartnerMatch, entry: InboundEntry, pattern: str, reverse_path: Path, notes: list[str]
-) -> PartnerMatch:
-    said = f"sender domain {reverse_path.domain}" if reverse_path.domain else "the null reverse-path"
-    if pattern == reverse_path.domain:
-        reason = f"{entry.label} matches {said} exactly"
+def _candidate(
+    entry: InboundEntry, rank: int, pattern: str, session: SessionFacts, address: tuple[int, int] | None
+) -> _Candidate:
+    """With what of its identification the session shows."""
+    connector = entry.connector
+    is_named = connector.tls_sender_certificate_name is not None
+    lack = certificate_lack(entry, session) if is_named else None
+    by_address = entry.holds(address)
+    if is_named and lack is None:
+        fit = 0
+    elif by_address:
+        fit = 1
     else:
-        reason = f"{entry.label} matches {said} by {pattern!r}"
-    return PartnerMatch(match.connector, match.by_certificate, match.by_address, (reason, *notes))
+        fit = 2 if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses else 3
+    return _Candidate((connector.priority, rank, fit, connector.name), entry, pattern, lack, by_address)
+
+
+def _told(
+    candidate: _Candidate,
+    sender: str,
+    *,
+    is_known: bool = False,
+    passed_over: tuple[tuple[str, str], ...] = (),
+    rehearsing: PartnerMatch | None = None,
+) -> PartnerMatch:
+    """The candidate as the match, with its reasons: of the certificate only if it is meant for the connector."""
+    entry, lack = candidate.entry, candidate.lack
+    said = f"sender domain {sender}" if sender else "the null reverse-path"
+    how = "exactly" if candidate.pattern == sender else f"by {candidate.pattern!r}"
+    reason = f"{entry.label} matches {said} {how}"
+    return PartnerMatch(
+        entry.connector,
+        candidate.by_certificate,
+        candidate.by_address,
+        (reason, f"{entry.label} {lack.why}") if lack is not None and lack.fault in _TELLING else (reason,),
+        lack,
+        is_known,
+        passed_over,
+        rehearsing,
+    )
 
 
 def select_outbound(
     directory: Directory, organization: Organization, recipient_domain: str, *, from_on_premises: bool = False
-) -> tuple[OutboundConnector | None, tuple[str, ...]]:
-    """The outbound connector for mail of an organization to a domain, and the reasons; None is MX routing.
+) -> Selection:
+    """The outbound connector for mail of an organization to a domain.
 
     An exact domain goes before the longest wildcard, that before all accepted domains, that before "*"; a lower
     priority number before all of these. A connector that routes all messages via on-premises goes first, but never for
-    mail that came from there. Connectors of the same place and priority: the first by name.
+    mail that came from there (from_on_premises), which it takes only for a domain that it names. Connectors of the same
+    place and priority: the first by name. Those that only mail flow rules use take no part.
     """
     index = directory.outbound(organization.name)
     if index is None:
-        return None, (f"organization {organization.name} is not known",)
-    if index.everything is not None and not from_on_premises:
-        label = _label(index.everything, organization)
-        return index.everything, (f"{label} takes all messages first (route_all_messages_via_on_premises)",)
+        return Selection(None, (f"organization {organization.name} is not known",))
     found = _outbound_candidates(directory, index, organization, recipient_domain)
+    aside: list[tuple[str, str]] = []
+    if index.everything is not None:
+        if not from_on_premises:
+            return _central(index.everything, found, organization)
+        aside = [(_label(one, organization), _SENT_BACK) for one in index.central]
+        found = [
+            (pattern, one) for pattern, one in found if pattern != "*" or not one.route_all_messages_via_on_premises
+        ]
     if not found:
-        return None, (f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}",)
-    pattern, chosen = min(found, key=lambda one: one[1].priority)
-    reason = f"{_label(chosen, organization)} {_how(pattern, recipient_domain)}"
-    specific = found[0][1]
-    if chosen is specific:
-        return chosen, (reason,)
-    passed_over = f"its priority {chosen.priority} goes before the more specific {_label(specific, organization)}"
-    return chosen, (reason, passed_over)
+        nobody = f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}"
+        return Selection(None, (nobody,), tuple(aside))
+    place = min(range(len(found)), key=lambda one: found[one][1].priority)
+    pattern, chosen = found.pop(place)
+    label = _label(chosen, organization)
+    reasons = [f"{label} {_how(pattern, recipient_domain)}"]
+    if place:
+        specific = _label(found[0][1], organization)
+        reasons.append(f"its priority {chosen.priority} goes before the more specific {specific}")
+    lost = {
+        _label(one, organization): f"{_how(its, recipient_domain)}, but {_goes_before(pattern, chosen, its, one)}"
+        for its, one in reversed(found)
+        if one is not chosen
+    }
+    kept = [one for one in aside if one[0] != label]
+    return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:_PASSED_OVER])
+
+
+def _central(
+    central: OutboundConnector, found: list[tuple[str, OutboundConnector]], organization: Organization
+) -> Selection:
+    label = _label(central, organization)
+    first = f"{label} takes all messages first"
+    labels = dict.fromkeys(_label(one, organization) for _, one in found if one is not central)
+    passed_over = tuple((one, f"takes the domain, but {first}") for one in labels)
+    return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:_PASSED_OVER])
 
 
 def _outbound_candidates(
@@ -269,9 +437,9 @@ def _outbound_candidates(
 ) -> list[tuple[str, OutboundConnector]]:
     """Connectors that take the domain, the most specific first, each with its pattern; "" is all accepted domains."""
     found = list(index.candidates(domain))
-    if index.accepted is not None and directory.organization_of(domain) is organization:
-        last = len(found) - 1 if found and found[-1][0] == "*" else len(found)
-        found.insert(last, ("", index.accepted))
+    if index.accepted and directory.organization_of(domain) is organization:
+        place = next((place for place, (pattern, _) in enumerate(found) if pattern == "*"), len(found))
+        found[place:place] = [("", one) for one in index.accepted]
     return found
 
 
@@ -279,6 +447,15 @@ def _how(pattern: str, domain: str) -> str:
     if not pattern:
         return f"takes all accepted domains, and {domain} is one"
     return f"matches recipient domain {domain} " + ("exactly" if pattern == domain else f"by {pattern!r}")
+
+
+def _goes_before(pattern: str, chosen: OutboundConnector, its: str, other: OutboundConnector) -> str:
+    """Why `chosen` goes before another candidate, as the end of a sentence."""
+    if chosen.priority != other.priority:
+        return f"priority {chosen.priority} of {chosen.name!r} goes before its {other.priority}"
+    if pattern == its:
+        return f"{chosen.name!r} comes first by its name"
+    return f"{chosen.name!r} is more specific"
 
 
 def _label(connector: OutboundConnector, organization: Organization) -> str:

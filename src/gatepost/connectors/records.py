@@ -228,7 +228,7 @@ class OutboundConnector(Record):
     route_all_messages_via_on_premises: Switch = Field(
         default=False,
         description="On-premises: everything goes here first, before all other connectors, except mail that came from "
-        "there.",
+        "there: that is sent back only for a domain that is named here.",
     )
     smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),
@@ -324,7 +324,9 @@ class MailFlowRule(Record):
         description="The message leaves only over TLS, whoever the next hop is; what a connector demands besides, "
         "stays.",
     )
-    stop_rule_processing: Switch = Field(default=False, description="No further rule is looked at.")
+    stop_rule_processing: Switch = Field(
+        default=False, description="No further rule is looked at. A rule in rehearsal stops none."
+    )
     comment: Text = Field(default="", description="For people; no effect.")
 
 

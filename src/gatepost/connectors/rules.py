@@ -6,6 +6,7 @@ text says what contradicts what and how to resolve it. What is allowed but proba
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gatepost.connectors.values import (
     ConnectorType,
     DomainType,
     ProfileName,
+    RevocationCheck,
     SmtpDaneMode,
     TlsSettings,
     TlsVersion,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.errors import FieldError
     from gatepost.connectors.reader import Draft, OrganizationDraft
-    from gatepost.connectors.records import InboundConnector, OutboundConnector
+    from gatepost.connectors.records import InboundConnector, MailFlowRule, OutboundConnector
 
 __all__ = ["PrefixLimits", "check_organization", "check_together"]
 
@@ -69,6 +71,8 @@ def _old_version(connector: InboundConnector | OutboundConnector) -> bool:
 _OLD_VERSION = (
     'TLS 1.0 and 1.1 are off in every other profile; write profile = "legacy" as well, or name TLSv1.2 or newer'
 )
+
+_ANY_CERTIFICATE = {TlsSettings.OPPORTUNISTIC, TlsSettings.ENCRYPTION_ONLY}
 
 _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     _rule(
@@ -118,13 +122,32 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
         lambda one: one.min_tls_version is not None and not one.require_tls,
         "mail in clear would pass while mail over an older TLS is refused; write require_tls = true as well",
     ),
+    _rule(
+        "revocation_check tls_sender_certificate_name",
+        lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and not one.tls_sender_certificate_name,
+        "the connector looks at no certificate; write tls_sender_certificate_name, or leave this out",
+    ),
 )
 
 _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     _rule(
-        "recipient_domains all_accepted_domains route_all_messages_via_on_premises",
-        lambda one: not (one.recipient_domains or one.all_accepted_domains or one.route_all_messages_via_on_premises),
-        "the connector would take no mail; name domains",
+        "recipient_domains all_accepted_domains route_all_messages_via_on_premises is_transport_rule_scoped",
+        lambda one: (
+            not (one.recipient_domains or one.all_accepted_domains or one.route_all_messages_via_on_premises)
+            and not one.is_transport_rule_scoped
+        ),
+        "the connector would take no mail; name domains, or write is_transport_rule_scoped = true and name it in a "
+        "mail flow rule",
+    ),
+    _rule(
+        "is_transport_rule_scoped all_accepted_domains",
+        lambda one: one.is_transport_rule_scoped and one.all_accepted_domains,
+        "only mail flow rules use the connector then, so it cannot take all accepted domains; leave one of the two out",
+    ),
+    _rule(
+        "is_transport_rule_scoped route_all_messages_via_on_premises",
+        lambda one: one.is_transport_rule_scoped and one.route_all_messages_via_on_premises,
+        "only mail flow rules use the connector then, so it cannot take all messages; leave one of the two out",
     ),
     _rule(
         "all_accepted_domains connector_type",
@@ -168,9 +191,29 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     ),
     _rule("min_tls_version profile", _old_version, _OLD_VERSION),
     _rule(
+        "revocation_check tls_settings",
+        lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and one.tls_settings in _ANY_CERTIFICATE,
+        'under this tls_settings any certificate will do, a revoked one too; write "certificate-validation" or '
+        '"domain-validation" there, or leave this out',
+    ),
+    _rule(
         "smtp_dane_mode",
         lambda one: one.smtp_dane_mode is SmtpDaneMode.MANDATORY,
         "this version of gatepost cannot check DANE yet, so it must not promise it; use tls_settings until it can",
+    ),
+)
+
+
+_MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
+    _rule(
+        "require_tls route_via_connector",
+        lambda one: not (one.require_tls or one.route_via_connector),
+        "the rule would do nothing; write require_tls = true, or route_via_connector",
+    ),
+    _rule(
+        "header_contains header_name",
+        lambda one: bool(one.header_contains) and not one.header_name,
+        "it is not said which field must contain this; write header_name",
     ),
 )
 
@@ -182,6 +225,10 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _wide_networks(inbound, prefixes)
     for outbound in draft.outbound:
         yield from _apply(outbound, _OUTBOUND)
+    for rule in draft.mail_flow:
+        yield from _apply(rule, _MAIL_FLOW)
+        yield from _empty_words(rule)
+    yield from _unknown_connectors(draft)
     yield from _wildcard_domains(draft)
     yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
@@ -202,7 +249,9 @@ def check_together(drafts: Sequence[OrganizationDraft]) -> Iterator[FieldError]:
             )
 
 
-def _apply[C: InboundConnector | OutboundConnector](draft: Draft[C], rules: Iterable[_Rule[C]]) -> Iterator[FieldError]:
+def _apply[C: InboundConnector | OutboundConnector | MailFlowRule](
+    draft: Draft[C], rules: Iterable[_Rule[C]]
+) -> Iterator[FieldError]:
     for rule in rules:
         if rule.reads.isdisjoint(draft.bad) and rule.broken(draft.value):
             yield draft.error(rule.field, rule.message)
@@ -217,6 +266,30 @@ def _wide_networks(draft: Draft[InboundConnector], prefixes: PrefixLimits) -> It
                 f"sender_ip_addresses[{place}]",
                 f"{text} is wider than /{shortest} and would trust strangers; write several smaller networks",
             )
+
+
+def _empty_words(draft: Draft[MailFlowRule]) -> Iterator[FieldError]:
+    for place, word in enumerate(draft.value.header_contains):
+        if not word.strip():
+            said = "every field contains nothing; write a word, or leave header_contains out to ask only for the field"
+            yield draft.error(f"header_contains[{place}]", said)
+
+
+def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
+    """Rules that name a connector which the organization does not have. Case does not matter."""
+    if any("name" in one.bad for one in draft.outbound):
+        return  # it may be the one that is meant
+    names = {one.value.name.lower(): one.value.name for one in draft.outbound}
+    for rule in draft.mail_flow:
+        wanted = rule.value.route_via_connector
+        if "route_via_connector" not in rule.bad and wanted and wanted.lower() not in names:
+            near = difflib.get_close_matches(wanted.lower(), names, n=1)
+            hint = f"; did you mean {names[near[0]]!r}?" if near else _KNOWN_CONNECTORS[bool(names)]
+            hint = hint.format(", ".join(sorted(map(repr, names.values()))))
+            yield rule.error("route_via_connector", f"the organization has no outbound connector {wanted!r}{hint}")
+
+
+_KNOWN_CONNECTORS = {True: "; it has {}", False: "; write it under [[organization.NAME.outbound_connector]]"}
 
 
 def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:

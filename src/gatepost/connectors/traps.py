@@ -15,7 +15,13 @@ from gatepost.connectors.values import ConnectorType, DomainType, Mode, TlsSetti
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.connectors.model import InboundConnector, Organization, OutboundConnector, Resources
+    from gatepost.connectors.model import (
+        InboundConnector,
+        MailFlowRule,
+        Organization,
+        OutboundConnector,
+        Resources,
+    )
     from gatepost.connectors.names import Network
 
 __all__ = ["warnings"]
@@ -31,13 +37,20 @@ def warnings(resources: Resources) -> list[str]:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
                 on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
                 found.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
-        enabled = [one for one in organization.outbound_connectors if one.enabled]
-        for outbound in enabled:
-            found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
-        for one, other in combinations(sorted(enabled, key=lambda each: (each.priority, each.name)), 2):
+        for outbound in organization.outbound_connectors:
+            if outbound.enabled:
+                found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
+        placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
+        for one, other in combinations(placed, 2):
             found.extend(_pair(one, other, organization))
+        found.extend(_rules(organization))
     found.extend(_shared_addresses(resources))
     return found
+
+
+def _placed(organization: Organization) -> list[OutboundConnector]:
+    """The connectors that take mail by its domain, as `connectors.directory` has them."""
+    return [one for one in organization.outbound_connectors if one.enabled and not one.is_transport_rule_scoped]
 
 
 def _domains(organization: Organization) -> Iterator[str]:
@@ -52,12 +65,22 @@ def _domains(organization: Organization) -> Iterator[str]:
                 f"{label}: no outbound connector takes its mail, so what has no mailbox here goes by MX, which may "
                 "lead back here; name it in an on-premises connector with smart_hosts"
             )
-        if (
-            domain.type is DomainType.AUTHORITATIVE
-            and domain.name in populated
-            and f"postmaster@{domain.name}" not in addresses
+        if domain.type is DomainType.AUTHORITATIVE and domain.name in populated:
+            yield from _authoritative(domain.name, organization, label)
+            if f"postmaster@{domain.name}" not in addresses:
+                yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
+
+
+def _authoritative(domain: str, organization: Organization, label: str) -> Iterator[str]:
+    """Hybrid: recipients elsewhere bounce here and never reach the connector that leads to them."""
+    for one in _placed(organization):
+        if one.connector_type is ConnectorType.ON_PREMISES and (
+            one.all_accepted_domains or any(covers(pattern, domain) for pattern in one.recipient_domains)
         ):
-            yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
+            yield (
+                f"{label}: recipients without a mailbox here are refused and never reach outbound connector "
+                f'{one.name!r}; write type = "internal-relay" if they have one on-premises'
+            )
 
 
 def _is_routed(domain: str, organization: Organization) -> bool:
@@ -66,13 +89,14 @@ def _is_routed(domain: str, organization: Organization) -> bool:
         one.all_accepted_domains
         or one.route_all_messages_via_on_premises
         or any(covers(pattern, bare) for pattern in one.recipient_domains)
-        for one in organization.outbound_connectors
-        if one.enabled
+        for one in _placed(organization)
     )
 
 
 def _on_premises(connector: InboundConnector, organization: Organization, label: str) -> Iterator[str]:
     name = connector.tls_sender_certificate_name
+    if any(domain != "*" for domain in connector.sender_domains):
+        yield f"{label}: sender_domains act on partner connectors only; leave them out"
     if connector.restrict_domains_to_certificate or connector.restrict_domains_to_ip_addresses:
         yield f"{label}: restrict_domains_to_certificate and _to_ip_addresses act on partner connectors only"
     if name and not _owns(organization, name):
@@ -113,11 +137,26 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
 def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
     if connector.all_accepted_domains and "*" in connector.recipient_domains:
         yield f'{label}: "*" beside all_accepted_domains takes all mail to the Internet as well'
+    if connector.is_transport_rule_scoped and connector.recipient_domains:
+        yield f"{label}: only mail flow rules use it, so its recipient_domains have no effect; put them into the rule"
+    yield from _by_mx(connector, label)
     if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
         expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
         yield f"{label}: without tls_domain the certificate must bear {expected}"
     if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
         yield f"{label}: tls_domain {connector.tls_domain} takes in a whole top-level domain"
+
+
+def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:
+    if not connector.use_mx_record:
+        return
+    if connector.route_all_messages_via_on_premises:
+        yield f"{label}: it sends each message to its own domain's MX, so nothing goes on-premises; write smart_hosts"
+    if connector.all_accepted_domains:
+        yield (
+            f"{label}: it sends to the MX of accepted domains, which usually is this gateway, so mail loops; write "
+            "smart_hosts"
+        )
 
 
 def _pair(first: OutboundConnector, second: OutboundConnector, organization: Organization) -> Iterator[str]:
@@ -127,6 +166,12 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
         yield (
             f"outbound connectors {first.name!r} and {second.name!r} of {organization.name} both name "
             f"{', '.join(shared)}; {first.name!r} wins by its name, give them priorities"
+        )
+    if first.priority < second.priority and (covered := _covered(first, second)):
+        yield (
+            f"outbound connector {first.name!r} of {organization.name} goes before {second.name!r} by its priority "
+            f"{first.priority}, so the latter never gets mail to {', '.join(covered)}; make the priorities equal, and "
+            "the more specific domain decides"
         )
     for one, other in ((first, second), (second, first)):
         if one.mode is Mode.REHEARSE and _forces(other) and _may_take_over(one, other):
@@ -139,6 +184,65 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
                 f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and "
                 f"its {other.tls_settings} apply only to mail that comes back from there"
             )
+
+
+def _covered(first: OutboundConnector, second: OutboundConnector) -> list[str]:
+    """The domains of `second` that a less specific one of `first` takes in whole."""
+    return sorted(
+        narrow
+        for narrow in second.recipient_domains
+        if any(covers(wide, narrow.removeprefix("*.")) for wide in first.recipient_domains if _wider(wide, narrow))
+    )
+
+
+def _wider(one: str, other: str) -> bool:
+    """Whether the first pattern is less specific than the second."""
+    if one == "*":
+        return other != "*"
+    return one != other and (one.startswith("*.") and len(one) - 2 <= len(other.removeprefix("*.")))
+
+
+def _rules(organization: Organization) -> Iterator[str]:
+    connectors = {one.name.lower(): one for one in organization.outbound_connectors}
+    named = set()
+    for rule in organization.mail_flow_rules:
+        if rule.enabled:
+            label = f"mail flow rule {rule.name!r} of {organization.name}"
+            yield from _rule(rule, label)
+            if (connector := connectors.get(rule.route_via_connector.lower())) is not None:
+                named.add(connector.name)
+                yield from _route(rule, connector, label)
+    for one in organization.outbound_connectors:
+        if one.enabled and one.is_transport_rule_scoped and one.name not in named:
+            yield (
+                f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
+                "takes no mail; write route_via_connector in a rule"
+            )
+
+
+def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:
+    if not (rule.senders or rule.recipients or rule.header_name or rule.except_senders or rule.except_recipients):
+        yield f"{label}: it has no condition and holds for all mail; name senders, recipients or a header_name"
+    if "*" in rule.except_senders or "*" in rule.except_recipients:
+        yield f'{label}: "*" as an exception leaves no message that it holds for; take it out'
+    if rule.mode is Mode.REHEARSE and rule.stop_rule_processing:
+        yield f'{label}: in rehearsal it stops no other rule; what follows changes when it gets mode = "enforce"'
+
+
+def _route(rule: MailFlowRule, connector: OutboundConnector, label: str) -> Iterator[str]:
+    if not connector.enabled:
+        yield f"{label}: outbound connector {connector.name!r} is disabled, so the mail waits and expires; enable it"
+    if rule.mode is Mode.ENFORCE and connector.mode is Mode.REHEARSE and not rule.require_tls:
+        yield (
+            f"{label}: outbound connector {connector.name!r} is in rehearsal, so its {connector.tls_settings} is not "
+            "enforced for mail that another one may have protected; write require_tls = true in the rule to keep TLS"
+        )
+    on_premises = connector.connector_type is ConnectorType.ON_PREMISES
+    if on_premises and not connector.route_all_messages_via_on_premises and not rule.recipients:
+        yield (
+            f"{label}: mail that comes back from on-premises is sent there by {connector.name!r} again and loops; add "
+            "recipients, or an exception that tells it apart"
+        )
 
 
 def _forces(connector: OutboundConnector) -> bool:

@@ -6,6 +6,7 @@ handshake: a handshake never fails for them (DESIGN: they are asked for but neve
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from gatepost.policy.facts import SessionFacts
 from gatepost.reports.trace import tls_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.inbound.service import InboundService
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.tls.facts import ChainVerdict, TlsFacts
@@ -42,7 +45,27 @@ class SessionRecord:
         if tls.peer_chain:
             chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
-        self._tls = tls_record(tls, own)
+        self._tls = tls_record(tls, own, chains)
+
+    def revocable(self) -> dict[str, ChainVerdict]:
+        """Trusted chains, by anchors, that must not be revoked for a connector to know the client by them."""
+        leaf = self.facts.client_chain.leaf if self.facts.client_chain else None
+        if leaf is None or self._service.check_revocation is None:
+            return {}
+        names = self.directory.revocation_anchors(leaf)
+        return {name: chain for name in names if (chain := self.facts.chain(name)) is not None and chain.trusted}
+
+    async def check_revocation(self, chains: Mapping[str, ChainVerdict]) -> None:
+        """Find out whether they are. What cannot be learnt is noted: each connector says itself what that means."""
+        check = self._service.check_revocation
+        assert check is not None  # noqa: S101 - without it there is nothing to check
+        found = await asyncio.gather(*(check(chain) for chain in chains.values()))
+        checked = {
+            name: chain.checked(one, hard_fail=False) for (name, chain), one in zip(chains.items(), found, strict=True)
+        }
+        own = checked.pop("", self.facts.client_chain)
+        self.facts = replace(self.facts, client_chain=own, chains={**self.facts.chains, **checked})
+        self._tls = tls_record(self.facts.tls, own, self.facts.chains)
 
     def _judge(self, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
         return self._service.judge_client(tls.peer_chain, anchors) if tls.peer_chain else None
@@ -59,6 +82,5 @@ class SessionRecord:
             "hello": self.facts.hello,
             "connector": verdict.connector,
             "requirement": verdict.requirement,
-            "reasons": list(verdict.reasons),
             "tls": self._tls,
-        }
+        } | verdict.detail()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gatepost.connectors.match import Directory
     from gatepost.inbound.stamp import Stamp
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.smtp.grammar import Path
     from gatepost.smtp.limits import SmtpLimits
     from gatepost.store.interface import Delivery, Store, TraceEvent
-    from gatepost.tls.facts import ChainVerdict
+    from gatepost.tls.facts import ChainVerdict, Revocation
 
 __all__ = ["InboundService", "SessionLimits"]
 
@@ -48,7 +48,8 @@ class InboundService:
 
     judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
     server's); None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends
-    a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1).
+    a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
+    about a trusted chain; None asks nobody.
     """
 
     hostname: str
@@ -65,3 +66,4 @@ class InboundService:
     stamp: Stamp
     postmaster: Path | None = None
     clock: Callable[[], float] = time.time
+    check_revocation: Callable[[ChainVerdict], Awaitable[Revocation]] | None = None

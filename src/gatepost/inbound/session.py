@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.inbound.record import SessionRecord
+from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
@@ -42,13 +43,16 @@ if TYPE_CHECKING:
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import Event
     from gatepost.store.interface import Delivery, Message, TraceEvent
-    from gatepost.tls.facts import TlsFacts
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["Session"]
+
+_refusals = RefusalLog()  # one for all sessions of the process
 
 _TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
 _TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
 _TOO_LONG = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
+_FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
 _DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
 
 
@@ -92,7 +96,21 @@ class Session:
         self._record.secured(facts)
         self._core.tls_started()
         self._progressed = self._registry.clock()
+        if chains := self._record.revocable():
+            self._held = True
+            self._core.hold()
+            spawn(self._wait_for_revocation(chains), "inbound revocation")
         self._pump()
+
+    async def _wait_for_revocation(self, chains: dict[str, ChainVerdict]) -> None:
+        """Answer nothing until it is known whether the client's certificate still counts."""
+        try:
+            await self._record.check_revocation(chains)
+        except Exception:  # a fault of ours must neither leave the client waiting nor let it pass unchecked
+            self._held = False
+            self._end(_FAULT)
+            raise
+        self._go_on()
 
     def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it was lost makes no difference here
         """The connection is gone; what was not acknowledged is forgotten."""
@@ -249,6 +267,10 @@ class Session:
         except StoreFailure as failure:
             if self._transaction is not None:
                 self._transaction.failed(failure)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What the machine was held for is over."""
         self._held = False
         if not self._lost:
             self._restart_clocks()
@@ -323,6 +345,7 @@ class Session:
 
     def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record
+        _refusals.refused(record.facts, (sender, recipient), verdict, reply)
         return refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
 
     def _restart_clocks(self) -> None:

@@ -1,4 +1,4 @@
-"""A bounded memory of answers, each until its time is over. Used by `lookup.dns`; knows nothing of DNS."""
+"""A bounded memory of answers, each until its time is over. Used by all of `lookup`; knows nothing of what it keeps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["Cache"]
 class Cache[Key: "Hashable", Value]:
     """Least recently used values leave first, so that what strangers make us look up cannot grow without bound.
 
-    capacity: the sum of all costs that is kept. clock: seconds, never going back.
+    capacity: the sum of all costs that is kept. clock: seconds, never going back. share: what costs more than this part
+    of the capacity is not kept.
     """
 
-    def __init__(self, capacity: int, clock: Callable[[], float]) -> None:
+    def __init__(self, capacity: int, clock: Callable[[], float], *, share: int = 100) -> None:
         self._capacity = capacity
+        self._share = share
         self._clock = clock
         self._held = 0
         self._entries: OrderedDict[Key, tuple[Value, float, int]] = OrderedDict()
@@ -36,9 +38,9 @@ class Cache[Key: "Hashable", Value]:
         return value
 
     def put(self, key: Key, value: Value, seconds: float, cost: int) -> None:
-        """Keep `value` for `seconds`. What costs more than a hundredth of the capacity, or 0 seconds, is not kept."""
+        """Keep `value` for `seconds`. What costs more than its share of the capacity, or 0 seconds, is not kept."""
         self.drop(key)
-        if seconds <= 0 or cost * 100 > self._capacity:
+        if seconds <= 0 or cost * self._share > self._capacity:
             return
         self._entries[key] = (value, self._clock() + seconds, cost)
         self._held += cost

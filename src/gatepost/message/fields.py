@@ -1,7 +1,8 @@
 """The header section of a message that streams by, and the few facts of it a gateway needs (RFC 5322, 2047, 8689).
 
-`inbound.transaction` feeds chunks to a `HeaderScanner` until it is done; the message itself is never changed or parsed
-further. Speed matters here: whole-section searches, no loop over lines.
+`inbound.transaction` feeds chunks to a `HeaderScanner` until it is done, `outbound.body` asks `field_values` where mail
+flow rules need some; the message itself is never changed or parsed further. Speed matters here: whole-section searches,
+no loop over lines.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from typing import TYPE_CHECKING
 from gatepost.message.header_text import shown_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["HeaderFacts", "HeaderScanner", "decode_words"]
+__all__ = ["HeaderFacts", "HeaderScanner", "decode_words", "field_values"]
 
 _SUBJECT_CHARACTERS = 256  # what a trace keeps, exchange.md section 13
 _SUBJECT_OCTETS = 2048  # encoded words of that many characters
 _MESSAGE_ID_OCTETS = 998  # a line, RFC 5322 section 2.1.1
 _ADDRESS_OCTETS = 512
 _DELIVERED_TO = 100
+_VALUE_OCTETS = 64 << 10  # of a field that a mail flow rule asks for
+_FIELDS = 1000  # of one name
 
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 
@@ -107,6 +110,22 @@ class HeaderScanner:
         if not self.too_large:
             self._section = bytes(buffer[:size])
         self._buffer = bytearray()
+
+
+def field_values(section: bytes, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The values of all fields of some names, unfolded and with their encoded words decoded, by the name.
+
+    section: a whole header section. names: in lower case; those without a field are left out. Of one name at most 1000
+    fields, of each at most 64 KiB.
+    """
+    text = b"\r\n" + section
+    lower = text.lower()
+    found = {}
+    for name in names:
+        values = islice(_values(text, lower, name.encode("ascii")), _FIELDS)
+        if decoded := tuple(decode_words(_text(value, _VALUE_OCTETS)) for value in values):
+            found[name] = decoded
+    return found
 
 
 def decode_words(text: str) -> str:

@@ -124,8 +124,12 @@ def judge(
     if verdict is None:
         with quietly():
             verdict, moments = _judge(chain_der, anchors, now, purpose)
-        _cache.keep(key, verdict, _window(moments, now), 2048 + 2 * sum(map(len, chain_der)))
+        _cache.keep(key, verdict, _window(moments, now), _size(chain_der, verdict))
     return verdict
+
+
+def _size(chain_der: Sequence[bytes], verdict: ChainVerdict) -> int:
+    return 2048 + 2 * sum(map(len, chain_der)) + sum(map(len, verdict.path))
 
 
 def _cache_key(chain_der: Sequence[bytes], anchors: TrustAnchors, purpose: Purpose) -> bytes:
@@ -157,7 +161,8 @@ def _judge(
         anchor = subject_text(path[-1])
         objection = _object(path, purpose)
         status, detail = objection or (ChainStatus.TRUSTED, f"the chain leads to the trust anchor {anchor}")
-        return ChainVerdict(status, detail, leaf, anchor), _moments([*presented, *path])
+        trusted = () if objection else tuple(each.public_bytes(Encoding.DER) for each in path)
+        return ChainVerdict(status, detail, leaf, anchor, trusted), _moments([*presented, *path])
     except MALFORMED as failure:
         return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}"[:500], leaf), []
 

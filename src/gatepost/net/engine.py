@@ -83,10 +83,11 @@ class ServerContext:
 class ClientContext:
     """What makes client sessions, and the sessions kept for resumption. Built by `client_context`."""
 
-    __slots__ = ("_base", "profile", "sessions", "watch")
+    __slots__ = ("_base", "asks_for_staple", "profile", "sessions", "watch")
 
-    def __init__(self, base: SSL.Context, profile: Profile) -> None:
+    def __init__(self, base: SSL.Context, profile: Profile, *, ask_for_staple: bool = False) -> None:
         self._base = base
+        self.asks_for_staple = ask_for_staple
         self.profile = profile
         self.sessions = SessionCache()
         self.watch = private.SignatureWatch(base)
@@ -101,6 +102,8 @@ class ClientContext:
         connection.set_connect_state()
         if server_name:
             connection.set_tlsext_host_name(server_name.removesuffix(".").encode("ascii"))
+        if self.asks_for_staple:
+            private.ask_for_staple(connection)
         return Engine(connection, self, session_key=(session_key, server_name) if session_key else None)
 
 
@@ -204,6 +207,7 @@ class Engine:
             resumed=resumed,
             server_name=(connection.get_servername() or b"").decode("ascii", "replace"),
             peer_chain=self._peer_chain(resumed=resumed),
+            ocsp_response=self._staple(),
         )
 
     def _signature(self, version: str) -> str:
@@ -226,6 +230,11 @@ class Engine:
             return context.chains.complete(chain)
         context.chains.keep(chain)
         return chain
+
+    def _staple(self) -> bytes:
+        context = self._context
+        asked = isinstance(context, ClientContext) and context.asks_for_staple
+        return private.stapled_response(self._connection) if asked else b""
 
     def _read(self, data: bytes | memoryview) -> bytes:
         if self.peer_closed:
@@ -342,16 +351,19 @@ def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.C
         connection.set_context(context)
 
 
-def client_context(profile: Profile, *, identity: ServerIdentity | None = None) -> ClientContext:
+def client_context(
+    profile: Profile, *, identity: ServerIdentity | None = None, ask_for_staple: bool = False
+) -> ClientContext:
     """A context for clients that accepts any server certificate. identity: the client certificate to present if asked.
 
-    Raises IdentityError. Sessions are kept in the context and resumed only within it.
+    ask_for_staple: whether the server is asked for an OCSP response, which is then in the facts, unverified. Raises
+    IdentityError. Sessions are kept in the context and resumed only within it.
     """
     context = _base(SSL.Context(SSL.TLS_CLIENT_METHOD), profile)
     context.set_verify(SSL.VERIFY_NONE)
     if identity is not None:
         _present(context, read_identity(identity))
-    return ClientContext(context, profile)
+    return ClientContext(context, profile, ask_for_staple=ask_for_staple)
 
 
 def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certificate: bool) -> SSL.Context:

@@ -19,7 +19,9 @@ from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
 from gatepost.inbound.stamp import Stamp
 from gatepost.lookup.dns import Resolver
+from gatepost.lookup.http import HttpClient
 from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.revocation import RevocationChecker
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.engine import IdentityError, server_context
 from gatepost.net.listener import Listener
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Delivery
-    from gatepost.tls.facts import ChainVerdict
+    from gatepost.tls.facts import ChainVerdict, Revocation
 
 __all__ = ["Assembly"]
 
@@ -84,6 +86,17 @@ class Assembly:
             total=settings.queue.idle_connections,
         )
         self._anchors = lru_cache(64)(TrustAnchors.load)
+        self._resolver = Resolver(
+            settings.dns.nameservers,
+            timeout=settings.dns.timeout,
+            attempts=settings.dns.attempts,
+            trust_ad=settings.dns.trust_ad,
+        )
+        self._revocation = RevocationChecker(
+            HttpClient(self._resolver),
+            Path(settings.server.data_dir) / "cache" / "crl",
+            timeout=settings.tls.revocation_timeout,
+        )
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -121,6 +134,7 @@ class Assembly:
             return
         self._contexts.clear()
         self._anchors.cache_clear()
+        self._revocation.retry()
         self._pool.close()
         _log.info("certificates and trust anchors were read again")
 
@@ -133,6 +147,7 @@ class Assembly:
         """Let attempts end for at most `seconds`, then finish and close the stores."""
         await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
         self._pool.close()
+        await self._revocation.close()
         self._maildirs.close()
         for store in self._stores:
             await store.close()
@@ -153,18 +168,12 @@ class Assembly:
             block=settings.outbound.block_timeout,
             end=settings.outbound.end_timeout,
         )
-        resolver = Resolver(
-            settings.dns.nameservers,
-            timeout=settings.dns.timeout,
-            attempts=settings.dns.attempts,
-            trust_ad=settings.dns.trust_ad,
-        )
         services = DeliveryServices(
             store,
-            MailRouter(resolver, random.Random(), own_names=[settings.server.hostname]),  # noqa: S311 - shuffles equals
+            MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname]),  # noqa: S311 - shuffles
             self._maildirs,
             self._contexts,
-            HopOpener(settings.server.hostname, self._contexts, timeouts),
+            HopOpener(settings.server.hostname, self._contexts, timeouts, revocation=self._revocation),
             self._pool,
             profile=settings.tls.profile,
         )
@@ -218,6 +227,7 @@ class Assembly:
             ),
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
+            check_revocation=self._check_revocation,
         )
 
     # what the parts call
@@ -241,6 +251,9 @@ class Assembly:
             _log.error("trust anchors of an inbound connector: %s", error)
             return None
         return judge(chain, trusted, now=time.time(), purpose="client")
+
+    async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
+        return await self._revocation.check(chain, now=time.time())
 
 
 def _server_context(settings: Settings) -> TlsContext | None:

@@ -18,10 +18,19 @@ from gatepost.outbound.body import BodyUnreadable, MessageBody
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed, no_address
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
-from gatepost.outbound.record import route_record
+from gatepost.outbound.record import choice_record, route_record
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.requirement import MxLevel
-from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
+from gatepost.policy.route import (
+    NO_CONTENT,
+    LmtpRoute,
+    MailboxRoute,
+    MxRoute,
+    NextHop,
+    RoutePlanner,
+    SmartHosts,
+    Unroutable,
+)
 from gatepost.queue.outcome import Outcome
 from gatepost.smtp.replies import Reply
 
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
     from gatepost.outbound.pool import ConnectionPool
     from gatepost.policy.route import Route
     from gatepost.smtp.client import Outcome as TransactionOutcome
-    from gatepost.store.interface import Delivery, Store
+    from gatepost.store.interface import Delivery, Recipient, Store
 
 __all__ = ["Deliverer", "DeliveryServices"]
 
@@ -104,21 +113,27 @@ class Deliverer:
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
-        message = delivery.message
+        planner = self._planner
         body = MessageBody(delivery, self._services.store)
+        try:
+            routes = await _routes(planner, delivery, body)
+        except BodyUnreadable as failure:
+            unread = Shipment(delivery.message, delivery.recipients, _base(None, planner.version))
+            unread.decide_all(_UNREADABLE, {"detail": str(failure)})
+            return Outcome(unread.fates)
         shipments = []
-        on_premises = message.direction == "originating"
-        for route, recipients in self._planner.routes(
-            message.organization, delivery.recipients, from_on_premises=on_premises
-        ):
-            shipment = Shipment(message, recipients, _base(route), attempts=delivery.attempts)
+        for route, recipients in routes:
+            base = _base(route, planner.version)
+            shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts)
             shipments.append(shipment)
             try:
                 await self._ship(route, shipment, body)
             except BodyUnreadable as failure:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
         fates = [fate for shipment in shipments for fate in shipment.fates]
-        return Outcome(fates, destination_failed=all(shipment.unreachable for shipment in shipments))
+        # What a rule demands of one message says nothing of the other mail for its domain, which must not wait for it.
+        usual = not any(isinstance(route, SmartHosts | MxRoute) and route.by_rule for route, _ in routes)
+        return Outcome(fates, destination_failed=usual and all(shipment.unreachable for shipment in shipments))
 
     async def _ship(self, route: Route, shipment: Shipment, body: MessageBody) -> None:
         match route:
@@ -144,9 +159,10 @@ class Deliverer:
             try:
                 file = await self._services.maildirs.deliver(mailbox.address, stored)
             except MailboxFailed as failed:
-                shipment.decide(recipient, failed.reply, {"detail": failed.detail})
+                shipment.decide(recipient, failed.reply, shipment.base | {"detail": failed.detail})
             else:
-                shipment.decide(recipient, _IN_MAILBOX, {"mailbox": mailbox.address, "file": file})
+                where = {"mailbox": mailbox.address, "file": file}
+                shipment.decide(recipient, _IN_MAILBOX, shipment.base | where)
 
     async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> _Way | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
@@ -259,16 +275,35 @@ def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> 
     return not connection.usable and (outcome.mail_reply is None or outcome.mail_reply.code == 421)
 
 
-def _base(route: Route) -> dict[str, Any]:
+async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) -> list[tuple[Route, list[Recipient]]]:
+    """Where everybody's mail goes. The message is looked into only if a rule asks for it. Raises BodyUnreadable."""
+    message = delivery.message
+    names = planner.header_names(message.organization, delivery.recipients)
+    return planner.routes(
+        message.organization,
+        delivery.recipients,
+        reverse_path=message.reverse_path,
+        content=await body.header_fields(names) if names else NO_CONTENT,
+        from_on_premises=message.direction == "originating",
+    )
+
+
+def _base(route: Route | None, version: int) -> dict[str, Any]:
+    """What the trace says of every outcome. route: None if none was found. version: of the configuration."""
+    decided = {"configuration": version}
     match route:
         case SmartHosts():
-            return route_record(route.connector.name, route.hops[0].requirement, route.reasons)
+            record = route_record(route.connector.name, route.hops[0].requirement)
+            return decided | record | choice_record(route.reasons, route.passed_over)
         case MxRoute():
-            return route_record(route.connector.name if route.connector else "", route.requirement, route.reasons)
+            record = route_record(route.connector.name if route.connector else "", route.requirement)
+            return decided | record | choice_record(route.reasons, route.passed_over)
         case LmtpRoute():
-            record = route_record("", route.hop.requirement, ())
-            return record | {"mailbox": f"lmtp:{route.hop.host}:{route.hop.port}"}
-        case MailboxRoute() | Unroutable():
-            return {}
+            record = route_record("", route.hop.requirement)
+            return decided | record | {"mailbox": f"lmtp:{route.hop.host}:{route.hop.port}"}
+        case Unroutable():
+            return decided | choice_record(route.reasons, route.passed_over)
+        case MailboxRoute() | None:
+            return decided
         case _:
             assert_never(route)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.mail_flow import Content
+from gatepost.message.fields import field_values
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from gatepost.store.interface import Delivery, Store
 
@@ -20,7 +22,8 @@ ONE_FLIGHT = 128 << 10
 """A body up to this size is sent whole with the commands before it."""
 
 _CHUNK = 256 << 10
-_HEADER_OCTETS = 1 << 20
+_HEADER_OCTETS = (1 << 24) + (64 << 10)
+"""More than `settings` lets a header section have, and the fields that are put before it."""
 
 
 class BodyUnreadable(Exception):  # noqa: N818 - not an error of the program: it is what was found
@@ -55,10 +58,20 @@ class MessageBody:
 
     async def header_8bit(self) -> bool:
         """Whether the header section has octets beyond US-ASCII, so that it cannot go without SMTPUTF8 (RFC 6532)."""
-        head = b""
+        return not (await self._header()).isascii()
+
+    async def header_fields(self, names: Iterable[str]) -> Content:
+        """The fields of some names, in lower case, for mail flow rules. Raises BodyUnreadable."""
+        return Content(field_values(await self._header(), names))
+
+    async def _header(self) -> bytes:
+        """The header section, without the empty line behind it."""
+        head = bytearray()
         async for chunk in self.chunks():
+            begin = max(len(head) - 3, 0)
             head += chunk
-            end = head.find(b"\r\n\r\n")
-            if end >= 0 or len(head) > _HEADER_OCTETS:
-                return not head[: end if end >= 0 else None].isascii()
-        return not head.isascii()
+            if (end := head.find(b"\r\n\r\n", begin)) >= 0:
+                return bytes(head[: end + 2])
+            if len(head) > _HEADER_OCTETS:
+                break
+        return bytes(head)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import Loss, LossKind
@@ -34,11 +35,21 @@ if TYPE_CHECKING:
     from gatepost.smtp.replies import Reply
     from gatepost.tls.facts import TlsFacts
 
-__all__ = ["Chunks", "OutboundConnection", "SmtpTimeouts"]
+__all__ = ["Chunks", "OutboundConnection", "SmtpTimeouts", "Step"]
 
 type Chunks = Callable[[], AsyncIterable[bytes]]
 
 _TRANSCRIPT_LINES = 100
+
+
+class Step(StrEnum):
+    """What opening a connection consists of, in this order; HELLO comes again after HANDSHAKE."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    HANDSHAKE = "handshake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +72,24 @@ class SmtpTimeouts:
     end: float = 600.0
 
 
+def _unwatched(_step: Step) -> None:
+    """Nobody wants to know."""
+
+
 class OutboundConnection:
     """A `net.stream.Receiver` with a coroutine for each step of the sending side.
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. on_end: called once when the connection ends while nobody waits for it.
+    sent: transactions begun. on_end: called once when the connection ends while nobody waits for it. watch: called as
+    each step begins.
     """
 
     def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:
         self.transcript: list[str] = []
         self.sent = 0
         self.on_end: Callable[[], None] | None = None
+        self.watch: Callable[[Step], None] = _unwatched
         self._stream = stream
         self._client = client
         self._timeouts = timeouts
@@ -134,22 +151,26 @@ class OutboundConnection:
 
     async def greeting(self) -> Reply:
         """The peer's first words, positive ones."""
+        self.watch(Step.GREETING)
         event = await self._next(Greeting, self._timeouts.greeting)
         return self._welcome(event.reply, "the connection")
 
     async def hello(self) -> Reply:
         """EHLO, else HELO; sets `extensions`."""
+        self.watch(Step.HELLO)
         self._say(self._client.hello, "EHLO")
         event = await self._next(HelloDone, self._timeouts.hello)
         return self._welcome(event.reply, "EHLO")
 
     async def start_tls(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts | Reply:
         """STARTTLS and the handshake; a Reply if the peer refused the command though it had offered it."""
+        self.watch(Step.STARTTLS)
         self._say(self._client.starttls, "STARTTLS")
         event = await self._next(StartTlsReply, self._timeouts.hello)
         self._note(event.reply)
         if not event.reply.positive:
             return event.reply
+        self.watch(Step.HANDSHAKE)
         self._stream.start_tls(context, server_name=server_name, session_key=session_key)
         facts = await self._next_facts(self._timeouts.handshake)
         self._say(self._client.tls_started, f"({facts.version} {facts.suite})")

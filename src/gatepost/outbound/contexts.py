@@ -1,16 +1,18 @@
 """TLS contexts and trust anchors of the sending side, each made once and kept until the configuration changes.
 
-Used by `outbound.hop`. One context for each profile, minimum version, set of anchors and client certificate: sessions
-are resumed only within a context, so that none is resumed under other rules than those it was made under.
+Used by `outbound.hop`. One context for each profile, minimum version, set of anchors, client certificate and wish for a
+stapled OCSP response: sessions are resumed only within a context, so that none is resumed under other rules than those
+it was made under.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.values import RevocationCheck
 from gatepost.net import chain
 from gatepost.net.chain import AnchorsError, TrustAnchors
 from gatepost.net.engine import ClientContext, ServerIdentity, client_context
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["ClientContexts"]
+__all__ = ["ClientContexts", "revocable"]
 
 _KEPT = 200
 
@@ -34,13 +36,18 @@ _log = logging.getLogger(__name__)
 
 
 class ClientContexts:
-    """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970."""
+    """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
-    def __init__(self, anchors: str, clock: Callable[[], float]) -> None:
+    load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError.
+    """
+
+    def __init__(
+        self, anchors: str, clock: Callable[[], float], load: Callable[[str], TrustAnchors] = TrustAnchors.load
+    ) -> None:
         self._anchors = anchors
         self._clock = clock
         self._context = lru_cache(_KEPT)(_make_context)
-        self._trust = lru_cache(_KEPT)(_load_anchors)
+        self._trust = lru_cache(_KEPT)(partial(_load_anchors, load))
 
     def clear(self) -> None:
         """Read certificates, keys and anchors again when they are next needed."""
@@ -52,7 +59,9 @@ class ClientContexts:
         version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
         paths = (certificate.chain, certificate.key) if certificate else None
         try:
-            return self._context(requirement.profile, version, self._named(requirement), paths)
+            return self._context(
+                requirement.profile, version, self._named(requirement), paths, staple=revocable(requirement)
+            )
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
@@ -69,25 +78,38 @@ class ClientContexts:
             raise HopFailed(local_fault(f"the trust anchors cannot be read: {anchors}"))
         return chain.judge(facts.peer_chain, anchors, now=self._clock(), purpose="server")
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds since 1970 UTC, by which chains are judged."""
+        return self._clock
+
     def _named(self, requirement: Requirement) -> str:
         return (requirement.anchors if isinstance(requirement, Authenticated) else "") or self._anchors
 
 
-def _make_context(profile: str, version: str, anchors: str, certificate: tuple[str, str] | None) -> ClientContext:
+def revocable(requirement: Requirement) -> bool:
+    """Whether a trusted chain is looked for among the revoked ones before it counts."""
+    return isinstance(requirement, Authenticated) and requirement.revocation is not RevocationCheck.NONE
+
+
+def _make_context(
+    profile: str, version: str, anchors: str, certificate: tuple[str, str] | None, *, staple: bool
+) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
     chosen = PROFILES[profile]
     if version:
         chosen = with_minimum(chosen, version)
     if certificate is None:
-        return client_context(chosen)
+        return client_context(chosen, ask_for_staple=staple)
     chain_file, key_file = map(Path, certificate)
-    return client_context(chosen, identity=ServerIdentity(chain_file.read_bytes(), key_file.read_bytes()))
+    identity = ServerIdentity(chain_file.read_bytes(), key_file.read_bytes())
+    return client_context(chosen, identity=identity, ask_for_staple=staple)
 
 
-def _load_anchors(spec: str) -> TrustAnchors | AnchorsError:
+def _load_anchors(load: Callable[[str], TrustAnchors], spec: str) -> TrustAnchors | AnchorsError:
     """The failure is a value too, so that it is kept, and logged once rather than for each connection."""
     try:
-        return TrustAnchors.load(spec)
+        return load(spec)
     except AnchorsError as error:
         _log.error("trust anchors: %s", error)
         return error

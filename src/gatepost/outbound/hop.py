@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.values import Cleartext
+from gatepost.connectors.values import Cleartext, RevocationCheck
 from gatepost.net import dial
 from gatepost.net.stream import LossKind
-from gatepost.outbound.connection import OutboundConnection
+from gatepost.outbound.connection import OutboundConnection, Step
+from gatepost.outbound.contexts import revocable
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, cannot_connect, fell_short
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
-from gatepost.policy.requirement import MxLevel, Opportunistic
+from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic
 from gatepost.smtp.client import Client
 from gatepost.smtp.replies import Reply
 
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatepost.connectors.model import ClientCertificate
+    from gatepost.lookup.revocation import RevocationChecker
     from gatepost.net.stream import Stream
     from gatepost.outbound.connection import SmtpTimeouts
     from gatepost.outbound.contexts import ClientContexts
     from gatepost.policy.requirement import Requirement, Verdict
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["Hop", "HopOpener", "OpenHop"]
 
@@ -75,7 +78,10 @@ class OpenHop:
 
 
 class HopOpener:
-    """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`)."""
+    """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
+
+    revocation: asked for trusted chains where the requirement wants it; without it nobody is asked.
+    """
 
     def __init__(
         self,
@@ -83,27 +89,39 @@ class HopOpener:
         contexts: ClientContexts,
         timeouts: SmtpTimeouts,
         connect: Callable[..., Awaitable[Stream]] = dial.connect,
+        revocation: RevocationChecker | None = None,
     ) -> None:
         self._hello_name = hello_name
         self._contexts = contexts
         self._timeouts = timeouts
         self._connect = connect
+        self._revocation = revocation
 
-    async def open(self, hop: Hop, *, handshake_error: str = "") -> OpenHop:
+    async def open(
+        self, hop: Hop, *, handshake_error: str = "", watch: Callable[[Step], None] | None = None
+    ) -> OpenHop:
         """Connect and judge. Raises HopFailed.
 
         handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
-        requirement lets it; that is for the caller to have decided (see `may_go_clear`).
+        requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: called as each step
+        begins, for `checks`.
         """
+        if watch is not None:
+            watch(Step.CONNECT)
         connection = await self._dial(hop)
+        if watch is not None:
+            connection.watch = watch
         try:
             return await self._establish(hop, connection, handshake_error)
         except ConnectionEnded as ended:
             failure = ended.failure.at(hop.host, hop.endpoint, tuple(connection.transcript))
             raise HopFailed(failure) from ended
-        except HopFailed:
+        except HopFailed as failed:
             connection.quit()
-            raise
+            if failed.failure.host:
+                raise
+            # A fault of this machine: where it showed, and what was said until then, belong to the record all the same.
+            raise HopFailed(failed.failure.at(hop.host, hop.endpoint, tuple(connection.transcript))) from failed
         except BaseException:
             connection.abort("given up while opening")
             raise
@@ -130,14 +148,14 @@ class HopOpener:
         verdict = judge(hop.requirement, facts)
         if not verdict.passed:
             raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
-        return OpenHop(hop, connection, facts, verdict, self._rehearse(hop, facts))
+        return OpenHop(hop, connection, facts, verdict, await self._rehearse(hop, facts))
 
-    def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
+    async def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
         if hop.rehearsed is None:
             return None
         if facts.tls is not None:
             try:
-                facts = replace(facts, chain=self._contexts.judge(hop.rehearsed, facts.tls))
+                facts = replace(facts, chain=await self._judge_chain(hop.rehearsed, facts.tls))
             except HopFailed:  # its anchors cannot be read: enforced, it would fail, so "not judged" is the truth
                 facts = replace(facts, chain=None)
         return judge(hop.rehearsed, facts)
@@ -159,7 +177,16 @@ class HopOpener:
             if ended.failure.loss is LossKind.HANDSHAKE:
                 raise self._broken(hop, connection, facts, ended.failure.detail) from ended
             raise
-        return replace(facts, tls=tls, chain=self._contexts.judge(hop.requirement, tls))
+        return replace(facts, tls=tls, chain=await self._judge_chain(hop.requirement, tls))
+
+    async def _judge_chain(self, requirement: Requirement, tls: TlsFacts) -> ChainVerdict | None:
+        """The peer's chain against the requirement's anchors and, if it is trusted, among the revoked ones."""
+        chain = self._contexts.judge(requirement, tls)
+        if chain is None or not chain.trusted or self._revocation is None or not revocable(requirement):
+            return chain
+        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
+        return chain.checked(found, hard_fail=hard)
 
     @staticmethod
     def _broken(hop: Hop, connection: OutboundConnection, facts: HopFacts, error: str) -> HopFailed:

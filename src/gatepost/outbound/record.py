@@ -19,19 +19,27 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import HopFacts
     from gatepost.policy.requirement import Requirement, Verdict
 
-__all__ = ["failure_record", "open_record", "route_record", "tries_record"]
+__all__ = ["choice_record", "failure_record", "open_record", "route_record", "tries_record"]
 
 _TRIES = 20
 
 
-def route_record(connector: str, requirement: Requirement | None, reasons: Sequence[str]) -> dict[str, Any]:
-    """What was decided before anything was looked up."""
-    record: dict[str, Any] = {"connector": connector}
-    if requirement is not None:
-        record["requirement"] = describe(requirement)
-        record["requirement_sources"] = [str(source) for source in requirement.sources]
+def route_record(connector: str, requirement: Requirement) -> dict[str, Any]:
+    """What was decided before anything was looked up. connector: its name, "" for none."""
+    return {
+        "connector": connector,
+        "requirement": describe(requirement),
+        "requirement_sources": [str(source) for source in requirement.sources],
+    }
+
+
+def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Why this way, and why not by the connectors that would have taken the domain as well."""
+    record: dict[str, Any] = {}
     if reasons:
         record["reasons"] = list(reasons)
+    if passed_over:
+        record["passed_over"] = [{"connector": label, "why": why} for label, why in passed_over]
     return record
 
 
@@ -87,7 +95,11 @@ def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
 
 
 def _rehearsal(verdict: Verdict) -> dict[str, Any]:
-    record: dict[str, Any] = {"requirement": describe(verdict.requirement), "passed": verdict.passed}
+    record: dict[str, Any] = {
+        "requirement": describe(verdict.requirement),
+        "sources": [str(source) for source in verdict.requirement.sources],
+        "passed": verdict.passed,
+    }
     if verdict.shortfall is not None:
         record["result_type"] = str(verdict.shortfall.result_type)
         record["message"] = verdict.shortfall.message

@@ -10,28 +10,61 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.match import Attribution, attribute, match_partner
+from gatepost.connectors.credentials import Fault
+from gatepost.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.connectors.values import DomainType, Mode, ProfileName, TlsVersion
-from gatepost.smtp.replies import Reply
+from gatepost.policy.decision import InboundVerdict
+from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
-    from gatepost.connectors.match import Directory, PartnerMatch
+    from gatepost.connectors.credentials import Lack
+    from gatepost.connectors.match import Attribution, Directory, PartnerMatch
     from gatepost.connectors.model import InboundConnector, Organization
     from gatepost.policy.facts import SessionFacts
     from gatepost.smtp.grammar import Path
 
 __all__ = ["InboundVerdict", "decide_mail", "decide_recipient"]
 
-# Literal codes and the service's words for them: exchange.md section 6.
-_SENDER_OK = Reply(250, "2.1.0", ("Sender ok",))
-_RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient ok",))
-_RELAY_DENIED = Reply(550, "5.7.64", ("Relay access denied",))
-_STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
-_LOCKED_DOWN = Reply(
-    550, "5.7.51", ("A partner connector binds this sender's domain to a certificate or address you do not have",)
+# Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
+# them; what they say beyond the service's is what the client itself can mend.
+_RELAY_DENIED = Reply(550, "5.7.64", ("TenantAttribution; Relay Access Denied",))
+_NOT_ACCEPTED = "Relay Access Denied ATTR36"
+_RELAY_NAME = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: neither the name in your certificate nor the sender's domain is accepted here",)
 )
-_DIRECT_SEND = Reply(550, "5.7.68", ("Direct Send not allowed for this organization from unauthorized sources",))
+_RELAY_ADDRESS = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the sender's domain is not accepted here",)
+)
+_RELAY_NULL = Reply(
+    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the null reverse-path needs a certificate",)
+)
+_STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
+_BOUND = "TenantInboundAttribution; A partner connector binds this sender's domain to"
+_LOCKED_DOWN = Reply(550, "5.7.51", (f"{_BOUND} a certificate or address you do not have",))
+_LOCKED_NO_CERTIFICATE = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and you presented none",))
+_LOCKED_OTHER_NAME = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and yours bears another name",))
+_LOCKED_ADDRESS = Reply(550, "5.7.51", (f"{_BOUND} addresses, and yours is none of them",))
+_DIRECT_SEND = Reply(
+    550,
+    "5.7.68",
+    ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
+)
 _NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
+_REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
+_NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
+
+_LOCKED_BY_FAULT = {
+    Fault.NO_TLS: _LOCKED_NO_CERTIFICATE,
+    Fault.NO_CERTIFICATE: _LOCKED_NO_CERTIFICATE,
+    Fault.OTHER_NAME: _LOCKED_OTHER_NAME,
+    Fault.ONLY_COMMON_NAME: _LOCKED_OTHER_NAME,
+}
+
+
+def _untrusted(reply: Reply, status: str) -> Reply:
+    """The refusal with what is wrong with the client's certificate: "chain-incomplete", "expired", …."""
+    return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]}: your certificate is not trusted, {status}",))
+
 
 # What a profile named by an inbound connector asks of a session that was negotiated under the listener's profile.
 _PROFILE_FLOOR = {
@@ -42,71 +75,94 @@ _PROFILE_FLOOR = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InboundVerdict:
-    """The decision on one MAIL or RCPT.
-
-    reply: what the client is told, 250 if accepted. organization: whose mail it is, "" if nobody's. direction:
-    "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
-    what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". would_refuse: the refusal that a
-    connector in rehearsal would have given. attribution: to be handed to the verdicts on the message's recipients.
-    """
-
-    accepted: bool
-    reply: Reply
-    organization: str
-    direction: str
-    connector: str
-    requirement: str
-    reasons: tuple[str, ...]
-    attribution: Attribution
-    would_refuse: Reply | None = None
-
-
 @dataclass(slots=True)
 class _Findings:
-    """What the rules say of one recipient, gathered on the way to its verdict."""
+    """What the rules say of one MAIL or RCPT, gathered on the way to its verdict."""
 
     attribution: Attribution
+    configuration: int
     reasons: list[str]
+    passed_over: list[tuple[str, str]]
     connector: InboundConnector | None = None
     would_refuse: Reply | None = None
+    would_refuse_connector: str = ""
+    basis: str = ""
 
-    def refuses(self, connector: InboundConnector | None, reply: Reply, reason: str) -> bool:
+    def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
         """Whether a refusal stands. One of a connector in rehearsal is only reported."""
-        if connector is not None and connector.mode is Mode.REHEARSE:
+        if connector.mode is Mode.REHEARSE:
             self.reasons.append(f"would_refuse: {reply.text}: {reason}; not applied, as the connector is in rehearsal")
-            self.would_refuse = self.would_refuse or reply
+            if self.would_refuse is None:
+                self.would_refuse, self.would_refuse_connector = reply, connector.name
             return False
         self.reasons.append(reason)
         return True
 
-    def verdict(self, reply: Reply, organization: str, direction: str) -> InboundVerdict:
+    def verdict(self, reply: Reply, organization: str | None, direction: str) -> InboundVerdict:
         """The verdict, with everything found so far."""
-        name = self.connector.name if self.connector else ""
         return InboundVerdict(
             reply.positive,
             reply,
-            organization,
+            organization or "",
             direction,
-            name,
+            self.connector.name if self.connector else "",
             _requirement(self.connector),
             tuple(self.reasons),
             self.attribution,
             self.would_refuse,
+            self.would_refuse_connector,
+            tuple(self.passed_over),
+            self.basis or self.attribution.basis,
+            self.configuration,
         )
+
+
+def _begin(directory: Directory, attribution: Attribution) -> _Findings:
+    return _Findings(
+        attribution,
+        directory.version,
+        list(attribution.reasons),
+        list(attribution.passed_over),
+        attribution.connector,
+    )
 
 
 def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path) -> InboundVerdict:
     """Whether MAIL FROM is taken, as far as it can be said before a recipient is known.
 
-    Only the organization's own servers are known here, so only their connector's demands are made; a partner's are made
-    at RCPT TO, when the recipient says whose partner it is.
+    The demands of the organization's own servers' connector are made here; a partner's at RCPT TO, when the recipient
+    says whose partner it is, but for TLS where it makes no difference which recipient that will be.
     """
     attribution = attribute(directory, session, reverse_path)
-    findings = _Findings(attribution, list(attribution.reasons), attribution.connector)
-    reply = _channel(findings, attribution.connector, session) if attribution.connector else None
-    return findings.verdict(reply or _SENDER_OK, attribution.organization or "", attribution.direction)
+    findings = _begin(directory, attribution)
+    if attribution.connector is not None:
+        reply = _channel(findings, attribution.connector, session)
+    else:
+        reply = _unsure(findings, attribution.unsure, attribution.lack)
+        if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
+            return findings.verdict(_STARTTLS_FIRST, directory.resources.organizations[0].name, "incoming")
+    return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
+
+
+def _unsure(findings: _Findings, connector: InboundConnector | None, lack: Lack | None) -> Reply | None:
+    """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
+    if connector is None or lack is None or not lack.is_ours:
+        return None
+    reply = _REVOCATION_UNKNOWN if lack.fault is Fault.REVOCATION_UNKNOWN else _NOT_JUDGED
+    reason = f"connector {connector.name!r} {lack.why}: it is told to try again later"
+    return reply if findings.refuses(connector, reply, reason) else None
+
+
+def _asks_tls_of_all(findings: _Findings, directory: Directory, session: SessionFacts, reverse_path: Path) -> bool:
+    """Whether a partner's demand of TLS, not met here, will hold whoever the recipient is: no need to wait for it."""
+    organizations = directory.resources.organizations
+    if len(organizations) != 1 or findings.attribution.claims:
+        return False
+    match = match_partner(directory, organizations[0], session, reverse_path, None)
+    if match is None or match.connector.mode is Mode.REHEARSE or not match.connector.require_tls:
+        return False
+    _take_over(findings, match)
+    return _channel(findings, match.connector, session) is not None
 
 
 def decide_recipient(
@@ -118,34 +174,49 @@ def decide_recipient(
 ) -> InboundVerdict:
     """Whether RCPT TO is taken. attribution: of the verdict on the same MAIL; it is found anew if left out."""
     attribution = attribution or attribute(directory, session, reverse_path)
-    findings = _Findings(attribution, list(attribution.reasons), attribution.connector)
     organization = directory.organization_of(recipient.domain)
-    if attribution.connector is not None and (reply := _channel(findings, attribution.connector, session)):
-        return findings.verdict(reply, attribution.organization or "", attribution.direction)
-    direction = "incoming" if attribution.organization is None else attribution.direction
+    if organization is not None and attribution.claims:
+        attribution = attribute_by_recipient(attribution, session, organization, recipient)
+    findings = _begin(directory, attribution)
+    own = attribution.organization
+    if attribution.connector is not None:
+        reply = _channel(findings, attribution.connector, session)
+    else:
+        reply = _unsure(findings, attribution.unsure, attribution.lack)
+    if reply is not None:
+        return findings.verdict(reply, own, attribution.direction)
     if organization is None:
-        return _elsewhere(findings, recipient)
-    if attribution.organization != organization.name:
+        return _elsewhere(findings, reverse_path, recipient)
+    direction = "incoming" if own is None else attribution.direction
+    if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
-        if reply is not None:
-            return findings.verdict(reply, attribution.organization or organization.name, direction)
-    reply = _existence(findings, directory, recipient)
-    return findings.verdict(reply or _RECIPIENT_OK, attribution.organization or organization.name, direction)
+    reply = reply or _existence(findings, directory, recipient) or RECIPIENT_OK
+    return findings.verdict(reply, own or organization.name, direction)
 
 
-def _elsewhere(findings: _Findings, recipient: Path) -> InboundVerdict:
+def _elsewhere(findings: _Findings, reverse_path: Path, recipient: Path) -> InboundVerdict:
     """A recipient whose domain nobody here accepts: only for an organization's own servers."""
     attribution = findings.attribution
     if not recipient.domain:
         findings.reasons.append(f"recipient {recipient.text} has no domain, so no organization is meant")
-        return findings.verdict(_RELAY_DENIED, attribution.organization or "", attribution.direction)
+        return findings.verdict(_RELAY_DENIED, attribution.organization, attribution.direction)
     if attribution.organization is None:
         findings.reasons.append(
             f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
         )
-        return findings.verdict(_RELAY_DENIED, "", "none")
+        return findings.verdict(_relay_denied(attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
-    return findings.verdict(_RECIPIENT_OK, attribution.organization, attribution.direction)
+    return findings.verdict(RECIPIENT_OK, attribution.organization, attribution.direction)
+
+
+def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:
+    """The refusal in the words that help: a client that a connector knows by half can mend the other half."""
+    if attribution.claims:
+        if attribution.claims[0][0] == "certificate":
+            return _RELAY_NAME
+        return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
+    lack = attribution.lack
+    return _untrusted(_RELAY_DENIED, lack.status) if lack is not None and lack.status else _RELAY_DENIED
 
 
 def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:
@@ -174,16 +245,16 @@ def _partner_rules(
     """What the recipient's organization demands of those who are not its own servers: the refusal if it is not met."""
     match = match_partner(directory, organization, session, *envelope)
     if match is not None:
-        findings.reasons.extend(match.reasons)
-        if findings.connector is None:
-            findings.connector = match.connector
-        reply = _channel(findings, match.connector, session) or _restrictions(findings, match, session)
-        if reply is not None:
+        if match.rehearsing is not None:
+            findings.reasons.extend(match.rehearsing.reasons)
+            _demands(findings, match.rehearsing, session)
+        _take_over(findings, match)
+        if (reply := _demands(findings, match, session)) is not None:
             return reply
     sender = envelope[0].domain
     if not organization.reject_direct_send or directory.organization_of(sender) is not organization:
         return None
-    if match is not None and (match.by_certificate or match.by_address):
+    if match is not None and match.is_known:
         return None
     findings.reasons.append(
         f"{organization.name} rejects direct send: the sender's domain {sender} is its own, and no connector knows the "
@@ -192,18 +263,45 @@ def _partner_rules(
     return _DIRECT_SEND
 
 
+def _take_over(findings: _Findings, match: PartnerMatch) -> None:
+    """The partner connector is the one that applied, unless the client is another organization's own server."""
+    findings.reasons.extend(match.reasons)
+    findings.passed_over.extend(match.passed_over)
+    if findings.connector is None:
+        findings.connector = match.connector
+        findings.basis = "certificate" if match.by_certificate else "address" if match.by_address else "sender"
+
+
+def _demands(findings: _Findings, match: PartnerMatch, session: SessionFacts) -> Reply | None:
+    return _channel(findings, match.connector, session) or _restrictions(findings, match, session)
+
+
 def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFacts) -> Reply | None:
     """Whether the session has the certificate and the address that the connector restricts its domains to."""
     connector = match.connector
+    no_certificate = connector.restrict_domains_to_certificate and not match.by_certificate
+    no_address = connector.restrict_domains_to_ip_addresses and not match.by_address
     missing = []
-    if connector.restrict_domains_to_certificate and not match.by_certificate:
+    if no_certificate:
         missing.append(f"a trusted client certificate for {connector.tls_sender_certificate_name}, {_shown(session)}")
-    if connector.restrict_domains_to_ip_addresses and not match.by_address:
+    if no_address:
         missing.append(f"one of its addresses, and {session.peer_ip} is none")
     if not missing:
         return None
+    if no_certificate and not no_address and (reply := _unsure(findings, connector, match.lack)) is not None:
+        return reply
     reason = f"connector {connector.name!r} restricts its sender domains to {'; and to '.join(missing)}"
-    return _LOCKED_DOWN if findings.refuses(connector, _LOCKED_DOWN, reason) else None
+    reply = _locked_down(match.lack if no_certificate else None, both=no_certificate and no_address)
+    return reply if findings.refuses(connector, reply, reason) else None
+
+
+def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
+    """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
+    if lack is None:
+        return _LOCKED_ADDRESS
+    if both:
+        return _LOCKED_DOWN
+    return _LOCKED_BY_FAULT.get(lack.fault) or _untrusted(_LOCKED_DOWN, lack.status)
 
 
 def _shown(session: SessionFacts) -> str:

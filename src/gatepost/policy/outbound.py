@@ -1,21 +1,23 @@
 """What a next hop must achieve, decided before a socket is opened, and whether it did, decided before mail is sent.
 
-`policy.route` asks `required`, `outbound.attempt` asks `judge`; trace, DSN and pages print `describe`. Pure: facts
-in, values out. A message is never sent below its requirement: what falls short waits, and says what was expected and
-presented.
+`policy.route` asks `required` and joins by `both` what several ask for; `outbound.hop` asks `judge`; trace, DSN and
+pages print `describe`. Pure: facts in, values out. A message is never sent below its requirement: what falls short
+waits, and says what was expected and presented.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from gatepost.connectors.values import Mode, TlsSettings
+from gatepost.connectors.values import Mode, ProfileName, RevocationCheck, TlsSettings
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
     Cleartext,
     Encrypted,
+    Identity,
     MxLevel,
     Opportunistic,
     Shortfall,
@@ -35,7 +37,18 @@ if TYPE_CHECKING:
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import CertificateFacts
 
-__all__ = ["HopFacts", "deferral", "describe", "describe_achieved", "expired", "judge", "rehearsed", "required"]
+__all__ = [
+    "HopFacts",
+    "both",
+    "deferral",
+    "describe",
+    "describe_achieved",
+    "expired",
+    "judge",
+    "rehearsed",
+    "required",
+    "with_rules",
+]
 
 _CONNECT = "4.4.317"
 _VALIDATE = "4.7.320"
@@ -109,6 +122,57 @@ def _unforced(connector: OutboundConnector | None, organization: Organization, p
     return Opportunistic((own,), cleartext, profile)
 
 
+def with_rules(requirement: Requirement, rules: tuple[Source, ...]) -> Requirement:
+    """A requirement together with the TLS that mail flow rules ask for. They name no profile: that of the way holds."""
+    return both(requirement, Encrypted(rules, requirement.profile)) if rules else requirement
+
+
+def both(one: Requirement, other: Requirement) -> Requirement:
+    """The conjunction: what meets it meets each of the two, whoever asks; the sources of both are told.
+
+    Where one of them is only opportunistic it asks for nothing beside the other, and its sources go. Of profiles,
+    versions and revocation checks the stricter counts. Commutative but for the order of sources, associative,
+    idempotent.
+    """
+    profile = min(one.profile, other.profile, key=_STRICTEST_FIRST.index)
+    match one, other:
+        case Opportunistic(), Opportunistic():
+            cleartext = max(one.cleartext, other.cleartext, key=_CLEARTEXT.index)
+            return Opportunistic(_merged(one.sources, other.sources), cleartext, profile)
+        case (Opportunistic(), asking) | (asking, Opportunistic()):
+            return replace(asking, profile=profile)
+        case (Encrypted() | Authenticated()) as first, (Encrypted() | Authenticated()) as second:
+            return _both_encrypted(first, second, profile)
+        case _:
+            assert_never(one)
+
+
+_STRICTEST_FIRST = tuple(ProfileName)
+_CLEARTEXT = (Cleartext.AFTER_FAILED_HANDSHAKE, Cleartext.ONLY_IF_NOT_OFFERED, Cleartext.NEVER)
+_REVOCATION = tuple(RevocationCheck)
+
+
+def _both_encrypted(one: Encrypted | Authenticated, other: Encrypted | Authenticated, profile: str) -> Requirement:
+    sources = _merged(one.sources, other.sources)
+    version = max(one.min_version, other.min_version)
+    proofs = [each for each in (one, other) if isinstance(each, Authenticated)]
+    if not proofs:
+        return Encrypted(sources, profile, version)
+    revocation = max((each.revocation for each in proofs), key=_REVOCATION.index)
+    first, *also = _identities([identity for each in proofs for identity in each.identities])
+    return Authenticated(sources, first.names, first.anchors, profile, version, revocation, tuple(also))
+
+
+def _identities(asked: list[Identity]) -> list[Identity]:
+    """All proofs that are asked for, each once, in one order; a bare chain goes where a name is asked of it as well."""
+    named = {identity.anchors for identity in asked if identity.names}
+    return sorted({identity for identity in asked if identity.names or identity.anchors not in named})
+
+
+def _merged(one: tuple[Source, ...], other: tuple[Source, ...]) -> tuple[Source, ...]:
+    return tuple(dict.fromkeys((*one, *other)))
+
+
 def judge(requirement: Requirement, facts: HopFacts) -> Verdict:
     """Whether a message under the requirement may be sent over this connection, and if not why."""
     return Verdict(requirement, Achieved(_level(requirement, facts), facts.mx), _shortfall(requirement, facts))
@@ -122,7 +186,10 @@ def _level(requirement: Requirement, facts: HopFacts) -> TlsLevel:
     if leaf is None:
         return TlsLevel.ENCRYPTED
     if isinstance(requirement, Authenticated):
-        named = not requirement.names or _bears(leaf, requirement.names)
+        named = all(
+            identity.anchors == requirement.anchors and _bears(leaf, identity.names)
+            for identity in requirement.identities
+        )
     else:
         named = matches(facts.host, leaf)
     return TlsLevel.AUTHENTICATED if named else TlsLevel.ENCRYPTED
@@ -187,7 +254,8 @@ def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfa
     version = facts.tls.version if facts.tls else ""
     if version >= requirement.min_version:
         return None
-    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {_asked(requirement)}."
+    asked = _asked(requirement, beyond_encryption=True)
+    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {asked}."
     return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsVersionTooOld", detail)
 
 
@@ -213,22 +281,28 @@ def _unauthenticated(requirement: Authenticated, facts: HopFacts) -> Shortfall |
     leaf = _trusted_leaf(facts)
     if leaf is None:
         return _untrusted(requirement, facts)
-    if not requirement.names or _bears(leaf, requirement.names):
-        return None
-    detail = f"{_presented(requirement, leaf)} The certificate is for {describe_names(leaf)}."
-    return Shortfall(ResultType.CERTIFICATE_HOST_MISMATCH, _VALIDATE, "SubjectMismatch", detail)
+    for identity in requirement.identities:
+        if identity.anchors != requirement.anchors:
+            return _unjudged(requirement, facts, f" by {identity.anchors or 'the trust anchors of the server'}")
+        if not _bears(leaf, identity.names):
+            detail = f"{_presented(identity.names, leaf)} The certificate is for {describe_names(leaf)}."
+            return Shortfall(ResultType.CERTIFICATE_HOST_MISMATCH, _VALIDATE, "SubjectMismatch", detail)
+    return None
 
 
 def _untrusted(requirement: Authenticated, facts: HopFacts) -> Shortfall:
     """Why the chain will not do. A chain that nobody judged is not trusted."""
     chain = facts.chain
     if chain is None:
-        detail = (
-            f"The certificate of {_peer(facts)} was not judged. A trusted one is required by {_asked(requirement)}."
-        )
-        return Shortfall(ResultType.VALIDATION_FAILURE, _VALIDATE, "CertificateInvalid", detail)
+        return _unjudged(requirement, facts)
     result, word = _UNTRUSTED.get(chain.status, _UNTRUSTED[ChainStatus.INVALID])
-    return Shortfall(result, _VALIDATE, word, f"{_presented(requirement, chain.leaf)} {chain.detail}".rstrip())
+    return Shortfall(result, _VALIDATE, word, f"{_presented(requirement.names, chain.leaf)} {chain.detail}".rstrip())
+
+
+def _unjudged(requirement: Authenticated, facts: HopFacts, by: str = "") -> Shortfall:
+    asked = _asked(requirement, beyond_encryption=True)
+    detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
+    return Shortfall(ResultType.VALIDATION_FAILURE, _VALIDATE, "CertificateInvalid", detail)
 
 
 def _trusted_leaf(facts: HopFacts) -> CertificateFacts | None:
@@ -236,12 +310,13 @@ def _trusted_leaf(facts: HopFacts) -> CertificateFacts | None:
 
 
 def _bears(leaf: CertificateFacts, names: tuple[str, ...]) -> bool:
-    return any(matches(name, leaf) for name in names)
+    """Whether the certificate bears one of the names, if there are any."""
+    return not names or any(matches(name, leaf) for name in names)
 
 
-def _presented(requirement: Authenticated, leaf: CertificateFacts | None) -> str:
+def _presented(names: tuple[str, ...], leaf: CertificateFacts | None) -> str:
     """Expected and presented, in the form of Exchange's last error (exchange.md section 7.3), with both thumbprints."""
-    expected = f"Expected Subject: {' or '.join(requirement.names)}. " if requirement.names else ""
+    expected = f"Expected Subject: {' or '.join(names)}. " if names else ""
     if leaf is None:
         return f"{expected}Presented Subject: none."
     thumbprint = f"Thumbprint: {leaf.sha1.upper()} (SHA-256 {leaf.sha256.upper()})."
@@ -252,9 +327,16 @@ def _peer(facts: HopFacts) -> str:
     return facts.host if facts.host == facts.address else f"{facts.host} ({facts.address})"
 
 
-def _asked(requirement: Requirement) -> str:
-    """Who asks, as the end of a sentence: "connector 'out'", "organization 'contoso'", "default"."""
-    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in requirement.sources)
+def _asked(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
+    """Who asks, as the end of a sentence: "connector 'out'", "organization 'contoso'", "default".
+
+    beyond_encryption: leave out who can ask for TLS and nothing more, a rule and an organization.
+    """
+    asking = [one for one in requirement.sources if not beyond_encryption or one.kind not in _ENCRYPTION_ONLY]
+    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in asking or requirement.sources)
+
+
+_ENCRYPTION_ONLY = {"rule", "organization"}
 
 
 def describe(requirement: Requirement) -> str:
@@ -265,7 +347,8 @@ def describe(requirement: Requirement) -> str:
         case Encrypted():
             return "encrypted"
         case Authenticated():
-            return f"authenticated({','.join(requirement.names)})" if requirement.names else "authenticated"
+            names = " and ".join(",".join(one.names) for one in requirement.identities if one.names)
+            return f"authenticated({names})" if names else "authenticated"
         case _:
             assert_never(requirement)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Authenticated",
     "Cleartext",
     "Encrypted",
+    "Identity",
     "MxLevel",
     "Opportunistic",
     "Requirement",
@@ -50,7 +51,7 @@ class MxLevel(IntEnum):
 class Source:
     """Who asks for a requirement.
 
-    kind: "connector", "organization", "dane", "mta-sts", "requiretls", "internal" or "default".
+    kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default".
     """
 
     kind: str
@@ -81,13 +82,22 @@ class Encrypted:
     min_version: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Identity:
+    """One proof of who a peer is: its chain reaches the anchors, and its certificate bears one of the names, if any."""
+
+    names: tuple[str, ...]
+    anchors: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticated:
     """TLS to a peer whose chain reaches a trust anchor and whose certificate bears one of the names, if there are any.
 
     names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only.
     anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
-    min_version: as in Encrypted. revocation: whether the chain is looked for among the revoked ones.
+    min_version: as in Encrypted. revocation: whether the chain is looked for among the revoked ones. also: what the
+    same peer must prove besides, where several ask for different proof.
     """
 
     sources: tuple[Source, ...]
@@ -96,6 +106,12 @@ class Authenticated:
     profile: str = "default"
     min_version: str = ""
     revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
+    also: tuple[Identity, ...] = ()
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Everything that the peer must prove, at least one."""
+        return Identity(self.names, self.anchors), *self.also
 
 
 type Requirement = Opportunistic | Encrypted | Authenticated

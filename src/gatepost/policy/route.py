@@ -1,19 +1,21 @@
 """Where each recipient's mail goes next: a mailbox of ours, the smart hosts of a connector, or the domain's MX.
 
 Called by `outbound.attempt` and `policy.explain`: a directory and recipients in, routes with their requirement out,
-before any name is looked up or socket opened. Where mail came from makes no difference for mailboxes.
+before any name is looked up or socket opened. Where mail came from, and mail flow rules, make no difference for
+mailboxes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
-from gatepost.connectors.match import select_outbound
+from gatepost.connectors.mail_flow import Content, RuleSet
+from gatepost.connectors.match import Selection, select_outbound
 from gatepost.connectors.names import host_port
 from gatepost.connectors.values import DomainType
-from gatepost.policy.outbound import rehearsed, required
+from gatepost.policy.outbound import rehearsed, required, with_rules
 from gatepost.policy.requirement import Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.replies import Reply
@@ -24,7 +26,17 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
 
-__all__ = ["LmtpRoute", "MailboxRoute", "MxRoute", "NextHop", "Route", "RoutePlanner", "SmartHosts", "Unroutable"]
+__all__ = [
+    "NO_CONTENT",
+    "LmtpRoute",
+    "MailboxRoute",
+    "MxRoute",
+    "NextHop",
+    "Route",
+    "RoutePlanner",
+    "SmartHosts",
+    "Unroutable",
+]
 
 
 class Addressed(Protocol):
@@ -35,11 +47,15 @@ class Addressed(Protocol):
         """The forward-path without its brackets."""
 
 
-_KEPT = 5000  # domains whose route is kept
+_KEPT = 5000  # routes that are kept
+
+NO_CONTENT = Content()
+"""Of a message whose header nobody asks for."""
 
 _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
+_DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
 
@@ -69,30 +85,43 @@ class LmtpRoute:
 
 @dataclass(frozen=True, slots=True)
 class SmartHosts:
-    """The smart hosts of a connector, in its order, each with its own requirement. reasons: why this connector."""
+    """The smart hosts of a connector, in its order, each with its own requirement.
+
+    reasons: why this connector. passed_over: label and why not, of those that would have taken the domain as well.
+    by_rule: whether a mail flow rule made it what it is, so that how it fares says nothing of the domain's other mail.
+    """
 
     connector: OutboundConnector
     hops: tuple[NextHop, ...]
     reasons: tuple[str, ...] = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MxRoute:
-    """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's."""
+    """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's.
+
+    reasons, passed_over, by_rule: as in SmartHosts.
+    """
 
     domain: str
     connector: OutboundConnector | None
     requirement: Requirement
     rehearsed: Requirement | None = None
     reasons: tuple[str, ...] = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Unroutable:
-    """Nowhere: for now or for good, as the reply says. detail: for us."""
+    """Nowhere: for now or for good, as the reply says. detail: for us. reasons, passed_over: as in SmartHosts."""
 
     reply: Reply
     detail: str
+    reasons: tuple[str, ...] = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 type Route = MailboxRoute | LmtpRoute | SmartHosts | MxRoute | Unroutable
@@ -105,11 +134,30 @@ class _Kind(Enum):
     DOMAIN = auto()
 
 
+class _Ruling(NamedTuple):
+    """What mail flow rules do. via: name of the connector that `routed_by` sends the mail by, "" if none does."""
+
+    via: str
+    routed_by: str
+    required: tuple[Source, ...]
+    rehearsed: tuple[Source, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def acts(self) -> bool:
+        """Whether it is more than a rehearsal."""
+        return bool(self.via or self.required)
+
+
 class _Group(NamedTuple):
-    """What recipients have in common whose mail travels together. name: of the LMTP server or the domain."""
+    """What recipients have in common whose mail travels together. name: of the LMTP server or the domain.
+
+    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart.
+    """
 
     kind: _Kind
     name: str
+    ruling: _Ruling | None = None
 
 
 def _group(directory: Directory, address: str) -> _Group:
@@ -133,22 +181,76 @@ class RoutePlanner:
     def __init__(self, directory: Directory, profile: str = "default") -> None:
         self._directory = directory
         self._profile = profile
-        self._known: dict[tuple[str, str, bool], Route] = {}
+        self._known: dict[tuple[str, str, bool, _Ruling | None], Route] = {}
+        sets = ((one.name, RuleSet(one)) for one in directory.resources.organizations)
+        self._rules = {name: rules for name, rules in sets if rules}
+        self._asks_header = any(rules.header_names for rules in self._rules.values())
+
+    @property
+    def version(self) -> int:
+        """The number of the resources in the store, 0 if they are not stored."""
+        return self._directory.version
 
     def routes[R: Addressed](
-        self, organization: str, recipients: Sequence[R], *, from_on_premises: bool = False
+        self,
+        organization: str,
+        recipients: Sequence[R],
+        *,
+        reverse_path: str = "",
+        content: Content = NO_CONTENT,
+        from_on_premises: bool = False,
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
         organization: whose message it is; a domain that another organization accepts is routed as that one says.
-        from_on_premises: an on-premises connector brought the message.
+        reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an on-premises
+        connector of `organization` brought the message.
         """
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
-            groups.setdefault(_group(self._directory, recipient.address), []).append(recipient)
+            group = _group(self._directory, recipient.address)
+            if self._rules and group.kind is _Kind.DOMAIN:
+                ruling = self._ruling(group.name, organization, reverse_path, recipient.address, content)
+                group = _Group(_Kind.DOMAIN, group.name, ruling)
+            groups.setdefault(group, []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
         ]
+
+    def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
+        """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
+        if not self._asks_header:
+            return frozenset()
+        groups = (_group(self._directory, recipient.address) for recipient in recipients)
+        domains = {group.name for group in groups if group.kind is _Kind.DOMAIN}
+        asking = {name for domain in domains for name in self._deciding(domain, organization)}
+        return frozenset().union(*(self._rules[name].header_names for name in asking if name in self._rules))
+
+    def _deciding(self, domain: str, organization: str) -> tuple[str, ...]:
+        """The organizations whose rules hold for mail to a domain: whose route it takes, then whose mail it is."""
+        owner = self._directory.organization_of(domain)
+        return (organization,) if owner is None or owner.name == organization else (owner.name, organization)
+
+    def _ruling(
+        self, domain: str, organization: str, reverse_path: str, recipient: str, content: Content
+    ) -> _Ruling | None:
+        """What the rules of all that have a say do. The way is for the first of them alone to choose."""
+        required: list[Source] = []
+        rehearses: list[Source] = []
+        reasons: list[str] = []
+        via = routed_by = ""
+        for place, name in enumerate(self._deciding(domain, organization)):
+            if (rules := self._rules.get(name)) is None:
+                continue
+            flow = rules.flow(reverse_path, recipient, content)
+            required += (Source("rule", rule) for rule in flow.require_tls)
+            rehearses += (Source("rule", rule) for rule in flow.rehearsed_tls)
+            reasons += flow.reasons
+            if flow.connector is not None and place == 0:
+                via, routed_by = flow.connector.name, flow.routed_by
+            elif flow.connector is not None:
+                reasons.append(f"where mail for {domain} goes is for the rules of its own organization to say")
+        return _Ruling(via, routed_by, tuple(required), tuple(rehearses), tuple(reasons)) if reasons else None
 
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
@@ -156,48 +258,88 @@ class RoutePlanner:
                 found = (self._directory.mailbox(recipient.address) for recipient in members)
                 return MailboxRoute(tuple(mailbox for mailbox in found if mailbox is not None))
             case _Kind.LMTP:
+                # A part of this installation that its administrator named, not a way out of it: rules that ask for TLS
+                # speak of mail that leaves (exchange.md section 4), and LMTP servers seldom offer it.
                 host, port = host_port(group.name, None)
                 return LmtpRoute(NextHop(host, port, Opportunistic((Source("internal", "lmtp"),))))
             case _Kind.UNKNOWN:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
-                return self._by_domain(group.name, organization, from_on_premises)
+                return self._by_domain(group, organization, from_on_premises)
+            case _:
+                assert_never(group.kind)
 
-    def _by_domain(self, domain: str, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
-        key = domain, organization, from_on_premises
+    def _by_domain(self, group: _Group, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
+        key = group.name, organization, from_on_premises, group.ruling
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            known = self._known[key] = self._find(domain, organization, from_on_premises)
+            known = self._known[key] = self._find(group, organization, from_on_premises)
         return known
 
-    def _find(self, domain: str, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
+    def _find(self, group: _Group, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
+        domain, ruling = group.name, group.ruling
         if not domain:
             return Unroutable(_BAD_DOMAIN, "the address has no domain that mail could be routed by")
         owner = self._directory.organization_of(domain) or self._directory.organization(organization)
         if owner is None:
             return Unroutable(_NO_ORGANIZATION, f"organization {organization} is not in the resources in force")
-        connector, reasons = select_outbound(self._directory, owner, domain, from_on_premises=from_on_premises)
+        # Another organization's on-premises servers are no place that this one's mail came from.
+        came_back = from_on_premises and owner.name == organization
+        selection = select_outbound(self._directory, owner, domain, from_on_premises=came_back)
+        if ruling is not None:
+            selection = self._by_rule(ruling, owner, selection, came_back)
+        return self._along(selection, owner, domain, ruling)
+
+    def _by_rule(self, ruling: _Ruling, owner: Organization, selection: Selection, came_back: bool) -> Selection:  # noqa: FBT001 - as in `routes`
+        """What a rule makes of the choice by domain. A message that came from on-premises is not sent back by it."""
+        index = self._directory.outbound(owner.name)
+        connector = index.named(ruling.via) if index and ruling.via else None
+        if connector is None:
+            return replace(selection, reasons=(*ruling.reasons, *selection.reasons))
+        label = f"connector {connector.name!r} of {owner.name}"
+        others = [one for one in selection.passed_over if one[0] != label]
+        if came_back and connector.route_all_messages_via_on_premises:
+            why = f"is named by mail flow rule {ruling.routed_by!r}, but this message came from there"
+            return Selection(selection.connector, (*ruling.reasons, *selection.reasons), ((label, why), *others))
+        if selection.connector is not None and selection.connector is not connector:
+            why = f"is the choice by domain, but mail flow rule {ruling.routed_by!r} goes before it"
+            others.insert(0, (f"connector {selection.connector.name!r} of {owner.name}", why))
+        return Selection(connector, ruling.reasons, tuple(others))
+
+    def _along(self, selection: Selection, owner: Organization, domain: str, ruling: _Ruling | None) -> Route:
+        connector, reasons, passed_over = selection.connector, selection.reasons, selection.passed_over
+        by_rule = ruling is not None and ruling.acts
+        if connector is not None and not connector.enabled:
+            # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
+            detail = (
+                f"connector {connector.name!r} of {owner.name} is disabled; enable it, or change the mail flow rule"
+            )
+            return Unroutable(_DISABLED, detail, reasons, passed_over)
         try:
             if connector is None or connector.use_mx_record:
-                demand, trial = self._demands(connector, owner, domain)
-                return MxRoute(domain, connector, demand, trial, reasons)
+                demand, trial = self._demands(connector, owner, domain, ruling)
+                return MxRoute(domain, connector, demand, trial, reasons, passed_over, by_rule)
             hops = tuple(
-                NextHop(smart.host, smart.port, *self._demands(connector, owner, smart.host))
+                NextHop(smart.host, smart.port, *self._demands(connector, owner, smart.host, ruling))
                 for smart in connector.smart_hosts
             )
         except ValueError as error:
-            return Unroutable(_NO_NAME, str(error))
-        return SmartHosts(connector, hops, reasons)
+            return Unroutable(_NO_NAME, str(error), reasons, passed_over)
+        return SmartHosts(connector, hops, reasons, passed_over, by_rule)
 
     def _demands(
-        self, connector: OutboundConnector | None, owner: Organization, name: str
+        self, connector: OutboundConnector | None, owner: Organization, name: str, ruling: _Ruling | None
     ) -> tuple[Requirement, Requirement | None]:
-        return (
-            required(connector, owner, (name,), profile=self._profile),
-            rehearsed(connector, owner, (name,), profile=self._profile),
-        )
+        """What the next hop must achieve, and what it would have to, were nothing in rehearsal; None if that is all."""
+        demand = required(connector, owner, (name,), profile=self._profile)
+        trial = rehearsed(connector, owner, (name,), profile=self._profile)
+        if ruling is None:
+            return demand, trial
+        if trial is not None or ruling.rehearsed:
+            trial = with_rules(trial or demand, (*ruling.required, *ruling.rehearsed))
+        return with_rules(demand, ruling.required), trial
 
 
 def _domain(address: str) -> str:

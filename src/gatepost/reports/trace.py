@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gatepost.queue.outcome import Sort
@@ -12,6 +13,8 @@ from gatepost.store.interface import TraceEvent
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.policy.facts import SessionFacts
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.queue.outcome import Fate, Outcome
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["certificate_record", "outcome_events", "received_event", "refused_event", "tls_record"]
 
+_NO_CHAINS: Mapping[str, ChainVerdict] = MappingProxyType({})
+
 
 def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
     """What the trace keeps of a certificate: enough to recognise it and to say what it was presented for."""
-    return {
+    record: dict[str, Any] = {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
         "names": list(certificate.dns_names[:20]),
@@ -35,10 +40,18 @@ def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
         "not_after": certificate.not_after,
         "key": certificate.key,
     }
+    if certificate.ip_addresses:
+        record["ip_addresses"] = list(certificate.ip_addresses[:20])
+    return record
 
 
-def tls_record(facts: TlsFacts | None, chain: ChainVerdict | None) -> dict[str, Any]:
-    """What the trace keeps of a handshake and of the peer's chain; {} for plaintext."""
+def tls_record(
+    facts: TlsFacts | None, chain: ChainVerdict | None, chains: Mapping[str, ChainVerdict] = _NO_CHAINS
+) -> dict[str, Any]:
+    """What the trace keeps of a handshake and of the peer's chain; {} for plaintext.
+
+    chains: the chain judged by the anchors that inbound connectors name for themselves, by that name.
+    """
     if facts is None:
         return {}
     record: dict[str, Any] = {
@@ -53,8 +66,19 @@ def tls_record(facts: TlsFacts | None, chain: ChainVerdict | None) -> dict[str, 
         record["chain"] = str(chain.status)
         if chain.detail:
             record["chain_detail"] = chain.detail
+        if chain.revocation is not None:
+            record["revocation"] = chain.revocation.text
         if chain.leaf is not None:
             record["certificate"] = certificate_record(chain.leaf)
+    if chains:
+        record["chains"] = {name: _chain_record(one) for name, one in chains.items()}
+    return record
+
+
+def _chain_record(chain: ChainVerdict) -> dict[str, str]:
+    record = {"status": str(chain.status), "detail": chain.detail}
+    if chain.revocation is not None:
+        record["revocation"] = chain.revocation.text
     return record
 
 
@@ -82,7 +106,7 @@ def received_event(message: Message, recipient: str, verdict: InboundVerdict, re
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail={"reasons": list(verdict.reasons)},
+        detail=verdict.detail(),
     )
 
 
@@ -114,7 +138,7 @@ def refused_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail={"reasons": list(verdict.reasons)},
+        detail=verdict.detail(),
     )
 
 

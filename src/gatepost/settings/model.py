@@ -193,6 +193,10 @@ class Tls(Record):
         default="system",
         description='Roots that certificates of others must lead to: "system", a PEM file, or a directory of them.',
     )
+    revocation_timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+        default=10,
+        description="How long to look for a certificate among the revoked ones before its status is unknown.",
+    )
 
 
 class Certificate(Record):

@@ -126,12 +126,13 @@ class ConfigStore:
         finally:
             self._data_version = -1
 
-    def history(self, kind: str = "", name: str = "", limit: int = 100) -> list[Change]:
-        """The newest changes first, of one resource if it is named."""
+    def history(self, kind: str = "", name: str = "", limit: int = 100, version: int = 0) -> list[Change]:
+        """The newest changes first: of one resource if it is named, of one version if it is given; limit -1 for all."""
         rows: list[tuple[Any, ...]] = self._connection.execute(
             "SELECT version, at, author, note, kind, name, before, after FROM change"
-            " WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR name = ?2) ORDER BY id DESC LIMIT ?3",
-            (kind, name, limit),
+            " WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR name = ?2) AND (?4 = 0 OR version = ?4)"
+            " ORDER BY id DESC LIMIT ?3",
+            (kind, name, limit, version),
         ).fetchall()
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 

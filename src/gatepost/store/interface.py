@@ -151,11 +151,11 @@ class DestinationWork(msgspec.Struct):
 class TraceEvent(msgspec.Struct, omit_defaults=True):
     """One row of the message trace: one recipient, one event (exchange.md §12).
 
-    event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD or RELEASE. at: seconds since 1970.
-    message: the queue id as `queue list` prints it, "" for a refusal. requirement, achieved: as `policy` prints them
-    ("opportunistic", "authenticated(*.b.example)"; "none/authenticated" for MX ladder/TLS ladder). reply: the reply
-    given or received. result_type: RFC 8460, "" unless TLS failed. tls: facts of the handshake as JSON. detail: the
-    decision's reasons and whatever else the event knows.
+    event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD or RELEASE; or DRILL, which is about a
+    connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` prints it,
+    "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
+    "none/authenticated" for MX ladder/TLS ladder). reply: the reply given or received. result_type: RFC 8460, "" unless
+    TLS failed. tls: facts of the handshake as JSON. detail: the decision's reasons and whatever else the event knows.
     """
 
     at: float

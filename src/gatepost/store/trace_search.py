@@ -1,14 +1,18 @@
 """Reading the message trace: over the day files of all writers, newest first; and forgetting old days.
 
-For the command line and the admin centre, on a running gateway as on a stopped one. Blocks: call it on a thread from an
-event loop. A file that cannot be read is named in the log and does not hide the others.
+`search_trace` finds a few rows, `scan_trace` goes over all rows of a time span, however many, a few at a time. For the
+command line and the admin centre, on a running gateway as on a stopped one. Blocks: call it on a thread from an event
+loop. A file that cannot be read is named in the log and does not hide the others.
 """
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import logging
 import re
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -19,9 +23,13 @@ from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, day_of, table_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["prune_trace", "search_trace"]
+__all__ = ["TraceRow", "prune_trace", "scan_trace", "search_trace", "trace_event"]
+
+type TraceRow = tuple[Any, ...]
+"""Columns of a row as they are stored, in the order in which they were asked for: `tls` and `detail` are JSON text."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +48,46 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
         if len(found) >= wanted.limit:
             break
     return found[: wanted.limit]
+
+
+def scan_trace(
+    directory: Path,
+    wanted: TraceFilter,
+    columns: Sequence[str],
+    *,
+    events: Collection[str] = (),
+    oldest_first: bool = False,
+    unreadable: list[str] | None = None,
+) -> Iterator[TraceRow]:
+    """Every row that matches, whatever `wanted.limit` says, newest first, without having them all in memory.
+
+    columns: names of TraceEvent's fields, only those that are needed. events: any of these; () is all. unreadable:
+    takes the names of files that could not be read to their end. Within a day the files of all writers are merged by
+    time; rows of one writer come in the order in which they were written, so those of one message that were written
+    together stay together.
+    """
+    where, values = _conditions(wanted)
+    if events:
+        where += f" AND event IN ({', '.join('?' * len(events))})"
+        values += events
+    files = _files(directory, wanted)
+    for _, group in groupby(files[::-1] if oldest_first else files, key=_day):
+        scans = [_scan(path, (where, values), ("at", *columns), oldest_first, unreadable) for path in group]
+        with contextlib.ExitStack() as stack:
+            for scan in scans:
+                stack.callback(scan.close)
+            for row in heapq.merge(*scans, key=itemgetter(0), reverse=not oldest_first):
+                yield row[1:]
+
+
+def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
+    """A row of `scan_trace` as an event; columns that were not asked for are empty."""
+    return _event({**_NOTHING, **dict(zip(columns, row, strict=True))})
+
+
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    ("event", "message", "organization", "direction", "session", "sender", "recipient"), ""
+) | {"at": 0.0}
 
 
 def prune_trace(directory: Path, before: float) -> list[str]:
@@ -88,6 +136,34 @@ def _conditions(wanted: TraceFilter) -> tuple[str, list[str | float]]:
             terms.append(f"{name} = ? AND {name} <> ''")
             values.append(text)
     return " AND ".join(terms), values
+
+
+def _scan(
+    path: Path,
+    where: tuple[str, list[str | float]],
+    wanted: Sequence[str],
+    oldest_first: bool,  # noqa: FBT001 - as in `scan_trace`
+    unreadable: list[str] | None,
+) -> Generator[TraceRow]:
+    try:
+        with contextlib.closing(open_for_reading(path)) as connection:
+            present = table_columns(connection)
+            if not present:
+                return
+            shown = ", ".join(name if name in present else _MISSING.get(name, "''") for name in wanted)
+            order = "ASC" if oldest_first else "DESC"
+            yield from connection.execute(
+                f"SELECT {shown} FROM trace NOT INDEXED WHERE {where[0]} ORDER BY rowid {order}",  # noqa: S608 - ours
+                where[1],
+            )
+    except apsw.Error as error:
+        _log.warning("the message trace: %s cannot be read: %s", path, error)
+        if unreadable is not None:
+            unreadable.append(path.name)
+
+
+# What a column holds in a file of a version that did not know it.
+_MISSING = {"at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
 
 
 def _search(path: Path, where: str, values: tuple[str | float, ...]) -> list[TraceEvent]:

@@ -6,10 +6,11 @@ facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Literal
 
-__all__ = ["CertificateFacts", "ChainStatus", "ChainVerdict", "TlsFacts"]
+__all__ = ["CertificateFacts", "ChainStatus", "ChainVerdict", "Revocation", "TlsFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,59 @@ class ChainStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """Whether the certificates of a trusted path were revoked, as far as it could be learnt (RFC 5280, RFC 6960).
+
+    status: "good"; "revoked"; "unknown": something is published, but nothing usable was to be had; "not-published": no
+    authority of the path publishes anything. detail: one sentence for an administrator, never sent to a peer. source:
+    what the answer was taken from: "staple", "crl", "ocsp" or "".
+    """
+
+    status: Literal["good", "revoked", "unknown", "not-published"]
+    detail: str
+    source: Literal["staple", "crl", "ocsp", ""] = ""
+
+    @property
+    def text(self) -> str:
+        """What the trace keeps: "good (crl)", "unknown: why"."""
+        if self.status == "good":
+            return f"good ({self.source})"
+        return f"{self.status}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
 class ChainVerdict:
     """The judgement of a presented chain against a set of trust anchors, names left aside.
 
     detail: one sentence for an administrator (which certificate, which issuer is missing), never sent to a peer.
     leaf: None if no certificate was presented or it cannot be parsed. anchor: subject of the anchor that was reached.
+    path: DER certificates from the leaf to the anchor, both included, () unless trusted. revocation: what was learnt of
+    it, None if nobody asked.
     """
 
     status: ChainStatus
     detail: str
     leaf: CertificateFacts | None
     anchor: str = ""
+    path: tuple[bytes, ...] = field(default=(), repr=False)
+    revocation: Revocation | None = None
 
     @property
     def trusted(self) -> bool:
         """Whether the chain leads to a trust anchor and nothing speaks against it."""
         return self.status is ChainStatus.TRUSTED
+
+    def checked(self, revocation: Revocation, *, hard_fail: bool) -> ChainVerdict:
+        """The judgement of a trusted chain after the question for revocation.
+
+        Revoked is REVOKED. hard_fail: unknown is REVOCATION_UNKNOWN; else it counts as good, and is only recorded.
+        """
+        if revocation.status == "revoked":
+            return replace(self, status=ChainStatus.REVOKED, detail=revocation.detail, revocation=revocation)
+        if revocation.status == "unknown" and hard_fail:
+            status = ChainStatus.REVOCATION_UNKNOWN
+            return replace(self, status=status, detail=revocation.detail, revocation=revocation)
+        return replace(self, revocation=revocation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +118,7 @@ class TlsFacts:
     "P-256", …), "" for static RSA. signature: IANA name of the scheme that the server's certificate signed the
     handshake with ("ecdsa_secp256r1_sha256", …), "" if resumed or not known. server_name: SNI, sent or received, ""
     if none. peer_chain: DER certificates as presented, leaf first, () if none.
+    ocsp_response: what a server stapled, DER and unverified, b"" if nothing.
     """
 
     version: str
@@ -89,6 +128,7 @@ class TlsFacts:
     resumed: bool
     server_name: str
     peer_chain: tuple[bytes, ...] = field(default=(), repr=False)
+    ocsp_response: bytes = field(default=b"", repr=False)
 
     @property
     def forward_secret(self) -> bool:

@@ -8,6 +8,7 @@ not this one.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import idna
@@ -19,6 +20,7 @@ __all__ = ["describe_names", "matches", "normalise"]
 
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _SHOWN = 10
+_LONGEST = 1000  # no name or address is written longer
 
 
 def normalise(name: str) -> str:
@@ -26,6 +28,12 @@ def normalise(name: str) -> str:
 
     A left-most label "*" is kept; a "*" anywhere else makes it no name (RFC 9525 section 6.3).
     """
+    return "" if len(name) > _LONGEST else _normalised(name)
+
+
+@lru_cache(maxsize=4096)
+def _normalised(name: str) -> str:
+    """The same names are asked for again and again: of connectors, and of whoever sends much."""
     text = name.removesuffix(".")
     wildcard, text = ("*.", text[2:]) if text.startswith("*.") else ("", text)
     if not text.isascii():
@@ -45,6 +53,11 @@ def _is_label(label: str) -> bool:
 
 def _address(text: str) -> str:
     """The canonical text of an IP address or address literal ("[192.0.2.1]", "[IPv6:::1]"), "" if it is neither."""
+    return "" if len(text) > _LONGEST else _canonical(text)
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
     bare = text.removeprefix("[").removesuffix("]")
     if bare[:5].lower() == "ipv6:":
         bare = bare[5:]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509 import ocsp as ocsp_messages
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Pki:
     """A root and an intermediate authority; `leaf` makes as many certificates as a test wants.
 
     root, intermediate: PEM files; root is what goes into trust_anchors. Two Pki objects do not trust each other.
+    Leaves made with `crl` or `ocsp` say where their status is to be had; `support.status_server` serves it, and
+    `revoke` changes it.
     """
 
     def __init__(self, folder: Path, organization: str = "Gatepost tests") -> None:
@@ -63,6 +66,8 @@ class Pki:
         self._root = _Authority(self._authority(f"{organization} root", key, None), key)
         key = make_key("ecdsa")
         self._intermediate = _Authority(self._authority(f"{organization} intermediate", key, self._root), key)
+        self._revoked: dict[int, tuple[dt.datetime, x509.ReasonFlags]] = {}
+        self._crls = 0
         self.root = self._write("root.pem", _pem(self._root.certificate))
         self.intermediate = self._write("intermediate.pem", _pem(self._intermediate.certificate))
 
@@ -75,18 +80,23 @@ class Pki:
         days: tuple[float, float] = (-1, 90),
         usages: Sequence[str] = ("server", "client"),
         incomplete: bool = False,
+        crl: str = "",
+        ocsp: str = "",
     ) -> Leaf:
         """A certificate under the intermediate, with its files NAME-KEY….pem.
 
         names: subjectAltName (DNS names and IP addresses), default (name,). The common name is `name`.
         key: "ecdsa", "rsa", "ed25519" or "rsa1024" (too weak). days: validity from and to, counted from now.
         usages: of "server", "client"; () leaves the extension out. incomplete: the chain file holds the leaf alone.
+        crl, ocsp: addresses of its CRL distribution point and of its OCSP responder; "" leaves the extension out.
         """
-        return self._issue(name, names, key, days, usages, chain=not incomplete)
+        return self._issue(name, names, key, days, usages, chain=not incomplete, status=(crl, ocsp))
 
-    def self_signed(self, name: str, *, names: Sequence[str] | None = None) -> Leaf:
+    def self_signed(
+        self, name: str, *, names: Sequence[str] | None = None, days: tuple[float, float] = (-1, 90)
+    ) -> Leaf:
         """A certificate that only it itself vouches for."""
-        return self._issue(name, names, "ecdsa", (-1, 90), ("server",), chain=False, issuer=None)
+        return self._issue(name, names, "ecdsa", days, ("server",), chain=False, issuer=None)
 
     def expired(self, name: str) -> Leaf:
         """One that ended yesterday."""
@@ -96,9 +106,60 @@ class Pki:
         """One that begins tomorrow."""
         return self.leaf(name, days=(1, 90))
 
-    def client(self, name: str, *, usages: Sequence[str] = ("client",)) -> Leaf:
+    def client(self, name: str, *, usages: Sequence[str] = ("client",), crl: str = "", ocsp: str = "") -> Leaf:
         """A certificate for a client alone."""
-        return self.leaf(name, usages=usages)
+        return self.leaf(name, usages=usages, crl=crl, ocsp=ocsp)
+
+    def revoke(self, leaf: Leaf, reason: str = "keyCompromise") -> None:
+        """From now on CRLs and OCSP answers say that it is revoked. reason: as in RFC 5280 section 5.3.1."""
+        moment = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+        self._revoked[leaf.x509.serial_number] = (moment, x509.ReasonFlags(reason))
+
+    def reinstate(self, leaf: Leaf) -> None:
+        """As if it had never been revoked."""
+        self._revoked.pop(leaf.x509.serial_number, None)
+
+    def crl(self, *, days: tuple[float, float] = (-1, 1)) -> bytes:
+        """The intermediate's list of revoked leaves, DER. days: thisUpdate and nextUpdate, counted from now."""
+        now = dt.datetime.now(dt.UTC)
+        self._crls += 1
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._intermediate.certificate.subject)
+            .last_update(now + dt.timedelta(days=days[0]))
+            .next_update(now + dt.timedelta(days=days[1]))
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._intermediate.key.public_key()), critical=False
+            )
+            .add_extension(x509.CRLNumber(self._crls), critical=False)
+        )
+        for serial, (moment, reason) in self._revoked.items():
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(moment)
+            builder = builder.add_revoked_certificate(
+                entry.add_extension(x509.CRLReason(reason), critical=False).build()
+            )
+        return builder.sign(self._intermediate.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    def ocsp_answer(self, request: bytes) -> bytes:
+        """The intermediate's answer to an OCSP request, DER in and out."""
+        asked = ocsp_messages.load_der_ocsp_request(request)
+        now = dt.datetime.now(dt.UTC)
+        moment, reason = self._revoked.get(asked.serial_number, (None, None))
+        response = ocsp_messages.OCSPResponseBuilder().add_response_by_hash(
+            issuer_name_hash=asked.issuer_name_hash,
+            issuer_key_hash=asked.issuer_key_hash,
+            serial_number=asked.serial_number,
+            algorithm=asked.hash_algorithm,
+            cert_status=ocsp_messages.OCSPCertStatus.REVOKED if moment else ocsp_messages.OCSPCertStatus.GOOD,
+            this_update=now - dt.timedelta(hours=1),
+            next_update=now + dt.timedelta(hours=1),
+            revocation_time=moment,
+            revocation_reason=reason,
+        )
+        signed = response.responder_id(ocsp_messages.OCSPResponderEncoding.NAME, self._intermediate.certificate).sign(
+            self._intermediate.key, hashes.SHA256()
+        )
+        return signed.public_bytes(serialization.Encoding.DER)
 
     def _issue(  # private, called in two places above
         self,
@@ -110,6 +171,7 @@ class Pki:
         *,
         chain: bool,
         issuer: _Authority | str | None = "intermediate",
+        status: tuple[str, str] = ("", ""),
     ) -> Leaf:
         key = make_key(key_kind)
         signer = self._intermediate if isinstance(issuer, str) else issuer
@@ -119,6 +181,8 @@ class Pki:
             extended = x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
             builder = builder.add_extension(extended, critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        for extension in _status_extensions(*status):
+            builder = builder.add_extension(extension, critical=False)
         certificate = _sign(builder, signer.key if signer else key)
         stem = f"{name.replace('*', 'any')}-{certificate.serial_number % 2**32:08x}"
         leaf = _pem(certificate)
@@ -210,6 +274,18 @@ def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
             found.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:
             found.append(x509.DNSName(name))
+    return found
+
+
+def _status_extensions(crl: str, ocsp: str) -> list[x509.ExtensionType]:
+    found: list[x509.ExtensionType] = []
+    if crl:
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
+        found.append(x509.CRLDistributionPoints([point]))
+    if ocsp:
+        place = x509.UniformResourceIdentifier(ocsp)
+        description = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
+        found.append(x509.AuthorityInformationAccess([description]))
     return found
 
 

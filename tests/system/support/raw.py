@@ -34,10 +34,14 @@ class ClosedError(Exception):
 
 
 class RawClient:
-    """One connection to 127.0.0.1:port (or `host`). Every wait ends after `timeout` seconds with TimeoutError."""
+    """One connection to 127.0.0.1:port (or `host`), from the address `source` if one is given.
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", timeout: float = 10.0) -> None:
-        self.socket = socket.create_connection((host, port), timeout=timeout)
+    Every wait ends after `timeout` seconds with TimeoutError.
+    """
+
+    def __init__(self, port: int, *, host: str = "127.0.0.1", source: str = "", timeout: float = 10.0) -> None:
+        origin = (source, 0) if source else None
+        self.socket = socket.create_connection((host, port), timeout=timeout, source_address=origin)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
 

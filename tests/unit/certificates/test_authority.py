@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gatepost.certificates.authority import Authority
+from gatepost.certificates.authority import Authority, self_signed
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.engine import ServerIdentity, server_context
@@ -128,3 +128,56 @@ def test_the_root_ends_when_it_was_told_to():
     authority = Authority("Short Root", lifetime=DAY)
     (root,) = read(authority.certificate_pem)
     assert abs(root.not_valid_after_utc - datetime.now(UTC) - DAY) < timedelta(minutes=1)
+
+
+def test_an_intermediate_is_sent_along_and_leads_to_the_root(authority):
+    intermediate = Authority("Test Intermediate", issuer=authority, crl_url="http://127.0.0.1:9/root.crl")
+    chain, _ = intermediate.issue(["mx.contoso.example"])
+    leaf, above = read(chain)
+    assert (above.subject.rfc4514_string(), leaf.issuer) == ("CN=Test Intermediate", above.subject)
+    assert above.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+    assert points(above) == ["http://127.0.0.1:9/root.crl"]
+    assert verdict(authority, chain).trusted
+    alone = leaf.public_bytes(serialization.Encoding.PEM)
+    assert verdict(authority, alone).status is ChainStatus.INCOMPLETE
+    assert verdict(intermediate, alone).trusted
+
+
+def points(certificate):
+    found = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    return [name.value for point in found for name in point.full_name]
+
+
+def test_a_leaf_says_where_its_revocation_is_published(authority):
+    (leaf,) = read(authority.issue(["mx.contoso.example"], crl_url="http://crl.contoso.example/1.crl")[0])
+    assert points(leaf) == ["http://crl.contoso.example/1.crl"]
+    (silent,) = read(authority.issue(["mx.contoso.example"])[0])
+    with pytest.raises(x509.ExtensionNotFound):
+        points(silent)
+
+
+def test_the_list_of_what_was_revoked(authority):
+    bad, good = (authority.issue(["mx.contoso.example"])[0] for _ in range(2))
+    crl = x509.load_der_x509_crl(authority.crl([bad]))
+    (root,) = read(authority.certificate_pem)
+    assert crl.is_signature_valid(root.public_key())
+    assert crl.issuer == root.subject
+    assert [one.serial_number for one in crl] == [read(bad)[0].serial_number]
+    assert crl.get_revoked_certificate_by_serial_number(read(good)[0].serial_number) is None
+    assert crl.last_update_utc < datetime.now(UTC) < crl.next_update_utc
+    assert len(x509.load_der_x509_crl(authority.crl())) == 0
+
+
+def test_a_self_signed_leaf_stands_for_itself(authority):
+    chain, key = self_signed(["mx.contoso.example", "192.0.2.1"])
+    judged = verdict(authority, chain)
+    assert judged.status is ChainStatus.SELF_SIGNED
+    assert matches("mx.contoso.example", judged.leaf)
+    assert matches("192.0.2.1", judged.leaf)
+    server_context([ServerIdentity(chain, key)], PROFILES["modern"], ask_client_certificate=True)
+
+
+def test_a_name_too_long_for_a_cn_stands_in_the_subject_alternative_name(authority):
+    name = f"{'a' * 60}.{'b' * 60}.contoso.example"
+    leaf = verdict(authority, authority.issue([name])[0]).leaf
+    assert (leaf.dns_names, leaf.common_name) == ((name,), name[:64])

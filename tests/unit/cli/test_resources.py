@@ -120,7 +120,8 @@ def test_what_changes_is_said_by_name(home, old, new, lines):
     assert old in CONTOSO
     changed = CONTOSO.replace(old, new)
     dry = apply(home, changed, "--dry-run").stdout.splitlines()
-    assert dry == [*lines, f"{len(lines)} change(s), not applied (--dry-run)"]
+    assert dry[: len(lines) + 1] == [*lines, ""]
+    assert dry[-2:] == ["", f"{len(lines)} change(s), not applied (--dry-run)"]
     assert home.config() == (1, tomllib.loads(CONTOSO))
     assert apply(home, changed).stdout.splitlines() == [*lines, f"{len(lines)} change(s) applied as version 2"]
     assert home.config() == (2, tomllib.loads(changed))
@@ -147,6 +148,7 @@ def test_for_machines(home):
         },
     ]
     assert home.config() == (0, {})
+    assert first.pop("blast_radius")["recipients"] == ["*", "fabrikam.example"]
     assert json.loads(apply(home, FABRIKAM, "--json").stdout) == first | {"version": 1, "dry_run": False}
     assert json.loads(apply(home, FABRIKAM, "--json").stdout) == {"version": 1, "dry_run": False, "changes": []}
 
@@ -228,6 +230,23 @@ def test_traps_are_warned_of_and_applied_all_the_same(home):
         warned = apply(home, CONTOSO, *words).stderr
         assert warned.startswith("warning: accepted domain contoso.example of contoso: there is no postmaster@")
     assert home.config()[0] == 1
+
+
+def test_traps_that_were_there_before_are_told_apart(home):
+    apply(home, CONTOSO)
+    more = CONTOSO.replace('name = "lab"', 'name = "lab"\ntls_settings = "domain-validation"')
+    new, before = apply(home, more, "--dry-run").stderr.splitlines()
+    assert new.startswith("warning: outbound connector 'lab' of contoso: without tls_domain")
+    assert before.startswith("warning, as before: accepted domain contoso.example of contoso: there is no postmaster@")
+
+
+def test_a_stored_configuration_that_cannot_be_read_cannot_be_compared(home):
+    store = ConfigStore(home.data / "config.db")
+    store.apply({"organization": {"contoso": {"of_a_newer_version": True}}}, author="the future")
+    store.close()
+    result = apply(home, CONTOSO, "--dry-run", code=3)
+    assert "nothing can be compared" in result.stderr
+    assert apply(home, CONTOSO).stdout.splitlines()[-1].endswith("applied as version 2")
 
 
 def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatch):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.cli import trace
 from gatepost.store.interface import TraceEvent
 
 AT = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -195,3 +196,46 @@ def test_a_day_that_cannot_be_read_does_not_hide_the_others(traced, caplog):
     (traced.data / "trace" / "2026-11-24.0.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     assert [row["event"] for row in traced.json("trace", "search")] == ["SEND"]
     assert "2026-11-24.0.db cannot be read" in caplog.text
+
+
+def test_a_decision_is_printed_in_sentences(capsys):
+    event = TraceEvent(
+        at=0.0,
+        event="RECEIVE",
+        message="1",
+        organization="contoso",
+        direction="incoming",
+        session="s",
+        sender="x@any.test",
+        recipient="ann@contoso.example",
+        tls={
+            "chain": "untrusted-root",
+            "chains": {"/etc/private.pem": {"status": "trusted", "detail": ""}, "/b.pem": {"status": "expired"}},
+        },
+        detail={
+            "configuration": 17,
+            "passed_over": [{"connector": "connector 'x' of contoso", "why": "is less specific"}],
+            "would_refuse": "550 5.7.51 no",
+            "would_refuse_connector": "trial",
+            "rehearsal": {
+                "requirement": "encrypted",
+                "sources": ["connector:x", "rule:y"],
+                "passed": False,
+                "detail": "",
+            },
+            "tries": [{"host": "mx.b.example", "reply": "450 4.4.317 x"}],
+        },
+    )
+    trace._print_event(event)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines[-9:]] == [
+        "tls           chain: untrusted-root",
+        "tls           by /etc/private.pem: trusted",
+        "tls           by /b.pem: expired",
+        "configuration 17",
+        "passed over   connector 'x' of contoso is less specific",
+        "would refuse  550 5.7.51 no",
+        "in rehearsal  trial",
+        "rehearsal     requirement: encrypted; sources: connector:x, rule:y; passed: False",
+        "tries         host: mx.b.example; reply: 450 4.4.317 x",
+    ]

@@ -139,7 +139,7 @@ def test_domains_with_mailboxes(directory: Build) -> None:
     ("names", "common_name", "found"),
     [
         (["mail.a.example"], "", {"wild", "exact", "above"}),
-        (["other.a.example"], "", {"wild", "exact", "above"}),  # candidates only: `exact` is ruled out by comparing
+        (["other.a.example"], "", {"wild", "above"}),
         (["*.a.example"], "", {"wild", "exact", "above"}),
         (["mx.provider.test"], "", {"foreign"}),
         ([], "mx.provider.test", {"foreign"}),
@@ -237,6 +237,9 @@ name = "off"
 enabled = false
 recipient_domains = ["q.example"]
 [[organization.a.outbound_connector]]
+name = "scoped"
+is_transport_rule_scoped = true
+[[organization.a.outbound_connector]]
 name = "home"
 connector_type = "on-premises"
 all_accepted_domains = true
@@ -252,17 +255,88 @@ def test_outbound_connectors_by_place(directory: Build) -> None:
     assert index is not None
     assert [(pattern, one.name) for pattern, one in index.candidates("p.example")] == [
         ("p.example", "first"),
+        ("p.example", "second"),
         ("*.p.example", "preferred"),
         ("*", "first"),
     ]
     assert [one.name for _, one in index.candidates("q.example")] == ["first"]
-    assert index.accepted is not None
     assert index.everything is not None
-    assert (index.accepted.name, index.everything.name) == ("home", "central")
+    assert index.everything.name == "central"
+    assert [[one.name for one in place] for place in (index.accepted, index.central)] == [["home"], ["central"]]
     assert directory(OUTBOUND).outbound("nobody") is None
+
+
+@pytest.mark.parametrize(("name", "found"), [("SCOPED", "scoped"), ("off", "off"), ("First", "first"), ("none", "")])
+def test_an_outbound_connector_by_name(directory: Build, name: str, found: str) -> None:
+    index = directory(OUTBOUND).outbound("a")
+    assert index is not None
+    connector = index.named(name)
+    assert (connector.name if connector else "") == found
+
+
+def test_a_rule_scoped_connector_stands_at_no_place(directory: Build) -> None:
+    scoped = '[[organization.a.outbound_connector]]\nname = "scoped"\nis_transport_rule_scoped = true\n'
+    index = directory(scoped + 'recipient_domains = ["p.example"]\nconnector_type = "on-premises"').outbound("a")
+    assert index is not None
+    assert not list(index.candidates("p.example"))
+    assert (index.accepted, index.central, index.everything) == ((), (), None)
 
 
 def test_a_narrower_certificate_name_is_more_specific(directory: Build, leaf: Leaf) -> None:
     entries = directory(CONNECTORS).on_premises_by_certificate(leaf("mail.a.example"))
     ordered = sorted(entries, key=lambda entry: entry.specificity, reverse=True)
     assert [entry.connector.name for entry in ordered] == ["exact", "wild", "above"]
+
+
+REVOCATION = """
+[[organization.a.accepted_domain]]
+name = "a.example"
+[[organization.a.inbound_connector]]
+name = "own"
+connector_type = "on-premises"
+tls_sender_certificate_name = "mail.a.example"
+[[organization.a.inbound_connector]]
+name = "unchecked"
+connector_type = "on-premises"
+tls_sender_certificate_name = "old.a.example"
+revocation_check = "none"
+[[organization.a.inbound_connector]]
+name = "disabled"
+enabled = false
+connector_type = "on-premises"
+tls_sender_certificate_name = "gone.a.example"
+[[organization.a.inbound_connector]]
+name = "partner"
+sender_domains = ["partner.example"]
+tls_sender_certificate_name = "*.partner.example"
+trust_anchors = "/etc/partner.pem"
+revocation_check = "hard-fail"
+[[organization.a.inbound_connector]]
+name = "no certificate"
+sender_domains = ["other.example"]
+[[organization.a.inbound_connector]]
+name = "common name"
+sender_domains = ["cn.example"]
+tls_sender_certificate_name = "mx.cn.example"
+match_common_name = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "common_name", "anchors"),
+    [
+        (["mail.a.example"], "", {""}),
+        (["*.a.example"], "", {""}),
+        (["mail.b.example"], "", set()),
+        (["old.a.example"], "", set()),
+        (["gone.a.example"], "", set()),
+        (["mx.partner.example"], "", {"/etc/partner.pem"}),
+        (["mx.partner.example", "mail.a.example"], "", {"", "/etc/partner.pem"}),
+        ([], "mail.a.example", set()),
+        ([], "mx.cn.example", {""}),
+    ],
+)
+def test_for_which_certificates_revocation_matters(
+    directory: Build, leaf: Leaf, names: list[str], common_name: str, anchors: set[str]
+) -> None:
+    assert directory(REVOCATION).revocation_anchors(leaf(*names, common_name=common_name)) == anchors

@@ -9,6 +9,7 @@ from gatepost.connectors.fields import (
     Domain,
     Duration,
     FilePath,
+    HeaderName,
     Label,
     ListenAddress,
     NamePattern,
@@ -48,6 +49,7 @@ class Sample(Record):
     label: Label = "x"
     path: FilePath = ""
     version: Version | None = None
+    header: HeaderName = ""
     inner: Inner | None = None
     parts: tuple[Inner, ...] = Field(default=(), alias="part")
 
@@ -70,6 +72,7 @@ class Sample(Record):
         ("size", "1KB", 1024),
         ("version", "TLSv1.2", "TLSv1.2"),
         ("version", "1.2", "TLSv1.2"),
+        ("header", "X-Confidential", "X-Confidential"),
     ],
 )
 def test_values_are_brought_to_one_form(key: str, written: object, value: object) -> None:
@@ -95,6 +98,10 @@ def test_values_are_brought_to_one_form(key: str, written: object, value: object
         ("path", "/etc/\x1b[31m"),
         ("version", "1.4"),
         ("version", 1.2),
+        ("header", "Subject:"),
+        ("header", "X Confidential"),
+        ("header", "Betreff-ü"),
+        ("header", "x" * 201),
         ("else", 1),
     ],
 )

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.connectors.match import attribute, match_partner, partner_connector, select_outbound
+from gatepost.connectors.match import (
+    Attribution,
+    PartnerMatch,
+    Selection,
+    attribute,
+    attribute_by_recipient,
+    match_partner,
+    select_outbound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +83,7 @@ def test_a2_a_name_that_is_no_accepted_domain_needs_a_sender_in_one(
 ) -> None:
     found = attribute(directory(NOT_OWN), session(chain=chain("mail.contoso.example")), path("x@elsewhere.example"))
     assert (found.direction, found.organization, found.connector) == ("none", None, None)
-    assert "neither that name nor the sender's domain (elsewhere.example) is an accepted domain" in found.reasons[0]
+    assert "neither that name nor the sender's domain elsewhere.example is an accepted domain" in found.reasons[0]
     null = attribute(directory(NOT_OWN), session(chain=chain("mail.contoso.example")), path(""))
     assert "the null reverse-path" in null.reasons[0]
 
@@ -84,7 +93,7 @@ def test_a3_the_senders_domain_makes_up_for_the_name(
 ) -> None:
     found = attribute(directory(NOT_OWN), session(chain=chain("mail.contoso.example")), path("x@contoso.example"))
     assert (found.direction, found.basis) == ("originating", "certificate-and-sender")
-    assert "no accepted domain of contoso, but the sender's domain is" in found.reasons[-1]
+    assert "no accepted domain of contoso, but the sender's domain contoso.example is" in found.reasons[-1]
 
 
 def test_a4_an_incomplete_chain_identifies_nobody_and_says_why(
@@ -151,26 +160,72 @@ def test_an_address_identifies_together_with_a_sender_in_an_accepted_domain(
     found = attribute(directory(ADDRESS), session("192.0.2.77"), path("x@contoso.example"))
     assert (found.direction, found.organization, found.basis) == ("originating", "contoso", "address")
     assert found.reasons == (
-        "connector 'net' of contoso holds the address 192.0.2.77, and the sender's domain contoso.example is its own",
+        (
+            "connector 'net' of contoso holds the address 192.0.2.77, and the sender's domain contoso.example is an "
+            "accepted "
+            "domain of contoso"
+        ),
     )
 
 
 @pytest.mark.parametrize(
     ("sender", "said"),
-    [("", "the null reverse-path"), ("x@elsewhere.example", "the sender's domain elsewhere.example")],
+    [
+        ("", "the null reverse-path names no accepted domain, and an address alone is not enough"),
+        ("x@elsewhere.example", "the sender's domain elsewhere.example is no accepted domain that it stands for"),
+    ],
 )
 def test_a7_an_address_alone_identifies_nobody(
     directory: Build, session: Session, path: MakePath, sender: str, said: str
 ) -> None:
     found = attribute(directory(ADDRESS), session("192.0.2.77"), path(sender))
     assert found.direction == "none"
-    assert f"but {said} is no accepted domain" in found.reasons[0]
+    assert found.reasons[0] == f"connector 'net' of contoso holds the address 192.0.2.77, but {said}"
 
 
-def test_a_stranger_gets_one_plain_reason(directory: Build, session: Session, chain: Chain, path: MakePath) -> None:
-    for facts in (session(), session(chain=chain("mail.elsewhere.example"))):
-        found = attribute(directory(HQ), facts, path("x@contoso.example"))
-        assert found.reasons == ("no on-premises connector knows the session",)
+STRANGERS: dict[str, tuple[dict[str, Any] | None, str]] = {
+    "in clear": (None, "it is in clear, and it comes from 203.0.113.9"),
+    "no certificate": ({}, "it presented no certificate, and it comes from 203.0.113.9"),
+    "trusted": (
+        {"names": ("mail.elsewhere.example",), "common_name": "elsewhere"},
+        (
+            "its certificate is trusted, but no connector names what it bears (mail.elsewhere.example (CN "
+            "elsewhere)); it "
+            "comes from 203.0.113.9"
+        ),
+    ),
+    "expired": (
+        {"names": ("mail.elsewhere.example",), "status": "expired", "detail": "on Monday"},
+        (
+            "its certificate is not trusted: expired, on Monday; no connector names what it bears "
+            "(mail.elsewhere.example); "
+            "it comes from 203.0.113.9"
+        ),
+    ),
+    "self-signed": (
+        {"names": (), "status": "self-signed"},
+        (
+            "its certificate is not trusted: self-signed; no connector names what it bears (no subjectAltName); it "
+            "comes "
+            "from 203.0.113.9"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_a_stranger_gets_one_plain_reason(
+    directory: Build, session: Session, chain: Chain, path: MakePath, kind: str
+) -> None:
+    shown, said = STRANGERS[kind]
+    facts = session()
+    if shown is not None:
+        facts = session(chain=chain(*shown.pop("names", ()), **shown))
+        facts = facts if shown else replace(facts, client_chain=None)
+    for text in (HQ, ADDRESS, ""):
+        found = attribute(directory(text), facts, path("x@contoso.example"))
+        assert found.reasons == (f"no on-premises connector knows the session: {said}",)
+        assert (found.direction, found.claims, found.lack, found.unsure) == ("none", (), None, None)
 
 
 def test_organizations_that_share_an_address_are_told_apart_by_the_sender(
@@ -218,7 +273,8 @@ def test_a_connector_may_trust_its_own_anchors_only(
     assert attribute(directory(text), private, path("")).direction == "originating"
     public = attribute(directory(text), session(chain=good), path(""))
     assert public.direction == "none"
-    assert "it was not judged by the connector's trust_anchors" in public.reasons[0]
+    assert public.reasons[0].endswith("was not judged: its trust_anchors cannot be read (/etc/private.pem)")
+    assert public.unsure is not None
 
 
 @pytest.mark.parametrize(("asked", "direction"), [("false", "none"), ("true", "originating")])
@@ -244,9 +300,9 @@ FRIEND = inbound("o", "friend", 'sender_domains = ["friend.example"]\nrequire_tl
 def partner(directory: Directory, facts: SessionFacts, sender: Path, recipient: Path) -> str:
     organization = directory.organization("o")
     assert organization is not None
-    connector, reasons = partner_connector(directory, organization, facts, sender, recipient)
-    assert reasons
-    return connector.name if connector else ""
+    match = match_partner(directory, organization, facts, sender, recipient)
+    assert match is None or match.reasons
+    return match.connector.name if match else ""
 
 
 @pytest.mark.parametrize(
@@ -326,17 +382,419 @@ def test_a_wildcard_match_is_told(directory: Build, session: Session, path: Make
     index = directory(BASE + LOCKED)
     organization = index.organization("o")
     assert organization is not None
-    _, reasons = partner_connector(index, organization, session(), path(sender), path("a@o.example"))
-    assert reasons == (reason,)
+    match = match_partner(index, organization, session(), path(sender), path("a@o.example"))
+    assert match is not None
+    assert match.reasons == (reason,)
 
 
-@pytest.mark.parametrize(("sender", "said"), [("x@q.example", "q.example"), ("", "the null reverse-path")])
-def test_no_match_is_told(directory: Build, session: Session, path: MakePath, sender: str, said: str) -> None:
-    index = directory(BASE + FRIEND)
-    organization = index.organization("o")
+# Exchange's last resort: the recipient's domain says whose server it is (exchange.md section 5.1, steps 2b and 3b)
+
+
+def by_recipient(directory: Directory, facts: SessionFacts, sender: Path, recipient: Path) -> Attribution:
+    organization = directory.organization_of(recipient.domain)
     assert organization is not None
-    _, reasons = partner_connector(index, organization, session(), path(sender), path("a@o.example"))
-    assert reasons == (f"no partner connector of o holds for {said}",)
+    return attribute_by_recipient(attribute(directory, facts, sender), facts, organization, recipient)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (ADDRESS, "", "", "a@contoso.example", "address-and-recipient"),
+        (ADDRESS, "", "x@elsewhere.example", "a@contoso.example", "address-and-recipient"),
+        (NOT_OWN, "mail.contoso.example", "x@elsewhere.example", "a@contoso.example", "certificate-and-recipient"),
+        (NOT_OWN, "mail.contoso.example", "", "a@contoso.example", "certificate-and-recipient"),
+        (HQ, "mx.contoso.example", "x@elsewhere.example", "a@contoso.example", "certificate"),
+        (ADDRESS + accepted("other", "other.example"), "", "", "a@other.example", "none"),
+        (HQ, "", "", "a@contoso.example", "none"),
+    ],
+)
+def test_where_nothing_else_does_the_recipient_says_whose_server_it_is(
+    directory: Build, session: Session, chain: Chain, path: MakePath, case: tuple[str, str, str, str, str]
+) -> None:
+    text, certificate, sender, recipient, basis = case
+    facts = session("192.0.2.77", chain(certificate) if certificate else None)
+    found = by_recipient(directory(text), facts, path(sender), path(recipient))
+    assert found.basis == basis
+    assert found.direction == ("none" if basis == "none" else "originating")
+    if basis.endswith("recipient"):
+        assert "the recipient's domain contoso.example is" in found.reasons[-1]
+        assert found.organization == "contoso"
+
+
+def test_by_recipient_a_certificate_goes_before_an_address_and_the_narrower_network_before_the_wider(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    networks = on_premises("o", "wide", 'sender_ip_addresses = ["192.0.2.0/24"]') + on_premises(
+        "o", "narrow", 'sender_ip_addresses = ["192.0.2.0/28"]'
+    )
+    text = accepted("o", "o.example") + networks + on_premises("o", "cloud", CERTIFICATE.format("*.cloud.test"))
+    index, ends = directory(text), (path(""), path("a@o.example"))
+    narrow = by_recipient(index, session("192.0.2.1"), *ends)
+    assert narrow.connector is not None
+    assert narrow.connector.name == "narrow"
+    cloud = by_recipient(index, session("192.0.2.1", chain("mx.cloud.test")), *ends)
+    assert cloud.connector is not None
+    assert (cloud.connector.name, cloud.basis) == ("cloud", "certificate-and-recipient")
+
+
+def test_a_narrowed_connector_claims_only_what_it_is_narrowed_to(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    text = accepted("o", "o.example", "pilot.example") + on_premises(
+        "o", "pilot", 'sender_ip_addresses = ["192.0.2.1"]\nassociated_accepted_domains = ["pilot.example"]'
+    )
+    index, facts = directory(text), session("192.0.2.1")
+    assert by_recipient(index, facts, path(""), path("a@pilot.example")).direction == "originating"
+    assert by_recipient(index, facts, path(""), path("a@o.example")).direction == "none"
+
+
+# Those who were passed over
+
+SHARED = accepted("a", "a.example.net") + accepted("b", "b.example.net")
+TIED = (
+    SHARED
+    + on_premises("a", "a", CERTIFICATE.format("*.example.net"))
+    + on_premises("b", "b", CERTIFICATE.format("*.example.net"))
+)
+
+
+def test_organizations_that_name_it_as_specifically_are_told_apart_by_the_sender(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    index, facts = directory(TIED), session(chain=chain("mx.example.net"))
+    found = attribute(index, facts, path("x@b.example.net"))
+    assert (found.organization, found.basis) == ("b", "certificate")
+    assert found.passed_over == (
+        (
+            "connector 'a' of a",
+            (
+                "names *.example.net, which the certificate bears as well, but the sender's domain b.example.net "
+                "belongs to b"
+            ),
+        ),
+    )
+    nobody = attribute(index, facts, path("x@elsewhere.test"))
+    assert nobody.direction == "none"
+    assert nobody.reasons[0] == (
+        "connector 'a' of a names *.example.net, which the client's certificate bears, but other organizations name it "
+        "as specifically, and the sender's domain elsewhere.test is of none of them"
+    )
+    recipient = path("x@a.example.net")
+    assert by_recipient(index, facts, path(""), recipient).organization == "a"
+
+
+PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
+    "by priority": (
+        accepted("o", "mail.o.example")
+        + on_premises("o", "first", CERTIFICATE.format("*.o.example") + "\npriority = 5")
+        + on_premises("o", "exact", CERTIFICATE.format("mail.o.example")),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'exact' of o": "names mail.o.example, which the certificate bears as well, but priority 5 of "
+            "'first' goes before its 100"
+        },
+    ),
+    "less specific": (
+        accepted("o", "mail.o.example")
+        + on_premises("o", "wild", CERTIFICATE.format("*.o.example"))
+        + on_premises("o", "exact", CERTIFICATE.format("mail.o.example")),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'wild' of o": (
+                "names *.o.example, which the certificate bears as well, but 'exact' names it more specifically"
+            ),
+        },
+    ),
+    "by name": (
+        on_premises("o", "b", CERTIFICATE.format("*.o.example"))
+        + on_premises("o", "a", CERTIFICATE.format("*.o.example")),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'b' of o": (
+                "names *.o.example, which the certificate bears as well, but 'a' comes first by its name"
+            )
+        },
+    ),
+    "narrowed": (
+        accepted("o", "pilot.example")
+        + on_premises("o", "a", CERTIFICATE.format("*.o.example"))
+        + on_premises(
+            "o", "b", CERTIFICATE.format("*.o.example") + '\nassociated_accepted_domains = ["pilot.example"]'
+        ),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'b' of o": "names *.o.example, which the certificate bears as well, but it is narrowed to "
+            "pilot.example"
+        },
+    ),
+    "not its own": (
+        on_premises("o", "a", CERTIFICATE.format("*.o.example"))
+        + accepted("p", "p.example")
+        + on_premises("p", "b", CERTIFICATE.format("mail.o.example")),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'b' of p": "names mail.o.example, which the certificate bears as well, but that is no accepted "
+            "domain of p"
+        },
+    ),
+    "another organization's, less specific": (
+        accepted("o", "mail.o.example")
+        + on_premises("o", "a", CERTIFICATE.format("mail.o.example"))
+        + accepted("p", "p.o.example")
+        + on_premises("p", "b", CERTIFICATE.format("*.o.example")),
+        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        {
+            "connector 'b' of p": (
+                "names *.o.example, which the certificate bears as well, but connector 'a' of o "
+                "names it more specifically"
+            ),
+        },
+    ),
+    "by address, beside a certificate": (
+        on_premises("o", "a", CERTIFICATE.format("*.o.example"))
+        + on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/24"]'),
+        ("mail.o.example", "192.0.2.1", "x@o.example"),
+        {"connector 'b' of o": "holds the address 192.0.2.1 as well, but a certificate goes before an address"},
+    ),
+    "untrusted certificate, beside an address": (
+        on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/24"]')
+        + on_premises("o", "a", CERTIFICATE.format("*.o.example") + '\ntrust_anchors = "/a.pem"'),
+        ("mail.o.example", "192.0.2.1", "x@o.example"),
+        {
+            "connector 'a' of o": "names *.o.example, but the client's certificate was not judged: its trust_anchors "
+            "cannot be read (/a.pem)"
+        },
+    ),
+    "a certificate for nobody, beside an address": (
+        on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/24"]')
+        + accepted("p", "p.example")
+        + on_premises("p", "a", CERTIFICATE.format("*.cloud.test")),
+        ("mail.cloud.test", "192.0.2.1", "x@o.example"),
+        {
+            "connector 'a' of p": "names *.cloud.test, which the client's certificate bears, but neither that name nor "
+            "the sender's domain o.example is an accepted domain of p"
+        },
+    ),
+    "addresses": (
+        accepted("o", "pilot.example")
+        + on_premises("o", "a", 'sender_ip_addresses = ["192.0.2.0/24"]\npriority = 5')
+        + on_premises("o", "b", 'sender_ip_addresses = ["192.0.2.0/28"]')
+        + on_premises("o", "c", 'sender_ip_addresses = ["192.0.2.0/24"]\npriority = 5')
+        + on_premises("o", "d", 'sender_ip_addresses = ["192.0.2.1"]\nassociated_accepted_domains = ["pilot.example"]')
+        + accepted("p", "p.example")
+        + on_premises("p", "e", 'sender_ip_addresses = ["192.0.2.1"]'),
+        ("", "192.0.2.1", "x@o.example"),
+        {
+            "connector 'b' of o": "holds the address 192.0.2.1 as well, but priority 5 of 'a' goes before its 100",
+            "connector 'c' of o": (
+                "holds the address 192.0.2.1 as well, but 'a' has the narrower network, or comes first by its name"
+            ),
+            "connector 'd' of o": "holds the address 192.0.2.1 as well, but it is narrowed to pilot.example",
+            "connector 'e' of p": "holds the address 192.0.2.1 as well, but the sender's domain o.example belongs to o",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PASSED_OVER)
+def test_who_knows_the_session_too_is_told_with_why_it_did_not_count(
+    directory: Build, session: Session, chain: Chain, path: MakePath, case: str
+) -> None:
+    text, (certificate, ip, sender), passed_over = PASSED_OVER[case]
+    facts = session(ip, chain(certificate) if certificate else None)
+    found = attribute(directory(accepted("o", "o.example") + text), facts, path(sender))
+    assert found.direction == "originating"
+    assert dict(found.passed_over) == passed_over
+
+
+def test_of_very_many_only_twenty_are_told(directory: Build, session: Session, path: MakePath) -> None:
+    many = "".join(on_premises("o", f"n{one:02}", 'sender_ip_addresses = ["192.0.2.1"]') for one in range(30))
+    index = directory(accepted("o", "o.example") + many)
+    assert len(attribute(index, session("192.0.2.1"), path("x@o.example")).passed_over) == 20
+    nobody = attribute(index, session("192.0.2.1"), path(""))
+    assert len(nobody.reasons) == 21
+    assert len(nobody.claims) == 30
+
+
+def test_a_certificate_in_the_cn_alone_or_untrusted_is_the_reason_of_a_stranger(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    found = attribute(directory(HQ), session(chain=chain("a.test", common_name="mx.contoso.example")), path(""))
+    assert "stands only in the CN" in found.reasons[0]
+    assert found.lack is not None
+    assert found.unsure is None
+    revoked = attribute(directory(HQ), session(chain=chain("mx.contoso.example", status="revoked")), path(""))
+    assert revoked.lack is not None
+    assert revoked.lack.status == "revoked"
+
+
+def test_a_certificate_whose_revocation_cannot_be_learnt_makes_unsure_where_that_matters(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    facts = session(chain=chain("mx.contoso.example", status="revocation-unknown"))
+    unsure = attribute(directory(HQ + 'revocation_check = "hard-fail"\n'), facts, path(""))
+    assert unsure.unsure is not None
+    assert unsure.unsure.name == "hq"
+    assert attribute(directory(HQ), facts, path("")).direction == "originating"
+
+
+def test_a_wildcard_directly_below_a_top_level_domain_is_nobodys_name(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = accepted("o", "example") + on_premises("o", "tld", CERTIFICATE.format("*.example"))
+    found = attribute(directory(text), session(chain=chain("*.example")), path(""))
+    assert found.reasons[0].startswith("no on-premises connector knows the session: its certificate is trusted")
+
+
+# Partners beside each other
+
+
+def met(directory: Directory, facts: SessionFacts, sender: Path, recipient: Path | None) -> PartnerMatch | None:
+    organization = directory.organization("o")
+    assert organization is not None
+    return match_partner(directory, organization, facts, sender, recipient)
+
+
+PARTNERS_PASSED_OVER: dict[str, tuple[str, str, str, dict[str, str]]] = {
+    "less specific": (
+        LOCKED + FRIEND,
+        "x@friend.example",
+        "friend",
+        {
+            "connector 'gateway' of o": (
+                "takes in the sender's domain friend.example by '*', but 'friend' names it "
+                "more specifically ('friend.example')"
+            ),
+        },
+    ),
+    "priority": (
+        LOCKED.replace("name = ", "priority = 5\nname = ", 1) + FRIEND,
+        "x@friend.example",
+        "gateway",
+        {
+            "connector 'friend' of o": (
+                "takes in the sender's domain friend.example by 'friend.example', but "
+                "priority 5 of 'gateway' goes before its 100"
+            ),
+        },
+    ),
+    "restricting, and by name": (
+        BY_DOMAIN + BY_ADDRESS + BY_DOMAIN.replace("a-domain", "b-domain"),
+        "x@p.example",
+        "y-address",
+        {
+            "connector 'a-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'y-address' "
+            "restricts who may send",
+            "connector 'b-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'y-address' "
+            "restricts who may send",
+        },
+    ),
+    "name": (
+        BY_DOMAIN + BY_DOMAIN.replace("a-domain", "b-domain"),
+        "x@p.example",
+        "a-domain",
+        {
+            "connector 'b-domain' of o": "takes in the sender's domain p.example by 'p.example', but 'a-domain' comes "
+            "first by its name"
+        },
+    ),
+    "narrowed": (
+        FRIEND + FRIEND.replace('"friend"', '"pilot"') + 'associated_accepted_domains = ["second.example"]',
+        "x@friend.example",
+        "friend",
+        {"connector 'pilot' of o": "is narrowed to second.example, and o.example is none of these"},
+    ),
+    "null": (
+        LOCKED + LOCKED.replace("gateway", "second"),
+        "",
+        "gateway",
+        {"connector 'second' of o": "takes in the null reverse-path by '*', but 'gateway' comes first by its name"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PARTNERS_PASSED_OVER)
+def test_partners_that_lost_are_told_with_why(directory: Build, session: Session, path: MakePath, case: str) -> None:
+    text, sender, winner, passed_over = PARTNERS_PASSED_OVER[case]
+    match = met(directory(BASE + text), session(), path(sender), path("a@o.example"))
+    assert match is not None
+    assert match.connector.name == winner
+    assert dict(match.passed_over) == passed_over
+    assert match.rehearsing is None
+
+
+@pytest.mark.parametrize(
+    ("proof", "why"),
+    [
+        (("mx.p.example", "203.0.113.9"), "'z-certificate' names the client's certificate"),
+        (("", "192.0.2.1"), "'y-address' holds the client's address"),
+    ],
+)
+def test_a_proof_is_told_as_the_reason(
+    directory: Build, session: Session, chain: Chain, path: MakePath, proof: tuple[str, str], why: str
+) -> None:
+    name, ip = proof
+    index = directory(BASE + BY_DOMAIN + BY_ADDRESS + BY_CERTIFICATE)
+    match = met(index, session(ip, chain(name) if name else None), path("x@p.example"), path("a@o.example"))
+    assert match is not None
+    assert match.is_known
+    assert dict(match.passed_over)["connector 'a-domain' of o"].endswith(why)
+
+
+def test_any_connector_for_the_sender_that_knows_the_session_counts_as_knowing_it(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    narrow = inbound("o", "narrow", 'sender_domains = ["p.example"]\npriority = 1')
+    wide = inbound("o", "wide", 'sender_domains = ["*"]\nsender_ip_addresses = ["192.0.2.1"]')
+    for ip, known in {"192.0.2.1": True, "203.0.113.9": False}.items():
+        match = met(directory(BASE + narrow + wide), session(ip), path("x@p.example"), path("a@o.example"))
+        assert match is not None
+        assert (match.connector.name, match.by_address, match.is_known) == ("narrow", False, known)
+
+
+TRIAL = FRIEND + 'mode = "rehearse"\n'
+
+
+def test_one_in_rehearsal_never_goes_before_one_in_force(directory: Build, session: Session, path: MakePath) -> None:
+    match = met(directory(BASE + LOCKED + TRIAL), session(), path("x@friend.example"), path("a@o.example"))
+    assert match is not None
+    assert match.connector.name == "gateway"
+    assert match.rehearsing is not None
+    assert match.rehearsing.connector.name == "friend"
+    assert match.passed_over == (("connector 'friend' of o", "would go first, but is in rehearsal"),)
+    alone = met(directory(BASE + TRIAL), session(), path("x@friend.example"), path("a@o.example"))
+    assert alone is not None
+    assert (alone.connector.name, alone.rehearsing) == ("friend", None)
+
+
+def test_several_in_rehearsal_are_told_as_that(directory: Build, session: Session, path: MakePath) -> None:
+    trials = TRIAL + TRIAL.replace('"friend"', '"gamma"')
+    match = met(directory(BASE + LOCKED + trials), session(), path("x@friend.example"), path("a@o.example"))
+    assert match is not None
+    assert dict(match.passed_over) == {
+        "connector 'friend' of o": "would go first, but is in rehearsal",
+        "connector 'gamma' of o": "is in rehearsal",
+    }
+
+
+def test_a_connector_that_takes_the_sender_in_twice_counts_once(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    both = FRIEND.replace('["friend.example"]', '["friend.example", "*"]')
+    match = met(directory(BASE + both), session(), path("x@friend.example"), path("a@o.example"))
+    assert match is not None
+    assert match.reasons == ("connector 'friend' of o matches sender domain friend.example exactly",)
+    assert match.passed_over == ()
+
+
+def test_whoever_the_recipient_is_only_where_it_makes_no_difference(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    sure = met(directory(BASE + LOCKED + FRIEND), session(), path("x@friend.example"), None)
+    assert sure is not None
+    assert sure.connector.name == "friend"
+    narrowed = FRIEND + 'associated_accepted_domains = ["second.example"]\n'
+    assert met(directory(BASE + LOCKED + narrowed), session(), path("x@friend.example"), None) is None
 
 
 # Outbound connectors
@@ -380,37 +838,107 @@ SALES = accepted("o", "sales.o.example")
 def test_which_outbound_connector_takes_a_domain(
     directory: Build, text: str, domain: str, name: str, reason: str
 ) -> None:
-    index = directory(SALES + text)
+    selection = select(directory(SALES + text), domain)
+    assert (selection.connector.name if selection.connector else "") == name
+    assert len(selection.reasons) == 1
+    assert reason in selection.reasons[0]
+
+
+def select(index: Directory, domain: str, **fields: Any) -> Selection:
     organization = index.organization("o")
     assert organization is not None
-    connector, reasons = select_outbound(index, organization, domain)
-    assert (connector.name if connector else "") == name
-    assert len(reasons) == 1
-    assert reason in reasons[0]
+    return select_outbound(index, organization, domain, **fields)
 
 
 def test_a_priority_goes_before_specificity_and_says_so(directory: Build) -> None:
-    index = directory(SALES + ALL + "priority = 7\n" + EXACT)
-    organization = index.organization("o")
-    assert organization is not None
-    connector, reasons = select_outbound(index, organization, "sales.o.example")
-    assert connector is not None
-    assert connector.name == "all"
-    assert reasons[1] == "its priority 7 goes before the more specific connector 'exact' of o"
+    selection = select(directory(SALES + ALL + "priority = 7\n" + EXACT + WILD), "sales.o.example")
+    assert selection.connector is not None
+    assert selection.connector.name == "all"
+    assert selection.reasons[1] == "its priority 7 goes before the more specific connector 'exact' of o"
+    assert selection.passed_over == (
+        (
+            "connector 'exact' of o",
+            "matches recipient domain sales.o.example exactly, but priority 7 of 'all' goes before its 100",
+        ),
+        (
+            "connector 'wild' of o",
+            "matches recipient domain sales.o.example by '*.o.example', but priority 7 of 'all' goes before its 100",
+        ),
+    )
 
 
-def test_o8_mail_that_came_from_on_premises_is_not_sent_back(directory: Build) -> None:
-    index = directory(SALES + CENTRAL + WILD)
-    organization = index.organization("o")
-    assert organization is not None
-    connector, _ = select_outbound(index, organization, "sales.o.example", from_on_premises=True)
-    assert connector is not None
-    assert connector.name == "wild"
+TWIN = outbound("twin", 'recipient_domains = ["sales.o.example", "*.o.example"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "passed_over"),
+    [
+        (EXACT, {}),
+        (EXACT + ALL, {"all": "matches recipient domain sales.o.example by '*', but 'exact' is more specific"}),
+        (
+            HOME + EXACT,
+            {"home": "takes all accepted domains, and sales.o.example is one, but 'exact' is more specific"},
+        ),
+        (
+            WILD.replace('"wild"', '"zed"') + EXACT,
+            {"zed": "matches recipient domain sales.o.example by '*.o.example', but 'exact' is more specific"},
+        ),
+        (TWIN, {}),
+        (EXACT + TWIN, {"twin": "matches recipient domain sales.o.example exactly, but 'exact' comes first"}),
+        (CENTRAL + EXACT + TWIN, {"exact": "connector 'central' of o takes all messages first", "twin": "takes all"}),
+        (CENTRAL, {}),
+        ("".join(ALL.replace('"all"', f'"all{n:02}"') for n in range(30)), {f"all{n:02}": "" for n in range(1, 21)}),
+    ],
+)
+def test_who_was_passed_over_and_why(directory: Build, text: str, passed_over: dict[str, str]) -> None:
+    selection = select(directory(SALES + text), "sales.o.example")
+    found = dict(selection.passed_over)
+    assert list(found) == [f"connector {name!r} of o" for name in passed_over]
+    for why, expected in zip(found.values(), passed_over.values(), strict=True):
+        assert expected in why
+
+
+def test_of_the_same_place_and_priority_the_first_by_name(directory: Build) -> None:
+    selection = select(directory(SALES + WILD.replace('"wild"', '"zed"') + WILD), "sales.o.example")
+    assert selection.connector is not None
+    assert selection.connector.name == "wild"
+    assert [why for _, why in selection.passed_over] == [
+        "matches recipient domain sales.o.example by '*.o.example', but 'wild' comes first by its name"
+    ]
+
+
+SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
+
+
+@pytest.mark.parametrize(
+    ("text", "domain", "name", "passed_over"),
+    [
+        (CENTRAL + WILD, "sales.o.example", "wild", [SENT_BACK]),
+        (CENTRAL, "elsewhere.test", "", [SENT_BACK]),
+        # "*" is all mail again; a domain that it names is the organization's own and can be nowhere else
+        (CENTRAL + 'recipient_domains = ["*"]\n', "elsewhere.test", "", [SENT_BACK]),
+        (CENTRAL + 'recipient_domains = ["*"]\n' + ALL, "elsewhere.test", "all", [SENT_BACK]),
+        (CENTRAL + 'recipient_domains = ["*.o.example"]\n', "sales.o.example", "central", []),
+        (CENTRAL + "all_accepted_domains = true\n", "sales.o.example", "central", []),
+    ],
+)
+def test_o8_mail_that_came_from_on_premises_is_not_sent_back(
+    directory: Build, text: str, domain: str, name: str, passed_over: list[str]
+) -> None:
+    selection = select(directory(SALES + text), domain, from_on_premises=True)
+    assert (selection.connector.name if selection.connector else "") == name
+    assert [why for _, why in selection.passed_over] == passed_over
+
+
+@pytest.mark.parametrize("scope", [EXACT, ALL])
+def test_o7_a_rule_scoped_connector_takes_no_domain(directory: Build, scope: str) -> None:
+    selection = select(directory(SALES + scope + "is_transport_rule_scoped = true\n"), "sales.o.example")
+    assert selection.connector is None
+    assert selection.passed_over == ()
 
 
 def test_an_organization_of_another_version_is_not_known(directory: Build) -> None:
     stranger = directory("[organization.gone]").organization("gone")
     assert stranger is not None
-    connector, reasons = select_outbound(directory(SALES), stranger, "a.example")
-    assert connector is None
-    assert reasons == ("organization gone is not known",)
+    selection = select_outbound(directory(SALES), stranger, "a.example")
+    assert selection == Selection(None, ("organization gone is not known",))

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.names import SmartHost, covers, domain_name, domain_pattern, host_port, network, parents
+from gatepost.connectors.names import (
+    SmartHost,
+    address_pattern,
+    covers,
+    domain_name,
+    domain_pattern,
+    host_port,
+    network,
+    parents,
+)
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
 DOMAINS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
@@ -55,6 +64,37 @@ def test_a_pattern_has_one_form(written: str, pattern: str) -> None:
 def test_a_wildcard_stands_only_first(written: str) -> None:
     with pytest.raises(ValueError, match=r"wildcard|is not a domain"):
         domain_pattern(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "pattern"),
+    [
+        ("Ann@B.Example", "ann@b.example"),
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ('"b ob"@b.example', "b ob@b.example"),
+        ("B.example", "b.example"),
+        ("*.b.example", "*.b.example"),
+        ("*", "*"),
+    ],
+)
+def test_a_pattern_of_addresses_has_one_form(written: str, pattern: str) -> None:
+    assert address_pattern(written) == pattern
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("@b.example", "write the domain alone, as 'b.example'"),
+        ("*@b.example", "write the domain alone, as 'b.example'"),
+        ("a b@b.example", "is not a mail address: the local-part is neither"),
+        ("ann@[192.0.2.1]", "is an address literal"),
+        ("ann@-", "is not a mail address"),
+    ],
+)
+def test_what_is_no_pattern_of_addresses_is_refused_with_the_reason(written: str, why: str) -> None:
+    with pytest.raises(ValueError, match=r"'.*'") as refused:
+        address_pattern(written)
+    assert why in str(refused.value)
 
 
 def test_every_domain_can_be_ruled_out() -> None:

@@ -49,6 +49,7 @@ def errors_of(text: str, prefixes: PrefixLimits | None = None) -> list[tuple[str
         ),
         (PARTNER + 'min_tls_version = "TLSv1.1"', "min_tls_version", 'write profile = "legacy"'),
         (PREMISES + 'min_tls_version = "TLSv1.3"', "min_tls_version", "write require_tls = true"),
+        (PARTNER + 'revocation_check = "hard-fail"', "revocation_check", "looks at no certificate"),
     ],
 )
 def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, why: str) -> None:
@@ -85,6 +86,18 @@ def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, 
             TO_PARTNER + 'tls_settings = "encryption-only"\nmin_tls_version = "TLSv1.0"',
             "min_tls_version",
             'write profile = "legacy"',
+        ),
+        *(
+            (
+                TO_PREMISES + f"is_transport_rule_scoped = true\n{takes} = true",
+                "is_transport_rule_scoped",
+                "only mail flow rules use the connector then",
+            )
+            for takes in ("all_accepted_domains", "route_all_messages_via_on_premises")
+        ),
+        *(
+            (TO_PARTNER + f'revocation_check = "hard-fail"\n{settings}', "revocation_check", "a revoked one too")
+            for settings in ("", 'tls_settings = "encryption-only"')
         ),
         (TO_PARTNER + 'smtp_dane_mode = "mandatory"', "smtp_dane_mode", "cannot check DANE yet"),
     ],
@@ -198,3 +211,60 @@ def test_a_domain_belongs_to_one_organization() -> None:
 def test_two_wrong_domains_are_not_one_domain_twice() -> None:
     text = OWN + '[[organization.o.accepted_domain]]\nname = "a b"\n[[organization.o.accepted_domain]]\nname = "c d"\n'
     assert [path for path, _ in errors_of(text)] == ["accepted_domain[1] 'a b'.name", "accepted_domain[2] 'c d'.name"]
+
+
+RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (RULE, "require_tls", "would do nothing; write require_tls = true, or route_via_connector"),
+        (RULE + 'require_tls = true\nheader_contains = ["x"]', "header_contains", "write header_name"),
+        (
+            RULE + 'require_tls = true\nheader_name = "Subject"\nheader_contains = ["x", " "]',
+            "header_contains[1]",
+            "every field contains nothing",
+        ),
+        (RULE + 'route_via_connector = "cc"', "route_via_connector", "no outbound connector 'cc'; did you mean 'c'?"),
+        (RULE + 'route_via_connector = "hq"', "route_via_connector", "no outbound connector 'hq'; it has 'c'"),
+        (
+            RULE.replace(TO_PARTNER, OWN) + 'route_via_connector = "hq"',
+            "route_via_connector",
+            "'hq'; write it under [[organization.NAME.outbound_connector]]",
+        ),
+    ],
+)
+def test_mail_flow_rules_that_cannot_be_meant(text: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(text)
+    assert path == f"mail_flow_rule[0] 'r'.{field}"
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RULE + "require_tls = true",
+        RULE + 'route_via_connector = "C"',
+        RULE + 'require_tls = true\nheader_name = "Subject"',
+        RULE + 'require_tls = true\nheader_name = "Subject"\nheader_contains = ["secret"]',
+        OUTBOUND + "is_transport_rule_scoped = true",
+        TO_PARTNER + "is_transport_rule_scoped = true",
+        TO_PARTNER + 'revocation_check = "hard-fail"\ntls_settings = "certificate-validation"',
+        TO_PARTNER + 'revocation_check = "none"',
+        PARTNER + 'revocation_check = "none"',
+        PARTNER + 'revocation_check = "hard-fail"\ntls_sender_certificate_name = "p.example"',
+    ],
+)
+def test_rules_and_what_they_use_may_be_saved(text: str) -> None:
+    assert errors_of(text) == []
+
+
+def test_a_connector_without_a_usable_name_may_be_the_one_that_a_rule_names() -> None:
+    wrong = errors_of(RULE.replace('name = "c"', 'name = ""') + 'route_via_connector = "hq"')
+    assert [path for path, _ in wrong] == ["outbound_connector[0] ''.name"]
+
+
+def test_a_rule_with_a_wrong_connector_name_is_told_so_once() -> None:
+    wrong = errors_of(RULE + "require_tls = true\nroute_via_connector = 7")
+    assert [path for path, _ in wrong] == ["mail_flow_rule[0] 'r'.route_via_connector"]

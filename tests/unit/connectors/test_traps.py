@@ -33,6 +33,17 @@ def premises_at(organization: str, network: str, more: str = "") -> str:
     )
 
 
+ON_PREMISES = 'connector_type = "on-premises"\nsmart_hosts = ["hq.o.example"]\n'
+HOME = ON_PREMISES + "all_accepted_domains = true\n"
+CENTRAL = ON_PREMISES + "route_all_messages_via_on_premises = true\n"
+POSTMASTER = '[[organization.o.mailbox]]\naddress = "postmaster@o.example"\n'
+SENT = 'senders = ["o.example"]\n'
+
+
+def rule(fields: str, conditions: str = 'recipients = ["p.example"]\n') -> str:
+    return f'[[organization.o.mail_flow_rule]]\nname = "r"\n{conditions}\n{fields}\n'
+
+
 FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings = "encryption-only"')
 
 
@@ -40,8 +51,7 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
     ("text", "warning"),
     [
         (
-            RELAY.format("*.o.example")
-            + outbound("home", 'connector_type = "on-premises"\nall_accepted_domains = true'),
+            RELAY.format("*.o.example") + outbound("home", HOME),
             "mail to every name under it is taken in",
         ),
         (RELAY.format("o.example"), "no outbound connector takes its mail"),
@@ -59,7 +69,7 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "a lock-down of all accepted domains"),
         (PARTNER + "require_tls = false", "it demands nothing"),
         (
-            outbound("x", 'connector_type = "on-premises"\nall_accepted_domains = true\nrecipient_domains = ["*"]'),
+            outbound("x", HOME + 'recipient_domains = ["*"]'),
             "takes all mail to the Internet as well",
         ),
         (
@@ -83,16 +93,64 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
             "'trial' of o is in rehearsal and may take mail from 'forced', whose encryption-only is then not enforced",
         ),
         (
-            FORCED + outbound("trial", 'recipient_domains = ["*"]\npriority = 1\nmode = "rehearse"'),
+            FORCED + outbound("trial", 'recipient_domains = ["*"]\nmode = "rehearse"'),
             "is in rehearsal and may take mail from 'forced'",
         ),
         (
-            FORCED
-            + outbound(
-                "trial",
-                'connector_type = "on-premises"\nroute_all_messages_via_on_premises = true',
-            ),
+            FORCED + outbound("trial", CENTRAL),
             "'trial' of o takes all mail first, so 'forced' and its encryption-only apply only",
+        ),
+        (OWN + POSTMASTER + outbound("home", HOME), "never reach outbound connector 'home'"),
+        (
+            OWN + POSTMASTER + outbound("home", ON_PREMISES + 'recipient_domains = ["*.o.example"]'),
+            "never reach outbound connector 'home'; write type = \"internal-relay\"",
+        ),
+        (
+            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nsender_domains = ["o.example"]',
+            "sender_domains act on partner connectors only",
+        ),
+        (
+            outbound("x", 'connector_type = "on-premises"\nroute_all_messages_via_on_premises = true'),
+            "so nothing goes on-premises; write smart_hosts",
+        ),
+        (outbound("x", 'connector_type = "on-premises"\nall_accepted_domains = true'), "so mail loops; write smart_"),
+        *(
+            (
+                outbound("wide", f'recipient_domains = ["{wide}"]\npriority = 5')
+                + outbound("narrow", f'recipient_domains = ["{narrow}"]'),
+                f"'narrow' by its priority 5, so the latter never gets mail to {narrow}; make the priorities equal",
+            )
+            for wide, narrow in (("*", "*.p.example"), ("*.example", "p.example"), ("*.p.example", "p.example"))
+        ),
+        (
+            outbound("x", 'is_transport_rule_scoped = true\nrecipient_domains = ["p.example"]')
+            + rule('route_via_connector = "X"'),
+            "so its recipient_domains have no effect; put them into the rule",
+        ),
+        (outbound("x", "is_transport_rule_scoped = true"), "no enabled mail flow rule names it"),
+        (
+            outbound("x", "is_transport_rule_scoped = true") + rule('route_via_connector = "x"\nenabled = false'),
+            "no enabled mail flow rule names it",
+        ),
+        (
+            outbound("x", 'recipient_domains = ["p.example"]\nenabled = false') + rule('route_via_connector = "x"'),
+            "outbound connector 'x' is disabled, so the mail waits and expires; enable it",
+        ),
+        (
+            outbound("x", 'recipient_domains = ["p.example"]\nmode = "rehearse"\ntls_settings = "encryption-only"')
+            + rule('route_via_connector = "x"'),
+            "outbound connector 'x' is in rehearsal, so its encryption-only is not enforced",
+        ),
+        (
+            outbound("x", ON_PREMISES + "is_transport_rule_scoped = true") + rule('route_via_connector = "x"', SENT),
+            "mail that comes back from on-premises is sent there by 'x' again and loops",
+        ),
+        (rule("require_tls = true", ""), "it has no condition and holds for all mail"),
+        (rule("require_tls = true", 'except_senders = ["*"]'), '"*" as an exception leaves no message'),
+        (rule("require_tls = true", 'except_recipients = ["*"]'), '"*" as an exception leaves no message'),
+        (
+            rule('require_tls = true\nmode = "rehearse"\nstop_rule_processing = true'),
+            "in rehearsal it stops no other rule",
         ),
         (premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.2.7"), "a and b share addresses: 192.0.2.0/24"),
     ],
@@ -126,6 +184,26 @@ def test_a_trap_is_told(resources: Build, text: str, warning: str) -> None:
         outbound(
             "x", 'recipient_domains = ["p.example"]\ntls_settings = "domain-validation"\ntls_domain = "*.p.example"'
         ),
+        outbound("wide", 'recipient_domains = ["*"]\npriority = 5')
+        + outbound("all", 'recipient_domains = ["*"]\npriority = 6'),
+        outbound("p", 'recipient_domains = ["p.example"]\npriority = 5') + outbound("all", 'recipient_domains = ["*"]'),
+        outbound("q", 'recipient_domains = ["*.q.example"]\npriority = 5') + FORCED,
+        RELAY.format("o.example") + POSTMASTER + outbound("home", HOME),
+        OWN + POSTMASTER + outbound("home", ON_PREMISES + 'recipient_domains = ["q.example"]'),
+        OWN + POSTMASTER + outbound("x", 'recipient_domains = ["o.example"]'),
+        OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nsender_domains = ["*"]',
+        outbound("x", "is_transport_rule_scoped = true\nenabled = false"),
+        outbound("x", "is_transport_rule_scoped = true") + rule('route_via_connector = "X"'),
+        # what only rules use takes no part among the domains
+        FORCED
+        + outbound("x", 'is_transport_rule_scoped = true\nmode = "rehearse"')
+        + rule('route_via_connector = "x"\nrequire_tls = true'),
+        rule("require_tls = true"),
+        rule("require_tls = true", 'header_name = "X-Secret"'),
+        rule("require_tls = true", 'except_recipients = ["o.example"]'),
+        rule("require_tls = true\nstop_rule_processing = true", SENT),
+        outbound("x", CENTRAL) + rule('route_via_connector = "x"', SENT),
+        outbound("x", ON_PREMISES + "is_transport_rule_scoped = true") + rule('route_via_connector = "x"'),
         premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.3.7"),
         premises_at("a", "192.0.2.0/24") + premises_at("b", "2001:db8::7"),
         premises_at("a", "192.0.2.0/24") + premises_at("b", "192.0.2.7", "enabled = false"),

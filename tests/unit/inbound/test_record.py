@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from gatepost.inbound.record import SessionRecord
 from gatepost.policy.inbound import decide_recipient
 from gatepost.smtp.grammar import parse_path
-from gatepost.tls.facts import ChainStatus, TlsFacts
+from gatepost.tls.facts import ChainStatus, Revocation, TlsFacts
 
 
 def der(identity):
@@ -65,6 +65,8 @@ async def test_a_client_certificate_is_judged_by_the_servers_anchors_and_by_each
     anchors = str(gate.path / "other.pem")
     assert {name: verdict.status for name, verdict in facts.chains.items()} == {anchors: others}
     assert facts.chain(anchors).status is others
+    kept = record.tls["chains"][anchors]
+    assert kept == {"status": others, "detail": facts.chain(anchors).detail}
     assert record.tls["chain"] == own
     assert record.tls["certificate"]["names"] == ["mail.contoso.example"]
 
@@ -91,6 +93,59 @@ async def test_what_the_queue_keeps_explains_the_message_later(gate):
         "hello": "client.example",
         "connector": "lab",
         "requirement": "encrypted",
+        "configuration": 0,
+        "basis": "sender",
         "tls": record.tls,
     }
     assert any("lab" in reason for reason in reasons)
+
+
+async def test_only_a_certificate_that_a_connector_knows_is_looked_for_among_the_revoked(gate):
+    async with gate.open():
+        asked = []
+
+        async def check(chain):
+            asked.append(chain)
+            return Revocation("revoked", "it was stolen", "crl")
+
+        for names, authority, anchors in (
+            (["mail.contoso.example"], gate.authority, {""}),
+            (["vault.contoso.example"], gate.other, {str(gate.path / "other.pem")}),
+            (["vault.contoso.example"], gate.authority, set()),
+            (["else.example"], gate.authority, set()),
+            ([], gate.authority, set()),
+        ):
+            record = SessionRecord("s1", "203.0.113.9", gate.service)
+            chain = der(gate.identity(*names, authority=authority)) if names else ()
+            record.secured(tls(chain))
+            assert record.revocable() == {}, "nobody is there to be asked"
+            gate.service.check_revocation = check
+            assert set(record.revocable()) == anchors
+            gate.service.check_revocation = None
+        assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "issuer", "status", "expected"),
+    [
+        ("mail.contoso.example", "ours", "revoked", "revoked"),
+        ("mail.contoso.example", "ours", "unknown", "trusted"),
+        ("vault.contoso.example", "other", "revoked", "revoked"),
+    ],
+)
+async def test_what_is_learnt_becomes_part_of_the_facts(gate, name, issuer, status, expected):
+    async with gate.open():
+        revocation = Revocation(status, "says the list", "crl")
+
+        async def check(_chain):
+            return revocation
+
+        gate.service.check_revocation = check
+        record = SessionRecord("s1", "203.0.113.9", gate.service)
+        record.secured(tls(der(gate.identity(name, authority=gate.other if issuer == "other" else gate.authority))))
+        await record.check_revocation(record.revocable())
+    anchors = str(gate.path / "other.pem") if issuer == "other" else ""
+    chain = record.facts.chain(anchors)
+    assert (chain.status, chain.revocation) == (expected, revocation)
+    kept = record.tls["chains"][anchors] if anchors else record.tls
+    assert kept["revocation"] == revocation.text

@@ -62,3 +62,10 @@ def test_clear_forgets_everything(clock: Clock) -> None:
     for number in range(100):
         cache.put(str(number), number, 10, 1)
     assert len(cache) == 100
+
+
+def test_a_value_may_be_allowed_a_greater_share(clock: Clock) -> None:
+    cache: Cache[str, int] = Cache(1000, clock, share=2)
+    cache.put("a", 1, 10, 500)
+    cache.put("b", 1, 10, 501)
+    assert (cache.get("a"), cache.get("b")) == (1, None)

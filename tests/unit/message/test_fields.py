@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.message.fields import HeaderFacts, HeaderScanner, decode_words
+from gatepost.message.fields import HeaderFacts, HeaderScanner, decode_words, field_values
 
 EMPTY = HeaderFacts("", "", 0, (), has_8bit=False, tls_required_no=False, bytes=0)
 
@@ -209,3 +209,24 @@ def test_long_values_are_cut() -> None:
     found = facts("Message-ID: <" + "x" * 2000 + ">\nDelivered-To: " + "y" * 2000 + "\n")
     assert len(found.message_id) == 998
     assert len(found.delivered_to[0]) == 512
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (b"", None),
+        (b"Subject: x\r\n", None),
+        (b"X-Label:\r\n", ("",)),
+        (b"x-LABEL: one\r\n two\r\nX-Label: three\r\n", ("one two", "three")),
+        (b"X-Label: =?utf-8?q?caf=C3=A9?= =?utf-8?b?IGF1?=\r\n", ("café au",)),
+        (b"X-Label: caf\xe9\r\n", ("caf\ufffd",)),
+        (b"X-Labels: x\r\nXX-Label: x\r\n X-Label: folded\r\n", None),
+        (b"X-Label: " + b"x" * 100_000 + b"\r\n", ("x" * 65536,)),
+    ],
+)
+def test_values_of_fields_that_a_rule_asks_for(section: bytes, values: tuple[str, ...] | None) -> None:
+    assert field_values(section, ["x-label"]) == ({} if values is None else {"x-label": values})
+
+
+def test_only_so_many_fields_of_one_name_are_looked_at() -> None:
+    assert len(field_values(b"A: x\r\n" * 2000, ["a", "b"])["a"]) == 1000

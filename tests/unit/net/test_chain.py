@@ -337,6 +337,15 @@ def test_no_bytes_raise_and_no_damage_is_trusted(pki, anchors, damage):
         assert not verdict.trusted
 
 
+def test_the_path_goes_from_the_leaf_to_the_anchor(pki, anchors, now):
+    leaf = pki.leaf("mx.example")
+    assert judge(leaf.chain, anchors, now=now, purpose="server").path == (leaf.der, pki.intermediate.der, pki.root.der)
+    expired = pki.leaf("mx.example", end=pki.now - pki.day / 2)
+    assert judge(expired.chain, anchors, now=now, purpose="server").path == ()
+    weak = pki.leaf("mx.example", key="rsa1024")
+    assert judge(weak.chain, anchors, now=now, purpose="server").path == ()
+
+
 def test_the_names_of_this_package_are_here(pki):
     assert certificate_facts(pki.root.der).common_name == "Gatepost Test Root"
     assert issubclass(AnchorsError, ValueError)

@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
 from OpenSSL import SSL
 
 from gatepost.net import openssl_private as private
@@ -484,3 +486,36 @@ def test_a_client_sees_the_signature_of_a_key_that_can_only_do_pss(pss_identity,
     for profile in (NO_TLS13, DEFAULT):
         ours, _ = shake(client_context(profile).engine(), Raw(context, SSL.Connection.set_accept_state))
         assert ours.facts.signature == "rsa_pss_pss_sha256"
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_stapled_response_is_kept_if_it_was_asked_for(pki, shake, version, asks):
+    """OpenSSL staples only what is about the certificate that it serves."""
+    leaf = pki.leaf("mx.b.example")
+    der = _ocsp_response(pki, leaf)
+    server = server_context([leaf.identity()], DEFAULT, ask_client_certificate=False)
+    server._base.set_ocsp_server_callback(lambda _connection, _data: der)
+    ours, _ = shake(client_context(only(version), ask_for_staple=asks).engine(), server.engine())
+    assert ours.facts.ocsp_response == (der if asks else b"")
+
+
+def test_a_server_that_staples_nothing_leaves_nothing(shake, server):
+    ours, theirs = shake(client_context(DEFAULT, ask_for_staple=True).engine(), server.engine())
+    assert (ours.facts.ocsp_response, theirs.facts.ocsp_response) == (b"", b"")
+
+
+def _ocsp_response(pki, leaf):
+    issuer = pki.intermediate
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        leaf.certificate,
+        issuer.certificate,
+        hashes.SHA1(),  # noqa: S303 - names the certificate
+        ocsp.OCSPCertStatus.GOOD,
+        pki.now,
+        None,
+        None,
+        None,
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, issuer.certificate)
+    return builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)

@@ -176,6 +176,7 @@ def test_a_rehearsal_is_judged_and_lets_pass(world: Any, kit: Any) -> None:
     assert (fate.sort, fate.detail["requirement"]) == (Sort.DELIVERED, "opportunistic")
     rehearsal = fate.detail["rehearsal"]
     assert (rehearsal["requirement"], rehearsal["passed"]) == ("authenticated(mx.b.example)", False)
+    assert rehearsal["sources"] == ["connector:out"]
     assert (rehearsal["message"], rehearsal["result_type"]) == ("SubjectMismatch", "certificate-host-mismatch")
 
 
@@ -725,6 +726,103 @@ def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
     fate = only(attempt(world, kit.Peer(), given))
     assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.3.5")
     assert "fabrikam" in fate.detail["detail"]
+
+
+# --- mail flow rules
+
+
+def ruled(world: Any, **fields: Any) -> None:
+    world.resources["mail_flow_rule"] = [{"name": "secret", "require_tls": True, **fields}]
+
+
+def test_a_rule_holds_a_message_back_that_would_have_left_in_clear(world: Any, kit: Any) -> None:
+    """And no other mail to the domain: what the rule asks says nothing of the destination."""
+    ruled(world, senders=["ann@contoso.example"])
+    peer = kit.Peer()
+    outcome = attempt(world, peer, kit.delivery(attempts=9))
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text[:11], outcome.destination_failed) == (Sort.DEFERRED, "450 4.4.317", False)
+    assert (fate.detail["requirement"], fate.detail["requirement_sources"]) == ("encrypted", ["rule:secret"])
+    assert "Cleartext is ruled out by rule 'secret'" in fate.reply.text
+    assert peer.messages == []
+    other = kit.delivery(reverse_path="eve@contoso.example")
+    fate = only(attempt(world, kit.Peer(), other))
+    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
+
+
+HEADER = b"Subject: =?utf-8?q?Top_S=C3=A9?=\r\n =?utf-8?q?cret?=\r\nX-Label: a\r\n b\r\n\r\nX-Other: none\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "sort"),
+    [
+        ("subject", ["top sécret"], Sort.DEFERRED),
+        ("X-LABEL", ["a b"], Sort.DEFERRED),
+        ("X-Label", [], Sort.DEFERRED),
+        ("Subject", ["x-label"], Sort.DELIVERED),
+        ("X-Other", [], Sort.DELIVERED),
+    ],
+)
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_rule_looks_into_the_header_of_the_message(
+    world: Any, kit: Any, name: str, words: list[str], sort: Sort, *, stored: bool
+) -> None:
+    ruled(world, header_name=name, header_contains=words)
+    world.bodies.bodies[7] = HEADER
+    given = kit.delivery(body=None, size=len(HEADER)) if stored else kit.delivery(body=HEADER)
+    assert only(attempt(world, kit.Peer(), given)).sort is sort
+
+
+def test_a_message_whose_header_cannot_be_read_waits_for_everybody(world: Any, kit: Any) -> None:
+    ruled(world, header_name="Subject")
+    world.bodies.bodies[7] = OSError(5, "Input/output error")
+    peer = kit.Peer()
+    outcome = attempt(world, peer, kit.delivery("bob@b.example", "eve@b.example", body=None, size=9))
+    assert [(fate.sort, fate.reply.enhanced) for fate in outcome.fates] == [(Sort.DEFERRED, "4.3.0")] * 2
+    assert outcome.fates[0].detail["configuration"] == 0
+    assert peer.connections == []
+
+
+def test_a_disabled_connector_that_a_rule_names_makes_mail_wait(world: Any, kit: Any) -> None:
+    ruled(world, route_via_connector="out", require_tls=False)
+    peer = kit.Peer()
+    outcome = attempt(world, peer, kit.delivery(), connector={"enabled": False})
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text[:9], outcome.destination_failed) == (Sort.DEFERRED, "450 4.3.5", False)
+    assert "'out' of contoso is disabled" in fate.detail["detail"]
+    assert "rule 'secret'" in fate.detail["reasons"][0]
+    assert peer.connections == []
+
+
+def test_what_a_choice_was_made_of_is_recorded(world: Any, kit: Any) -> None:
+    async def run() -> Outcome:
+        async with kit.Peer() as peer:
+            world.connector(peer.port)
+            world.resources["outbound_connector"].append({"name": "all", "recipient_domains": ["*"]})
+            outcome = await world.build(mx_port=peer.port).deliver(kit.delivery())
+            world.pool.close()
+            return outcome
+
+    detail = only(asyncio.run(run())).detail
+    assert (detail["connector"], detail["configuration"]) == ("out", 0)
+    assert detail["passed_over"] == [
+        {
+            "connector": "connector 'all' of contoso",
+            "why": "matches recipient domain b.example by '*', but 'out' is more specific",
+        }
+    ]
+
+
+def test_a_rehearsing_rule_only_tells(world: Any, kit: Any) -> None:
+    ruled(world, mode="rehearse")
+    fate = only(attempt(world, kit.Peer(), kit.delivery()))
+    assert (fate.sort, fate.detail["achieved"]) == (Sort.DELIVERED, "none/none")
+    assert {name: fate.detail["rehearsal"][name] for name in ("requirement", "sources", "passed", "message")} == {
+        "requirement": "encrypted",
+        "sources": ["rule:secret"],
+        "passed": False,
+        "message": "STARTTLS is required to send mail",
+    }
 
 
 def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:

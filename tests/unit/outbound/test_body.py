@@ -52,3 +52,28 @@ def test_octets_beyond_ascii_in_the_header(world: Any, kit: Any, content: bytes,
     world.bodies.bodies[7] = content
     for given in (kit.delivery(body=content), kit.delivery(body=None, size=len(content))):
         assert asyncio.run(MessageBody(given, world.bodies).header_8bit()) is expected
+
+
+def test_fields_of_the_header(world: Any, kit: Any) -> None:
+    content = (
+        b"X-A: 1\r\nSubject: =?iso-8859-1?q?caf=E9?=\r\n\tau lait\r\nx-a: 2\r\n" + b"X: y\r\n" * 60_000 + b"\r\nX-B: 3"
+    )
+    world.bodies.bodies[7] = content
+    for given in (kit.delivery(body=content), kit.delivery(body=None, size=len(content))):
+        found = asyncio.run(MessageBody(given, world.bodies).header_fields(["x-a", "subject", "x-b"]))
+        assert found.header == {"x-a": ("1", "2"), "subject": ("café\tau lait",)}
+
+
+def test_a_header_without_end_is_not_read_without_end(world: Any, kit: Any) -> None:
+    chunks = 0
+
+    async def endless(_: int) -> Any:
+        nonlocal chunks
+        while True:
+            chunks += 1
+            yield b"x" * (1 << 20)
+
+    world.bodies.read = endless
+    body = MessageBody(kit.delivery(body=None, size=1 << 40), world.bodies)
+    assert asyncio.run(body.header_fields(["subject"])).header == {}
+    assert chunks < 20

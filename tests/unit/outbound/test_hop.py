@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from gatepost.connectors.values import RevocationCheck
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener, OpenHop
 from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic, Requirement
+from gatepost.tls.facts import Revocation
 
 
 @pytest.mark.parametrize(
@@ -26,12 +28,12 @@ def test_names_and_addresses(host: str, address: str, server_name: str, endpoint
 
 
 def opened(world: Any, kit: Any, peer: Any, requirement: Requirement, **fields: Any) -> OpenHop | HopFailed:
-    error = fields.pop("handshake_error", "")
+    error, revocation = fields.pop("handshake_error", ""), fields.pop("revocation", None)
 
     async def run() -> OpenHop | HopFailed:
         async with peer:
             world.build()
-            opener = HopOpener("gate.example", world.contexts, kit.FAST)
+            opener = HopOpener("gate.example", world.contexts, kit.FAST, revocation=revocation)
             hop = Hop("mx.b.example", "127.0.0.1", peer.port, requirement, **fields)
             try:
                 found = await opener.open(hop, handshake_error=error)
@@ -97,6 +99,82 @@ def test_unreadable_server_anchors_do_not_stop_opportunistic_mail(world: Any, ki
     assert found.facts.chain is None
 
 
+class Checker:
+    """Says what it is told to, and remembers whom it was asked about."""
+
+    def __init__(self, status: str) -> None:
+        self.revocation = Revocation(status, f"it is {status}", "crl")  # type: ignore[arg-type] # a table of cases
+        self.asked: list[tuple[int, bytes]] = []
+
+    async def check(self, verdict: Any, *, staple: bytes, now: float) -> Revocation:
+        assert now > 1e9
+        self.asked.append((len(verdict.path), staple))
+        return self.revocation
+
+
+NONE, SOFT, HARD = RevocationCheck
+REVOCATIONS = [
+    # requirement's revocation, what is learnt, how the chain ends, whether it passes
+    (SOFT, "good", "trusted", True),
+    (HARD, "good", "trusted", True),
+    (SOFT, "revoked", "revoked", False),
+    (HARD, "revoked", "revoked", False),
+    (SOFT, "unknown", "trusted", True),
+    (HARD, "unknown", "revocation-unknown", False),
+    (HARD, "not-published", "trusted", True),
+    (NONE, "revoked", "trusted", True),
+    (None, "revoked", "trusted", True),
+]
+
+
+@pytest.mark.parametrize(("check", "status", "chain", "passes"), REVOCATIONS)
+def test_revoked_certificates(
+    world: Any, kit: Any, check: RevocationCheck | None, status: str, chain: str, passes: bool
+) -> None:
+    checker = Checker(status)
+    requirement = Opportunistic(()) if check is None else Authenticated((), ("mx.b.example",), revocation=check)
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, requirement, revocation=checker)
+    assert isinstance(found, OpenHop) is passes
+    facts = found.facts if isinstance(found, OpenHop) else found.failure.facts
+    assert facts is not None
+    assert facts.chain is not None
+    assert facts.chain.status == chain
+    asked = check in {SOFT, HARD}
+    assert facts.chain.revocation == (checker.revocation if asked else None)
+    assert checker.asked == ([(2, b"")] if asked else [])
+    if isinstance(found, HopFailed):
+        assert (found.failure.reply.code, found.failure.reply.enhanced) == (450, "4.7.320")
+        assert f"it is {status}" in found.failure.detail
+        assert peer.said("MAIL") == 0
+
+
+def test_an_untrusted_chain_is_not_asked_about(world: Any, kit: Any) -> None:
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    other = world.root / "other.pem"
+    other.write_bytes(Authority("Another root").certificate_pem)
+    checker = Checker("good")
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    assert isinstance(
+        opened(world, kit, peer, Authenticated((), (), anchors=str(other)), revocation=checker), HopFailed
+    )
+    assert checker.asked == []
+
+
+def test_a_rehearsal_asks_for_revocation_too(world: Any, kit: Any) -> None:
+    checker = Checker("revoked")
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    trial = Authenticated((), ("mx.b.example",))
+    found = opened(world, kit, peer, Opportunistic(()), rehearsed=trial, revocation=checker)
+    assert isinstance(found, OpenHop)
+    assert found.facts.chain is not None
+    assert found.facts.chain.trusted
+    assert found.rehearsal is not None
+    assert found.rehearsal.shortfall is not None
+    assert "it is revoked" in found.rehearsal.shortfall.detail
+
+
 @pytest.mark.parametrize(("says", "handshake"), [("!close", ""), ("450 4.3.2 not after TLS", "")])
 def test_a_peer_that_ends_after_tls(world: Any, kit: Any, says: str, handshake: str) -> None:
     first = "250-peer\n250 STARTTLS"
@@ -138,3 +216,26 @@ def test_cancelling_while_opening_leaves_no_connection(world: Any, kit: Any) -> 
             return peer.connections[0].lost_by
 
     assert asyncio.run(run()) is not None
+
+
+def test_each_step_is_told_as_it_begins(world: Any, kit: Any) -> None:
+    steps: list[str] = []
+
+    async def run() -> None:
+        async with kit.Peer(tls=world.identity("mx.b.example")) as peer:
+            world.build()
+            opener = HopOpener("gate.example", world.contexts, kit.FAST)
+            hop = Hop("mx.b.example", "127.0.0.1", peer.port, Encrypted(()))
+            (await opener.open(hop, watch=steps.append)).connection.quit()
+
+    asyncio.run(run())
+    assert steps == ["connect", "greeting", "hello", "starttls", "handshake", "hello"]
+
+
+def test_a_fault_of_ours_says_where_it_showed_and_what_was_said(world: Any, kit: Any) -> None:
+    strict = Authenticated((), (), anchors="/nowhere/roots.pem")
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), strict)
+    assert isinstance(found, HopFailed)
+    assert (found.failure.host, found.failure.reply.enhanced) == ("mx.b.example", "4.3.5")
+    assert "[LastAttemptedServerName=mx.b.example]" in found.failure.reply.text
+    assert found.failure.transcript[0] == "< 220 peer ESMTP"

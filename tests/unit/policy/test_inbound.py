@@ -384,7 +384,7 @@ def test_the_requirement_is_that_of_the_connector(
         (DOMAIN + HQ, ("mx.o.example", "x@any.test"), ("250 2.1.0", "originating", "o", "hq")),
         (DOMAIN + NET, ("192.0.2.7", "x@o.example"), ("250 2.1.0", "originating", "o", "net")),
         (DOMAIN + NET + "require_tls = true", ("192.0.2.7", "x@o.example"), (FIRST_TLS, "originating", "o", "net")),
-        (DOMAIN + TLS_ONLY, ("203.0.113.9", "x@p.example"), ("250 2.1.0", "none", "", "")),
+        (DOMAIN + TLS_ONLY, ("203.0.113.9", "x@p.example"), (FIRST_TLS, "incoming", "o", "partner")),
     ],
 )
 def test_mail_is_refused_only_where_an_own_servers_connector_demands_more(
@@ -409,7 +409,248 @@ def test_a_refused_stranger_learns_nothing_but_the_refusal(
     decide: Callable[..., InboundVerdict], session: Session
 ) -> None:
     verdict = decide(DOMAIN, session(), "x@any.test", "y@internet.test")
-    assert verdict.reply.lines == ("Relay access denied",)
+    assert verdict.reply.lines == ("TenantAttribution; Relay Access Denied",)
     assert verdict.reasons[-1] == "recipient domain internet.test is not accepted here, and strangers may not relay"
     bare = decide(DOMAIN, session(), "x@any.test", "postmaster")
     assert bare.reasons[-1] == "recipient postmaster has no domain, so no organization is meant"
+
+
+# What the peer is told, where it can mend it
+
+
+def refusal(verdict: InboundVerdict) -> str:
+    return verdict.reply.text
+
+
+NOT_OWN = HQ.replace("*.o", "mail.o")
+TRUSTED = ": your certificate is not trusted, "
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "envelope", "told"),
+    [
+        (DOMAIN + HQ, "203.0.113.9", ("x@any.test", "y@internet.test"), "TenantAttribution; Relay Access Denied"),
+        (DOMAIN + HQ, "mx.any.test", ("x@any.test", "y@internet.test"), "TenantAttribution; Relay Access Denied"),
+        (
+            DOMAIN + NOT_OWN,
+            "mail.o.example",
+            ("x@any.test", "y@internet.test"),
+            "Relay Access Denied ATTR36: neither the name in your certificate nor the sender's domain is accepted here",
+        ),
+        (
+            DOMAIN + NET,
+            "192.0.2.7",
+            ("x@any.test", "y@internet.test"),
+            "Relay Access Denied ATTR36: your address is known, but the sender's domain is not accepted here",
+        ),
+        (
+            DOMAIN + NET,
+            "192.0.2.7",
+            ("", "y@internet.test"),
+            "Relay Access Denied ATTR36: your address is known, but the null reverse-path needs a certificate",
+        ),
+    ],
+)
+def test_a_refused_relay_is_told_what_is_missing(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    text: str,
+    who: str,
+    envelope: tuple[str, str],
+    told: str,
+) -> None:
+    assert refusal(decide(text, client(who), *envelope)) == f"550 5.7.64 {told}"
+
+
+@pytest.mark.parametrize("status", ["chain-incomplete", "expired", "self-signed", "untrusted-root", "revoked"])
+def test_a_certificate_that_is_not_trusted_is_told_as_that(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, status: str
+) -> None:
+    own = session(chain=chain("mx.o.example", status=status, detail="secret detail"))
+    assert refusal(decide(DOMAIN + HQ, own, "x@any.test", "y@internet.test")) == (
+        f"550 5.7.64 TenantAttribution; Relay Access Denied{TRUSTED}{status}"
+    )
+    partner = session(chain=chain("mx.gw.example", status=status, detail="secret detail"))
+    told = refusal(decide(DOMAIN + LOCKED, partner, "x@any.test"))
+    assert told.startswith("550 5.7.51 TenantInboundAttribution; A partner connector binds this sender's domain to")
+    assert told.endswith(f"{TRUSTED}{status}")
+
+
+BOTH = LOCKED + 'restrict_domains_to_ip_addresses = true\nsender_ip_addresses = ["198.51.100.1"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "end"),
+    [
+        (LOCKED, "nobody", "a certificate, and you presented none"),
+        (LOCKED, "mx.any.test", "a certificate, and yours bears another name"),
+        (BY_ADDRESS, "203.0.113.9", "addresses, and yours is none of them"),
+        (BOTH, "mx.any.test", "a certificate or address you do not have"),
+    ],
+)
+def test_a_lock_down_tells_what_it_binds_to(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts], text: str, who: str, end: str
+) -> None:
+    facts = replace(client("mx.any.test"), client_chain=None) if who == "nobody" else client(who)
+    told = refusal(decide(DOMAIN + text, facts, "x@p.example"))
+    assert told == f"550 5.7.51 TenantInboundAttribution; A partner connector binds this sender's domain to {end}"
+
+
+def test_no_name_of_ours_is_on_the_wire(decide: Callable[..., InboundVerdict], session: Session, chain: Chain) -> None:
+    named = DOMAIN.replace("organization.o.", "organization.secretorg.")
+    connectors = [
+        one.replace("organization.o.", "organization.secretorg.")
+        for one in (HQ.replace('"hq"', '"secretname"'), LOCKED.replace('"locked"', '"secretname"'), BY_ADDRESS)
+    ]
+    reject = "[organization.secretorg]\nreject_direct_send = true\n"
+    for facts in (session(), session(chain=chain("mx.o.example", status="expired")), session(chain=chain("a.test"))):
+        for connector in connectors:
+            for ends in (("x@p.example", "a@o.example"), ("x@o.example", "a@o.example"), ("", "y@internet.test")):
+                told = refusal(decide(reject + named + connector, facts, *ends))
+                assert "secret" not in told
+
+
+def test_classes_of_code_and_status_agree(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    for text in (DOMAIN, DOMAIN + LOCKED, DOMAIN + TLS_ONLY, DOMAIN + BY_ADDRESS, REJECT + DOMAIN):
+        for sender, recipient in (("x@p.example", "a@o.example"), ("x@o.example", "a@o.example"), ("", "y@any.test")):
+            reply = decide(text, session(), sender, recipient).reply
+            assert str(reply.code)[0] == reply.enhanced[0]
+
+
+# What cannot be known now is deferred, and only where it matters
+
+
+HARD = 'revocation_check = "hard-fail"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "code"),
+    [
+        (DOMAIN + HQ + HARD, "mx.o.example", "451 4.7.5"),
+        (DOMAIN + HQ, "mx.o.example", OK),
+        (DOMAIN + HQ + HARD, "mx.any.test", OK),
+        (DOMAIN + LOCKED + HARD, "mx.gw.example", "451 4.7.5"),
+        (DOMAIN + LOCKED, "mx.gw.example", OK),
+        (DOMAIN + LOCKED + HARD, "mx.any.test", LOCKED_OUT),
+        (DOMAIN + LOCKED + HARD + 'mode = "rehearse"', "mx.gw.example", OK),
+        (DOMAIN + BOTH + HARD, "mx.gw.example", LOCKED_OUT),
+    ],
+)
+def test_revocation_that_cannot_be_learnt_defers_under_hard_fail(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain, text: str, name: str, code: str
+) -> None:
+    facts = session(chain=chain(name, status="revocation-unknown", detail="no answer"))
+    verdict = decide(text, facts, "x@any.test")
+    assert summary(verdict)[0] == code
+    if code.startswith("4"):
+        assert verdict.reasons[-1].endswith(
+            "is not trusted: revocation-unknown, no answer: it is told to try again later"
+        )
+    if "rehearse" in text:
+        assert verdict.would_refuse is not None
+        assert verdict.would_refuse.transient
+
+
+def test_anchors_that_cannot_be_read_are_our_fault_and_defer(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    index = directory(DOMAIN + HQ + 'trust_anchors = "/etc/private.pem"')
+    own, stranger = session(chain=chain("mx.o.example")), session(chain=chain("mx.any.test"))
+    assert summary(decide_mail(index, own, path("")))[0] == "451 4.3.5"
+    assert decide_mail(index, stranger, path("")).accepted
+
+
+def test_another_connector_that_knows_the_session_makes_sure(
+    decide: Callable[..., InboundVerdict], session: Session, chain: Chain
+) -> None:
+    facts = session("192.0.2.7", chain("mx.o.example", status="revocation-unknown"))
+    assert summary(decide(DOMAIN + HQ + HARD + NET, facts, "x@o.example", "y@internet.test"))[3] == "net"
+
+
+# The recipient's domain as the last resort
+
+
+def test_an_own_server_by_address_is_no_stranger_to_its_own_recipients(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    for sender in ("", "x@any.test"):
+        verdict = decide(REJECT + DOMAIN + NET + LOCKED, session("192.0.2.7"), sender)
+        assert summary(verdict) == (OK, "originating", "o", "net")
+        assert verdict.basis == "address-and-recipient"
+    assert summary(decide(DOMAIN + NET + LOCKED, session("203.0.113.9"), ""))[0] == FIRST_TLS
+
+
+def test_the_demands_of_its_connector_are_made_of_it(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    assert summary(decide(DOMAIN + NET + "require_tls = true", session("192.0.2.7"), ""))[0] == FIRST_TLS
+
+
+# TLS at MAIL
+
+
+@pytest.mark.parametrize(
+    ("text", "sender", "code"),
+    [
+        (DOMAIN + TLS_ONLY, "x@p.example", FIRST_TLS),
+        (DOMAIN + TLS_ONLY, "x@any.test", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + "require_tls = false", "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + 'mode = "rehearse"', "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + 'associated_accepted_domains = ["o.example"]', "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + accepted("b.example", organization="b"), "x@p.example", "250 2.1.0"),
+        (DOMAIN + TLS_ONLY + NET, "x@p.example", "250 2.1.0"),
+        (DOMAIN, "x@p.example", "250 2.1.0"),
+    ],
+)
+def test_tls_is_asked_for_at_mail_where_no_recipient_could_make_a_difference(
+    directory: Build, session: Session, path: MakePath, text: str, sender: str, code: str
+) -> None:
+    index, facts = directory(text), session("192.0.2.7")
+    verdict = decide_mail(index, facts, path(sender))
+    assert summary(verdict)[0] == code
+    if not verdict.accepted:
+        assert (verdict.organization, verdict.direction, verdict.basis) == ("o", "incoming", "sender")
+        for recipient in ("a@o.example", "y@internet.test"):
+            assert not decide_recipient(index, facts, path(sender), path(recipient)).accepted
+
+
+# Rehearsal changes nothing but what is told
+
+
+def test_a_rehearsed_exception_opens_no_lock_down(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts]
+) -> None:
+    trial = FRIEND + 'mode = "rehearse"'
+    verdict = decide(DOMAIN + LOCKED + trial, client("mx.any.test"), "x@friend.example")
+    assert summary(verdict) == (LOCKED_OUT, "incoming", "o", "locked")
+    assert verdict.passed_over == (("connector 'friend' of o", "would go first, but is in rehearsal"),)
+
+
+def test_a_rehearsed_restriction_is_told_beside_what_is_in_force(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    trial = BY_ADDRESS + 'mode = "rehearse"\npriority = 1'
+    verdict = decide(DOMAIN + FRIEND.replace("friend.example", "*") + trial, session(), "x@p.example")
+    assert summary(verdict) == (OK, "incoming", "o", "friend")
+    assert verdict.would_refuse is not None
+    assert (verdict.would_refuse.enhanced, verdict.would_refuse_connector) == ("5.7.51", "by-address")
+    assert verdict.configuration == 0
+
+
+@pytest.mark.parametrize(
+    ("who", "ends", "basis"),
+    [
+        ("mx.o.example", ("x@any.test", "a@o.example"), "certificate"),
+        ("192.0.2.7", ("x@o.example", "a@o.example"), "address"),
+        ("mx.gw.example", ("x@any.test", "a@o.example"), "certificate"),
+        ("198.51.100.9", ("x@p.example", "a@o.example"), "address"),
+        ("203.0.113.9", ("x@friend.example", "a@o.example"), "sender"),
+        ("203.0.113.9", ("x@friend.example", "y@internet.test"), "none"),
+    ],
+)
+def test_the_basis_says_what_identified_the_client_or_chose_the_connector(
+    decide: Callable[..., InboundVerdict],
+    client: Callable[[str], SessionFacts],
+    who: str,
+    ends: tuple[str, str],
+    basis: str,
+) -> None:
+    assert decide(DOMAIN + HQ + NET + LOCKED + FRIEND + BY_ADDRESS, client(who), *ends).basis == basis

@@ -10,13 +10,25 @@ from hypothesis import strategies as st
 
 from gatepost.connectors.model import Organization, OutboundConnector
 from gatepost.connectors.names import SmartHost
+from gatepost.connectors.values import RevocationCheck
 from gatepost.policy.facts import HopFacts
-from gatepost.policy.outbound import deferral, describe, describe_achieved, expired, judge, rehearsed, required
+from gatepost.policy.outbound import (
+    both,
+    deferral,
+    describe,
+    describe_achieved,
+    expired,
+    judge,
+    rehearsed,
+    required,
+    with_rules,
+)
 from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
     Cleartext,
     Encrypted,
+    Identity,
     MxLevel,
     Opportunistic,
     Requirement,
@@ -113,6 +125,86 @@ def test_a_connector_decides_on_cleartext_before_the_organization() -> None:
 def test_domain_validation_without_any_name_is_refused_and_not_weakened(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no name to expect is known"):
         required(connector(tls_settings="domain-validation"), ORGANIZATION, names)
+
+
+# both
+
+RULE = (Source("rule", "secret"),)
+BOTH_SOURCES = OUT + RULE
+
+
+@pytest.mark.parametrize(
+    ("requirement", "together"),
+    [
+        (Opportunistic(OUT), Encrypted(RULE)),
+        (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE, "legacy"), Encrypted(RULE, "legacy")),
+        (Encrypted(OUT, "modern", "TLSv1.3"), Encrypted(BOTH_SOURCES, "modern", "TLSv1.3")),
+        (
+            Authenticated(OUT, ("b.example",), "/r.pem", "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL),
+            Authenticated(BOTH_SOURCES, ("b.example",), "/r.pem", "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL),
+        ),
+    ],
+)
+def test_a_rule_requires_tls_on_top_of_whatever_is_required(requirement: Requirement, together: Requirement) -> None:
+    assert with_rules(requirement, RULE) == together
+    assert with_rules(requirement, ()) is requirement
+
+
+DANE = (Source("dane"),)
+MAIL, ANY_B = ("mail.b.example",), ("*.b.example",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        (
+            Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE, "legacy"),
+            Opportunistic(DANE, Cleartext.ONLY_IF_NOT_OFFERED, "modern"),
+            Opportunistic(OUT + DANE, Cleartext.ONLY_IF_NOT_OFFERED, "modern"),
+        ),
+        (
+            Encrypted(OUT, "legacy", "TLSv1.1"),
+            Encrypted(DANE, "compatible"),
+            Encrypted(OUT + DANE, "compatible", "TLSv1.1"),
+        ),
+        (ENCRYPTED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, MAIL)),
+        # a chain alone is asked for already where a name in it is; other names, or other anchors, are asked for as well
+        (TRUSTED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, MAIL)),
+        (NAMED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, ANY_B, also=(Identity(MAIL),))),
+        (TRUSTED, Authenticated(DANE, MAIL, "/r"), Authenticated(OUT + DANE, (), also=(Identity(MAIL, "/r"),))),
+        (
+            Authenticated(OUT, MAIL, revocation=RevocationCheck.NONE),
+            Authenticated(DANE, MAIL, revocation=RevocationCheck.HARD_FAIL),
+            Authenticated(OUT + DANE, MAIL, revocation=RevocationCheck.HARD_FAIL),
+        ),
+    ],
+)
+def test_two_requirements_together(one: Requirement, other: Requirement, together: Requirement) -> None:
+    assert both(one, other) == together
+
+
+def test_each_proof_that_is_missing_is_told(hop: MakeHop, chain: MakeChain) -> None:
+    asked = both(NAMED, Authenticated(DANE, ("mx.test",)))
+    facts = hop(chain=chain("mail.b.example"))
+    assert "Expected Subject: mx.test. Presented Subject: CN=mail.b.example." in shortfall_of(asked, facts).detail
+    assert judge(asked, facts).achieved.tls is TlsLevel.ENCRYPTED
+    assert judge(asked, hop(chain=chain("mail.b.example", "mx.test"))).passed
+
+
+@pytest.mark.parametrize(("anchors", "by"), [("/r.pem", "by /r.pem"), ("", "by the trust anchors of the server")])
+def test_a_chain_that_was_not_judged_by_all_anchors_will_not_do(hop: MakeHop, anchors: str, by: str) -> None:
+    asked = Authenticated(BOTH_SOURCES, ANY_B, "/first.pem", also=(Identity(MAIL, anchors),))
+    verdict = judge(asked, hop())
+    assert verdict.achieved.tls is TlsLevel.ENCRYPTED
+    assert verdict.shortfall is not None
+    assert f"was not judged {by}. A trusted one is required by connector 'out'." in verdict.shortfall.detail
+
+
+def test_a_rule_asks_for_no_version(hop: MakeHop) -> None:
+    asked = with_rules(Encrypted(OUT, min_version="TLSv1.3"), RULE)
+    old = hop(tls=replace(hop().tls, version="TLSv1.2"))
+    assert shortfall_of(asked, old).detail.endswith("Set by connector 'out'.")
+    assert "ruled out by connector 'out' and rule 'secret'" in shortfall_of(asked, hop(tls=None)).detail
 
 
 # judge
@@ -278,7 +370,63 @@ NAMES = st.sampled_from([(), ("mail.b.example",), ("*.b.example", "other.example
 FORCED = st.builds(Encrypted, st.just(OUT), min_version=LEAST) | st.builds(
     Authenticated, st.just(OUT), NAMES, min_version=LEAST
 )
-REQUIREMENTS = FORCED | st.builds(Opportunistic, st.just(OUT), st.sampled_from(Cleartext))
+
+SOURCES = st.sampled_from([OUT, RULE, BOTH_SOURCES, (Source("mta-sts"),)])
+PROFILES = st.sampled_from(["modern", "default", "compatible", "legacy"])
+ONE_ANCHORS = st.just("")
+ANCHORS = st.sampled_from(["", "/roots.pem"])
+
+
+def single(anchors: st.SearchStrategy[str]) -> st.SearchStrategy[Requirement]:
+    return st.one_of(
+        st.builds(Opportunistic, SOURCES, st.sampled_from(Cleartext), PROFILES),
+        st.builds(Encrypted, SOURCES, PROFILES, LEAST),
+        st.builds(Authenticated, SOURCES, NAMES, anchors, PROFILES, LEAST, st.sampled_from(RevocationCheck)),
+    )
+
+
+def joined(anchors: st.SearchStrategy[str]) -> st.SearchStrategy[Requirement]:
+    return single(anchors) | st.builds(both, single(anchors), single(anchors))
+
+
+REQUIREMENTS = joined(ANCHORS)
+
+
+def sorted_sources(requirement: Requirement) -> Requirement:
+    return replace(requirement, sources=tuple(sorted(requirement.sources, key=str)))
+
+
+@given(REQUIREMENTS, REQUIREMENTS)
+def test_the_conjunction_is_the_same_either_way_round(one: Requirement, other: Requirement) -> None:
+    assert sorted_sources(both(one, other)) == sorted_sources(both(other, one))
+
+
+@given(REQUIREMENTS, REQUIREMENTS)
+def test_what_is_asked_for_twice_is_asked_for_once(one: Requirement, other: Requirement) -> None:
+    assert both(one, one) == one
+    together = both(one, other)
+    assert sorted_sources(both(together, other)) == sorted_sources(together)
+
+
+@given(REQUIREMENTS, REQUIREMENTS, REQUIREMENTS)
+def test_the_conjunction_of_three_does_not_depend_on_where_one_begins(
+    one: Requirement, other: Requirement, third: Requirement
+) -> None:
+    assert sorted_sources(both(both(one, other), third)) == sorted_sources(both(one, both(other, third)))
+
+
+@given(REQUIREMENTS, REQUIREMENTS, HOPS)
+def test_whatever_meets_the_conjunction_meets_each_part(one: Requirement, other: Requirement, facts: HopFacts) -> None:
+    if judge(both(one, other), facts).passed:
+        assert judge(one, facts).passed
+        assert judge(other, facts).passed
+
+
+@given(joined(ONE_ANCHORS), joined(ONE_ANCHORS), HOPS)
+def test_the_conjunction_asks_for_no_more_than_its_parts(one: Requirement, other: Requirement, facts: HopFacts) -> None:
+    """Of a chain that was judged by the anchors of both."""
+    together = judge(both(one, other), facts).passed
+    assert together is (judge(one, facts).passed and judge(other, facts).passed)
 
 
 @given(FORCED, HOPS)
@@ -362,6 +510,10 @@ def test_every_shortfall_can_be_told(requirement: Requirement, facts: HopFacts) 
         (TRUSTED, "authenticated"),
         (NAMED, "authenticated(*.b.example)"),
         (Authenticated(OUT, ("a.example", "b.example")), "authenticated(a.example,b.example)"),
+        (
+            Authenticated(OUT, ANY_B, also=(Identity(MAIL), Identity((), "/r"))),
+            "authenticated(*.b.example and mail.b.example)",
+        ),
     ],
 )
 def test_requirements_in_words(requirement: Requirement, text: str) -> None:
@@ -454,9 +606,9 @@ def test_a_failed_handshake_says_what_was_insisted_on(
 
 def test_everybody_who_asks_is_named(hop: MakeHop) -> None:
     facts = replace(hop(tls=None), host="192.0.2.1", address="192.0.2.1")
-    both = Encrypted((Source("connector", "out"), Source("dane")))
-    assert "Cleartext is ruled out by connector 'out' and dane." in shortfall_of(both, facts).detail
-    assert shortfall_of(both, facts).detail.startswith("192.0.2.1 offers STARTTLS")
+    joint = Encrypted((Source("connector", "out"), Source("dane")))
+    assert "Cleartext is ruled out by connector 'out' and dane." in shortfall_of(joint, facts).detail
+    assert shortfall_of(joint, facts).detail.startswith("192.0.2.1 offers STARTTLS")
     assert "ruled out by default." in shortfall_of(Opportunistic((Source("default"),)), facts).detail
 
 

@@ -10,6 +10,7 @@ from gatepost.policy.requirement import (
     Authenticated,
     Cleartext,
     Encrypted,
+    Identity,
     MxLevel,
     Opportunistic,
     Shortfall,
@@ -49,6 +50,12 @@ def test_equal_requirements_are_one_key_for_a_pool_and_stricter_ones_another() -
         Authenticated(SOURCE, ("b.example",), anchors="/etc/roots.pem"),
     }
     assert len(requirements) == 6
+
+
+def test_all_that_a_peer_must_prove() -> None:
+    other = Identity((), "/etc/roots.pem")
+    asked = Authenticated(SOURCE, ("b.example",), also=(other,))
+    assert asked.identities == (Identity(("b.example",)), other)
 
 
 def test_a_verdict_passed_exactly_when_nothing_falls_short() -> None:

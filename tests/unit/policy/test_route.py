@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
+from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
+from gatepost.connectors.names import SmartHost
 from gatepost.policy.outbound import describe
 from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, Route, RoutePlanner, SmartHosts, Unroutable
 from gatepost.store.interface import Recipient
 
 
-def directory(**contoso: Any) -> Directory:
-    fabrikam = {
+def directory(fabrikam_rules: list[dict[str, Any]] | None = None, **contoso: Any) -> Directory:
+    fabrikam: dict[str, Any] = {
+        "mail_flow_rule": fabrikam_rules or [],
         "accepted_domain": [{"name": "fabrikam.example", "type": "internal-relay"}],
         "outbound_connector": [
             {
@@ -31,7 +34,7 @@ def directory(**contoso: Any) -> Directory:
             {"address": "eve@contoso.example", "delivery": "lmtp:[2001:db8::1]:24"},
         ],
     }
-    return Directory(parse({"organization": {"contoso": own | contoso, "fabrikam": fabrikam}}))
+    return Directory(parse({"organization": {"contoso": own | contoso, "fabrikam": fabrikam}}), 7)
 
 
 def route(address: str, resources: Directory | None = None, **fields: Any) -> Route:
@@ -102,6 +105,16 @@ def test_unroutable(address: str, organization: str, code: str) -> None:
     assert found.detail
 
 
+def test_a_name_that_is_not_known_is_no_weaker_demand() -> None:
+    """No document can say so; whoever makes resources by other means is not taken at less than they ask for."""
+    nameless = {"name": "b", "recipient_domains": ["*"], "tls_settings": "domain-validation"}
+    found = route("x@b.example", directory(outbound_connector=[nameless | {"smart_hosts": [SmartHost("")]}]))
+    assert isinstance(found, Unroutable)
+    assert found.reply.text == "450 4.3.5 The connector expects a name that is not known"
+    assert "no name to expect is known" in found.detail
+    assert found.reasons == ("connector 'b' of contoso matches recipient domain b.example by '*'",)
+
+
 def test_a_domain_is_looked_at_once_and_kept_apart_by_who_sends() -> None:
     planner = RoutePlanner(directory())
     one, again = (planner.routes("contoso", [Recipient("x@b.example")])[0][0] for _ in range(2))
@@ -133,3 +146,210 @@ def test_the_servers_profile_and_a_rehearsal() -> None:
     assert found.requirement.profile == "modern"
     assert found.rehearsed is not None
     assert describe(found.rehearsed) == "encrypted"
+
+
+def test_a_route_says_who_was_passed_over() -> None:
+    exact = {"name": "b", "recipient_domains": ["b.example"]}
+    found = route("x@b.example", directory(outbound_connector=[exact, {"name": "all", "recipient_domains": ["*"]}]))
+    assert isinstance(found, MxRoute)
+    assert found.passed_over == (
+        ("connector 'all' of contoso", "matches recipient domain b.example by '*', but 'b' is more specific"),
+    )
+    assert RoutePlanner(directory()).version == 7
+
+
+def test_mail_from_another_organizations_servers_came_from_elsewhere() -> None:
+    """What fabrikam's servers bring for contoso goes to contoso's as any mail from outside."""
+    resources = directory(outbound_connector=[CENTRAL], accepted_domain=[{"name": "c.example"}], mailbox=[])
+    assert isinstance(route("x@c.example", resources, organization="fabrikam", from_on_premises=True), SmartHosts)
+    assert isinstance(route("x@c.example", resources, from_on_premises=True), MxRoute)
+
+
+# Mail flow rules
+
+HUB = {"name": "Hub", "is_transport_rule_scoped": True, "smart_hosts": ["hub.example"]}
+SECRET = {"name": "secret", "senders": ["ann@contoso.example"], "require_tls": True}
+TO_HUB = {"name": "to-hub", "recipients": ["x@b.example"], "route_via_connector": "hub"}
+
+
+def with_rules(*rules: dict[str, Any], **contoso: Any) -> Directory:
+    connectors = contoso.pop("outbound_connector", [])
+    return directory(outbound_connector=[HUB, *connectors], mail_flow_rule=list(rules), **contoso)
+
+
+@pytest.mark.parametrize(
+    ("reverse_path", "requirement", "sources"),
+    [
+        ("ann@contoso.example", "encrypted", ["rule:secret"]),
+        ("bob@contoso.example", "opportunistic", ["default"]),
+        ("", "opportunistic", ["default"]),
+    ],
+)
+def test_a_rule_requires_tls_by_sender(reverse_path: str, requirement: str, sources: list[str]) -> None:
+    found = route("x@b.example", with_rules(SECRET), reverse_path=reverse_path)
+    assert isinstance(found, MxRoute)
+    assert describe(found.requirement) == requirement
+    assert [str(source) for source in found.requirement.sources] == sources
+    assert found.by_rule is (requirement == "encrypted")
+    assert found.rehearsed is None
+
+
+def test_a_rule_adds_to_what_a_connector_requires_and_takes_nothing() -> None:
+    connector = {"name": "b", "recipient_domains": ["b.example"], "tls_settings": "domain-validation"}
+    resources = with_rules(SECRET, outbound_connector=[connector])
+    found = route("x@b.example", resources, reverse_path="ann@contoso.example")
+    assert isinstance(found, MxRoute)
+    assert describe(found.requirement) == "authenticated(b.example)"
+    assert [str(source) for source in found.requirement.sources] == ["connector:b", "rule:secret"]
+    assert found.reasons == (
+        "mail flow rule 'secret' of contoso holds for the sender: requires TLS",
+        "connector 'b' of contoso matches recipient domain b.example exactly",
+    )
+
+
+def test_o7_a_rule_sends_mail_by_the_connector_that_it_names() -> None:
+    resources = with_rules(TO_HUB, outbound_connector=[{"name": "all", "recipient_domains": ["*"]}])
+    found = route("x@b.example", resources)
+    assert isinstance(found, SmartHosts)
+    assert (found.connector.name, found.hops[0].host, found.by_rule) == ("Hub", "hub.example", True)
+    assert found.reasons == ("mail flow rule 'to-hub' of contoso holds for the recipient: sends it by connector 'Hub'",)
+    assert found.passed_over == (
+        ("connector 'all' of contoso", "is the choice by domain, but mail flow rule 'to-hub' goes before it"),
+    )
+    other = route("y@b.example", resources)
+    assert isinstance(other, MxRoute)
+    assert other.connector is not None
+    assert (other.connector.name, other.passed_over, other.by_rule) == ("all", (), False)
+
+
+def test_a_rule_may_name_the_connector_that_the_domain_would_have_chosen() -> None:
+    named = {"name": "b", "recipient_domains": ["b.example"]}
+    resources = with_rules(TO_HUB | {"route_via_connector": "B"}, outbound_connector=[named])
+    found = route("x@b.example", resources)
+    assert isinstance(found, MxRoute)
+    assert found.connector is not None
+    assert (found.connector.name, found.passed_over, found.by_rule) == ("b", (), True)
+
+
+def test_mail_waits_while_the_connector_that_a_rule_names_is_disabled() -> None:
+    resources = directory(outbound_connector=[HUB | {"enabled": False}], mail_flow_rule=[TO_HUB])
+    found = route("x@b.example", resources)
+    assert isinstance(found, Unroutable)
+    assert found.reply.text == "450 4.3.5 The connector that a mail flow rule names is disabled"
+    assert found.detail == "connector 'Hub' of contoso is disabled; enable it, or change the mail flow rule"
+    assert "rule 'to-hub'" in found.reasons[0]
+
+
+def test_recipients_with_other_rules_travel_apart() -> None:
+    rules = [TO_HUB, SECRET | {"recipients": ["y@b.example", "z@b.example"], "senders": []}]
+    recipients = [Recipient(f"{name}@b.example") for name in "wxyz"]
+    found = RoutePlanner(with_rules(*rules)).routes("contoso", recipients)
+    assert [(type(way), [one.address[0] for one in members]) for way, members in found] == [
+        (MxRoute, ["w"]),
+        (SmartHosts, ["x"]),
+        (MxRoute, ["y", "z"]),
+    ]
+
+
+def test_a_rehearsing_rule_is_only_told() -> None:
+    rules = [SECRET | {"mode": "rehearse"}, TO_HUB | {"mode": "rehearse"}]
+    found = route("x@b.example", with_rules(*rules), reverse_path="ann@contoso.example")
+    assert isinstance(found, MxRoute)
+    assert (describe(found.requirement), found.by_rule) == ("opportunistic", False)
+    assert found.rehearsed is not None
+    assert describe(found.rehearsed) == "encrypted"
+    assert [str(source) for source in found.rehearsed.sources] == ["rule:secret"]
+    assert "(in rehearsal) holds for the recipient: would send it by connector 'Hub'" in found.reasons[1]
+
+
+def test_a_rehearsal_is_of_all_that_would_be_required() -> None:
+    connector = {
+        "name": "b",
+        "recipient_domains": ["b.example"],
+        "mode": "rehearse",
+        "tls_settings": "domain-validation",
+    }
+    rules = [SECRET, SECRET | {"name": "trial", "mode": "rehearse"}]
+    found = route("x@b.example", with_rules(*rules, outbound_connector=[connector]), reverse_path="ann@contoso.example")
+    assert isinstance(found, MxRoute)
+    assert found.rehearsed is not None
+    assert (describe(found.requirement), describe(found.rehearsed)) == ("encrypted", "authenticated(b.example)")
+    assert [str(source) for source in found.requirement.sources] == ["rule:secret"]
+    assert [str(source) for source in found.rehearsed.sources] == ["connector:b", "rule:secret", "rule:trial"]
+
+
+def test_rules_hold_for_mail_that_is_sent_on_and_not_for_mailboxes() -> None:
+    resources = with_rules(SECRET | {"senders": []}, TO_HUB | {"recipients": []})
+    assert isinstance(route("ann@contoso.example", resources), MailboxRoute)
+    lmtp = route("eve@contoso.example", resources)
+    assert isinstance(lmtp, LmtpRoute)
+    assert describe(lmtp.hop.requirement) == "opportunistic"
+    assert isinstance(route("nobody@contoso.example", resources), Unroutable)
+
+
+def test_tls_is_required_by_the_rules_of_either_organization_but_the_way_by_the_owners_alone() -> None:
+    theirs = [{"name": "in", "recipients": ["fabrikam.example"], "require_tls": True, "mode": "enforce"}]
+    resources = with_rules(SECRET, TO_HUB | {"recipients": []}, fabrikam_rules=theirs)
+    found = route("x@fabrikam.example", resources, reverse_path="ann@contoso.example")
+    assert isinstance(found, SmartHosts)
+    assert found.connector.name == "hq"
+    assert [str(source) for source in found.hops[0].requirement.sources] == ["connector:hq", "rule:in", "rule:secret"]
+    assert "where mail for fabrikam.example goes is for the rules of its own organization to say" in found.reasons
+    back = route("x@fabrikam.example", resources, organization="fabrikam")
+    assert isinstance(back, SmartHosts)
+    assert [str(source) for source in back.hops[0].requirement.sources] == ["connector:hq", "rule:in"]
+    assert isinstance(route("x@b.example", resources, organization="gone"), Unroutable)
+
+
+def test_a_rule_sends_nothing_back_to_where_it_came_from() -> None:
+    rule = {"name": "home", "senders": ["contoso.example"], "route_via_connector": "all"}
+    resources = with_rules(rule, outbound_connector=[CENTRAL])
+    out = route("x@b.example", resources, reverse_path="ann@contoso.example")
+    assert isinstance(out, SmartHosts)
+    back = route("x@b.example", resources, reverse_path="ann@contoso.example", from_on_premises=True)
+    assert isinstance(back, MxRoute)
+    assert back.connector is None
+    assert back.passed_over == (
+        ("connector 'all' of contoso", "is named by mail flow rule 'home', but this message came from there"),
+    )
+
+
+HEADER = {"name": "marked", "header_name": "X-Confidential", "require_tls": True}
+
+
+@pytest.mark.parametrize(
+    ("header", "requirement"), [({}, "opportunistic"), ({"x-confidential": ("yes",)}, "encrypted")]
+)
+def test_a_rule_asks_for_a_field(header: dict[str, tuple[str, ...]], requirement: str) -> None:
+    found = route("x@b.example", with_rules(HEADER), content=Content(header))
+    assert isinstance(found, MxRoute)
+    assert describe(found.requirement) == requirement
+
+
+@pytest.mark.parametrize(
+    ("address", "organization", "names"),
+    [
+        ("x@b.example", "contoso", {"x-confidential"}),
+        ("x@b.example", "fabrikam", set()),
+        ("x@fabrikam.example", "contoso", {"x-confidential"}),
+        ("ann@contoso.example", "contoso", set()),
+    ],
+)
+def test_the_header_is_asked_for_only_where_a_rule_needs_it(address: str, organization: str, names: set[str]) -> None:
+    planner = RoutePlanner(with_rules(HEADER))
+    assert planner.header_names(organization, [Recipient(address)]) == names
+    assert RoutePlanner(with_rules(SECRET)).header_names(organization, [Recipient(address)]) == frozenset()
+
+
+def test_the_cache_tells_rules_apart_and_stays_small() -> None:
+    planner = RoutePlanner(with_rules(SECRET))
+
+    def ask(sender: str, address: str = "x@b.example") -> Route:
+        return planner.routes("contoso", [Recipient(address)], reverse_path=sender)[0][0]
+
+    assert ask("ann@contoso.example") is ask("ANN@contoso.example")
+    assert ask("bob@contoso.example") is ask("eve@contoso.example")
+    assert ask("bob@contoso.example") is not ask("ann@contoso.example")
+    for number in range(5100):
+        ask("ann@contoso.example", f"x@n{number}.example")
+    assert len(planner._known) <= 5000

@@ -15,7 +15,7 @@ from gatepost.reports.trace import certificate_record, outcome_events, received_
 from gatepost.smtp.grammar import parse_path
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Delivery, Message, Recipient
-from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
 
 LEAF = CertificateFacts(
     "CN=mail.b.example",
@@ -62,6 +62,14 @@ def test_a_certificate_with_a_thousand_names_does_not_fill_the_trace():
     assert certificate_record(replace(LEAF, dns_names=names))["names"] == list(names[:20])
 
 
+def test_the_judgement_by_anchors_of_connectors_is_kept_beside():
+    by_private = {"/etc/private.pem": ChainVerdict(ChainStatus.UNTRUSTED_ROOT, "it ends at Example CA", LEAF)}
+    assert tls_record(TLS, None, by_private) == HANDSHAKE | {
+        "chains": {"/etc/private.pem": {"status": "untrusted-root", "detail": "it ends at Example CA"}}
+    }
+    assert tls_record(None, None, by_private) == {}
+
+
 @pytest.mark.parametrize(
     ("facts", "chain", "record"),
     [
@@ -89,6 +97,15 @@ def test_a_certificate_with_a_thousand_names_does_not_fill_the_trace():
 def test_a_handshake_and_what_was_thought_of_the_chain(facts, chain, record):
     assert tls_record(facts, chain) == record
     json.dumps(record)
+
+
+def test_what_was_learnt_of_revocation_is_kept() -> None:
+    learnt = Revocation("unknown", "http://crl.example/: no connection")
+    chain = ChainVerdict(ChainStatus.TRUSTED, "", None, revocation=learnt)
+    record = tls_record(TLS, chain, {"/etc/private.pem": chain})
+    said = "unknown: http://crl.example/: no connection"
+    assert record["revocation"] == said
+    assert record["chains"]["/etc/private.pem"] == {"status": "trusted", "detail": "", "revocation": said}
 
 
 DIRECTORY = Directory(
@@ -152,7 +169,7 @@ def test_a_message_received(tls, achieved, version, group):
         "requirement": "encrypted",
         "achieved": achieved,
         "reply": "250 2.0.0 Queued as 1a",
-        "detail": {"reasons": list(decided.reasons)},
+        "detail": {"configuration": 0, "basis": "sender", "reasons": list(decided.reasons)},
     } | ({"tls": tls, "tls_version": version, "tls_group": group} if tls else {})
 
 
@@ -183,7 +200,7 @@ def test_a_refusal(tls, achieved, version, group):
         "requirement": "encrypted",
         "achieved": achieved,
         "reply": "530 5.7.0 Must issue a STARTTLS command first",
-        "detail": {"reasons": list(decided.reasons)},
+        "detail": {"configuration": 0, "basis": "sender", "reasons": list(decided.reasons)},
     } | ({"tls": tls, "tls_version": version, "tls_group": group} if tls else {})
 
 

@@ -53,6 +53,8 @@ def test_who_when_what(config):
     assert before <= first.at <= removed.at <= time.time()
     assert [change.version for change in config.history("organization", "contoso")] == [2, 1]
     assert [change.version for change in config.history(limit=1)] == [3]
+    assert [change.version for change in config.history(version=2, limit=-1)] == [2, 2]
+    assert config.history(version=9) == []
 
 
 @pytest.mark.parametrize("again", [{"contoso": dict(reversed(CONTOSO.items()))}, {"nobody": None}, {}])

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import apsw
 import pytest
 
 from gatepost.store.interface import TraceEvent, TraceFilter
-from gatepost.store.trace import TraceWriter, write_events
-from gatepost.store.trace_search import prune_trace, search_trace
+from gatepost.store.trace import COLUMNS, TraceWriter, write_events
+from gatepost.store.trace_search import prune_trace, scan_trace, search_trace, trace_event
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -86,3 +87,75 @@ def test_old_days_are_forgotten_whole(trace):
     assert [found.event for found in search_trace(trace, TraceFilter())] == ["HOLD", "SEND", "DEFER"]
     assert not list(trace.glob("2025-11-24*"))
     assert prune_trace(trace, NOON + DAY) == []
+
+
+# scan_trace
+
+
+@pytest.mark.parametrize(
+    ("wanted", "events", "found"),
+    [
+        ({}, (), "HOLD SEND DEFER REFUSE SEND RECEIVE"),
+        ({"limit": 1}, (), "HOLD SEND DEFER REFUSE SEND RECEIVE"),
+        ({}, ("SEND", "REFUSE"), "SEND REFUSE SEND"),
+        ({"sender": "@partner.example"}, ("DEFER",), "DEFER"),
+        ({"since": NOON + 2, "until": NOON + DAY}, (), "DEFER REFUSE"),
+        ({"message": "0000000000000001"}, (), "SEND RECEIVE"),
+        ({"connector": "out", "organization": "fabrikam"}, (), ""),
+    ],
+)
+def test_a_scan_goes_over_all_rows_in_either_direction(trace, wanted, events, found):
+    for oldest_first in (False, True):
+        rows = scan_trace(trace, TraceFilter(**wanted), ("event",), events=events, oldest_first=oldest_first)
+        names = [name for (name,) in rows]
+        assert names == (found.split()[::-1] if oldest_first else found.split())
+
+
+def test_a_scan_gives_the_columns_that_were_asked_for(trace):
+    wanted = TraceFilter(message="0000000000000001")
+    assert list(scan_trace(trace, wanted, ("connector", "tls", "at"))) == [("out", "{}", NOON + 1), ("", "{}", NOON)]
+    rows = list(scan_trace(trace, wanted, COLUMNS))
+    assert [trace_event(COLUMNS, row) for row in rows] == search_trace(trace, wanted)
+    (row,) = scan_trace(trace, TraceFilter(event="HOLD"), ("message", "detail"))
+    assert trace_event(("message", "detail"), row) == TraceEvent(0.0, "", "000000000000000a", "", "", "", "", "")
+
+
+def test_rows_of_several_writers_are_merged_by_time(tmp_path):
+    for writer in range(3):
+        write_events(tmp_path, str(writer), [event(NOON + 3 * number + writer) for number in range(50)])
+    times = [at for (at,) in scan_trace(tmp_path, TraceFilter(), ("at",))]
+    assert times == [NOON + number for number in reversed(range(150))]
+
+
+def test_rows_that_were_written_together_stay_together(tmp_path):
+    write_events(tmp_path, "0", [event(NOON, recipient=f"{number}@a.example") for number in range(9)])
+    rows = scan_trace(tmp_path, TraceFilter(), ("recipient",))
+    assert [name for (name,) in rows] == [f"{number}@a.example" for number in reversed(range(9))]
+
+
+def test_a_scan_that_is_not_finished_closes_its_files(trace):
+    rows = scan_trace(trace, TraceFilter(), ("event",))
+    assert next(rows) == ("HOLD",)
+    rows.close()
+    assert list(rows) == []
+
+
+def test_what_cannot_be_read_is_named_and_hides_nothing_else(trace):
+    (trace / "2025-11-25.9.db").write_bytes(b"no database, but long enough to be read as one " * 100)
+    unreadable = []
+    rows = scan_trace(trace, TraceFilter(), ("event",), unreadable=unreadable)
+    assert " ".join(name for (name,) in rows) == "HOLD SEND DEFER REFUSE SEND RECEIVE"
+    assert unreadable == ["2025-11-25.9.db"]
+    assert len(list(scan_trace(trace, TraceFilter(), ("event",)))) == 6
+
+
+def test_a_file_of_an_older_version_has_empty_columns(tmp_path):
+    connection = apsw.Connection(str(tmp_path / "2025-11-24.0.db"))
+    connection.execute("CREATE TABLE trace (event TEXT)")
+    connection.execute("INSERT INTO trace VALUES ('SEND')")
+    connection.close()
+    apsw.Connection(str(tmp_path / "2025-11-24.1.db")).close()  # made this moment
+    columns = ("event", "at", "size", "connector", "tls", "detail")
+    (row,) = scan_trace(tmp_path, TraceFilter(), columns)
+    assert row == ("SEND", 0.0, 0, "", "{}", "{}")
+    assert trace_event(columns, row).detail == {}

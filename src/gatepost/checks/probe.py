@@ -1,0 +1,221 @@
+"""Reaches a next hop step by step with the very code that delivers to it, and says of each step what it showed.
+
+Called by `checks.validation`, drills and `explain --live`. The steps are `outbound.hop.HopOpener`'s: what passes here
+would pass for a message, and what is refused here would make one wait. No message leaves here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from gatepost.checks import advice
+from gatepost.checks.findings import Seen, findings
+from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, skipped
+from gatepost.connectors.names import SmartHost
+from gatepost.lookup.dns import LookupFailed, Resolver
+from gatepost.lookup.http import HttpClient
+from gatepost.lookup.mx import MailHostsKind, MailRouter
+from gatepost.lookup.revocation import RevocationChecker
+from gatepost.outbound.connection import SmtpTimeouts
+from gatepost.outbound.contexts import ClientContexts
+from gatepost.outbound.failure import HopFailed
+from gatepost.outbound.hop import Hop, HopOpener
+from gatepost.policy.requirement import MxLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.model import ClientCertificate
+    from gatepost.lookup.mx import HostAddresses, MailHosts
+    from gatepost.outbound.hop import OpenHop
+    from gatepost.policy.route import NextHop
+    from gatepost.settings.model import Settings
+
+__all__ = ["PROBE_TASKS", "HostReport", "Prober", "Task", "TaskStatus", "prober", "revocation_checker"]
+
+_AT_A_TIME = 8
+_ADDRESSES = 10
+# A person waits for the answer: no step gets the patience that a queue has. Slow greeters (postscreen, tarpits) get by.
+_PATIENCE = SmtpTimeouts(
+    connect=15, greeting=60, hello=60, handshake=30, envelope=60, recipient=5, data=60, block=60, end=120
+)
+
+_NO_HOSTS = {
+    MailHostsKind.NO_DOMAIN: ("the domain does not exist", "Check the spelling of {domain}."),
+    MailHostsKind.NULL: (
+        "the domain takes no mail at all (null MX, RFC 7505)",
+        "The administrators of {domain} say so in the DNS. If they take mail after all, they must change their MX.",
+    ),
+    MailHostsKind.OURSELVES: (
+        "its most preferred MX is this gateway itself",
+        "Here: mail for {domain} must be routed by smart_hosts, or would come back to us.",
+    ),
+}
+
+
+class Prober:
+    """router, opener: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
+
+    clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        router: MailRouter,
+        opener: HopOpener,
+        *,
+        revocation: RevocationChecker | None = None,
+        port: int = 25,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.port = port
+        self._router = router
+        self._opener = opener
+        self._revocation = revocation
+        self._clock = clock
+        self._slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def close(self) -> None:
+        """Stop whatever is still being fetched."""
+        if self._revocation is not None:
+            await self._revocation.close()
+
+    async def mail_hosts(self, domain: str) -> MailHosts | HostReport:
+        """The MX hosts of a domain; a report that says why there are none."""
+        begun = time.monotonic()
+        try:
+            found = await self._router.mail_hosts(domain)
+        except LookupFailed as failed:
+            return _unresolved(domain, _lookup_failed(domain, failed, time.monotonic() - begun))
+        if found.hosts:
+            return found
+        detail, what = _NO_HOSTS[found.kind]
+        seconds = time.monotonic() - begun
+        task = Task("Resolve", TaskStatus.FAILED, f"{domain}: {detail}", what.format(domain=domain), seconds)
+        return _unresolved(domain, task)
+
+    async def probe(
+        self,
+        next_hop: NextHop,
+        *,
+        certificate: ClientCertificate | None = None,
+        mx_level: MxLevel = MxLevel.NONE,
+        listed_by: str = "",
+        keep: Callable[[HostReport, OpenHop], None] | None = None,
+    ) -> list[HostReport]:
+        """One report for each address, at most ten; one without an address if the host cannot be resolved.
+
+        certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
+        connections that met the requirement, in the order in which they did; without it they end.
+        """
+        task, addresses = await self._resolve(next_hop, listed_by)
+        if task.status is TaskStatus.FAILED:
+            return [_unresolved(next_hop.host, task)]
+        hops = [
+            Hop(next_hop.host, address, next_hop.port, next_hop.requirement, certificate=certificate, mx=mx_level)
+            for address in addresses
+        ]
+        return list(await asyncio.gather(*(self._attempt(hop, task, keep) for hop in hops)))
+
+    async def _resolve(self, next_hop: NextHop, listed_by: str) -> tuple[Task, tuple[str, ...]]:
+        host, begun = next_hop.host, time.monotonic()
+        try:
+            found = await self._router.addresses(host)
+        except LookupFailed as failed:
+            return _lookup_failed(host, failed, time.monotonic() - begun), ()
+        seconds = time.monotonic() - begun
+        if not found.addresses:
+            what = advice.resolve_advice(host, listed_by)
+            return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), ()
+        listed = f", an MX of {listed_by}" if listed_by else ""
+        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(found) + listed, seconds=seconds), found.addresses
+
+    async def _attempt(self, hop: Hop, resolve: Task, keep: Callable[[HostReport, OpenHop], None] | None) -> HostReport:
+        async with self._slots:
+            seen = Seen(hop, time.monotonic, self._clock())
+            opened = await self._open(hop, seen)
+            report = HostReport(hop.host, hop.endpoint, findings(seen, resolve), seen.facts, seen.judged)
+        if opened is not None:
+            if keep is not None and report.usable:
+                keep(report, opened)
+            else:
+                opened.connection.quit()
+        return report
+
+    async def _open(self, hop: Hop, seen: Seen) -> OpenHop | None:
+        try:
+            opened = await self._opener.open(hop, watch=seen)
+        except HopFailed as failed:
+            seen.end()
+            seen.failure = failed.failure
+            seen.error = failed.__cause__
+            seen.facts = failed.failure.facts
+            seen.transcript = failed.failure.transcript
+            return None
+        seen.end()
+        seen.facts, seen.verdict = opened.facts, opened.verdict
+        seen.transcript = tuple(opened.connection.transcript)
+        return opened
+
+
+def prober(settings: Settings) -> Prober:
+    """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
+
+    Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
+    here is a part of the question.
+    """
+    timeouts, own = _PATIENCE, settings.outbound
+    resolver = _resolver(settings)
+    patience = SmtpTimeouts(
+        connect=min(own.connect_timeout, timeouts.connect),
+        greeting=min(own.greeting_timeout, timeouts.greeting),
+        hello=min(own.hello_timeout, timeouts.hello),
+        handshake=min(own.handshake_timeout, timeouts.handshake),
+        envelope=min(own.envelope_timeout, timeouts.envelope),
+        recipient=min(own.recipient_timeout, timeouts.recipient),
+        data=min(own.data_timeout, timeouts.data),
+        block=min(own.block_timeout, timeouts.block),
+        end=min(own.end_timeout, timeouts.end),
+    )
+    router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
+    contexts = ClientContexts(settings.tls.trust_anchors, time.time)
+    revocation = revocation_checker(settings, resolver)
+    opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation)
+    return Prober(router, opener, revocation=revocation)
+
+
+def revocation_checker(settings: Settings, resolver: Resolver | None = None) -> RevocationChecker:
+    """As a worker has one, but without its cache: close it in the end."""
+    client = HttpClient(resolver or _resolver(settings))
+    return RevocationChecker(client, None, timeout=settings.tls.revocation_timeout)
+
+
+def _resolver(settings: Settings) -> Resolver:
+    return Resolver(
+        settings.dns.nameservers,
+        timeout=settings.dns.timeout,
+        attempts=settings.dns.attempts,
+        trust_ad=settings.dns.trust_ad,
+    )
+
+
+def _unresolved(host: str, task: Task) -> HostReport:
+    return HostReport(host, "", (task, *skipped(PROBE_TASKS[1:], "Resolve failed")))
+
+
+def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
+    if failed.temporary:
+        return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.NO_DNS, seconds, ours=True)
+    what = f"Check the spelling of {host}: no nameserver can be asked for it."
+    return Task("Resolve", TaskStatus.FAILED, failed.detail, what, seconds)
+
+
+def _addresses(found: HostAddresses) -> str:
+    if SmartHost(found.host).is_address:
+        return f"{found.host} is an address: nothing to look up"
+    alias = f" (an alias of {found.canonical})" if found.canonical != found.host else ""
+    proven = ", proven by DNSSEC" if found.authentic else ""
+    return f"{found.host}{alias} has {', '.join(found.addresses[:_ADDRESSES])}{proven}"

@@ -1,0 +1,63 @@
+"""The last result of each check of a connector, as a JSON file: so that lists can say when it was, and how it ended.
+
+Written by `cli.connector_validate` (and drills), read by lists and pages. Under data_dir, kept apart from the
+configuration, as it is nothing that anybody decided: DATA_DIR/KIND/ORGANIZATION/DIRECTION-NAME.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["DRILLS", "VALIDATIONS", "keep", "last", "record_path"]
+
+VALIDATIONS = "validations"
+DRILLS = "drills"
+
+_MAX_BYTES = 1 << 20
+_MAX_NAME = 120
+_SHORT = ("at", "configuration", "outcome", "verdict", "organization", "connector", "direction")
+
+
+def record_path(data_dir: Path, kind: str, organization: str, direction: str, name: str) -> Path:
+    """Where it is kept. The connector's name, whatever its case, is escaped so that it is one plain file name."""
+    escaped = quote(name.lower(), safe="")
+    if len(escaped) > _MAX_NAME:
+        escaped = f"{escaped[:_MAX_NAME]}-{hashlib.sha256(name.lower().encode()).hexdigest()[:16]}"
+    return data_dir / kind / quote(organization, safe="") / f"{direction}-{escaped}.json"
+
+
+def keep(path: Path, record: dict[str, Any]) -> None:
+    """Replace the record in one step: readers see the one before or this one. Raises OSError.
+
+    One of more than a megabyte loses its details: time, configuration and outcome stay.
+    """
+    content = json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+    if len(content) > _MAX_BYTES:
+        short = {key: record[key] for key in _SHORT if key in record}
+        content = json.dumps(short | {"verdict": str(short.get("verdict", ""))[:1000]}, ensure_ascii=False).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.write_bytes(content)
+        os.replace(fresh, path)  # noqa: PTH105 - the name of the system call that is meant
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def last(path: Path) -> dict[str, Any] | None:
+    """The record, None if there is none or it cannot be used: a check that is not known is not passed."""
+    try:
+        if path.stat().st_size > 2 * _MAX_BYTES:
+            return None
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

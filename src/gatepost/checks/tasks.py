@@ -1,0 +1,129 @@
+"""What a check did, one task after the other: the values that validation, drills, `explain --live` and pages share.
+
+Pure. `checks.findings` and `checks.inbound` make tasks, `cli.connector_validate` prints them, `checks.records` keeps
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.outbound import describe, describe_achieved
+from gatepost.reports.trace import tls_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.policy.facts import HopFacts
+    from gatepost.policy.requirement import Verdict
+
+__all__ = [
+    "PROBE_TASKS",
+    "HostReport",
+    "Outcome",
+    "Task",
+    "TaskStatus",
+    "fact",
+    "host_record",
+    "skipped",
+    "task_record",
+]
+
+PROBE_TASKS = ("Resolve", "Connect", "EHLO", "STARTTLS", "TLS handshake", "Certificate", "Name", "Revocation")
+"""The tasks of one address, in their order. "Test message" comes after them."""
+
+
+class TaskStatus(StrEnum):
+    """How a task ended. WARNING: mail flows all the same, but somebody should look. SKIPPED: it was not tried."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    WARNING = "warning"
+    SKIPPED = "skipped"
+
+
+class Outcome(StrEnum):
+    """What a check says as a whole. UNKNOWN: nothing speaks against it, but too little could be learnt."""
+
+    VALIDATED = "validated"
+    NOT_VALIDATED = "not-validated"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One step of a check.
+
+    name: of PROBE_TASKS, "Test message", or what `checks.inbound` calls its own. detail: what was found, or why the
+    task was skipped; several facts are parted by "; ", the first is the one that counts. advice: what to do and who
+    must act, "" if there is nothing. seconds: how long it took. ours: it failed for a reason that says nothing of the
+    peer, as when our nameserver does not answer.
+    """
+
+    name: str
+    status: TaskStatus
+    detail: str
+    advice: str = ""
+    seconds: float = 0.0
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """The tasks of one address of one host.
+
+    address: with its port, "" if the host could not be resolved. facts: what the connection showed, as far as it came.
+    verdict: of policy on the requirement, None if it did not come to that.
+    """
+
+    host: str
+    address: str
+    tasks: tuple[Task, ...]
+    facts: HopFacts | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def failed(self) -> Task | None:
+        """The first task that failed."""
+        return next((task for task in self.tasks if task.status is TaskStatus.FAILED), None)
+
+    @property
+    def usable(self) -> bool:
+        """Whether mail under the requirement could be sent here."""
+        return self.failed is None and self.verdict is not None and self.verdict.passed
+
+
+def fact(text: str) -> str:
+    """Text from elsewhere as a part of a detail, so that it remains one fact."""
+    return text.replace("; ", ", ")
+
+
+def skipped(names: Sequence[str], why: str) -> list[Task]:
+    """Tasks that were not tried, all for the same reason."""
+    return [Task(name, TaskStatus.SKIPPED, why) for name in names]
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """A task as JSON shows and keeps it."""
+    record: dict[str, Any] = {"name": task.name, "status": str(task.status), "detail": task.detail}
+    if task.advice:
+        record["advice"] = task.advice
+    if task.ours:
+        record["ours"] = True
+    return record | {"seconds": round(task.seconds, 3)}
+
+
+def host_record(report: HostReport) -> dict[str, Any]:
+    """A report as JSON shows and keeps it. tls: as in the trace, {} without TLS."""
+    facts, verdict = report.facts, report.verdict
+    return {
+        "host": report.host,
+        "address": report.address,
+        "requirement": describe(verdict.requirement) if verdict else "",
+        "achieved": describe_achieved(verdict.achieved) if verdict else "",
+        "passed": report.usable,
+        "tls": tls_record(facts.tls, facts.chain) if facts else {},
+        "tasks": [task_record(task) for task in report.tasks],
+    }

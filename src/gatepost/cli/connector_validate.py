@@ -1,0 +1,347 @@
+"""`gatepost connector validate NAME`: try a connector, each step a named task, with advice where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import textwrap
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
+from gatepost.checks.presented import checked_session, presented_session
+from gatepost.checks.probe import prober, revocation_checker
+from gatepost.checks.records import VALIDATIONS, keep, record_path
+from gatepost.checks.tasks import Outcome, TaskStatus
+from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
+from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.resources import checked_document, read_document
+from gatepost.cli.tables import moment, print_json, printable
+from gatepost.cli.times import MOMENT
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import InboundConnector, dump, parse
+from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.store.trace_search import scan_trace, trace_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.checks.tasks import HostReport, Task
+    from gatepost.checks.validation import Validation
+    from gatepost.cli.chosen import Chosen
+    from gatepost.policy.facts import SessionFacts
+    from gatepost.settings.model import Settings
+
+__all__ = ["validate"]
+
+_MARKS = {
+    TaskStatus.SUCCEEDED: ("✓", "ok"),
+    TaskStatus.FAILED: ("✗", "FAILED"),
+    TaskStatus.WARNING: ("!", "warning"),
+    TaskStatus.SKIPPED: ("\N{EN DASH}", "skipped"),
+}
+_STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
+_INDENT = 20
+_NOTEWORTHY = 0.01  # seconds
+_MAX_PEM = 1 << 20
+_ROWS = 1000
+_EVENTS = ("RECEIVE", "REFUSE")
+_COLUMNS = tuple(TraceEvent.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options that say what is to be tried, as they were given."""
+
+    recipient: tuple[str, ...]
+    sender: str
+    session: str
+    certificate: Path | None
+    ip: str
+    reverse_path: str | None
+    forward_path: str
+    within: float
+
+    def check(self, chosen: Chosen) -> None:
+        """End the command if an option belongs to the other direction, or misses its companion."""
+        outbound = {"--recipient": self.recipient, "--sender": self.sender}
+        inbound = {
+            "--session": self.session,
+            "--certificate": self.certificate,
+            "--ip": self.ip,
+            "--from": self.reverse_path is not None,
+            "--to": self.forward_path,
+        }
+        wrong = [name for name, value in (inbound if chosen.direction == "outbound" else outbound).items() if value]
+        if wrong:
+            other = "inbound" if chosen.direction == "outbound" else "outbound"
+            fail(BAD_INPUT, f"{', '.join(wrong)}: for {other} connectors only, and {chosen.label} is meant")
+        if any(inbound.values()) and not self.session and not (self.ip and self.reverse_path is not None):
+            fail(BAD_INPUT, "say --ip ADDRESS and --from ADDRESS: both decide whose mail it is (--from '' is <>)")
+
+
+@click.command()
+@connector_options
+@click.option(
+    "-f",
+    "--file",
+    "draft",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Take the resources from this file, as apply would: a connector need not be stored to be tried.",
+)
+@click.option("--recipient", multiple=True, metavar="ADDRESS", help="Outbound: send a test message. May be repeated.")
+@click.option(
+    "--sender",
+    default="",
+    metavar="ADDRESS",
+    help="Of the test message. Default: postmaster of the first accepted domain.",
+)
+@click.option("--session", default="", metavar="ID", help="Inbound: a session or queue id of the trace, decided anew.")
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Inbound: a client certificate, PEM, leaf first, with --ip and --from.",
+)
+@click.option("--ip", default="", metavar="ADDRESS", help="Inbound: where the client would come from.")
+@click.option(
+    "--from", "reverse_path", default=None, metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."
+)
+@click.option(
+    "--to", "forward_path", default="", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here."
+)
+@click.option(
+    "--within", type=MOMENT, default="30d", show_default=True, help="Inbound: how far back mail counts as seen."
+)
+@config_option
+@json_option
+def validate(
+    name: str,
+    organization: str,
+    direction: str | None,
+    draft: Path | None,
+    config: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Try connector NAME, enabled or not: each step is a task, and where one fails stands what to do and who must act.
+
+    Outbound: every next hop is resolved, connected to and judged as a message would have it; with --recipient a test
+    message goes to the first host that passed. Inbound: the configuration is looked at, mail seen lately is counted,
+    and a captured session (--session) or a certificate and address (--certificate, --ip, --from) are decided by it.
+    Nothing is changed but the note of the result, which lists show.
+
+    Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
+    """
+    settings = settings_of(config)
+    directory = stored_directory(settings) if draft is None else _draft(settings, draft)
+    chosen = choose_connector(directory, name, organization, direction)
+    wanted = _Asked(**asked)
+    wanted.check(chosen)
+    try:
+        validation = _run(settings, directory, chosen, wanted)
+    except CannotValidate as error:
+        fail(BAD_INPUT, str(error))
+    record = validation_record(validation)
+    if draft is None:
+        _keep(settings, chosen, record)
+    if as_json:
+        print_json(record | {"draft": str(draft) if draft else ""})
+    else:
+        _print(validation, chosen, draft)
+    sys.exit(_STATUS[validation.outcome])
+
+
+def _draft(settings: Settings, file: Path) -> Directory:
+    """The stored resources with the organizations of a file in place of their own, not stored."""
+    stored = stored_directory(settings)
+    document, prefixes = dump(stored.resources), settings.limits.prefixes()
+    document["organization"] |= checked_document(file, read_document(file), document, prefixes)["organization"]
+    return Directory(parse(document, prefixes=prefixes), stored.version)
+
+
+def _run(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked) -> Validation:
+    if isinstance(chosen.connector, InboundConnector):
+        return _inbound(settings, directory, chosen, asked)
+    request = OutboundRequest(
+        chosen.organization,
+        chosen.connector,
+        settings.server.hostname,
+        asked.recipient,
+        asked.sender,
+        settings.tls.profile,
+        time.time(),
+    )
+
+    async def run() -> Validation:
+        probing = prober(settings)
+        try:
+            return await validate_outbound(probing, directory, request, _progress)
+        finally:
+            await probing.close()
+
+    try:
+        return asyncio.run(run())
+    finally:
+        _progress("")
+
+
+def _progress(text: str) -> None:
+    """One line on a terminal that the next one replaces; nothing in a pipe."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{printable(text)[: get_terminal_size().columns - 1]}", err=True, nl=False)
+
+
+def _inbound(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked) -> Validation:
+    connector = chosen.connector
+    assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
+    directory = with_enabled(directory, chosen.organization, connector)
+    trace = _Trace(Path(settings.server.data_dir) / "trace")
+    now = time.time()
+    presented = None
+    if asked.ip and asked.reverse_path is not None:
+        pem = _pem(asked.certificate) if asked.certificate else b""
+        session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now)
+        session = asyncio.run(_checked(settings, session, directory))
+        presented = Presented(session, asked.reverse_path, asked.forward_path)
+    request = InboundRequest(
+        chosen.organization,
+        connector,
+        now,
+        asked.within,
+        captured=_captured(trace.search, asked.session) if asked.session else (),
+        presented=presented,
+        offers_tls=bool(settings.certificates),
+        anchors=settings.tls.trust_anchors,
+    )
+    validation = validate_inbound(directory, request, trace.search)
+    return replace(validation, notes=(*validation.notes, *trace.notes))
+
+
+async def _checked(settings: Settings, session: SessionFacts, directory: Directory) -> SessionFacts:
+    """Revocation is looked for as for a real session."""
+    checker = revocation_checker(settings)
+    try:
+        return await checked_session(session, directory, partial(checker.check, now=time.time()))
+    finally:
+        await checker.close()
+
+
+class _Trace:
+    """Rows of how mail came in. notes: what of the trace could not be read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._unreadable: list[str] = []
+        if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
+            self._unreadable.append(str(directory))
+
+    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """The newest that match, newest first."""
+        rows = scan_trace(self._directory, wanted, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
+        return [trace_event(_COLUMNS, row) for row in islice(rows, wanted.limit)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
+
+
+def _captured(search: Callable[[TraceFilter], list[TraceEvent]], identity: str) -> list[TraceEvent]:
+    """The rows of a session, or of a message."""
+    found = search(TraceFilter(session=identity, limit=_ROWS)) or search(TraceFilter(message=identity, limit=_ROWS))
+    if not found:
+        fail(BAD_INPUT, f"--session: nothing in the trace has the id {printable(identity)}")
+    return found
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > _MAX_PEM:
+            fail(BAD_INPUT, f"--certificate: {file} is larger than {_MAX_PEM} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
+
+
+def _keep(settings: Settings, chosen: Chosen, record: dict[str, Any]) -> None:
+    path = record_path(
+        Path(settings.server.data_dir), VALIDATIONS, chosen.organization.name, chosen.direction, chosen.connector.name
+    )
+    try:
+        keep(path, record)
+    except OSError as error:
+        click.echo(f"the result cannot be kept for lists: {path}: {error.strerror}", err=True)
+
+
+# what a person reads
+
+
+def _print(validation: Validation, chosen: Chosen, draft: Path | None) -> None:
+    source = f"draft in {draft}" if draft else f"configuration {validation.configuration}"
+    click.echo(f"{printable(chosen.label)}, {source}, {moment(validation.at)}")
+    for host in validation.hosts:
+        click.echo(f"\n{_heading(host)}")
+        _print_tasks(host.tasks)
+    if validation.tasks:
+        click.echo()
+        _print_tasks(validation.tasks)
+    click.echo()
+    for note in validation.notes:
+        click.echo(_wrapped(f"note: {printable(note)}", "      "))
+    click.echo(printable(validation.verdict))
+
+
+def _heading(host: HostReport) -> str:
+    return printable(f"{host.host} ({host.address})" if host.address else host.host)
+
+
+def _print_tasks(tasks: Sequence[Task]) -> None:
+    """Each task, its facts one a line; those that were skipped for the same reason together."""
+    for (status, detail), group in groupby(tasks, lambda task: (task.status, task.detail)):
+        same = list(group)
+        if status is TaskStatus.SKIPPED and len(same) > 1:
+            names = ", ".join(task.name for task in same)
+            click.echo(_wrapped(f"{_head(status, 'skipped')}{names}: {printable(detail)}", " " * _INDENT))
+            continue
+        for task in same:
+            _print_task(task)
+
+
+def _print_task(task: Task) -> None:
+    first, *others = printable(task.detail).split("; ")
+    seconds = f" ({task.seconds:.2f} s)" if task.seconds >= _NOTEWORTHY else ""
+    click.echo(_wrapped(f"{_head(task.status, task.name)}{first}{seconds}", " " * _INDENT))
+    for fact in others:
+        click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
+    if task.advice:
+        click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(task.advice)}", " " * (_INDENT + 3)))
+
+
+def _head(status: TaskStatus, name: str) -> str:
+    mark = _MARKS[status][0 if _writes(_MARKS[status][0]) else 1]
+    return f"  {mark} {name}".ljust(_INDENT - 1) + " "
+
+
+def _writes(mark: str) -> bool:
+    """Whether standard output can show the sign."""
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _wrapped(text: str, indent: str) -> str:
+    """Lines as wide as the terminal; one line in a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(60, get_terminal_size().columns)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)

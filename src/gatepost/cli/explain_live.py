@@ -1,0 +1,62 @@
+"""The part of `gatepost explain` that asks the network: the next hops, reached as a message would reach them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gatepost.checks.probe import HostReport, prober
+from gatepost.policy.requirement import MxLevel
+from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.checks.probe import Prober
+    from gatepost.connectors.model import ClientCertificate
+    from gatepost.policy.route import Route
+    from gatepost.settings.model import Settings
+
+__all__ = ["probe"]
+
+_HOSTS = 10
+
+
+async def probe(settings: Settings, route: Route | None) -> list[HostReport]:
+    """A report for each address of each next hop; [] where there is none to reach."""
+    probing = prober(settings)
+    try:
+        match route:
+            case SmartHosts():
+                return await _reach(probing, route.hops, route.connector.client_certificate)
+            case MxRoute():
+                return await _reach_mail_hosts(probing, route)
+            case LmtpRoute():
+                return []  # it speaks LMTP, which the prober does not
+            case _:
+                return []
+    finally:
+        await probing.close()
+
+
+async def _reach(
+    probing: Prober,
+    hops: Sequence[NextHop],
+    certificate: ClientCertificate | None,
+    domain: str = "",
+    level: MxLevel = MxLevel.NONE,
+) -> list[HostReport]:
+    groups = await asyncio.gather(
+        *(probing.probe(hop, certificate=certificate, mx_level=level, listed_by=domain) for hop in hops[:_HOSTS])
+    )
+    return [report for group in groups for report in group]
+
+
+async def _reach_mail_hosts(probing: Prober, route: MxRoute) -> list[HostReport]:
+    found = await probing.mail_hosts(route.domain)
+    if isinstance(found, HostReport):
+        return [found]
+    hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
+    certificate = route.connector.client_certificate if route.connector else None
+    level = MxLevel.DNSSEC if found.authentic else MxLevel.NONE
+    return await _reach(probing, hops, certificate, route.domain, level)

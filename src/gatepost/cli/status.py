@@ -1,0 +1,138 @@
+"""`gatepost status`: whether the gateway of these settings runs, and what it works by, seen from outside.
+
+Asks the listeners for their greeting as a client would, looks whether the workers that own the queue's shards live, and
+reads the configuration and the queue. Takes no lock and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.tables import moment, print_json, printable
+from gatepost.connectors.names import host_port
+from gatepost.store.administration import Administration
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.schema import LOCK_FILE
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Listener, Settings
+
+__all__ = ["status"]
+
+_PATIENCE = 3.0  # seconds for a greeting, and as many for the connection
+_GREETING = 600  # bytes: more than a reply line may have
+_COUNTED = 10_000
+_STATES = ("active", "deferred", "held")
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound, these are looked for
+
+
+class _Answer(NamedTuple):
+    """What was found where something should run."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: str | None, as_json: bool) -> None:
+    """Whether the gateway runs: listeners, workers, the configuration in force and the queue.
+
+    Exit codes: 0 every listener greets and every worker lives, 1 something does not, 2 settings, 3 not readable.
+    """
+    settings = settings_of(config)
+    configuration, queue = _configuration(settings), _queue(settings)
+    listeners = [_greeting(one) for one in settings.listeners]
+    workers = [_worker(settings, index) for index in range(settings.server.workers or len(os.sched_getaffinity(0)))]
+    well = all(one.ok for one in [*listeners, *workers]) and bool(listeners)
+    if as_json:
+        print_json(
+            {
+                "ok": well,
+                "configuration": configuration,
+                "listeners": [one._asdict() for one in listeners],
+                "workers": [one._asdict() for one in workers],
+                "queue": queue,
+            }
+        )
+    else:
+        for one in listeners:
+            _line(f"listener {one.name}", one.detail)
+        for one in workers:
+            _line(f"worker {one.name}", one.detail)
+        _line("configuration", _changed(configuration))
+        _line("queue", _waiting(queue))
+        click.echo("it runs" if well else "it does not run as it should", err=True)
+    if not well:
+        raise SystemExit(NO)
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{name:28} {printable(text)}")
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    """The version in force, and who made it when."""
+    try:
+        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+            newest = store.history(limit=1)
+    except StoreFailure as failure:
+        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
+    if not newest:
+        return {"version": 0, "at": 0.0, "author": ""}
+    return {"version": newest[0].version, "at": newest[0].at, "author": newest[0].author}
+
+
+def _changed(configuration: dict[str, Any]) -> str:
+    if not configuration["version"]:
+        return "version 0: nothing was applied yet, so all mail is refused"
+    return f"version {configuration['version']}, {moment(configuration['at'])}, by {configuration['author']}"
+
+
+def _queue(settings: Settings) -> dict[str, int]:
+    """How many deliveries there are, by state; the counting ends at 10,000."""
+    data = Path(settings.server.data_dir)
+    try:
+        entries = Administration(data / "queue", data / "trace").entries(QueueFilter(limit=_COUNTED))
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+    return {state: sum(entry.state == state for entry in entries) for state in _STATES}
+
+
+def _waiting(queue: dict[str, int]) -> str:
+    text = ", ".join(f"{count} {state}" for state, count in queue.items())
+    return f"{text} (only {_COUNTED} were counted)" if sum(queue.values()) == _COUNTED else text
+
+
+def _greeting(listener: Listener) -> _Answer:
+    """What the listener says to whoever connects."""
+    host, port = host_port(listener.address, None, lowest=0)
+    name = f"{listener.role} {listener.address}"
+    try:
+        with socket.create_connection((_EVERYWHERE.get(host, host), port), timeout=_PATIENCE) as connection:
+            line = connection.recv(_GREETING).decode("ascii", "replace").partition("\r\n")[0]
+    except OSError as error:
+        return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
+    return _Answer(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
+
+
+def _worker(settings: Settings, index: int) -> _Answer:
+    """Whether the process that took the worker's shard of the queue lives."""
+    try:
+        pid = int((Path(settings.server.data_dir) / "queue" / str(index) / LOCK_FILE).read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except PermissionError:
+        return _Answer(str(index), ok=True, detail="runs, under another account")
+    except (OSError, ValueError):
+        return _Answer(str(index), ok=False, detail="does not run")
+    return _Answer(str(index), ok=True, detail=f"runs, process {pid}")

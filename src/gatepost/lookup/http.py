@@ -1,0 +1,266 @@
+"""One bounded HTTP request at a time: for revocation lists and OCSP now, for MTA-STS policies later.
+
+Used by `lookup.revocation`. Names are found by our resolver, the body is cut off while it arrives, every wait ends, and
+a redirection is followed only where it is asked for. It never decides what a failure means, but says whether a later
+try may succeed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
+
+import httpcore2
+
+from gatepost.lookup.dns import LookupFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
+
+    from gatepost.lookup.dns import Answer, Resolver
+
+__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request"]
+
+_MAX_URL: Final = 2048
+_MAX_ADDRESSES: Final = 4
+_TEMPORARY: Final = frozenset({408, 425, 429})  # of the 4xx: trying later may help
+_REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
+    """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire."""
+
+    def __init__(self, detail: str, *, temporary: bool) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.temporary = temporary
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask for, and how much is taken for an answer.
+
+    url: http or https. body: makes it a POST. limit: octets of the answer. timeout: seconds for all of it, with
+    redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
+    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called.
+    """
+
+    url: str
+    limit: int
+    timeout: float
+    body: bytes = b""
+    content_type: str = ""
+    accept: str = "*/*"
+    connect: float = 5.0
+    redirects: int = 0
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer of status 200, whole. content_type: as sent, in lower case, "" if it was not. url: that answered."""
+
+    body: bytes
+    content_type: str
+    url: str
+
+
+class HttpClient:
+    """resolver: finds the names. context: checks the certificates of https; None: against the system's roots.
+
+    Each request has a connection of its own: what is asked for here is asked for once a day.
+    """
+
+    def __init__(self, resolver: Resolver, context: ssl.SSLContext | None = None) -> None:
+        self._resolver = resolver
+        self._context = context
+
+    async def fetch(self, request: Request) -> Fetched:
+        """The answer to one request. Raises HttpFailed."""
+        try:
+            async with asyncio.timeout(request.timeout):
+                return await self._follow(request)
+        except TimeoutError as failure:
+            detail = f"{_shown(request.url)}: no whole answer within {request.timeout:g} s"
+            raise HttpFailed(detail, temporary=True) from failure
+
+    async def _follow(self, request: Request) -> Fetched:
+        first = url = _parse(request.url)
+        for left in range(request.redirects, -1, -1):
+            answer = await self._ask(request, url)
+            if isinstance(answer, Fetched):
+                return answer
+            if not left:
+                raise HttpFailed(f"{_text(url)} redirects to {_shown(answer)}, which is not followed", temporary=False)
+            url = _parse(urljoin(_text(url), answer))
+            if url.scheme != first.scheme:
+                raise HttpFailed(f"{_text(first)} redirects to another scheme: {_text(url)}", temporary=False)
+        raise AssertionError("unreachable")
+
+    async def _ask(self, request: Request, url: httpcore2.URL) -> Fetched | str:
+        """The answer, or where it redirects to."""
+        backend = _Backend(self._resolver, request)
+        try:
+            async with httpcore2.AsyncHTTPConnection(
+                url.origin, ssl_context=self._tls(url), network_backend=backend
+            ) as connection:
+                asked = httpcore2.Request(
+                    b"POST" if request.body else b"GET",
+                    url,
+                    headers=_headers(request, url),
+                    content=request.body or None,
+                    extensions={"timeout": {"connect": request.connect}},
+                )
+                return await _answer(await connection.handle_async_request(asked), request, url)
+        except HttpFailed as failure:
+            raise HttpFailed(f"{_text(url)}: {failure.detail}", temporary=failure.temporary) from failure
+        except _FAILURES as failure:
+            said = str(failure) or type(failure).__name__
+            raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True) from failure
+
+    def _tls(self, url: httpcore2.URL) -> ssl.SSLContext | None:
+        if url.scheme == b"https" and self._context is None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._context.load_default_certs()
+        return self._context
+
+
+_FAILURES: Final = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    OSError,
+)
+
+
+def _parse(text: str) -> httpcore2.URL:
+    if not text.isascii() or len(text) > _MAX_URL:
+        raise HttpFailed(f"{_shown(text)}: no address that can be asked", temporary=False)
+    try:
+        url = httpcore2.URL(text)
+    except (ValueError, UnicodeError, httpcore2.UnsupportedProtocol) as failure:
+        raise HttpFailed(f"{_shown(text)}: no address: {failure}", temporary=False) from failure
+    if url.scheme not in {b"http", b"https"} or not url.host:
+        raise HttpFailed(f"{_shown(text)}: only http and https are asked", temporary=False)
+    return url
+
+
+def _shown(text: str) -> str:
+    """An address that somebody else wrote, for a sentence of ours."""
+    return ascii(text[:200])[1:-1]
+
+
+def _text(url: httpcore2.URL) -> str:
+    port = f":{url.port}" if url.port else ""
+    host = url.host.decode("ascii")
+    return _shown(f"{url.scheme.decode('ascii')}://{f'[{host}]' if ':' in host else host}{port}{url.target.decode()}")
+
+
+def _headers(request: Request, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
+    host = url.host.decode("ascii")
+    port = f":{url.port}" if url.port else ""
+    headers = {
+        "Host": (f"[{host}]" if ":" in host else host) + port,
+        "User-Agent": "gatepost",
+        "Accept": request.accept,
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    if request.body:
+        headers |= {"Content-Type": request.content_type, "Content-Length": str(len(request.body))}
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
+async def _answer(response: httpcore2.Response, request: Request, url: httpcore2.URL) -> Fetched | str:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    if response.status in _REDIRECTIONS and "location" in headers:
+        return headers["location"]
+    if response.status != 200:
+        temporary = response.status >= 500 or response.status in _TEMPORARY
+        raise HttpFailed(f"status {response.status}", temporary=temporary)
+    body = await _body(response, headers, request.limit)
+    return Fetched(body, headers.get("content-type", "").lower(), _text(url))
+
+
+async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit: int) -> bytes:
+    if headers.get("content-encoding", "identity").lower() not in {"identity", ""}:
+        raise HttpFailed("the answer is compressed, though that was not asked for", temporary=False)
+    promised = headers.get("content-length", "")
+    body = bytearray()
+    if not promised.isdecimal() or int(promised) <= limit:
+        async for part in response.aiter_stream():
+            body += part
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    raise HttpFailed(f"the answer is larger than {limit} bytes", temporary=False)
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
+    """Connects to what our resolver finds, and to no address that the request may not reach."""
+
+    def __init__(self, resolver: Resolver, request: Request) -> None:
+        self._resolver = resolver
+        self._request = request
+        self._sockets = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the library's interface
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        """The first address that takes the connection. Raises HttpFailed, or the library's own errors."""
+        problem: Exception = HttpFailed(f"{host} has no address", temporary=False)
+        for address in (await self._addresses(host))[:_MAX_ADDRESSES]:
+            if not (self._request.private or _is_public(address)):
+                problem = HttpFailed(f"{host} is at {address}, which is no public address", temporary=False)
+                continue
+            try:
+                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failure:
+                said = str(failure) or "no connection in time"
+                problem = HttpFailed(f"{address} port {port}: {said}", temporary=True)
+        raise problem
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        """IPv4 first: many a status server has an IPv6 address that nobody has tried. Raises HttpFailed."""
+        if host == "localhost":  # RFC 6761 section 6.3: nobody is asked
+            return "127.0.0.1", "::1"
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            pass
+        found: list[str] = []
+        failed: LookupFailed | None = None
+        for answer in await asyncio.gather(self._family(host, "A"), self._family(host, "AAAA")):
+            if isinstance(answer, LookupFailed):
+                failed = answer
+            else:
+                found += [record.to_text() for record in answer.records]
+        if failed is not None and not found:
+            raise HttpFailed(failed.detail, temporary=failed.temporary) from failed
+        return found
+
+    async def _family(self, host: str, rdtype: str) -> Answer | LookupFailed:
+        try:
+            return await self._resolver.query(host, rdtype)
+        except LookupFailed as failure:  # the other family may be enough
+            return failure
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,130 @@
+"""A decision as it is kept: by the trace with every session and attempt, by `explain`, by the API and the admin centre.
+
+Made by `policy.inbound` and `policy.explain`; `reports.trace` and `inbound.record` write what `detail` says. Plain
+values that JSON can hold, under keys that stay. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from gatepost.policy.outbound import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.connectors.match import Attribution
+    from gatepost.policy.requirement import Requirement
+    from gatepost.smtp.replies import Reply
+
+__all__ = ["InboundVerdict", "OutboundDecision", "passed_over_record"]
+
+_PASSED_OVER = 20
+
+
+def passed_over_record(
+    passed_over: Iterable[tuple[str, str]], *, limit: int | None = _PASSED_OVER
+) -> list[dict[str, str]]:
+    """Connectors that did not apply, each with its reason. limit: how many at most."""
+    return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class InboundVerdict:
+    """The decision on one MAIL or RCPT.
+
+    reply: what the client is told, 250 if accepted. organization: whose mail it is, "" if nobody's. direction:
+    "originating", "incoming" or "none". connector: name of the inbound connector that applied, "" if none. requirement:
+    what that connector demands: "opportunistic", "encrypted" or "authenticated(NAME)". attribution: to be handed to the
+    verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
+    rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
+    did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
+    stored configuration it was decided by.
+    """
+
+    accepted: bool
+    reply: Reply
+    organization: str
+    direction: str
+    connector: str
+    requirement: str
+    reasons: tuple[str, ...]
+    attribution: Attribution
+    would_refuse: Reply | None = None
+    would_refuse_connector: str = ""
+    passed_over: tuple[tuple[str, str], ...] = ()
+    basis: str = "none"
+    configuration: int = 0
+
+    def detail(self) -> dict[str, Any]:
+        """What the trace keeps beside its columns."""
+        record: dict[str, Any] = {
+            "configuration": self.configuration,
+            "basis": self.basis,
+            "reasons": list(self.reasons),
+        }
+        if self.passed_over:
+            record["passed_over"] = passed_over_record(self.passed_over)
+        if self.would_refuse is not None:
+            record["would_refuse"] = self.would_refuse.text
+            record["would_refuse_connector"] = self.would_refuse_connector
+        return record
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision, under the names of the trace's columns."""
+        return {
+            "accepted": self.accepted,
+            "reply": self.reply.text,
+            "organization": self.organization,
+            "direction": self.direction,
+            "connector": self.connector,
+            "requirement": self.requirement,
+        } | self.detail()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundDecision:
+    """Where mail for one recipient goes next and what the way there must achieve, before anything is looked up.
+
+    organization: by whose connectors and rules. way: "mailbox", "lmtp", "smart-hosts", "mx" or "nowhere". next_hops:
+    "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector: name, "" if none. requirement: of
+    the first next hop, None for a mailbox and for nowhere. rehearsed: what it would be, were nothing in rehearsal.
+    reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
+    taken it as well.
+    """
+
+    configuration: int
+    organization: str
+    way: str
+    next_hops: tuple[str, ...]
+    connector: str
+    requirement: Requirement | None
+    rehearsed: Requirement | None
+    reasons: tuple[str, ...]
+    passed_over: tuple[tuple[str, str], ...]
+    reply: Reply | None = None
+    detail: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """The whole decision; what the trace keeps of an attempt as well has the same keys there."""
+        record: dict[str, Any] = {
+            "configuration": self.configuration,
+            "organization": self.organization,
+            "way": self.way,
+            "next_hops": list(self.next_hops),
+            "connector": self.connector,
+            "reasons": list(self.reasons),
+        }
+        if self.requirement is not None:
+            record["requirement"] = describe(self.requirement)
+            record["requirement_sources"] = [str(source) for source in self.requirement.sources]
+        if self.passed_over:
+            record["passed_over"] = passed_over_record(self.passed_over)
+        if self.rehearsed is not None:
+            sources = [str(source) for source in self.rehearsed.sources]
+            record["rehearsal"] = {"requirement": describe(self.rehearsed), "sources": sources}
+        if self.reply is not None:
+            record |= {"reply": self.reply.text, "detail": self.detail}
+        return record

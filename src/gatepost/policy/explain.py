@@ -1,0 +1,325 @@
+"""The whole way of one message, asked for before it comes: each decision, why no other was made, and what if.
+
+Called by `cli.explain`, later by the API and the admin centre. Pure: it asks the very functions that decide for real
+sessions and attempts (`policy.inbound`, `policy.route`, `policy.outbound`) and adds what they had no need to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from gatepost.connectors.comparison import other_inbound, other_outbound
+from gatepost.connectors.mail_flow import unmet
+from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
+from gatepost.policy.failures import FailureOutcome, outcomes
+from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.policy.route import (
+    NO_CONTENT,
+    LmtpRoute,
+    MailboxRoute,
+    MxRoute,
+    RoutePlanner,
+    SmartHosts,
+    Unroutable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.connectors.mail_flow import Content
+    from gatepost.connectors.match import Directory
+    from gatepost.connectors.model import MailFlowRule, Organization
+    from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.route import NextHop, Route
+    from gatepost.smtp.grammar import Path
+
+__all__ = ["Explanation", "explain"]
+
+type Others = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would happen to one message for one recipient.
+
+    stage: the command that `inbound` answers: "RCPT TO", or "MAIL FROM" if it is refused already. others_inbound,
+    others_outbound, other_rules: everybody else of the organizations concerned, and why not. outbound: None if it is
+    nobody's mail. supposed: the message is not accepted, and outbound is what would follow if it were. failures: what
+    each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
+    by the organization's own word; None is the server's. route: the way itself, for whoever tries it out.
+    """
+
+    session: SessionFacts
+    reverse_path: Path
+    recipient: Path
+    stage: str
+    inbound: InboundVerdict
+    others_inbound: Others
+    outbound: OutboundDecision | None
+    others_outbound: Others
+    other_rules: Others
+    failures: tuple[FailureOutcome, ...]
+    expiration: float | None = None
+    route: Route | None = None
+
+    @property
+    def supposed(self) -> bool:
+        """Whether the message does not come in, so that outbound is a supposition."""
+        return not self.inbound.accepted
+
+    @property
+    def succeeds(self) -> bool:
+        """Whether it is accepted and has a way."""
+        return self.inbound.accepted and self.outbound is not None and self.outbound.way != "nowhere"
+
+    def record(self) -> dict[str, Any]:
+        """For machines. `inbound` and `outbound` have the keys that the trace keeps of a real decision."""
+        return {
+            "configuration": self.inbound.configuration,
+            "from": self.reverse_path.text,
+            "to": self.recipient.text,
+            "ip": self.session.peer_ip,
+            "tls": self.session.tls.version if self.session.tls else "",
+            "stage": self.stage,
+            "inbound": self.inbound.record() | {"others": passed_over_record(self.others_inbound, limit=None)},
+            "outbound": self._outbound_record(),
+            "failures": [one.record() for one in self.failures],
+        }
+
+    def _outbound_record(self) -> dict[str, Any] | None:
+        if self.outbound is None:
+            return None
+        return self.outbound.record() | {
+            "supposed": self.supposed,
+            "others": passed_over_record(self.others_outbound, limit=None),
+            "other_rules": [{"rule": name, "why": why} for name, why in self.other_rules],
+        }
+
+
+def explain(
+    directory: Directory,
+    session: SessionFacts,
+    reverse_path: Path,
+    recipient: Path,
+    *,
+    content: Content = NO_CONTENT,
+    profile: str = "default",
+) -> Explanation:
+    """Decide on a message as its session and its delivery would.
+
+    content: its header, for mail flow rules. profile: the server's TLS profile.
+    """
+    verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
+    if verdict.accepted:
+        verdict, stage = decide_recipient(directory, session, reverse_path, recipient, verdict.attribution), "RCPT TO"
+    mine = _whose(directory, verdict, reverse_path, recipient)
+    owner = directory.organization_of(recipient.domain) or mine
+    route = _route(directory, verdict, (reverse_path, recipient), mine, content, profile)
+    outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
+    others = tuple(_other_outbound(outbound, owner, recipient)) if outbound is not None and owner is not None else ()
+    rules = _other_rules(outbound, (owner, mine), (reverse_path, recipient), content) if outbound is not None else ()
+    return Explanation(
+        session,
+        reverse_path,
+        recipient,
+        stage,
+        verdict,
+        tuple(_other_inbound(directory, verdict, session, (reverse_path, recipient))),
+        outbound,
+        others,
+        tuple(rules),
+        _failures(route),
+        mine.message_expiration if mine else None,
+        route,
+    )
+
+
+def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:
+    """Whose mail it is; if it is refused, whose it would be if it were not."""
+    if verdict.organization:
+        return directory.organization(verdict.organization)
+    found = directory.organization_of(recipient.domain) or directory.organization_of(reverse_path.domain)
+    claims = verdict.attribution.claims
+    return found or (claims[0][1].organization if claims else None)
+
+
+# inbound
+
+
+def _other_inbound(
+    directory: Directory, verdict: InboundVerdict, session: SessionFacts, envelope: tuple[Path, Path]
+) -> Iterable[tuple[str, str]]:
+    """Connectors of every organization concerned but the one that applied; those passed over of others come last."""
+    concerned = _concerned(directory, verdict, envelope)
+    decided = dict(verdict.passed_over)
+    applied = _applied(verdict)
+    for organization in concerned:
+        for connector in organization.inbound_connectors:
+            label = f"connector {connector.name!r} of {organization.name}"
+            said = [one.removeprefix(f"{label} ") for one in verdict.reasons if one.startswith(f"{label} ")]
+            if said and label not in decided:
+                decided[label] = said[-1]
+            if label == applied:
+                decided[label] = ""
+    told = set()
+    for organization in concerned:
+        for label, why in other_inbound(directory, organization, session, envelope, decided):
+            told.add(label)
+            yield label, why
+    yield from ((label, why) for label, why in verdict.passed_over if label not in told)
+
+
+def _concerned(directory: Directory, verdict: InboundVerdict, envelope: tuple[Path, Path]) -> list[Organization]:
+    reverse_path, recipient = envelope
+    found = [
+        directory.organization(verdict.organization),
+        directory.organization_of(recipient.domain),
+        directory.organization_of(reverse_path.domain),
+        *(entry.organization for _, entry in verdict.attribution.claims),
+    ]
+    return list({one.name: one for one in found if one is not None}.values())
+
+
+def _applied(verdict: InboundVerdict) -> str:
+    """The label of the connector that applied."""
+    return f"connector {verdict.connector!r} of {verdict.attribution.organization or verdict.organization}"
+
+
+# outbound
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    address: str
+
+
+def _route(
+    directory: Directory,
+    verdict: InboundVerdict,
+    envelope: tuple[Path, Path],
+    mine: Organization | None,
+    content: Content,
+    profile: str,
+) -> Route | None:
+    if mine is None:
+        return None
+    reverse_path, recipient = envelope
+    planner = RoutePlanner(directory, profile)
+    ((route, _),) = planner.routes(
+        mine.name,
+        [_Recipient(recipient.text)],
+        reverse_path=reverse_path.text,
+        content=content,
+        from_on_premises=verdict.direction == "originating",
+    )
+    return route
+
+
+def _outbound(directory: Directory, route: Route, owner: Organization) -> OutboundDecision:
+    version, own = directory.version, owner.name
+    match route:
+        case MailboxRoute():
+            boxes = tuple(box.address for box in route.mailboxes)
+            return OutboundDecision(version, own, "mailbox", boxes, "", None, None, (), ())
+        case LmtpRoute():
+            return OutboundDecision(
+                version, own, "lmtp", _places((route.hop,)), "", route.hop.requirement, None, (), ()
+            )
+        case SmartHosts():
+            hop, name = route.hops[0], route.connector.name
+            return OutboundDecision(
+                version,
+                own,
+                "smart-hosts",
+                _places(route.hops),
+                name,
+                hop.requirement,
+                hop.rehearsed,
+                route.reasons,
+                route.passed_over,
+            )
+        case MxRoute():
+            name = route.connector.name if route.connector else ""
+            return OutboundDecision(
+                version,
+                own,
+                "mx",
+                (route.domain,),
+                name,
+                route.requirement,
+                route.rehearsed,
+                route.reasons,
+                route.passed_over,
+            )
+        case Unroutable():
+            return OutboundDecision(
+                version,
+                own,
+                "nowhere",
+                (),
+                "",
+                None,
+                None,
+                route.reasons,
+                route.passed_over,
+                route.reply,
+                route.detail,
+            )
+        case _:
+            assert_never(route)
+
+
+def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
+    return tuple(f"[{hop.host}]:{hop.port}" if ":" in hop.host else f"{hop.host}:{hop.port}" for hop in hops)
+
+
+def _other_outbound(outbound: OutboundDecision, owner: Organization, recipient: Path) -> Iterable[tuple[str, str]]:
+    if outbound.way in {"mailbox", "lmtp"}:
+        for connector in owner.outbound_connectors:
+            why = "is disabled" if not connector.enabled else "is not needed: the recipient has a mailbox here"
+            yield f"connector {connector.name!r} of {owner.name}", why
+        return
+    chosen = next((one for one in owner.outbound_connectors if one.name == outbound.connector), None)
+    yield from other_outbound(owner, recipient.domain, chosen, dict(outbound.passed_over))
+
+
+def _other_rules(
+    outbound: OutboundDecision,
+    organizations: tuple[Organization | None, ...],
+    envelope: tuple[Path, Path],
+    content: Content,
+) -> Iterable[tuple[str, str]]:
+    """Mail flow rules that do not hold, each with why."""
+    for organization in dict.fromkeys(one.name for one in organizations if one is not None):
+        owner = next(one for one in organizations if one is not None and one.name == organization)
+        for rule in sorted(owner.mail_flow_rules, key=lambda one: (one.priority, one.name)):
+            label = f"mail flow rule {rule.name!r} of {owner.name}"
+            if not any(reason.startswith(label) for reason in outbound.reasons):
+                yield label, _rule_why(rule, outbound, envelope, content)
+
+
+def _rule_why(rule: MailFlowRule, outbound: OutboundDecision, envelope: tuple[Path, Path], content: Content) -> str:
+    reverse_path, recipient = envelope
+    if not rule.enabled:
+        return "is disabled"
+    if outbound.way in {"mailbox", "lmtp"}:
+        return "is for mail that leaves, and the recipient has a mailbox here"
+    field = unmet(rule, reverse_path.text, recipient.text, content)
+    if not field:
+        return "is not looked at: a rule before it ends the rules"
+    if field.startswith("header") and rule.header_name.lower() not in content.header:
+        return f"asks for the field {rule.header_name}, which the message does not have"
+    return f"does not hold: its {field} do not fit"
+
+
+def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:
+    match route:
+        case LmtpRoute():
+            return outcomes(route.hop.requirement, route.hop.rehearsed, route.hop.host)
+        case SmartHosts():
+            return outcomes(route.hops[0].requirement, route.hops[0].rehearsed, route.hops[0].host)
+        case MxRoute():
+            return outcomes(route.requirement, route.rehearsed, f"mx.{route.domain}")
+        case _:
+            return ()

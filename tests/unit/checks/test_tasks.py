@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+from gatepost.checks.tasks import HostReport, Task, TaskStatus, host_record, skipped, task_record
+from gatepost.policy.facts import HopFacts
+from gatepost.policy.outbound import judge
+from gatepost.policy.requirement import Encrypted, Opportunistic, Source
+
+GOOD = Task("Connect", TaskStatus.SUCCEEDED, "192.0.2.1:25", seconds=0.12345)
+BAD = Task("EHLO", TaskStatus.FAILED, "closed", "look", ours=True)
+ASKS = (Source("connector", "out"),)
+
+
+def test_a_report_knows_its_first_failure() -> None:
+    assert HostReport("mx", "192.0.2.1:25", (GOOD, BAD, BAD)).failed is BAD
+    assert HostReport("mx", "192.0.2.1:25", (GOOD,)).failed is None
+
+
+def test_a_report_is_usable_only_with_a_verdict_that_passed() -> None:
+    facts = HopFacts("mx", "192.0.2.1:25")
+    passed, not_passed = judge(Opportunistic(ASKS), facts), judge(Encrypted(ASKS), facts)
+    assert HostReport("mx", "192.0.2.1:25", (GOOD,), facts, passed).usable
+    assert not HostReport("mx", "192.0.2.1:25", (GOOD,), facts, not_passed).usable
+    assert not HostReport("mx", "192.0.2.1:25", (GOOD, BAD), facts, passed).usable
+    assert not HostReport("mx", "192.0.2.1:25", (GOOD,)).usable
+
+
+def test_tasks_that_were_not_tried() -> None:
+    assert skipped(["A", "B"], "why") == [Task(name, TaskStatus.SKIPPED, "why") for name in ("A", "B")]
+
+
+def test_records() -> None:
+    assert task_record(GOOD) == {"name": "Connect", "status": "succeeded", "detail": "192.0.2.1:25", "seconds": 0.123}
+    assert task_record(BAD)["advice"] == "look"
+    assert task_record(BAD)["ours"] is True
+    facts = HopFacts("mx", "192.0.2.1:25")
+    report = HostReport("mx", "192.0.2.1:25", (GOOD,), facts, judge(Opportunistic(ASKS), facts))
+    record: dict[str, Any] = host_record(report)
+    assert record == {
+        "host": "mx",
+        "address": "192.0.2.1:25",
+        "requirement": "opportunistic",
+        "achieved": "none/none",
+        "passed": True,
+        "tls": {},
+        "tasks": [task_record(GOOD)],
+    }
+    assert host_record(HostReport("mx", "", (BAD,)))["requirement"] == ""

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gatepost.cli.explanation import Asked, print_explanation
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import parse
+from gatepost.policy.explain import explain
+from gatepost.policy.facts import SessionFacts
+from gatepost.smtp.grammar import parse_path
+
+MANY = [{"name": f"n{one:02}", "sender_domains": [f"n{one}.test"]} for one in range(20)]
+TRIAL = {
+    "name": "trial",
+    "mode": "rehearse",
+    "sender_domains": ["any.test"],
+    "require_tls": False,
+    "restrict_domains_to_ip_addresses": True,
+    "sender_ip_addresses": ["198.51.100.0/24"],
+}
+DIRECTORY = Directory(
+    parse(
+        {
+            "organization": {
+                "contoso": {
+                    "accepted_domain": [{"name": "contoso.example"}],
+                    "mailbox": [{"address": "ann@contoso.example"}],
+                    "inbound_connector": [*MANY, TRIAL],
+                    "outbound_connector": [
+                        {
+                            "name": "out",
+                            "mode": "rehearse",
+                            "recipient_domains": ["*"],
+                            "tls_settings": "encryption-only",
+                        }
+                    ],
+                }
+            }
+        }
+    ),
+    17,
+)
+ASKED = Asked("203.0.113.1", "", None, ("nothing",))
+
+
+@pytest.fixture
+def page(capsys):
+    def run(sender, recipient, asked=ASKED, reports=None):
+        ends = (parse_path(f"<{one}>", smtputf8=True) for one in (sender, recipient))
+        print_explanation(explain(DIRECTORY, SessionFacts("", asked.ip), *ends), asked, reports, 86400.0)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_heading_says_who_and_by_which_configuration(page):
+    text = page("x@any.test", "ann@contoso.example")
+    assert text.startswith("<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; by configuration 17\n")
+    assert "assumed: nothing\n" in text
+
+
+def test_what_a_connector_in_rehearsal_would_do_is_told(page):
+    text = page("x@any.test", "ann@contoso.example")
+    assert "  rehearsal     trial would refuse with 550 5.7.51" in text
+
+
+def test_of_very_many_others_the_rest_is_counted(page):
+    text = page("x@other.test", "ann@contoso.example")
+    assert text.count("✗ 'n") == 15
+    assert "and 6 more that do not apply; --json has them all" in text
+
+
+def test_a_mailbox_asks_no_connector(page):
+    text = page("x@other.test", "ann@contoso.example")
+    assert "OUTBOUND      into the mailbox ann@contoso.example\n" in text
+    assert "IF TLS FAILS" not in text
+
+
+def test_nobodys_mail_and_no_way(page):
+    assert "OUTBOUND      nowhere: it is no organization's mail" in page("x@other.test", "y@internet.test")
+    text = page("x@other.test", "nobody@contoso.example")
+    assert "OUTBOUND      if it were accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
+
+
+def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
+    text = page("x@contoso.example", "y@internet.test")
+    assert "  rehearsal     would require encrypted  (asked by connector:out)" in text
+    assert "  no STARTTLS offered   delivered in clear; in force it would wait: 450 4.4.317" in text
+
+
+def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
+    text = page("x@any.test", "ann@contoso.example", Asked("203.0.113.1", "TLSv1.3", None, ("\x1b[31mred",)))
+    assert "\x1b" not in text
+    assert "over TLSv1.3, without a certificate" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_terminal_without_these_signs_gets_others(page, monkeypatch):
+    class Plain:
+        encoding = "ascii"
+
+        def __init__(self, stream):
+            self._stream = stream
+
+        def __getattr__(self, name):
+            return getattr(self._stream, name)
+
+    monkeypatch.setattr(sys, "stdout", Plain(sys.stdout))
+    text = page("x@any.test", "ann@contoso.example")
+    assert text.isascii()
+    assert "<x@any.test> -> <ann@contoso.example>" in text
+    assert "  x 'n00'" in text
+
+
+def test_live_without_a_next_hop_says_so(page):
+    assert "LIVE          there is no next hop to reach" in page("x@any.test", "ann@contoso.example", reports=[])

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.pki import Pki
+from support.process import free_port
+from support.web import Web, ok, status
+
+from gatepost.lookup.dns import Resolver
+from gatepost.lookup.http import Fetched, HttpClient, HttpFailed, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ANSWERS: dict[str, Any] = {
+    "/good": ok(b"hello", headers="Content-Type: Text/Plain\r\n"),
+    "/unsized": ok(b"hello", length=-1),
+    "/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "/limit": ok(b"x" * 1000),
+    "/large": ok(b"x" * 1001),
+    "/large-unsized": ok(b"x" * 5_000_000, length=-1),
+    "/large-chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n" + b"x" * 255 + b"\r\n" + b"ff\r\n",
+    "/truncated": ok(b"hello", length=10),
+    "/compressed": ok(b"hello", headers="Content-Encoding: gzip\r\n"),
+    "/identity": ok(b"hello", headers="Content-Encoding: identity\r\n"),
+    "/junk": b"\x00\x01\x02 this is no HTTP\r\n\r\n",
+    "/nothing": b"",
+    "/endless-header": b"HTTP/1.1 200 OK\r\n" + b"X-Filler: " + b"x" * 300_000,
+    "/404": status(404),
+    "/429": status(429),
+    "/503": status(503),
+    "/204": status(204),
+    "/moved": status(302, "Location: /good\r\n"),
+    "/moved-twice": status(301, "Location: /moved\r\n"),
+    "/moved-nowhere": status(301),
+    "/loop": status(308, "Location: /loop\r\n"),
+    "/moved-to-file": status(302, "Location: file:///etc/passwd\r\n"),
+    "/moved-to-https": status(302, "Location: https://127.0.0.1/\r\n"),
+    "/moved-to-ldap": status(302, "Location: ldap://127.0.0.1/\r\n"),
+    "/echo": lambda body: ok(b"got " + body),
+}
+
+# Path -> fields of the request -> the body, or words of the failure and whether it is temporary.
+CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
+    "sized": ("/good", {}, b"hello"),
+    "until the end": ("/unsized", {}, b"hello"),
+    "chunked": ("/chunked", {}, b"hello"),
+    "post": ("/echo", {"body": b"question", "content_type": "application/ocsp-request"}, b"got question"),
+    "just within the limit": ("/limit", {}, b"x" * 1000),
+    "too large": ("/large", {}, ("larger than 1000 bytes", False)),
+    "too large, unsized": ("/large-unsized", {}, ("larger than 1000 bytes", False)),
+    "too large, chunked": ("/large-chunked", {"limit": 200}, ("larger than 200 bytes", False)),
+    "truncated": ("/truncated", {}, ("peer closed connection", True)),
+    "compressed": ("/compressed", {}, ("compressed", False)),
+    "identity": ("/identity", {}, b"hello"),
+    "no HTTP": ("/junk", {}, ("illegal", True)),
+    "no answer": ("/nothing", {}, ("disconnected", True)),
+    "endless header": ("/endless-header", {}, ("too long|too much", True)),
+    "404": ("/404", {}, ("status 404", False)),
+    "429": ("/429", {}, ("status 429", True)),
+    "503": ("/503", {}, ("status 503", True)),
+    "204": ("/204", {}, ("status 204", False)),
+    "redirection not asked for": ("/moved", {}, ("redirects to /good, which is not followed", False)),
+    "redirection": ("/moved", {"redirects": 1}, b"hello"),
+    "one too many": ("/moved-twice", {"redirects": 1}, ("redirects to /good", False)),
+    "two": ("/moved-twice", {"redirects": 2}, b"hello"),
+    "without a place": ("/moved-nowhere", {"redirects": 1}, ("status 301", False)),
+    "in circles": ("/loop", {"redirects": 5}, ("redirects to /loop", False)),
+    "to a file": ("/moved-to-file", {"redirects": 5}, ("only http and https are asked", False)),
+    "to ldap": ("/moved-to-ldap", {"redirects": 5}, ("only http and https are asked", False)),
+    "to another scheme": ("/moved-to-https", {"redirects": 5}, ("redirects to another scheme", False)),
+}
+
+
+def fetched(path: str, **fields: Any) -> Fetched | HttpFailed:
+    async def run() -> Fetched | HttpFailed:
+        async with Web(ANSWERS, hanging={"/silent"}, dripping={"/drip"}) as web:
+            url = path if ":" in path else web.url(path)
+            try:
+                return await HttpClient(Resolver(["127.0.0.1:9"])).fetch(
+                    Request(url, **{"limit": 1000, "timeout": 5, "private": True} | fields)
+                )
+            except HttpFailed as failure:
+                return failure
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_comes_of_a_request(name: str) -> None:
+    path, fields, expected = CASES[name]
+    found = fetched(path, **fields)
+    if isinstance(expected, bytes):
+        assert isinstance(found, Fetched), found
+        assert found.body == expected
+    else:
+        assert isinstance(found, HttpFailed), found
+        words, temporary = expected
+        assert any(word in found.detail for word in words.split("|")), found.detail
+        assert found.temporary is temporary
+
+
+def test_the_content_type_and_the_place_are_told() -> None:
+    found = fetched("/moved", redirects=1)
+    assert isinstance(found, Fetched)
+    assert found.content_type == "text/plain"
+    assert found.url.endswith("/good")
+
+
+@pytest.mark.parametrize("path", ["/silent", "/drip"])
+def test_every_wait_ends(path: str) -> None:
+    begin = time.monotonic()
+    found = fetched(path, timeout=0.3)
+    assert isinstance(found, HttpFailed)
+    assert "no whole answer within 0.3 s" in found.detail
+    assert found.temporary
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "temporary"),
+    [
+        ("ftp://127.0.0.1/", "only http and https", False),
+        ("file:///etc/passwd", "only http and https", False),
+        ("http:///list", "only http and https", False),
+        ("nonsense: here", "only http and https|no address", False),
+        ("http://127.0.0.1:99999/", "no address", False),
+        ("http://caf\u00e9.example/", "no address that can be asked", False),
+        (f"http://127.0.0.1/{'x' * 3000}", "no address that can be asked", False),
+        ("http://127.0.0.1:PORT/", "refused|failed", True),
+        ("http://localhost:PORT/", "refused|failed", True),
+        ("http://name.example/", "name.example", True),
+    ],
+)
+def test_addresses_that_give_nothing(url: str, words: str, temporary: bool) -> None:
+    found = fetched(url.replace("PORT", str(free_port())))
+    assert isinstance(found, HttpFailed)
+    assert any(word in found.detail for word in words.split("|")), found.detail
+    assert found.temporary is temporary
+
+
+@pytest.mark.parametrize(
+    ("records", "private", "expected"),
+    [
+        ({("www.example", "A"): ["127.0.0.1"]}, True, b"hello"),
+        ({("www.example", "A"): ["127.0.0.2", "127.0.0.1"]}, True, b"hello"),
+        ({("www.example", "AAAA"): ["::2"], ("www.example", "A"): ["127.0.0.1"]}, True, b"hello"),
+        ({("www.example", "A"): ["127.0.0.1"]}, False, "www.example is at 127.0.0.1, which is no public address"),
+        ({("www.example", "A"): ["10.1.2.3", "192.168.7.7"]}, False, "which is no public address"),
+        ({("www.example", "AAAA"): ["::ffff:127.0.0.1"]}, False, "which is no public address"),
+        ({("www.example", "AAAA"): ["::1", "fe80::1"]}, False, "which is no public address"),
+        ({("www.example", "A"): ["224.0.0.1"]}, False, "which is no public address"),
+        ({("www.example", "TXT"): ["nothing"]}, True, "www.example has no address"),
+        ({}, True, "www.example has no address"),
+    ],
+)
+def test_names_are_found_by_our_resolver(
+    nameserver: Callable[..., Any], records: Any, private: bool, expected: bytes | str
+) -> None:
+    async def run() -> Any:
+        async with nameserver(records) as double, Web(ANSWERS) as web:
+            client = HttpClient(Resolver([f"127.0.0.1:{double.port}"]))
+            url = web.url("/good", host="www.example")
+            try:
+                found = await client.fetch(Request(url, 1000, 5, private=private))
+            except HttpFailed as failure:
+                return failure.detail, web.heads
+            return found.body, web.heads
+
+    found, heads = asyncio.run(run())
+    if isinstance(expected, bytes):
+        assert found == expected
+        assert b"Host: www.example:" in heads[0]
+    else:
+        assert expected in found
+        assert heads == [], "nobody was called"
+
+
+def test_https_checks_the_certificate(tmp_path: Path) -> None:
+    ours, strange = Pki(tmp_path / "ours"), Pki(tmp_path / "strange")
+
+    async def run(pki: Pki, name: str) -> Any:
+        leaf = pki.leaf("127.0.0.1", names=[name])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(leaf.chain, leaf.key)
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting.load_verify_locations(ours.root)
+        async with Web(ANSWERS, context=context) as web:
+            client = HttpClient(Resolver(["127.0.0.1:9"]), trusting)
+            try:
+                return (await client.fetch(Request(web.url("/good"), 1000, 5, private=True))).body
+            except HttpFailed as failure:
+                return failure.detail
+
+    assert asyncio.run(run(ours, "127.0.0.1")) == b"hello"
+    assert "mismatch" in asyncio.run(run(ours, "127.0.0.9"))
+    assert "certificate verify failed" in asyncio.run(run(strange, "127.0.0.1"))
+
+
+def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:
+    leaf = Pki(tmp_path).leaf("127.0.0.1")
+
+    async def run() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(leaf.chain, leaf.key)
+        async with Web(ANSWERS, context=context) as web:
+            await HttpClient(Resolver(["127.0.0.1:9"])).fetch(Request(web.url("/good"), 1000, 5, private=True))
+
+    with pytest.raises(HttpFailed, match="certificate verify failed"):
+        asyncio.run(run())

@@ -1,0 +1,95 @@
+"""What the folder of lists may hold; how lists are fetched and kept is shown by test_revocation.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.status_authority import NOW, StatusAuthority
+from support.web import Web, ok
+
+from gatepost.lookup import revocation_lists
+from gatepost.lookup.dns import Resolver
+from gatepost.lookup.http import HttpClient
+from gatepost.lookup.revocation_lists import RevocationLists
+from gatepost.net.revocation import RevocationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AUTHORITY = StatusAuthority()
+TIME = NOW.timestamp()
+
+
+async def _find(web: Web, folder: Path | None, *paths: str, authority: StatusAuthority = AUTHORITY) -> list[int]:
+    lists = RevocationLists(HttpClient(Resolver(["127.0.0.1:9"])), folder, timeout=5, clock=lambda: 0.0)
+    found = [
+        await lists.find(web.url(path), authority.certificate, now=TIME, private=True)  # one after the other
+        for path in paths
+    ]
+    await lists.close()
+    return [len(one) for one in found]
+
+
+def _files(folder: Path) -> set[Path]:
+    return set(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"), [("_DISK_FILES", 2), ("_DISK_BYTES", 2 * len(AUTHORITY.crl()) + 20)], ids=["files", "bytes"]
+)
+def test_what_was_fetched_longest_ago_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(revocation_lists, bound, value)
+
+    async def run() -> None:
+        async with Web({f"/{n}": ok(AUTHORITY.crl()) for n in range(4)}) as web:
+            for number in range(4):
+                known = _files(tmp_path)
+                await _find(web, tmp_path, f"/{number}")
+                for path in _files(tmp_path) - known:
+                    os.utime(path, (TIME + number, TIME + number))
+
+    asyncio.run(run())
+    assert sorted(path.stat().st_mtime for path in tmp_path.iterdir()) == [TIME + 2, TIME + 3]
+
+
+def test_a_list_of_another_key_at_the_same_address_is_not_taken(tmp_path: Path) -> None:
+    """Two authorities of one name and one address: each list is known by the key that signed it."""
+    twin = StatusAuthority()
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None, 2: None}))}) as web:
+            found = await _find(web, tmp_path, "/crl")
+            with pytest.raises(RevocationError, match="its signature is not that of"):
+                await _find(web, tmp_path, "/crl", authority=twin)
+            return found
+
+    assert asyncio.run(run()) == [2]
+
+
+def test_a_file_that_is_too_large_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> int:
+        async with Web({"/crl": ok(AUTHORITY.crl())}) as web:
+            await _find(web, tmp_path, "/crl")
+            (file,) = _files(tmp_path)
+            file.write_bytes(b"x" * (len(AUTHORITY.crl()) + 100))
+            monkeypatch.setattr(revocation_lists, "MAX_LIST_BYTES", len(AUTHORITY.crl()) + 50)
+            await _find(web, tmp_path, "/crl")
+            return len(web.requests)
+
+    assert asyncio.run(run()) == 2
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl())}) as web:
+            return await _find(web, None, "/crl", "/crl")
+
+    assert asyncio.run(run()) == [0, 0]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+from gatepost.connectors.match import Attribution
+from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
+from gatepost.policy.requirement import Encrypted, Opportunistic, Source
+from gatepost.smtp.replies import Reply
+
+NOBODY = Attribution("none", None, None, "none", ())
+OK = Reply(250, "2.1.5", ("Recipient ok",))
+LOCKED = Reply(550, "5.7.51", ("no",))
+
+
+def test_what_was_passed_over_is_bounded_unless_all_is_asked_for() -> None:
+    many = [(f"connector '{one}' of o", "is disabled") for one in range(30)]
+    assert passed_over_record(many)[0] == {"connector": "connector '0' of o", "why": "is disabled"}
+    assert len(passed_over_record(many)) == 20
+    assert len(passed_over_record(many, limit=None)) == 30
+
+
+def test_an_inbound_decision_leaves_out_what_is_not_there() -> None:
+    verdict = InboundVerdict(True, OK, "o", "incoming", "", "opportunistic", ("because",), NOBODY)
+    assert verdict.detail() == {"configuration": 0, "basis": "none", "reasons": ["because"]}
+    assert verdict.record() == {
+        "accepted": True,
+        "reply": "250 2.1.5 Recipient ok",
+        "organization": "o",
+        "direction": "incoming",
+        "connector": "",
+        "requirement": "opportunistic",
+        "configuration": 0,
+        "basis": "none",
+        "reasons": ["because"],
+    }
+
+
+def test_an_inbound_decision_tells_of_rehearsal_and_of_others() -> None:
+    verdict = InboundVerdict(
+        accepted=True,
+        reply=OK,
+        organization="o",
+        direction="incoming",
+        connector="x",
+        requirement="encrypted",
+        reasons=(),
+        attribution=NOBODY,
+        would_refuse=LOCKED,
+        would_refuse_connector="trial",
+        passed_over=(("connector 'y' of o", "is less specific"),),
+        basis="sender",
+        configuration=17,
+    )
+    detail = verdict.detail()
+    assert detail == {
+        "configuration": 17,
+        "basis": "sender",
+        "reasons": [],
+        "passed_over": [{"connector": "connector 'y' of o", "why": "is less specific"}],
+        "would_refuse": "550 5.7.51 no",
+        "would_refuse_connector": "trial",
+    }
+    assert json.loads(json.dumps(verdict.record())) == verdict.record()
+
+
+def test_an_outbound_decision() -> None:
+    encrypted = Encrypted((Source("connector", "x"), Source("rule", "r")))
+    mailbox = OutboundDecision(17, "o", "mailbox", ("a@o.example",), "", None, None, (), ())
+    assert mailbox.record() == {
+        "configuration": 17,
+        "organization": "o",
+        "way": "mailbox",
+        "next_hops": ["a@o.example"],
+        "connector": "",
+        "reasons": [],
+    }
+    over = (("connector 'y' of o", "is less specific"),)
+    sent = OutboundDecision(17, "o", "mx", ("b.test",), "x", Opportunistic(()), encrypted, ("because",), over)
+    assert sent.record() == {
+        "configuration": 17,
+        "organization": "o",
+        "way": "mx",
+        "next_hops": ["b.test"],
+        "connector": "x",
+        "reasons": ["because"],
+        "requirement": "opportunistic",
+        "requirement_sources": [],
+        "passed_over": [{"connector": "connector 'y' of o", "why": "is less specific"}],
+        "rehearsal": {"requirement": "encrypted", "sources": ["connector:x", "rule:r"]},
+    }
+    nowhere = OutboundDecision(17, "o", "nowhere", (), "", None, None, (), (), LOCKED, "it is unknown")
+    assert nowhere.record()["reply"] == "550 5.7.51 no"
+    assert nowhere.record()["detail"] == "it is unknown"
