@@ -12,10 +12,11 @@ import click
 
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail, json_option
 from gatepost.cli.tables import print_json, printable
-from gatepost.connectors import exchange_import, postfix_import
-from gatepost.connectors.exchange_json import read_objects
-from gatepost.connectors.import_report import KINDS, Imported, ImportRefused, Outcome
-from gatepost.connectors.postfix_config import named_files
+from gatepost.migration import exchange as from_exchange
+from gatepost.migration import postfix as from_postfix
+from gatepost.migration.exchange_json import read_objects
+from gatepost.migration.postfix_config import named_files
+from gatepost.migration.report import KINDS, Imported, ImportRefused, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -57,7 +58,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
     """
     try:
         objects = [one for file in files for one in read_objects(_bytes(file), str(file))]
-        imported = exchange_import.convert(objects, organization)
+        imported = from_exchange.convert(objects, organization)
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))
     _print(imported, output, as_json=as_json)
@@ -78,9 +79,7 @@ def postfix(directory: Path, organization: str, output: Path | None, as_json: bo
     master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
     try:
         files = {name: _table(directory, name) for name in named_files(main, str(directory))}
-        imported = postfix_import.convert(
-            main, files, master=master, directory=str(directory), organization=organization
-        )
+        imported = from_postfix.convert(main, files, master=master, directory=str(directory), organization=organization)
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))
     _print(imported, output, as_json=as_json)

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.connectors.import_report import Outcome, Part
-from gatepost.connectors.postfix_config import parse_main
-from gatepost.connectors.postfix_tls import (
+from gatepost.migration.postfix_config import parse_main
+from gatepost.migration.postfix_tls import (
     LEVELS,
     Policy,
     demand,
@@ -12,6 +11,7 @@ from gatepost.connectors.postfix_tls import (
     lowest_version,
     parse_policy,
 )
+from gatepost.migration.report import Outcome, Part
 
 POLICIES = [
     ("may", Policy("may", {}, "w")),

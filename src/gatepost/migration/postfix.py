@@ -1,7 +1,7 @@
 """Turns Postfix's main.cf and its tables into resources, and says of each parameter what became of it.
 
 Called by `cli.imports`, which has read the files that `postfix_config.named_files` asks for. Outbound connectors come
-from `connectors.postfix_routes`. Every parameter that is written in main.cf is carried over, known to say nothing about
+from `migration.postfix_routes`. Every parameter that is written in main.cf is carried over, known to say nothing about
 what gatepost decides, or reported: none is left out silently.
 """
 
@@ -11,19 +11,19 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.import_report import Imported, ImportRefused, Part, assemble, slug
-from gatepost.connectors.postfix_config import parse_main, parse_master, seconds, with_directory
-from gatepost.connectors.postfix_lost import IGNORED, LOST, READ
-from gatepost.connectors.postfix_routes import outbound
-from gatepost.connectors.postfix_tables import source_file, table
-from gatepost.connectors.postfix_tls import global_policy, lowest_version
 from gatepost.connectors.rules import PrefixLimits
 from gatepost.connectors.units import format_duration
+from gatepost.migration.postfix_config import parse_main, parse_master, seconds, with_directory
+from gatepost.migration.postfix_lost import IGNORED, LOST, READ
+from gatepost.migration.postfix_routes import outbound
+from gatepost.migration.postfix_tables import source_file, table
+from gatepost.migration.postfix_tls import global_policy, lowest_version
+from gatepost.migration.report import Imported, ImportRefused, Part, assemble, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.connectors.postfix_config import MainConfig, Service
+    from gatepost.migration.postfix_config import MainConfig, Service
 
 __all__ = ["convert"]
 

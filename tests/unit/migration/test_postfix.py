@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.import_report import Imported, ImportRefused, Outcome
 from gatepost.connectors.model import parse
-from gatepost.connectors.postfix_config import named_files
-from gatepost.connectors.postfix_import import convert
+from gatepost.migration.postfix import convert
+from gatepost.migration.postfix_config import named_files
+from gatepost.migration.report import Imported, ImportRefused, Outcome
 
 FULL = """\
 # See /usr/share/postfix/main.cf.dist for a commented, more complete version

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.import_report import ImportRefused
-from gatepost.connectors.postfix_config import (
+from gatepost.migration.postfix_config import (
     _DEFAULTS,
     Service,
     named_files,
@@ -18,6 +17,7 @@ from gatepost.connectors.postfix_config import (
     seconds,
     with_directory,
 )
+from gatepost.migration.report import ImportRefused
 
 if TYPE_CHECKING:
     from pathlib import Path

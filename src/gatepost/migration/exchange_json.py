@@ -1,6 +1,6 @@
 r"""Reads what ConvertTo-Json wrote: encodings, shapes and spellings of Windows PowerShell 5 and PowerShell 7.
 
-Used by `connectors.exchange_import` and `connectors.exchange_rules`. Bytes of a file become `ExchangeObject`s, whose
+Used by `migration.exchange` and `migration.exchange_rules`. Bytes of a file become `ExchangeObject`s, whose
 values are read one by one with the methods here. What cannot be understood raises `Unreadable`; nothing is guessed.
 
 The same object is printed differently by either PowerShell and over either kind of session: enumerations as numbers,
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.import_report import ImportRefused
+from gatepost.migration.report import ImportRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The parameters of main.cf that become no resource: those that say nothing here, and those to do something about.
 
-A table for `connectors.postfix_import`. What stands in none of its parts is reported as unknown.
+A table for `migration.postfix`. What stands in none of its parts is reported as unknown.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.import_report import (
+from gatepost.connectors.model import Organization, parse
+from gatepost.migration.report import (
     KINDS,
     Finding,
     ImportRefused,
@@ -14,7 +15,6 @@ from gatepost.connectors.import_report import (
     slug,
     unique_name,
 )
-from gatepost.connectors.model import Organization, parse
 
 
 def domain(name: str, **fields: object) -> Part:

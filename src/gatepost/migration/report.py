@@ -1,6 +1,6 @@
 """What an import makes of foreign configuration: resources, and of each what was carried over and what was not.
 
-Used by `connectors.exchange_import` and `connectors.postfix_import`, which gather parts; printed by `cli.imports`.
+Used by `migration.exchange` and `migration.postfix`, which gather parts; printed by `cli.imports`.
 `assemble` lets `connectors.model.parse` judge the whole document, so that what is printed can be applied.
 """
 

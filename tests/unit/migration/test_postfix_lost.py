@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.connectors.postfix_lost import IGNORED, LOST, READ
+from gatepost.migration.postfix_lost import IGNORED, LOST, READ
 
 if TYPE_CHECKING:
     from pathlib import Path

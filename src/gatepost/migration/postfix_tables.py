@@ -1,6 +1,6 @@
 """Reads what Postfix's lists and lookup tables hold, from the text they are made of.
 
-Used by `connectors.postfix_config` and `connectors.postfix_import`. An indexed table (hash:, lmdb:, ...) is made by
+Used by `migration.postfix_config` and `migration.postfix`. An indexed table (hash:, lmdb:, ...) is made by
 postmap of a text file of the same name: that text is read, never the index. What only a server or a program can answer
 (ldap:, mysql:, pcre:, ...) is not read.
 """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.postfix_tables import Entry, logical_lines, references, source_file, table
+from gatepost.migration.postfix_tables import Entry, logical_lines, references, source_file, table
 
 LINES = [
     ("a = b\n", [(1, "a = b")]),

@@ -1,7 +1,7 @@
 """Turns Exchange Online's connectors and accepted domains into resources, and says of each property what became of it.
 
-Called by `cli.imports` with the objects that `connectors.exchange_json` read; the result is put together and checked
-by `connectors.import_report`. Mail flow rules are in `connectors.exchange_rules`. Facts: exchange.md sections 2 to 4,
+Called by `cli.imports` with the objects that `migration.exchange_json` read; the result is put together and checked
+by `migration.report`. Mail flow rules are in `migration.exchange_rules`. Facts: exchange.md sections 2 to 4,
 9.4 and 16. What Exchange does and gatepost does not is never dropped silently: it differs, or is not carried over.
 """
 
@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
-from gatepost.connectors.exchange_properties import (
+from gatepost.connectors.units import format_duration
+from gatepost.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
+from gatepost.migration.exchange_properties import (
     DOMAIN,
     INBOUND,
     LOST,
@@ -24,14 +25,13 @@ from gatepost.connectors.exchange_properties import (
     TRANSPORT,
     UNKNOWN,
 )
-from gatepost.connectors.exchange_rules import Known, convert_rule
-from gatepost.connectors.import_report import ImportRefused, Part, assemble, slug, unique_name
-from gatepost.connectors.units import format_duration
+from gatepost.migration.exchange_rules import Known, convert_rule
+from gatepost.migration.report import ImportRefused, Part, assemble, slug, unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.connectors.import_report import Imported
+    from gatepost.migration.report import Imported
 
 __all__ = ["convert"]
 

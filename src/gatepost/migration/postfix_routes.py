@@ -1,6 +1,6 @@
 """Turns Postfix's transport_maps, relayhost and TLS policies into outbound connectors.
 
-Called by `connectors.postfix_import`. Postfix looks for a TLS policy by the next hop, gatepost by the recipient domain:
+Called by `migration.postfix`. Postfix looks for a TLS policy by the next hop, gatepost by the recipient domain:
 so first it is said for each domain where its mail goes, and then which policy stands on that way.
 """
 
@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.import_report import Finding, Part, unique_name
-from gatepost.connectors.postfix_tables import table
-from gatepost.connectors.postfix_tls import Policy, demand, global_policy, parse_policy
+from gatepost.migration.postfix_tables import table
+from gatepost.migration.postfix_tls import Policy, demand, global_policy, parse_policy
+from gatepost.migration.report import Finding, Part, unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from gatepost.connectors.postfix_config import MainConfig, Service
-    from gatepost.connectors.postfix_tables import Entry
+    from gatepost.migration.postfix_config import MainConfig, Service
+    from gatepost.migration.postfix_tables import Entry
 
 __all__ = ["outbound"]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.connectors import exchange_properties as properties
+from gatepost.migration import exchange_properties as properties
 
 READ = (
     properties.METADATA,

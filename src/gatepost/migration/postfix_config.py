@@ -1,6 +1,6 @@
 """Reads Postfix's main.cf and master.cf: logical lines, what is written, and what "$name" stands for.
 
-Used by `connectors.postfix_import` and its neighbours. Text in, values out; which files a table needs is said by
+Used by `migration.postfix` and its neighbours. Text in, values out; which files a table needs is said by
 `named_files`, and `cli.imports` reads them. Of Postfix's own defaults only those are here that the import needs.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.import_report import ImportRefused
-from gatepost.connectors.postfix_tables import logical_lines, references, source_file
+from gatepost.migration.postfix_tables import logical_lines, references, source_file
+from gatepost.migration.report import ImportRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

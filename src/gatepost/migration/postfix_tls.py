@@ -1,6 +1,6 @@
 """Turns Postfix's TLS security levels into what an outbound connector demands: postconf(5) and TLS_README.
 
-Called by `connectors.postfix_import` for each way that mail goes. Where a level demands what gatepost cannot check,
+Called by `migration.postfix` for each way that mail goes. Where a level demands what gatepost cannot check,
 what is written is stricter, never weaker: mail then waits, and the report says why.
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.connectors.import_report import Part
-    from gatepost.connectors.postfix_config import MainConfig
+    from gatepost.migration.postfix_config import MainConfig
+    from gatepost.migration.report import Part
 
 __all__ = ["LEVELS", "Policy", "demand", "global_policy", "lowest_version", "parse_policy"]
 

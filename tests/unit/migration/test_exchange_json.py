@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.exchange_json import (
+from gatepost.migration.exchange_json import (
     KIND_NAMES,
     ExchangeObject,
     Unreadable,
@@ -14,7 +14,7 @@ from gatepost.connectors.exchange_json import (
     read_objects,
     shown,
 )
-from gatepost.connectors.import_report import ImportRefused
+from gatepost.migration.report import ImportRefused
 
 INBOUND = {"Name": "in", "SenderDomains": ["smtp:*;1"]}
 OUTBOUND = {"Name": "out", "RecipientDomains": []}

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.connectors.exchange_import import convert
-from gatepost.connectors.exchange_json import ExchangeObject, read_objects
-from gatepost.connectors.exchange_properties import DOMAIN, INBOUND, METADATA, OUTBOUND
-from gatepost.connectors.import_report import Imported, ImportRefused, Outcome
 from gatepost.connectors.model import parse
+from gatepost.migration.exchange import convert
+from gatepost.migration.exchange_json import ExchangeObject, read_objects
+from gatepost.migration.exchange_properties import DOMAIN, INBOUND, METADATA, OUTBOUND
+from gatepost.migration.report import Imported, ImportRefused, Outcome
 
 # Full objects, as ConvertTo-Json -Depth 5 prints them over ExchangeOnlineManagement.
 INBOUND_HYBRID = """

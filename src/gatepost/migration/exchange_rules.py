@@ -1,6 +1,6 @@
 """Turns Exchange's transport rules about connectors and TLS into mail flow rules.
 
-Called by `connectors.exchange_import` for each object of Get-TransportRule. A rule is carried over only with all its
+Called by `migration.exchange` for each object of Get-TransportRule. A rule is carried over only with all its
 conditions and exceptions: without one of them it would take hold of other mail than it was written for.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.exchange_json import Unreadable, is_empty, shown
-from gatepost.connectors.exchange_properties import METADATA, RULE
+from gatepost.migration.exchange_json import Unreadable, is_empty, shown
+from gatepost.migration.exchange_properties import METADATA, RULE
 
 if TYPE_CHECKING:
-    from gatepost.connectors.exchange_json import ExchangeObject
-    from gatepost.connectors.import_report import Part
+    from gatepost.migration.exchange_json import ExchangeObject
+    from gatepost.migration.report import Part
 
 __all__ = ["Known", "convert_rule"]
 
@@ -135,7 +135,7 @@ def _order(one: ExchangeObject, part: Part) -> None:
 
 
 def _others(one: ExchangeObject) -> None:
-    """What else the rule does is reported by `exchange_import`; what else it asks refuses it."""
+    """What else the rule does is reported by `migration.exchange`; what else it asks refuses it."""
     for key, value in one.properties.items():
         if key not in _QUIET and not is_empty(value) and not key.startswith(_ACTIONS):
             raise Unreadable(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.connectors.exchange_json import ExchangeObject, Unreadable
-from gatepost.connectors.exchange_rules import Known, convert_rule
-from gatepost.connectors.import_report import Part
+from gatepost.migration.exchange_json import ExchangeObject, Unreadable
+from gatepost.migration.exchange_rules import Known, convert_rule
+from gatepost.migration.report import Part
 
 KNOWN = Known(
     domains={"contoso.com": "contoso.com"},

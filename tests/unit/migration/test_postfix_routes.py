@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.connectors.import_report import Outcome, Part, assemble
 from gatepost.connectors.model import parse
-from gatepost.connectors.postfix_config import parse_main, parse_master
-from gatepost.connectors.postfix_routes import outbound
+from gatepost.migration.postfix_config import parse_main, parse_master
+from gatepost.migration.postfix_routes import outbound
+from gatepost.migration.report import Outcome, Part, assemble
 
 MASTER = """\
 smtp   unix - - y - - smtp

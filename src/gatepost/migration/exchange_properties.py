@@ -1,6 +1,6 @@
 """The properties of Exchange's objects: which are read, which mean nothing for mail, which are lost, and why.
 
-Tables for `connectors.exchange_import` and `connectors.exchange_rules`; names are in lower case, as PowerShell takes
+Tables for `migration.exchange` and `migration.exchange_rules`; names are in lower case, as PowerShell takes
 them in any. What stands in none of them is reported as unknown.
 """
 

@@ -1,0 +1,1 @@
+"""Configurations of other mail servers read as resources: Exchange, Postfix."""
