@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.debian import MARK, need
 from support.dns import DnsServer
+from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.peers import Exim, Postfix
 from support.pki import Pki
@@ -62,6 +63,14 @@ def sink(running: ExitStack) -> Callable[..., Sink]:
 def dns_server(running: ExitStack) -> Callable[..., DnsServer]:
     """dns_server(records, ...) starts a name server; see `support.dns.DnsServer`."""
     return lambda records, **options: running.enter_context(DnsServer(records, **options))
+
+
+@pytest.fixture(scope="module")
+def signed_dns() -> Iterator[Callable[..., SignedDns]]:
+    """signed_dns(zones, ...) starts NSD and Unbound, for all tests of a module; see `support.dnssec.SignedDns`."""
+    need("nsd", "unbound")
+    with ExitStack() as stack:
+        yield lambda zones, **options: stack.enter_context(SignedDns(zones, **options))
 
 
 @pytest.fixture

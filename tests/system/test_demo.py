@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from support.debian import need
@@ -36,3 +38,24 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
         assert [word for word in words if word not in part] == [], part
         assert "why:" in part
     assert "mail.fabrikam.example" in parts[3], "what was presented"
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_kept_it_ends_by_a_signal_and_leaves_nothing(sent: signal.Signals) -> None:
+    need("root")
+    with subprocess.Popen(
+        [BIN / "gatepost", "demo", "--keep"], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as run:
+        assert run.stdout is not None
+        lines = []
+        for line in run.stdout:
+            lines.append(line)
+            if line.startswith("Ctrl-C ends it"):
+                break
+        run.send_signal(sent)
+        assert run.wait(timeout=40) == 0
+    (folder,) = re.findall(r"gatepost --config (\S+)/gateway/gatepost\.toml explain", "".join(lines))
+    assert not Path(folder).exists()
+    left = subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True, check=False)
+    assert left.stdout == ""

@@ -86,7 +86,7 @@ LEVELS = {
         {"tls_settings": "domain-validation", "tls_domain": NAME},
         0,
         {"revocation-blocked"},
-        "drill passed: 14 attacks, 0 messages left; 1 others, which it does not promise to stop, took it",
+        "drill passed: 14 attacks, 0 messages left; 1 other, which it does not promise to stop, took it",
     ),
     "unasked.example": Level(
         {"tls_settings": "domain-validation", "tls_domain": NAME, "revocation_check": "none"},

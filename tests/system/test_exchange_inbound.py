@@ -198,6 +198,10 @@ CASES = {
         "", [NO_RELAY, NO_RELAY], to=[OUTSIDE, "other@elsewhere.example"], source="127.0.6.1",
         reason="null reverse-path",
     ),
+    "A7 address, null reverse-path, recipients of two organizations: they come apart": Case(
+        "", [OK, OK, "452 4.5.3"], to=["user@a6.example", "else@a6.example", "user@a1.example"], source="127.0.6.1",
+        organization="address", direction=ORIGINATING, connector="a6",
+    ),
     "A8 a stranger to an accepted domain": Case(
         "x@foreign.example", [OK], to=["user@a1.example"], organization="wildcard", direction=INCOMING,
     ),

@@ -135,6 +135,13 @@ class Attack:
     newest: str = ""
     redirected: bool = False
 
+    @property
+    def crux(self) -> str:
+        """What the far end must have seen (`Seen.verbs`) for the attack to have been carried out."""
+        if self.credential is not Credential.GOOD:
+            return "handshake"
+        return "EHLO" if self.starttls is StartTls.STRIPPED else "STARTTLS"
+
 
 def control() -> Attack:
     """No attack: what a good next hop does. It must get the message, else the drill proves nothing."""

@@ -84,12 +84,22 @@ async def run_drill(
             stage = _Stage(settings, scene, DrillPki(publisher), marker, asyncio.Semaphore(_AT_ONCE))
             first, played = await _play(stage)
             anchors["drill"] = stage.pki.anchors.identity
-            return DrillReport(scene, at, marker, anchors, first, bool(played), played)
+            return _meaning(DrillReport(scene, at, marker, anchors, first, bool(played), played))
     except TimeoutError as failure:
         detail = f"the drill did not end within {_SECONDS:g} s; try again when the machine is less busy"
         raise DrillImpossible(detail) from failure
     except OSError as failure:
         raise DrillImpossible(f"the far end cannot be played on {_LOOPBACK}: {failure}") from failure
+
+
+def _meaning(report: DrillReport) -> DrillReport:
+    """The report. Raises DrillImpossible if it would say that attacks were held which did not take place."""
+    if report.passed and report.void:
+        first = report.void[0]
+        titles = ", ".join(repr(one.attack.title) for one in report.void)
+        detail = f"not carried out: {titles}; the delivery ended before it came to that: {first.decisive.reply}"
+        raise DrillImpossible(f"{detail}; try again when the machine is less busy")
+    return report
 
 
 def _with_own_anchors(scene: Scene, usual: str) -> tuple[Scene, dict[str, str]]:

@@ -59,6 +59,11 @@ class Played:
         return any(one.delivered or one.seen.leaked for one in self.attempts)
 
     @property
+    def carried_out(self) -> bool:
+        """Whether the connection came as far as the attack in every attempt, so that to have held means something."""
+        return all(self.attack.crux in one.seen.verbs for one in self.attempts)
+
+    @property
     def in_clear(self) -> bool:
         """Whether anything of the message left without TLS."""
         return any(one.seen.clear.leaked for one in self.attempts)
@@ -141,6 +146,11 @@ class DrillReport:
         return [one for one in self.promised if one.left]
 
     @property
+    def void(self) -> list[Played]:
+        """Of those promised, the ones that held only because they were not carried out."""
+        return [one for one in self.promised if not one.left and not one.carried_out]
+
+    @property
     def open(self) -> list[Played]:
         """The attacks that it does not promise to stop, and that took the message."""
         return [one for one in self.played if not one.promised and one.left]
@@ -172,7 +182,8 @@ class DrillReport:
             return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
         text = f"drill passed: {len(self.promised)} attacks, 0 messages left"
         if self.open:
-            text += f"; {len(self.open)} others, which it does not promise to stop, took it"
+            others = "1 other, which it does" if len(self.open) == 1 else f"{len(self.open)} others, which it does"
+            text += f"; {others} not promise to stop, took it"
         return f"{text}; but the connector is in rehearsal: real mail is not protected yet" if self.rehearsing else text
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.checks.attacks import demand_of
+from gatepost.checks.placement import elsewhere
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
 from gatepost.connectors.values import Mode
@@ -76,7 +77,8 @@ def set_scene(
     )
     scene = Directory(Resources((alone,)), directory.version)
     sender = f"drill-{marker}@{_own_domain(organization)}"
-    recipient = f"drill-{marker}@{_sample(played, organization)}"
+    domain = _sample(played, organization)
+    recipient = f"drill-{marker}@{domain}"
     route = _route(scene, organization.name, sender, recipient, profile)
     hops = [(hop.host, hop.requirement) for hop in route.hops] if isinstance(route, SmartHosts) else []
     if isinstance(route, MxRoute):
@@ -90,7 +92,7 @@ def set_scene(
         demand_of(connector, organization, profile=profile, rule_requires_tls=any(rule.require_tls for rule in rules)),
         tuple(hops),
         tuple(dict.fromkeys(name for host, requirement in hops for name in _expected(host, requirement))),
-        (*_states(connector), *notes),
+        (*_states(connector), *filter(None, [elsewhere(directory, organization, connector, domain)]), *notes),
     )
 
 
@@ -114,7 +116,9 @@ def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tu
     enabled = sorted((one for one in organization.mail_flow_rules if one.enabled), key=lambda one: one.priority)
     mine = [one for one in enabled if one.route_via_connector.lower() == connector.name.lower()]
     if connector.is_transport_rule_scoped and mine:
-        rule = mine[0].model_copy(
+        # Of several the one that protects least: the connector is no better than what it does for that one's mail.
+        weakest = min(mine, key=lambda one: (one.mode is Mode.REHEARSE, one.require_tls))
+        rule = weakest.model_copy(
             update={
                 "mode": Mode.ENFORCE,
                 "senders": (),
@@ -127,7 +131,7 @@ def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tu
         )
         asking = ", which requires TLS" if rule.require_tls else ""
         notes = [f"the message is sent by mail flow rule {rule.name!r}{asking}; its conditions are taken as met"]
-        if mine[0].mode is Mode.REHEARSE:
+        if weakest.mode is Mode.REHEARSE:
             notes.append(f"mail flow rule {rule.name!r} is in rehearsal: no real mail takes the connector by it yet")
         return (rule,), notes
     if connector.is_transport_rule_scoped:

@@ -12,14 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatepost.checks.message import TEST_MESSAGE, TestMessage, send
+from gatepost.checks.placement import elsewhere
 from gatepost.checks.tasks import HostReport, Outcome, Task, TaskStatus, host_record, skipped, task_record
-from gatepost.connectors.match import select_outbound
+from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.names import covers
 from gatepost.connectors.values import Mode
-from gatepost.policy.outbound import required
-from gatepost.policy.requirement import MxLevel
-from gatepost.policy.route import NextHop
+from gatepost.message.fields import field_values
+from gatepost.policy.outbound import required, with_tls
+from gatepost.policy.requirement import MxLevel, Source
+from gatepost.policy.route import NextHop, RoutePlanner
 from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.store.interface import Recipient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,7 +178,8 @@ async def validate_outbound(
     message = _message(request, recipients)
     hosts: list[HostReport] = []
     tasks: list[Task] = []
-    targets, unrouted = await _targets(prober, request, recipients)
+    asking = _asking(directory, request, message)
+    targets, unrouted = await _targets(prober, request, recipients, asking)
     hosts += unrouted
     for target in targets:
         reports, left = await _try(prober, request, target, message, progress)
@@ -184,6 +188,7 @@ async def validate_outbound(
     if not recipients:
         tasks += skipped([TEST_MESSAGE], "no recipient was named (--recipient ADDRESS)")
     domains = _domains(request, recipients)
+    asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
     return Validation(
         request.organization.name,
         request.connector.name,
@@ -192,8 +197,21 @@ async def validate_outbound(
         directory.version,
         tuple(hosts),
         tuple(tasks),
-        tuple(_notes(directory, request, domains, targets)),
+        (*_notes(directory, request, domains, targets), *asked),
     )
+
+
+def _asking(directory: Directory, request: OutboundRequest, message: TestMessage) -> tuple[Source, ...]:
+    """Who requires TLS for the test message besides the connector: it is a message, and never sent below that."""
+    planner = RoutePlanner(directory, request.profile)
+    recipients = [Recipient(address) for address in message.recipients]
+    names = planner.header_names(request.organization.name, recipients)
+    content = Content(field_values(message.content(), names))
+    found = (
+        planner.asking_for_tls(request.organization.name, one.address, reverse_path=message.sender, content=content)
+        for one in recipients
+    )
+    return tuple(dict.fromkeys(source for sources in found for source in sources))
 
 
 def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessage:
@@ -240,13 +258,14 @@ def _domains(request: OutboundRequest, recipients: Sequence[str]) -> list[str]:
 
 
 async def _targets(
-    prober: Prober, request: OutboundRequest, recipients: tuple[str, ...]
+    prober: Prober, request: OutboundRequest, recipients: tuple[str, ...], asking: tuple[Source, ...]
 ) -> tuple[list[_Target], list[HostReport]]:
-    """Where the connector leads, and reports on domains that lead nowhere."""
+    """Where the connector leads, and reports on domains that lead nowhere. asking: who requires TLS besides it."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
 
     def hop(host: str, port: int, name: str) -> NextHop:
-        return NextHop(host, port, required(connector, request.organization, (name,), profile=request.profile))
+        demand = required(connector, request.organization, (name,), profile=request.profile)
+        return NextHop(host, port, with_tls(demand, asking))
 
     if not connector.use_mx_record:
         hops = tuple(hop(smart.host, smart.port, smart.host) for smart in connector.smart_hosts[:_HOSTS])
@@ -323,16 +342,5 @@ def _notes(
     notes += [
         f"of {target.domain} only {_HOSTS} MX hosts were tried" for target in targets if len(target.hops) == _HOSTS
     ]
-    if connector.enabled and not connector.is_transport_rule_scoped:
-        notes += [note for domain in domains[:_DOMAINS] if (note := _elsewhere(directory, request, domain))]
-    return notes
-
-
-def _elsewhere(directory: Directory, request: OutboundRequest, domain: str) -> str:
-    """That another connector takes the domain's mail, "" if this one does."""
-    owner = directory.organization_of(domain) or request.organization
-    selection = select_outbound(directory, owner, domain)
-    chosen = selection.connector
-    if chosen is not None and owner.name == request.organization.name and chosen.name == request.connector.name:
-        return ""
-    return f"mail to {domain} does not go by this connector: {'; '.join(selection.reasons)}"
+    passing = (elsewhere(directory, request.organization, connector, domain) for domain in domains[:_DOMAINS])
+    return [*notes, *filter(None, passing)]

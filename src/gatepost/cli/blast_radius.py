@@ -15,7 +15,7 @@ import click
 from gatepost.cli.changes import as_rows, print_changes
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.match import Directory
-from gatepost.reports.blast_radius import COLUMNS, BlastRadius, blast_radius
+from gatepost.reports.blast_radius import COLUMNS, BlastRadius, Kind, blast_radius
 from gatepost.reports.replay import INBOUND, OUTBOUND
 from gatepost.reports.touched import Touched, touched
 from gatepost.store.interface import TraceFilter
@@ -86,7 +86,7 @@ def print_radius(radius: Radius) -> None:
         click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
     for words, total, asked in (
         ("received", radius.found.inbound, change.inbound),
-        ("sent on", radius.found.outbound, change.outbound),
+        ("delivered or sent on", radius.found.outbound, change.outbound),
     ):
         if asked and not total.messages:
             click.echo(f"no message was {words} since {moment(radius.since)}: what it does to mail cannot be told")
@@ -108,14 +108,26 @@ def _some(items: list[str]) -> str:
 
 
 def _print_difference(difference: Difference) -> None:
-    click.echo(f"  {difference.direction}, {difference.kind}: {difference.messages}")
-    peers = difference.peers.most_common()
+    also = ", ".join(f"{kind}: {count}" for kind, count in _also(difference))
+    found = f"  {difference.direction}, {difference.kind}: {difference.messages}"
+    click.echo(f"{found} (also {also})" if also else found)
+    peers = _peers(difference)
     shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
     rest = len(peers) - _PEERS
     click.echo(f"    {shown}{f'; and {rest} more' if rest > 0 else ''}")
     click.echo(f"    was: {printable(difference.before)}")
     click.echo(f"    now: {printable(difference.after)}")
     click.echo(f"    see: gatepost trace show {difference.sample}")
+
+
+def _also(difference: Difference) -> list[tuple[str, int]]:
+    """Gravest first."""
+    return [(str(kind), difference.also[kind]) for kind in Kind if difference.also[kind] > 0]
+
+
+def _peers(difference: Difference) -> list[tuple[str, int]]:
+    """Most messages first. Messages that were found to differ more gravely leave their peer behind with none."""
+    return [(peer, count) for peer, count in difference.peers.most_common() if count > 0]
 
 
 def radius_json(radius: Radius) -> dict[str, Any]:
@@ -140,7 +152,8 @@ def _rows(differences: Iterable[Difference]) -> Iterable[dict[str, Any]]:
             "direction": one.direction,
             "kind": str(one.kind),
             "messages": one.messages,
-            "peers": [{"peer": peer, "messages": count} for peer, count in one.peers.most_common(_SHOWN)],
+            "also": [{"kind": kind, "messages": count} for kind, count in _also(one)],
+            "peers": [{"peer": peer, "messages": count} for peer, count in _peers(one)[:_SHOWN]],
             "sample": one.sample,
             "before": one.before,
             "after": one.after,

@@ -27,7 +27,7 @@ class FieldChange(NamedTuple):
     after: Any
 
     def __str__(self) -> str:
-        shown = [json.dumps(value, ensure_ascii=False) for value in (self.before, self.after)]
+        shown = [json.dumps(_name_first(value), ensure_ascii=False) for value in (self.before, self.after)]
         return f"{self.sign} {self.path}: " + {"+": shown[1], "-": shown[0], "~": " -> ".join(shown)}[self.sign]
 
 
@@ -98,6 +98,13 @@ def _compare_named(path: str, old: dict[str, Any], new: dict[str, Any], changes:
 
 def _nameless(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in {"name", "address"}}
+
+
+def _name_first(value: Any) -> Any:
+    """A part as people write it; it is stored with its fields in alphabetical order."""
+    if not isinstance(value, dict):
+        return value
+    return {key: value[key] for key in sorted(value, key=lambda key: key not in {"name", "address"})}
 
 
 def _named(value: Any) -> bool:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
+from gatepost.cli.chosen import choose_connector, connector_options, instead, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.part import INBOUND as INBOUND_PART
+from gatepost.cli.part import OUTBOUND as OUTBOUND_PART
+from gatepost.cli.part import RULE
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.values import Mode
 from gatepost.reports import rehearsal as reports
 from gatepost.reports.rehearsal import Judged, Report, Subject
 from gatepost.reports.replay import COLUMNS, INBOUND, OUTBOUND, Replay, RowReplay, enforced
-from gatepost.store.interface import TraceFilter
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.cli.chosen import Chosen
+    from gatepost.cli.part import Kind
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import MailFlowRule, Organization
     from gatepost.reports.decision import Decision
@@ -63,13 +69,17 @@ def rehearsal(
         if replay or direction == "inbound":
             fail(BAD_INPUT, "--rule goes with neither --replay nor --direction inbound: rules hold for outbound mail")
         owner, found = _choose_rule(directory, name, organization)
-        report = run.report(owner.name, found.name, inbound=False, rule=True)
+        formed = _formed(settings, owner.name, RULE, found)
+        report = run.report(owner.name, found.name, inbound=False, rule=True, formed=formed)
         head = _head(f"mail flow rule {found.name!r} of {owner.name}", found, "outbound")
     else:
         chosen = choose_connector(directory, name, organization, direction)
-        report = run.replayed(chosen) if replay else run.counted(chosen)
+        kind = INBOUND_PART if chosen.direction == "inbound" else OUTBOUND_PART
+        formed = _formed(settings, chosen.organization.name, kind, chosen.connector)
+        report = run.replayed(chosen) if replay else run.counted(chosen, formed)
         head = _head(chosen.label, chosen.connector, chosen.direction)
     head |= {"since": wanted["since"], "until": run.until, "replay": replay, "unreadable": run.unreadable}
+    head |= {"rule": wanted["rule"], "formed": formed}
     (_print_json if as_json else _print)(head, report)
     _end(report, run.unreadable)
 
@@ -78,12 +88,40 @@ def _choose_rule(directory: Directory, name: str, organization: str) -> tuple[Or
     known = [(one, rule) for one in directory.resources.organizations for rule in one.mail_flow_rules]
     found = [(one, rule) for one, rule in known if rule.name.lower() == name.lower() and organization in {"", one.name}]
     if not found:
-        names = ", ".join(repr(rule.name) for _, rule in known) or "none"
-        fail(BAD_INPUT, f"there is no mail flow rule {name!r}; there are: {names}")
+        fail(BAD_INPUT, f"there is no mail flow rule {name!r}; {instead(name, (rule.name for _, rule in known))}")
     if len(found) > 1:
         owners = ", ".join(one.name for one, _ in found)
         fail(BAD_INPUT, f"each of {owners} has a mail flow rule {name!r}: say --organization")
     return found[0]
+
+
+def _formed(settings: Settings, owner: str, kind: Kind, subject: Any) -> int:
+    """The version that made what is in rehearsal what it is, as far back as is looked; 0 if that does not matter."""
+    if subject.mode is not Mode.REHEARSE:
+        return 0  # what it did is told, in whatever form it did it
+    try:
+        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+            for limit in _CHANGES:
+                found = store.history("organization", owner, limit)
+                for one in found:
+                    if _form(one.before, kind, subject.name) != _form(one.after, kind, subject.name):
+                        return one.version
+                if len(found) < limit:
+                    break
+    except StoreFailure as failure:
+        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
+    return 0
+
+
+_CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
+
+
+def _form(table: dict[str, Any] | None, kind: Kind, name: str) -> dict[str, Any] | None:
+    """What is stored of it, less what changes nothing about whom it holds for and what it asks."""
+    for one in (table or {}).get(kind.key, ()):
+        if one.get("name") == name:
+            return {key: value for key, value in one.items() if key not in {"mode", "comment"}}
+    return None
 
 
 def _head(label: str, subject: Any, direction: str) -> dict[str, Any]:
@@ -107,18 +145,21 @@ class _Run:
         self._wanted = TraceFilter(since=since, until=self.until)
         self.unreadable: list[str] = []
 
-    def counted(self, chosen: Chosen) -> Report:
-        """What the trace says that the connector did or would have done."""
-        return self.report(chosen.organization.name, chosen.connector.name, inbound=chosen.direction == "inbound")
+    def counted(self, chosen: Chosen, formed: int) -> Report:
+        """What the trace says that the connector did or would have done. formed: as in `Subject`."""
+        inbound = chosen.direction == "inbound"
+        return self.report(chosen.organization.name, chosen.connector.name, inbound=inbound, formed=formed)
 
-    def report(self, owner: str, name: str, *, inbound: bool, rule: bool = False) -> Report:
+    def report(self, owner: str, name: str, *, inbound: bool, rule: bool = False, formed: int = 0) -> Report:
+        """The same of a connector or a rule by its name."""
+
         def ours(organization: str, recipient: str) -> bool:
             if organization == owner:
                 return True
             found = self._directory.organization_of(recipient.rpartition("@")[2].lower())
             return found is not None and found.name == owner
 
-        subject = Subject(owner, name, rule, ours)
+        subject = Subject(owner, name, rule, ours, formed)
         rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND)
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)
 
@@ -209,7 +250,8 @@ def _conclusion(head: dict[str, Any], report: Report) -> str:
             but = f", but {rest} could not be judged" if rest else ""
             return ("ready to enforce: " if trial else "") + f"none of {report.messages} messages {_past(failed)}{but}"
         case None if report.messages:
-            return "cannot tell: none of the messages could be judged"
+            hint = "" if head["replay"] or head["rule"] or not head["formed"] else "; --replay decides them again"
+            return f"cannot tell: none of the messages could be judged{hint}"
         case None:
             hint = "" if head["replay"] or head["enabled"] else "; it is disabled: --replay decides past mail again"
             return f"cannot tell: no mail met it in this time{hint}"

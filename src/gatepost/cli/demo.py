@@ -175,6 +175,7 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
 @click.option("--keep", is_flag=True, help="Stay up until Ctrl-C, to look around.")
 def demo(keep: bool) -> None:
     """A gateway and a partner on loopback: five messages, and why each went as it did."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server of ours is left behind
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway = _run(stack, Path(folder))
         if keep:

@@ -8,6 +8,7 @@ together with all other resources, and nothing is written unless all of it is ri
 from __future__ import annotations
 
 import copy
+import re
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +162,14 @@ def _short(path: str, own: str) -> str:
 
 
 def _concerning(before: Resources, after: Resources, edit: Edit) -> list[str]:
-    """Warnings that are new, or that name the changed resource."""
+    """Warnings that are new, or that name the changed resource; another organization may have one of that name."""
     known = set(warnings(before))
-    return [one for one in warnings(after) if one not in known or any(name in one for name in edit.names)]
+    owner = re.compile(rf"(?<![\w-]){re.escape(edit.organization)}(?![\w-])")
+    return [
+        one
+        for one in warnings(after)
+        if one not in known or (owner.search(one) and any(name in one for name in edit.names))
+    ]
 
 
 def part_added(kind: Kind, owner: str, name: str, words: Sequence[str], draft: dict[str, Any]) -> Edit:

@@ -129,16 +129,16 @@ def _inbound(page: _Page, explanation: Explanation) -> None:
     if verdict.organization:
         page.field("organization", f"{verdict.organization}, {verdict.direction}")
     if verdict.connector:
-        page.field("connector", f"{verdict.connector}, which demands: {verdict.requirement}")
+        trial = f"; in rehearsal: {verdict.rehearsed}" if verdict.rehearsed else ""
+        page.field("connector", f"{verdict.connector}, which demands: {verdict.requirement}{trial}")
     if verdict.would_refuse is not None:
         page.field("rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}")
     for number, reason in enumerate(verdict.reasons, 1):
         if not verdict.accepted and number == len(verdict.reasons):
             page.mark(page.no, reason)
-        elif verdict.connector and reason.startswith(f"connector {verdict.connector!r} of "):
-            page.mark(page.yes, reason)
         else:
-            page.mark(page.note, reason)
+            speaks_for = reason.startswith(f"connector {verdict.connector!r} of ") and ", but " not in reason
+            page.mark(page.yes if verdict.connector and speaks_for else page.note, reason)
     told = set(verdict.reasons)
     _others(page, [one for one in explanation.others_inbound if " ".join(one) not in told])
 

@@ -59,7 +59,7 @@ def show(version: int, config: str | None, as_json: bool) -> None:
     found = _changes(config, version=version, limit=-1)
     if not found:
         fail(NO, f"there is no version {version}; `gatepost history` lists those there are")
-    changes = [one for change in found for one in _differences(change)]
+    changes = [one for change in reversed(found) for one in _differences(change)]  # as they were applied
     if as_json:
         one = found[0]
         print_json(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["apply", "checked_document", "export", "read_document"]
 
+_OLD_WARNINGS = 20
+
 
 @click.command()
 @click.option(
@@ -171,6 +173,8 @@ def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits) 
     for text in found:
         if text not in before:
             click.echo(f"warning: {text}", err=True)
-    for text in found:
-        if text in before:
-            click.echo(f"warning, as before: {text}", err=True)
+    old = [text for text in found if text in before]
+    for text in old[:_OLD_WARNINGS]:
+        click.echo(f"warning, as before: {text}", err=True)
+    if len(old) > _OLD_WARNINGS:
+        click.echo(f"{len(old) - _OLD_WARNINGS} more warnings, as before", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["moment", "print_json", "print_table", "printable"]
+
+_LAST = 80  # characters that the last column of a table gets in any case
 
 
 def printable(text: object) -> str:
@@ -26,17 +29,47 @@ def moment(seconds: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on standard output.
+
+    Letters stand as they are. What does something to a terminal (C1 controls, marks of direction) or is no character
+    (half of a surrogate pair) is escaped, so that it reads back the same.
+    """
+    lines = json.dumps(value, indent=2, ensure_ascii=False).split("\n")  # no value has a line end that is not escaped
+    click.echo("\n".join(line if line.isprintable() else _escaped(line) for line in lines))
+
+
+def _escaped(line: str) -> str:
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under their column names; in a pipe as tab-separated values, header included."""
+    """Rows under their column names; in a pipe as tab-separated values, header included.
+
+    On a terminal a last column that does not fit in the line (replies, reasons) is cut, and ends in "…" or "...".
+    """
     cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in ([*columns], *cells):
             click.echo("\t".join(line))
         return
-    widths = [max(len(name), *(len(row[index]) for row in cells), 0) for index, name in enumerate(columns)]
+    room = max(
+        _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))
+    )
+    for row in cells:
+        row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - len(_cut())] + _cut()
+    widths = [_width(columns, cells, at) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:
+    return max(len(columns[at]), *(len(row[at]) for row in cells), 0)
+
+
+def _cut() -> str:
+    """What ends a text that goes on, as far as standard output can show it."""
+    try:
+        "…".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "..."
+    return "…"

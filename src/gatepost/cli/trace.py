@@ -98,7 +98,7 @@ def _row(event: TraceEvent) -> tuple[str, ...]:
         event.event,
         event.message,
         f"<{event.sender}>",
-        f"<{event.recipient}>",
+        _recipient(event),
         event.connector,
         event.requirement,
         event.achieved,
@@ -107,8 +107,14 @@ def _row(event: TraceEvent) -> tuple[str, ...]:
     )
 
 
+def _recipient(event: TraceEvent) -> str:
+    """Nothing where no recipient was said: "<>" would be the null path."""
+    return f"<{event.recipient}>" if event.recipient else ""
+
+
 def _print_event(event: TraceEvent) -> None:
-    click.echo(f"{moment(event.at)}  {event.event}  <{printable(event.sender)}> -> <{printable(event.recipient)}>")
+    way = " -> ".join(filter(None, (f"<{event.sender}>", _recipient(event))))
+    click.echo(f"{moment(event.at)}  {event.event}  {printable(way)}")
     facts = {
         "message": event.message,
         "session": event.session,
@@ -128,7 +134,7 @@ def _print_event(event: TraceEvent) -> None:
     for name, value in event.tls.items():
         _print_tls(name, value)
     for name, value in event.detail.items():
-        for line in _lines(value):
+        for line in _lines(name, value):
             click.echo(f"    {_LABELS.get(name, name):13} {printable(line)}")
 
 
@@ -141,30 +147,45 @@ _LABELS = {
     "handshake_error": "handshake",
     "starttls_offered": "STARTTLS",
     "next_attempt": "next attempt",
+    "reasons": "why",
+    "dsn_passed_on": "DSN passed on",
 }
+
+
+_TIMES = {"not_before", "not_after", "next_attempt"}
 
 
 def _print_tls(name: str, value: Any) -> None:
     if name == "certificate":
         for field, content in value.items():
-            click.echo(f"    certificate   {field}: {printable(content)}")
+            if content not in ("", []):
+                click.echo(f"    certificate   {field}: {printable(_shown(field, content))}")
     elif name == "chains":
         for anchors, judged in value.items():
             said = ", ".join(text for text in judged.values() if text)
             click.echo(f"    tls           by {printable(anchors)}: {printable(said)}")
-    else:
-        click.echo(f"    tls           {name}: {printable(value)}")
+    elif value != "":
+        click.echo(f"    tls           {name}: {printable(_shown(name, value))}")
 
 
-def _lines(value: Any) -> list[str]:
+def _lines(name: str, value: Any) -> list[str]:
     """A value of `detail`, a line each: lists item by item, and of records what they say."""
-    return [_line(one) for one in value] if isinstance(value, list) else [_line(value)]
+    return [_line(name, one) for one in value] if isinstance(value, list) else [_line(name, value)]
 
 
-def _line(value: Any) -> str:
+def _line(name: str, value: Any) -> str:
     if not isinstance(value, dict):
-        return str(value)
+        return _shown(name, value)
     if set(value) == {"connector", "why"}:
         return f"{value['connector']} {value['why']}"
-    said = {name: ", ".join(map(str, one)) if isinstance(one, list) else one for name, one in value.items()}
-    return "; ".join(f"{name}: {one}" for name, one in said.items() if one is not None and one != "")
+    said = {each: _shown(each, one) for each, one in value.items() if one is not None}
+    return "; ".join(f"{each}: {one}" for each, one in said.items() if one)
+
+
+def _shown(name: str, value: Any) -> str:
+    """One value for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return moment(value) if name in _TIMES and isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.connectors.credentials import certificate_lack, describe_sender
 from gatepost.connectors.directory import address_key
 from gatepost.connectors.names import covers
-from gatepost.connectors.values import ConnectorType
+from gatepost.connectors.values import ConnectorType, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,11 +53,21 @@ def certificate_loss(entry: InboundEntry, winner: InboundEntry, sender: str) -> 
 
 def _same_place(entry: InboundEntry, winner: InboundEntry) -> str:
     mine, best = entry.connector, winner.connector
+    if _in_trial(entry, winner):
+        return _IN_TRIAL.format(best.name)
     if mine.priority != best.priority:
         return f"priority {best.priority} of {best.name!r} goes before its {mine.priority}"
     if entry.specificity != winner.specificity:
         return f"{best.name!r} names it more specifically"
     return f"{best.name!r} comes first by its name"
+
+
+def _in_trial(entry: InboundEntry, winner: InboundEntry) -> bool:
+    """Whether it is in rehearsal, and so never goes before the winner, which is in force."""
+    return entry.connector.mode is Mode.REHEARSE and winner.connector.mode is Mode.ENFORCE
+
+
+_IN_TRIAL = "is in rehearsal, and {!r} is in force"
 
 
 def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session: SessionFacts, sender: str) -> str:
@@ -70,6 +80,8 @@ def address_loss(entry: InboundEntry, winner: InboundEntry, basis: str, session:
     if not entry.associated(sender):
         return f"{held}, but it is narrowed to {_few(entry.connector.associated_accepted_domains)}"
     mine, best = entry.connector, winner.connector
+    if _in_trial(entry, winner):
+        return f"{held}, but {_IN_TRIAL.format(best.name)}"
     if mine.priority != best.priority:
         return f"{held}, but priority {best.priority} of {best.name!r} goes before its {mine.priority}"
     return f"{held}, but {best.name!r} has the narrower network, or comes first by its name"

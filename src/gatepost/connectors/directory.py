@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.values import ConnectorType, RevocationCheck
 from gatepost.smtp.grammar import GrammarError, parse_address
-from gatepost.tls.names import matches
+from gatepost.tls.names import matches, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Directory", "InboundEntry", "OutboundIndex", "PartnerIndex", "address_key"]
 
 type AddressKey = tuple[int, int]
+
+_KEPT = 64  # certificates of clients whose connectors are kept
 
 
 @lru_cache(maxsize=4096)
@@ -147,6 +149,7 @@ class Directory:
     __slots__ = (
         "_at_address",
         "_by_certificate",
+        "_certificates",
         "_domains",
         "_mailboxes",
         "_organizations",
@@ -173,6 +176,7 @@ class Directory:
         self._by_certificate: dict[str, list[InboundEntry]] = {}
         self._revocable: dict[str, list[InboundEntry]] = {}
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
+        self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
         self.client_anchors: frozenset[str] = frozenset(
             connector.trust_anchors
             for one in resources.organizations
@@ -260,8 +264,16 @@ class Directory:
         return self._outbound.get(organization)
 
     def on_premises_by_certificate(self, leaf: CertificateFacts) -> list[InboundEntry]:
-        """On-premises connectors whose certificate name the certificate may bear; each has still to be compared."""
-        return _found_by_certificate(self._by_certificate, leaf)
+        """On-premises connectors whose certificate name the certificate may bear; each has still to be compared.
+
+        Kept, since a session asks again with each MAIL, and a certificate of very many names takes milliseconds.
+        """
+        found = self._certificates.get(leaf)
+        if found is None:
+            if len(self._certificates) >= _KEPT:
+                self._certificates.clear()
+            found = self._certificates[leaf] = _found_by_certificate(self._by_certificate, leaf)
+        return found
 
     def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
         """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
@@ -303,7 +315,7 @@ def _found_by_certificate(index: dict[str, list[InboundEntry]], leaf: Certificat
     if not index:
         return []
     found: dict[int, InboundEntry] = {}
-    for name in (*leaf.dns_names, leaf.common_name.lower()):
+    for name in (*leaf.dns_names, normalise(leaf.common_name)):
         for key in _certificate_keys(name):
             for entry in index.get(key, ()):
                 found[id(entry)] = entry

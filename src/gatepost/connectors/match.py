@@ -52,7 +52,8 @@ class Attribution:
     on-premises connectors that know the session, each with why it did not count: label and rest of the sentence, at
     most 20. claims: connectors that know the session, by "certificate" or "address", but not whose mail it is. lack:
     why the certificate that bears a connector's name does not identify its owner. unsure: that connector, if it is not
-    the client's doing, so that it may be known later.
+    the client's doing, so that it may be known later; lack is then its. rehearsing: the connector that would have gone
+    before this one, were it not in rehearsal.
     """
 
     direction: str
@@ -64,6 +65,7 @@ class Attribution:
     claims: tuple[tuple[str, InboundEntry], ...] = ()
     lack: Lack | None = None
     unsure: InboundConnector | None = None
+    rehearsing: InboundConnector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class PartnerMatch:
     """The partner connector that a message meets, and which of its identifications the session fulfils.
 
     lack: why the certificate is not the connector's, if it names one. is_known: this connector or another for the same
-    sender has the session's certificate or address. passed_over: as in Attribution. rehearsing: the match that would
-    have gone before this one, were it not in rehearsal.
+    sender, one that is in force, has the session's certificate or address. passed_over: as in Attribution. rehearsing:
+    the match that would have gone before this one, were it not in rehearsal.
     """
 
     connector: InboundConnector
@@ -100,6 +102,7 @@ class Selection:
 
 _PASSED_OVER = 20
 _NOBODY = "no on-premises connector knows the session"
+_STOOD_BACK = "would go first, but is in rehearsal"
 _SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
 
 
@@ -108,22 +111,26 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
 
     A trusted certificate identifies the organization whose connector names it most specifically, if that name is the
     organization's own; otherwise the reverse-path must be in one of its accepted domains. An address identifies only
-    together with such a reverse-path, so never with the null one (exchange.md section 5.1, steps 1 to 3).
+    together with such a reverse-path, so never with the null one (exchange.md section 5.1, steps 1 to 3). Of one
+    organization a connector in rehearsal never goes before one that is in force.
     """
     sender = reverse_path.domain
     owner = directory.organization_of(sender)
     certified, lacks = _certified(directory, session)
     held = directory.on_premises_by_address(address_key(session.peer_ip))
-    found = _by_certificate(certified, sender, owner) or _by_address(held, sender, owner)
+    found = _identifying(certified, held, sender, owner)
     if found is None:
         return _unknown(session, sender, certified, held, lacks)
-    entry, basis = found
-    passed_over = {one.label: lack.why for one, lack in lacks}
+    entry, basis, rehearsing = found
+    passed_over = {rehearsing.label: _STOOD_BACK} if rehearsing else {}
+    passed_over |= {one.label: lack.why for one, lack in lacks}
     for one in certified:
-        won = basis != "address"
+        won = basis != "address" or (one.organization is entry.organization and not _in_force(one))
         passed_over[one.label] = certificate_loss(one, entry, sender) if won else certificate_claim(one, sender)
     for _, one in held:
         passed_over.setdefault(one.label, address_loss(one, entry, basis, session, sender))
+    if rehearsing is not None:
+        passed_over[rehearsing.label] = _STOOD_BACK
     passed_over.pop(entry.label, None)
     return Attribution(
         "originating",
@@ -132,6 +139,7 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
         basis,
         _identified(entry, basis, session, f"the sender's domain {sender}"),
         tuple(passed_over.items())[:_PASSED_OVER],
+        rehearsing=rehearsing.connector if rehearsing else None,
     )
 
 
@@ -152,30 +160,54 @@ def _certified(
     return certified, lacks
 
 
-def _by_certificate(
-    certified: list[InboundEntry], sender: str, owner: Organization | None
-) -> tuple[InboundEntry, str] | None:
-    matched = [entry for entry in certified if entry.associated(sender)]
-    owned = [entry for entry in matched if entry.ownership]
-    if not owned:
-        mine = [entry for entry in matched if entry.organization is owner]
-        return (min(mine, key=_certificate_order), "certificate-and-sender") if mine else None
+def _identifying(
+    certified: list[InboundEntry], held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None
+) -> tuple[InboundEntry, str, InboundEntry | None] | None:
+    """Of the organization whose own server it is the first connector that is in force, its basis, and who stood back.
+
+    One in rehearsal only where none is in force.
+    """
+    found = _by_certificate([entry for entry in certified if entry.associated(sender)], owner)
+    mine = found[0][0].organization if found else owner
+    if mine is owner:
+        found += [(entry, "address") for entry in _by_address(held, sender, owner)]
+    if not found:
+        return None
+    first = found[0][0]
+    entry, basis = next((one for one in found if _in_force(one[0])), found[0])
+    return entry, basis, None if entry is first else first
+
+
+def _by_certificate(certified: list[InboundEntry], owner: Organization | None) -> list[tuple[InboundEntry, str]]:
+    """Connectors of one organization, each with its basis: those whose name is its own, then by the sender's owner."""
+    owned = sorted((entry for entry in certified if entry.ownership), key=_certificate_order)
+    chosen = _most_specific(owned, owner)
+    found = [(entry, "certificate") for entry in owned if entry.organization is chosen]
+    if owned and chosen is not owner:
+        return found
+    rest = (entry for entry in certified if entry.organization is owner and not entry.ownership)
+    return found + [(entry, "certificate-and-sender") for entry in sorted(rest, key=_certificate_order)]
+
+
+def _most_specific(owned: list[InboundEntry], owner: Organization | None) -> Organization | None:
+    """Whose name the certificate bears, None if it cannot be said."""
     # Between organizations the more specific name decides; only within one may a priority say otherwise. Two that name
     # it as specifically are told apart by the sender (exchange.md section 5.1, step 2: one tenant left).
-    narrowest = max(entry.specificity for entry in owned)
+    narrowest = max((entry.specificity for entry in owned), default=None)
     leaders = [entry.organization for entry in owned if entry.specificity == narrowest]
-    chosen = leaders[0] if all(one is leaders[0] for one in leaders) else owner
-    mine = [entry for entry in owned if entry.organization is chosen]
-    return (min(mine, key=_certificate_order), "certificate") if chosen in leaders else None
+    if leaders and all(one is leaders[0] for one in leaders):
+        return leaders[0]
+    return owner if owner in leaders else None
 
 
-def _by_address(
-    held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None
-) -> tuple[InboundEntry, str] | None:
-    if owner is None:
-        return None
+def _in_force(entry: InboundEntry) -> bool:
+    return entry.connector.mode is Mode.ENFORCE
+
+
+def _by_address(held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None) -> list[InboundEntry]:
+    """Connectors that hold the address, of the organization that the sender belongs to; none if it is nobody's."""
     mine = [one for one in held if one[1].organization is owner and one[1].associated(sender)]
-    return (min(mine, key=_address_order)[1], "address") if mine else None
+    return [entry for _, entry in sorted(mine, key=_address_order)]
 
 
 def _certificate_order(entry: InboundEntry) -> tuple[int, tuple[int, ...], str]:
@@ -216,7 +248,8 @@ def _unknown(
     reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:_PASSED_OVER]]
     reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:_PASSED_OVER]]
     reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:_PASSED_OVER]]
-    unsure = (entry.connector for entry, lack in lacks if lack.is_ours)
+    # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
+    unsure = next((one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours), None)
     return Attribution(
         "none",
         None,
@@ -224,11 +257,11 @@ def _unknown(
         "none",
         (*reasons, _NOBODY),
         claims=(
-            *(("certificate", entry) for entry in certified),
+            *(("certificate", entry) for entry in sorted(certified, key=_certificate_order)),
             *(("address", entry) for _, entry in sorted(held, key=_address_order)),
         ),
-        lack=next((lack for _, lack in lacks), None),
-        unsure=next(unsure, None),
+        lack=unsure[1] if unsure else next((lack for _, lack in lacks), None),
+        unsure=unsure[0].connector if unsure else None,
     )
 
 
@@ -247,16 +280,17 @@ def attribute_by_recipient(
     ]
     if not claims:
         return attribution
-    first = claims[0][0]
-    entry = (
-        min((one for basis, one in claims if basis == first), key=_certificate_order)
-        if first == "certificate"
-        else claims[0][1]
-    )
-    basis = f"{first}-and-recipient"
-    spoken = f"the recipient's domain {recipient.domain}"
+    first = claims[0][1]
+    basis, entry = next((one for one in claims if _in_force(one[1])), claims[0])
+    basis = f"{basis}-and-recipient"
     return Attribution(
-        "originating", organization.name, entry.connector, basis, _identified(entry, basis, session, spoken)
+        "originating",
+        organization.name,
+        entry.connector,
+        basis,
+        _identified(entry, basis, session, f"the recipient's domain {recipient.domain}"),
+        ((first.label, _STOOD_BACK),) if first is not entry else (),
+        rehearsing=first.connector if first is not entry else None,
     )
 
 
@@ -304,7 +338,9 @@ def match_partner(
             continue
         if recipient is None:
             if entry.connector.associated_accepted_domains:
-                return None
+                if _in_force(entry):
+                    return None
+                continue  # whoever it holds for, it changes nothing
         elif not entry.associated(recipient.domain):
             domains = ", ".join(entry.connector.associated_accepted_domains[:_PASSED_OVER])
             narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
@@ -324,7 +360,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
     passed_over = narrowed
     for one in candidates[: _PASSED_OVER + 1]:
         if one is first and one is not winner:
-            passed_over[one.entry.label] = "would go first, but is in rehearsal"
+            passed_over[one.entry.label] = _STOOD_BACK
         elif one is not winner:
             patterns = one.pattern, winner.pattern
             in_trial = one.key < winner.key
@@ -333,7 +369,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
     return _told(
         winner,
         sender,
-        is_known=any(one.by_address or one.by_certificate for one in candidates),
+        is_known=any((one.by_address or one.by_certificate) and _in_force(one.entry) for one in candidates),
         passed_over=tuple(passed_over.items())[:_PASSED_OVER],
         rehearsing=rehearsing,
     )

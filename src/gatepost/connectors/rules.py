@@ -68,6 +68,10 @@ def _old_version(connector: InboundConnector | OutboundConnector) -> bool:
     return version is not None and version < TlsVersion.TLS_1_2 and connector.profile is not ProfileName.LEGACY
 
 
+def _top_level(name: str) -> bool:
+    return name.startswith("*.") and "." not in name.removeprefix("*.")
+
+
 _OLD_VERSION = (
     'TLS 1.0 and 1.1 are off in every other profile; write profile = "legacy" as well, or name TLSv1.2 or newer'
 )
@@ -105,6 +109,12 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
         "match_common_name tls_sender_certificate_name",
         lambda one: one.match_common_name and not one.tls_sender_certificate_name,
         "there is no name to look for in the CN; write tls_sender_certificate_name",
+    ),
+    _rule(
+        "tls_sender_certificate_name connector_type trust_anchors",
+        lambda one: _on_premises(one) and _top_level(one.tls_sender_certificate_name or "") and not one.trust_anchors,
+        "whoever has a certificate for any name in that top-level domain could relay; write *.domain, or trust_anchors "
+        "with a CA of your own",
     ),
     _rule(
         "treat_messages_as_internal connector_type",

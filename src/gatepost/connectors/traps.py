@@ -104,6 +104,13 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
             f"{label}: {name} is under no accepted domain of {organization.name}, so its certificate counts only for "
             "senders in one"
         )
+    if connector.mode is Mode.REHEARSE:
+        yield f"{label}: in rehearsal it lets its servers relay all the same; only its refusals are not applied"
+    yield from _names(connector, label)
+
+
+def _names(connector: InboundConnector, label: str) -> Iterator[str]:
+    name = connector.tls_sender_certificate_name
     if name and "." not in name.removeprefix("*."):
         yield f"{label}: {name} takes in a whole top-level domain"
     if connector.match_common_name:
@@ -130,8 +137,7 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
         )
     if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
         yield f"{label}: it demands nothing, and only names its senders in the trace"
-    if connector.match_common_name:
-        yield f"{label}: the CN is matched too, which RFC 9525 leaves out; better have the name in subjectAltName"
+    yield from _names(connector, label)
 
 
 def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:

@@ -49,7 +49,8 @@ class RefusalLog:
             return
         self._written += 1
         why = verdict.reasons[-1] if verdict.reasons and reply is verdict.reply else ""
-        said = f"session {facts.session_id} {facts.peer_ip} <{envelope[0]}> -> <{envelope[1]}>: {reply.text}"
+        way = f"<{envelope[0]}> -> <{envelope[1]}>" if envelope[1] else f"<{envelope[0]}>"  # "<>" is the null path
+        said = f"session {facts.session_id} {facts.peer_ip} {way}: {reply.text}"
         _log.info("refused: %s", _printable(f"{said} ({why})" if why else said))
 
 

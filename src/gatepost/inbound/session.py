@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import Event
     from gatepost.store.interface import Delivery, Message, TraceEvent
-    from gatepost.tls.facts import ChainVerdict, TlsFacts
+    from gatepost.tls.facts import TlsFacts
 
 __all__ = ["Session"]
 
@@ -97,20 +97,9 @@ class Session:
         self._core.tls_started()
         self._progressed = self._registry.clock()
         if chains := self._record.revocable():
-            self._held = True
-            self._core.hold()
-            spawn(self._wait_for_revocation(chains), "inbound revocation")
+            # Answer nothing until it is known whether the client's certificate still counts.
+            self._hold_for(self._record.check_revocation(chains), "inbound revocation")
         self._pump()
-
-    async def _wait_for_revocation(self, chains: dict[str, ChainVerdict]) -> None:
-        """Answer nothing until it is known whether the client's certificate still counts."""
-        try:
-            await self._record.check_revocation(chains)
-        except Exception:  # a fault of ours must neither leave the client waiting nor let it pass unchecked
-            self._held = False
-            self._end(_FAULT)
-            raise
-        self._go_on()
 
     def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it was lost makes no difference here
         """The connection is gone; what was not acknowledged is forgotten."""
@@ -233,14 +222,16 @@ class Session:
 
     def _on_recipient(self, event: RecipientEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
-        path = self._transaction.mail.path
+        path, taken = self._transaction.mail.path, self._transaction.recipients
         if not event.path.domain and self._service.postmaster is not None:
             event.path = self._service.postmaster
-        verdict = decide_recipient(self._record.directory, self._record.facts, path, event.path, self._attribution)
+        first = taken[0].verdict if taken else None
+        directory, facts = self._record.directory, self._record.facts
+        verdict = decide_recipient(directory, facts, path, event.path, self._attribution, first)
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)
             return
-        self._transaction.recipients.append(AcceptedRecipient(event, verdict))
+        taken.append(AcceptedRecipient(event, verdict))
         self._core.accept()
 
     def _on_data(self) -> None:
@@ -248,29 +239,31 @@ class Session:
         behind = self._transaction.begin_body(self._greeted_with)
         self._period_end = 0.0
         self._core.accept()
-        self._hold_for(behind)
+        if behind is not None:
+            self._hold_for(behind, "inbound body")
 
     def _on_chunk(self, event: ChunkEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - content comes only after DATA was accepted
         self._progressed = self._received
-        self._hold_for(self._transaction.write(event.data))
+        if (behind := self._transaction.write(event.data)) is not None:
+            self._hold_for(behind, "inbound body")
 
-    def _hold_for(self, behind: Awaitable[None] | None) -> None:
-        if behind is not None:
-            self._held = True
-            self._core.hold()
-            spawn(self._wait_for_disk(behind), "inbound body")
+    def _hold_for(self, ours: Awaitable[None], name: str) -> None:
+        """Read on, but let nothing happen, until something of ours is done."""
+        self._held = True
+        self._core.hold()
+        spawn(self._wait(ours), name)
 
-    async def _wait_for_disk(self, behind: Awaitable[None]) -> None:
+    async def _wait(self, ours: Awaitable[None]) -> None:
         try:
-            await behind
+            await ours
         except StoreFailure as failure:
             if self._transaction is not None:
                 self._transaction.failed(failure)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """What the machine was held for is over."""
+        except Exception:  # a fault of ours must neither leave the client waiting nor let it pass unchecked
+            self._held = False
+            self._end(_FAULT)
+            raise
         self._held = False
         if not self._lost:
             self._restart_clocks()

@@ -1,8 +1,8 @@
-"""One bounded HTTP request at a time: for revocation lists and OCSP now, for MTA-STS policies later.
+"""One bounded HTTP request at a time: for revocation lists, OCSP and MTA-STS policies.
 
-Used by `lookup.revocation`. Names are found by our resolver, the body is cut off while it arrives, every wait ends, and
-a redirection is followed only where it is asked for. It never decides what a failure means, but says whether a later
-try may succeed.
+Used by `lookup.revocation` and `lookup.mtasts`. Names are found by our resolver, the body is cut off while it arrives,
+every wait ends, and a redirection is followed only where it is asked for. It never decides what a failure means, but
+says whether a later try may succeed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
 
     from gatepost.lookup.dns import Answer, Resolver
+    from gatepost.net.anchors import TrustAnchors
 
-__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request"]
+__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "https_context"]
 
 _MAX_URL: Final = 2048
 _MAX_ADDRESSES: Final = 4
@@ -34,12 +35,16 @@ _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
-    """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire."""
+    """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire.
 
-    def __init__(self, detail: str, *, temporary: bool) -> None:
+    untrusted: it is the server's certificate that cannot be trusted, or that bears another name.
+    """
+
+    def __init__(self, detail: str, *, temporary: bool, untrusted: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.temporary = temporary
+        self.untrusted = untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class HttpClient:
                 return answer
             if not left:
                 raise HttpFailed(f"{_text(url)} redirects to {_shown(answer)}, which is not followed", temporary=False)
-            url = _parse(urljoin(_text(url), answer))
+            url = _parse(_joined(_text(url), answer))
             if url.scheme != first.scheme:
                 raise HttpFailed(f"{_text(first)} redirects to another scheme: {_text(url)}", temporary=False)
         raise AssertionError("unreachable")
@@ -122,14 +127,38 @@ class HttpClient:
             raise HttpFailed(f"{_text(url)}: {failure.detail}", temporary=failure.temporary) from failure
         except _FAILURES as failure:
             said = str(failure) or type(failure).__name__
-            raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True) from failure
+            untrusted = _is_untrusted(failure)
+            raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True, untrusted=untrusted) from failure
 
     def _tls(self, url: httpcore2.URL) -> ssl.SSLContext | None:
         if url.scheme == b"https" and self._context is None:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._context.load_default_certs()
+            self._context = https_context()
         return self._context
+
+
+def https_context(anchors: TrustAnchors | None = None) -> ssl.SSLContext:
+    """Checks the chain and the name of https servers. anchors: which chains end well; None: the system's.
+
+    Only subjectAltName is a name, as RFC 8461 section 3.3 has it (RFC 9525 for all others).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    if anchors is None:
+        context.load_default_certs()
+    else:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor need not be a root, as in `net.anchors`
+        context.load_verify_locations(cadata=anchors.der)
+    return context
+
+
+def _is_untrusted(failure: BaseException | None) -> bool:
+    """Whether the verification of a certificate is at the bottom of a failure."""
+    while failure is not None:
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return True
+        failure = failure.__cause__
+    return False
 
 
 _FAILURES: Final = (
@@ -150,6 +179,15 @@ def _parse(text: str) -> httpcore2.URL:
     if url.scheme not in {b"http", b"https"} or not url.host:
         raise HttpFailed(f"{_shown(text)}: only http and https are asked", temporary=False)
     return url
+
+
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError as failure:
+        raise HttpFailed(
+            f"{base} redirects to {_shown(reference)}: no address: {failure}", temporary=False
+        ) from failure
 
 
 def _shown(text: str) -> str:
@@ -260,7 +298,15 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 
 
 def _is_public(text: str) -> bool:
+    """Whether an address is of the public internet, whatever form an IPv4 address is wrapped up in."""
     address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        wrapped = address in _TRANSLATED or address.ipv4_mapped is not None
+        if not wrapped and address not in _GLOBAL_UNICAST:
+            return False
+        address = ipaddress.IPv4Address(address.packed[-4:]) if wrapped else address
     return address.is_global and not address.is_multicast
+
+
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291 section 2.4)
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")  # of IPv4, where there is only IPv6 (RFC 6052 section 2.1)

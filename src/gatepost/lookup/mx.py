@@ -60,20 +60,23 @@ class MailHost:
 class MailHosts:
     """The hosts of a domain in the order to try them, at most 20; empty unless LISTED, IMPLICIT or LITERAL.
 
-    authentic: DNSSEC proved this list (or that there is none).
+    authentic: DNSSEC proved this list (or that there is none). canonical: the domain after all CNAMEs, which owns the
+    list; a reference identifier of DANE beside the domain itself (RFC 7672 section 3.2.2).
     """
 
     domain: str
     kind: MailHostsKind
     hosts: tuple[MailHost, ...]
     authentic: bool
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HostAddresses:
     """The IP addresses of a host in the order to try them, at most 10; empty if it has none we may use.
 
-    canonical: the name after all CNAMEs. authentic: DNSSEC proved all of it.
+    canonical: the name after all CNAMEs. authentic: DNSSEC proved every answer that was got; of a family that could not
+    be looked up no address is used, or who stops one answer could switch DANE off.
     """
 
     host: str
@@ -103,6 +106,7 @@ class _Listing:
     kind: MailHostsKind
     by_preference: tuple[tuple[int, tuple[str, ...]], ...]
     authentic: bool
+    canonical: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +156,12 @@ class MailRouter:
         hosts = [
             MailHost(name, preference) for preference, names in listing.by_preference for name in self._shuffled(names)
         ]
-        return MailHosts(domain, listing.kind, tuple(hosts[:_MAX_HOSTS]), listing.authentic)
+        return MailHosts(domain, listing.kind, tuple(hosts[:_MAX_HOSTS]), listing.authentic, listing.canonical)
 
     def _read_listing(self, domain: str, answer: Answer) -> _Listing:
         match answer.status:
             case Status.NXDOMAIN:
-                return _Listing(MailHostsKind.NO_DOMAIN, (), answer.authentic)
+                return _Listing(MailHostsKind.NO_DOMAIN, (), answer.authentic, answer.canonical)
             case Status.NO_DATA:
                 return self._without_ourselves(MailHostsKind.IMPLICIT, {0: [domain]}, answer)
             case Status.OK:
@@ -169,7 +173,7 @@ class MailRouter:
             if name:
                 by_preference.setdefault(preference, []).append(name)
         if not by_preference:  # RFC 7505 section 3; beside other records "." is only a name without addresses
-            return _Listing(MailHostsKind.NULL, (), answer.authentic)
+            return _Listing(MailHostsKind.NULL, (), answer.authentic, answer.canonical)
         return self._without_ourselves(MailHostsKind.LISTED, by_preference, answer)
 
     def _without_ourselves(self, kind: MailHostsKind, by_preference: dict[int, list[str]], answer: Answer) -> _Listing:
@@ -178,7 +182,8 @@ class MailRouter:
             if not self._own_names.isdisjoint(names):
                 break
             kept.append((preference, tuple(names)))
-        return _Listing(kind if kept else MailHostsKind.OURSELVES, tuple(kept), answer.authentic)
+        kind = kind if kept else MailHostsKind.OURSELVES
+        return _Listing(kind, tuple(kept), answer.authentic, answer.canonical)
 
     async def addresses(self, host: str) -> HostAddresses:
         """The addresses of `host` (A-label, address or address literal). Raises LookupFailed."""
@@ -203,7 +208,7 @@ class MailRouter:
                     raise answer
         canonical = next((answer.canonical for answer in known if answer.records), host)
         complete = len(known) == 2
-        authentic = complete and all(answer.authentic for answer in known)
+        authentic = all(answer.authentic for answer in known)
         families = self._addresses(six), self._addresses(four)
         found = _Families(canonical, families if self._prefer is Family.IPV6 else families[::-1], authentic)
         if complete:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import serialization
@@ -24,7 +24,6 @@ from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from cryptography import x509
 
@@ -37,7 +36,8 @@ _RETRY_SECONDS: Final = 60.0  # for which an address that gave nothing usable is
 _MEMORY_BYTES: Final = 32 * 1024 * 1024  # of lists as kept: 2.4 million revoked certificates
 _DISK_BYTES: Final = 256 * 1024 * 1024
 _DISK_FILES: Final = 500
-_FETCHES: Final = 8  # at a time
+_FETCHES: Final = 8  # at a time, until they are read
+_READINGS: Final = 1  # at a time: to read a list takes four times its size
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class RevocationLists:
         self._failed: Cache[tuple[str, bool] | _Key, str] = Cache(1000, clock, share=1)
         self._shared: Shared[_Key, RevocationList | RevocationError] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
+        self._readings = asyncio.Semaphore(_READINGS)
 
     async def find(self, url: str, issuer: x509.Certificate, *, now: float, private: bool) -> RevocationList:
         """The list at `url`, verified with the key of `issuer`. Raises RevocationError, which names the address.
@@ -110,7 +111,9 @@ class RevocationLists:
         self, key: _Key, issuer: x509.Certificate, request: Request, now: float
     ) -> RevocationList | RevocationError:
         """The newest that disk and network have. The failure is returned: a task's exception is logged as a fault."""
-        held = _newer(self._held.get(key), await asyncio.to_thread(self._read, key, issuer))
+        async with self._readings:
+            kept = await asyncio.to_thread(self._read, key, issuer)
+        held = _newer(self._held.get(key), kept)
         failure = None
         if held is None or not held.fresh(now):
             try:
@@ -129,7 +132,8 @@ class RevocationLists:
         """The list from the network, or the newer one at hand. Raises HttpFailed, RevocationError."""
         async with self._slots:
             fetched = await self._client.fetch(request)
-        found = await asyncio.to_thread(read_list, fetched.body, issuer)
+            async with self._readings:
+                found = await asyncio.to_thread(read_list, fetched.body, issuer)
         found.check_times(now)
         if held is not None and held.list.this_update > found.this_update:
             return _Held(held.list, now)  # an older one, perhaps played back by whoever stands on the way
@@ -172,8 +176,14 @@ class RevocationLists:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".crl-", delete=False) as file:
-                file.write(der)
-            os.replace(file.name, path)  # noqa: PTH105 - Path(file.name) for one call
+                fresh = Path(file.name)
+                try:
+                    file.write(der)
+                    file.flush()
+                    fresh.replace(path)
+                except OSError:
+                    fresh.unlink(missing_ok=True)  # on a full disk each try would leave its part
+                    raise
             self._make_room(path.parent)
         except OSError as failure:
             _log.warning("revocation list: %s cannot be kept: %s", path, failure.strerror)

@@ -26,8 +26,6 @@ _SUBJECT_OCTETS = 2048  # encoded words of that many characters
 _MESSAGE_ID_OCTETS = 998  # a line, RFC 5322 section 2.1.1
 _ADDRESS_OCTETS = 512
 _DELIVERED_TO = 100
-_VALUE_OCTETS = 64 << 10  # of a field that a mail flow rule asks for
-_FIELDS = 1000  # of one name
 
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 
@@ -115,15 +113,15 @@ class HeaderScanner:
 def field_values(section: bytes, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The values of all fields of some names, unfolded and with their encoded words decoded, by the name.
 
-    section: a whole header section. names: in lower case; those without a field are left out. Of one name at most 1000
-    fields, of each at most 64 KiB.
+    section: a whole header section. names: in lower case; those without a field are left out. Nothing is cut off: what
+    a rule looks for must not be hidden behind much of something else.
     """
     text = b"\r\n" + section
     lower = text.lower()
     found = {}
     for name in names:
-        values = islice(_values(text, lower, name.encode("ascii")), _FIELDS)
-        if decoded := tuple(decode_words(_text(value, _VALUE_OCTETS)) for value in values):
+        values = _values(text, lower, name.encode("ascii"))
+        if decoded := tuple(decode_words(value.decode("utf-8", "replace")) for value in values):
             found[name] = decoded
     return found
 
@@ -131,20 +129,22 @@ def field_values(section: bytes, names: Iterable[str]) -> dict[str, tuple[str, .
 def decode_words(text: str) -> str:
     """Text with its encoded words decoded (RFC 2047). What cannot be decoded stays as it is. Never raises."""
     parts: list[str] = []
-    run: tuple[str, bytes] | None = None  # adjacent words of one charset: mailers cut characters in two between them
+    run: tuple[str, bytearray] | None = (
+        None  # adjacent words of one charset: mailers cut characters in two between them
+    )
     last = 0
     for match in _ENCODED_WORD.finditer(text):
         between = text[last : match.start()]
         last = match.end()
         charset, content = match[1].partition("*")[0].lower(), _content(match[2], match[3])
         if run is not None and run[0] == charset and (not between or between.isspace()):
-            run = charset, run[1] + content
+            run[1].extend(content)
             continue
         if run is not None:
             parts.append(_decoded(*run))
         if run is None or not between.isspace():
             parts.append(between)
-        run = charset, content
+        run = charset, bytearray(content)
     if run is not None:
         parts.append(_decoded(*run))
     return "".join([*parts, text[last:]])
@@ -160,7 +160,7 @@ def _content(encoding: str, encoded: str) -> bytes:
         return octets
 
 
-def _decoded(charset: str, content: bytes) -> str:
+def _decoded(charset: str, content: bytearray) -> str:
     try:
         if codecs.lookup(charset).name in _NO_CHARSETS:
             charset = "utf-8"

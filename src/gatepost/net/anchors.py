@@ -73,6 +73,11 @@ class TrustAnchors:
     def __len__(self) -> int:
         return len(self._certificates)
 
+    @property
+    def der(self) -> bytes:
+        """All of them, DER, one after the other: as the ssl module takes them."""
+        return b"".join(crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in self._certificates)
+
     def __repr__(self) -> str:
         return f"TrustAnchors({self.source!r}, {len(self)} certificates)"
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, rsa
 from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
@@ -33,6 +32,7 @@ __all__ = [
     "key_kind",
     "parse",
     "quietly",
+    "spki_der",
     "subject_text",
 ]
 
@@ -162,12 +162,61 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], 
 
 def _spki_sha256(certificate: x509.Certificate) -> str:
     try:
-        spki = certificate.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return hashlib.sha256(_spki(certificate.tbs_certificate_bytes)).hexdigest()
     except MALFORMED:
         return ""
-    return hashlib.sha256(spki).hexdigest()
+
+
+def spki_der(der: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of a certificate, octet for octet, b"" if it cannot be found.
+
+    A key that is read and written again may look different (RSASSA-PSS, named curves), and its digest with it. Nothing
+    else is read, so that it is found in certificates that `parse` refuses, too.
+    """
+    try:
+        return _spki(_elements(_content(der), 1)[0]) if len(der) <= MAX_CERTIFICATE_BYTES else b""
+    except ValueError:
+        return b""
+
+
+def _spki(tbs: bytes) -> bytes:
+    """The sixth or seventh part of a TBSCertificate (RFC 5280 section 4.1). Raises ValueError."""
+    content = _content(tbs)
+    has_version = content[:1] == b"\xa0"
+    return _elements(content, 7 if has_version else 6)[-1]
+
+
+def _content(element: bytes) -> bytes:
+    """What a SEQUENCE holds. Raises ValueError."""
+    if element[:1] != b"\x30":
+        raise ValueError("no SEQUENCE")
+    start, end = _extent(element, 0)
+    return element[start:end]
+
+
+def _elements(content: bytes, count: int) -> list[bytes]:
+    """The first `count` elements, each with its header. Raises ValueError."""
+    found, position = [], 0
+    for _ in range(count):
+        _, end = _extent(content, position)
+        found.append(content[position:end])
+        position = end
+    return found
+
+
+def _extent(octets: bytes, position: int) -> tuple[int, int]:
+    """Where the content of the DER element at `position` begins and ends (X.690 section 8.1.3). Raises ValueError."""
+    start = position + 2
+    if start > len(octets):
+        raise ValueError("cut off")
+    length = octets[position + 1]
+    if length >= 0x80:
+        size = length - 0x80
+        length = int.from_bytes(octets[start : start + size])
+        start += size
+    if start + length > len(octets):
+        raise ValueError("cut off")
+    return start, start + length
 
 
 def key_kind(certificate: x509.Certificate) -> str:

@@ -165,6 +165,9 @@ def _judge(
         return ChainVerdict(status, detail, leaf, anchor, trusted), _moments([*presented, *path])
     except MALFORMED as failure:
         return ChainVerdict(ChainStatus.INVALID, f"a certificate cannot be read: {failure}"[:500], leaf), []
+    except crypto.Error:  # a certificate that OpenSSL took, but cannot give back: of a key that it does not know
+        clear_errors()
+        return ChainVerdict(ChainStatus.INVALID, "a certificate cannot be read: OpenSSL has no use for it", leaf), []
 
 
 def _moments(certificates: Sequence[x509.Certificate]) -> list[float]:

@@ -279,6 +279,8 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+    except MALFORMED as failure:
+        raise RevocationError(f"what the certificate is for cannot be read: {failure}"[:300]) from failure
 
 
 def _shortened(serial: int) -> int:

@@ -278,13 +278,13 @@ def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> 
 async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) -> list[tuple[Route, list[Recipient]]]:
     """Where everybody's mail goes. The message is looked into only if a rule asks for it. Raises BodyUnreadable."""
     message = delivery.message
-    names = planner.header_names(message.organization, delivery.recipients)
+    names = planner.header_names(delivery.organization, delivery.recipients)
     return planner.routes(
-        message.organization,
+        delivery.organization,
         delivery.recipients,
         reverse_path=message.reverse_path,
         content=await body.header_fields(names) if names else NO_CONTENT,
-        from_on_premises=message.direction == "originating",
+        from_on_premises=message.from_on_premises,
     )
 
 

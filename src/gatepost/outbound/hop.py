@@ -20,6 +20,7 @@ from gatepost.policy.outbound import judge
 from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic
 from gatepost.smtp.client import Client
 from gatepost.smtp.replies import Reply
+from gatepost.tls.facts import Revocation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["Hop", "HopOpener", "OpenHop"]
+
+_NOBODY_ASKED = Revocation("unknown", "nobody was asked for revocation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class OpenHop:
 class HopOpener:
     """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
 
-    revocation: asked for trusted chains where the requirement wants it; without it nobody is asked.
+    revocation: asked for trusted chains where the requirement wants it; without it nobody is, and hard-fail waits.
     """
 
     def __init__(
@@ -182,10 +185,12 @@ class HopOpener:
     async def _judge_chain(self, requirement: Requirement, tls: TlsFacts) -> ChainVerdict | None:
         """The peer's chain against the requirement's anchors and, if it is trusted, among the revoked ones."""
         chain = self._contexts.judge(requirement, tls)
-        if chain is None or not chain.trusted or self._revocation is None or not revocable(requirement):
+        if chain is None or not chain.trusted or not revocable(requirement):
             return chain
-        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
         hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
+        if self._revocation is None:
+            return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
+        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)
 
     @staticmethod

@@ -41,7 +41,7 @@ class InboundVerdict:
     verdicts on the message's recipients. would_refuse, would_refuse_connector: the refusal that a connector in
     rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
-    stored configuration it was decided by.
+    stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
     """
 
     accepted: bool
@@ -57,6 +57,7 @@ class InboundVerdict:
     passed_over: tuple[tuple[str, str], ...] = ()
     basis: str = "none"
     configuration: int = 0
+    rehearsed: str = ""
 
     def detail(self) -> dict[str, Any]:
         """What the trace keeps beside its columns."""
@@ -67,6 +68,8 @@ class InboundVerdict:
         }
         if self.passed_over:
             record["passed_over"] = passed_over_record(self.passed_over)
+        if self.rehearsed:
+            record["rehearsal"] = {"requirement": self.rehearsed}
         if self.would_refuse is not None:
             record["would_refuse"] = self.would_refuse.text
             record["would_refuse_connector"] = self.would_refuse_connector

@@ -49,6 +49,7 @@ _DIRECT_SEND = Reply(
     "5.7.68",
     ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
 )
+_SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a message of its own",))
 _NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
 _REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
 _NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
@@ -114,6 +115,7 @@ class _Findings:
             tuple(self.passed_over),
             self.basis or self.attribution.basis,
             self.configuration,
+            _rehearsed(self.connector),
         )
 
 
@@ -135,12 +137,10 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
     """
     attribution = attribute(directory, session, reverse_path)
     findings = _begin(directory, attribution)
-    if attribution.connector is not None:
-        reply = _channel(findings, attribution.connector, session)
-    else:
-        reply = _unsure(findings, attribution.unsure, attribution.lack)
-        if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
-            return findings.verdict(_STARTTLS_FIRST, directory.resources.organizations[0].name, "incoming")
+    # Who is known by half may be known by the recipient.
+    reply = None if attribution.claims else _own_servers(findings, session)
+    if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
+        return findings.verdict(_STARTTLS_FIRST, directory.resources.organizations[0].name, "incoming")
     return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
 
 
@@ -156,7 +156,7 @@ def _unsure(findings: _Findings, connector: InboundConnector | None, lack: Lack 
 def _asks_tls_of_all(findings: _Findings, directory: Directory, session: SessionFacts, reverse_path: Path) -> bool:
     """Whether a partner's demand of TLS, not met here, will hold whoever the recipient is: no need to wait for it."""
     organizations = directory.resources.organizations
-    if len(organizations) != 1 or findings.attribution.claims:
+    if len(organizations) != 1 or findings.attribution.claims or findings.attribution.connector is not None:
         return False
     match = match_partner(directory, organizations[0], session, reverse_path, None)
     if match is None or match.connector.mode is Mode.REHEARSE or not match.connector.require_tls:
@@ -171,18 +171,20 @@ def decide_recipient(
     reverse_path: Path,
     recipient: Path,
     attribution: Attribution | None = None,
+    first: InboundVerdict | None = None,
 ) -> InboundVerdict:
-    """Whether RCPT TO is taken. attribution: of the verdict on the same MAIL; it is found anew if left out."""
+    """Whether RCPT TO is taken.
+
+    attribution: of the verdict on the same MAIL; it is found anew if left out. first: on the message's first recipient
+    that was taken, None if this is the first.
+    """
     attribution = attribution or attribute(directory, session, reverse_path)
     organization = directory.organization_of(recipient.domain)
     if organization is not None and attribution.claims:
         attribution = attribute_by_recipient(attribution, session, organization, recipient)
     findings = _begin(directory, attribution)
     own = attribution.organization
-    if attribution.connector is not None:
-        reply = _channel(findings, attribution.connector, session)
-    else:
-        reply = _unsure(findings, attribution.unsure, attribution.lack)
+    reply = _own_servers(findings, session)
     if reply is not None:
         return findings.verdict(reply, own, attribution.direction)
     if organization is None:
@@ -190,8 +192,27 @@ def decide_recipient(
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
-    reply = reply or _existence(findings, directory, recipient) or RECIPIENT_OK
-    return findings.verdict(reply, own or organization.name, direction)
+    reply = reply or _existence(findings, directory, recipient)
+    whose = own or organization.name, direction
+    reply = reply or _apart(findings, first, whose) or RECIPIENT_OK
+    return findings.verdict(reply, *whose)
+
+
+def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, str]) -> Reply | None:
+    """The refusal of a recipient that would make the message an own server's and a stranger's at once.
+
+    Only where the recipients say whose it is (exchange.md section 5.1, step 3b). Of two organizations that a stranger
+    writes to, each has its recipients without regard to the other's.
+    """
+    if first is None or "originating" not in {first.direction, whose[1]}:
+        return None
+    if (first.organization, first.direction) == whose:
+        return None
+    findings.reasons.append(
+        f"by its first recipient the message is {first.direction} of {first.organization}, by this one {whose[1]} of "
+        f"{whose[0]}: it has to come as a message of its own"
+    )
+    return _SEND_APART
 
 
 def _elsewhere(findings: _Findings, reverse_path: Path, recipient: Path) -> InboundVerdict:
@@ -217,6 +238,19 @@ def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:
         return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
     lack = attribution.lack
     return _untrusted(_RELAY_DENIED, lack.status) if lack is not None and lack.status else _RELAY_DENIED
+
+
+def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
+    """What the connector demands that knows the client, or the deferral if it is not sure that it does.
+
+    What one in rehearsal would have demanded is told beside.
+    """
+    attribution = findings.attribution
+    if attribution.connector is None:
+        return _unsure(findings, attribution.unsure, attribution.lack)
+    if attribution.rehearsing is not None:
+        _channel(findings, attribution.rehearsing, session)
+    return _channel(findings, attribution.connector, session)
 
 
 def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:
@@ -288,8 +322,8 @@ def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFact
         missing.append(f"one of its addresses, and {session.peer_ip} is none")
     if not missing:
         return None
-    if no_certificate and not no_address and (reply := _unsure(findings, connector, match.lack)) is not None:
-        return reply
+    if no_certificate and not no_address and match.lack is not None and match.lack.is_ours:
+        return _unsure(findings, connector, match.lack)
     reason = f"connector {connector.name!r} restricts its sender domains to {'; and to '.join(missing)}"
     reply = _locked_down(match.lack if no_certificate else None, both=no_certificate and no_address)
     return reply if findings.refuses(connector, reply, reason) else None
@@ -330,7 +364,22 @@ def _existence(findings: _Findings, directory: Directory, recipient: Path) -> Re
 
 
 def _requirement(connector: InboundConnector | None) -> str:
-    """What a connector demands of the session, in the words of `policy.outbound.describe`."""
+    """What is demanded of the session: nothing by a connector in rehearsal."""
+    return "opportunistic" if _in_rehearsal(connector) else _demand(connector)
+
+
+def _rehearsed(connector: InboundConnector | None) -> str:
+    """What would be demanded as well, were the connector in force; "" if nothing."""
+    demand = _demand(connector)
+    return demand if _in_rehearsal(connector) and demand != "opportunistic" else ""
+
+
+def _in_rehearsal(connector: InboundConnector | None) -> bool:
+    return connector is not None and connector.mode is Mode.REHEARSE
+
+
+def _demand(connector: InboundConnector | None) -> str:
+    """What a connector says of the session, in the words of `policy.outbound.describe`."""
     if connector is None:
         return "opportunistic"
     if connector.restrict_domains_to_certificate:

@@ -47,7 +47,7 @@ __all__ = [
     "judge",
     "rehearsed",
     "required",
-    "with_rules",
+    "with_tls",
 ]
 
 _CONNECT = "4.4.317"
@@ -122,9 +122,12 @@ def _unforced(connector: OutboundConnector | None, organization: Organization, p
     return Opportunistic((own,), cleartext, profile)
 
 
-def with_rules(requirement: Requirement, rules: tuple[Source, ...]) -> Requirement:
-    """A requirement together with the TLS that mail flow rules ask for. They name no profile: that of the way holds."""
-    return both(requirement, Encrypted(rules, requirement.profile)) if rules else requirement
+def with_tls(requirement: Requirement, asking: tuple[Source, ...]) -> Requirement:
+    """A requirement together with TLS, whoever asks for it: mail flow rules, the organization whose mail it is.
+
+    They name no profile: that of the way holds.
+    """
+    return both(requirement, Encrypted(asking, requirement.profile)) if asking else requirement
 
 
 def both(one: Requirement, other: Requirement) -> Requirement:

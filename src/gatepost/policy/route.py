@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 from gatepost.connectors.mail_flow import Content, RuleSet
 from gatepost.connectors.match import Selection, select_outbound
 from gatepost.connectors.names import host_port
-from gatepost.connectors.values import DomainType
-from gatepost.policy.outbound import rehearsed, required, with_rules
+from gatepost.connectors.values import Cleartext, DomainType
+from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.replies import Reply
@@ -149,6 +149,18 @@ class _Ruling(NamedTuple):
         return bool(self.via or self.required)
 
 
+class _Terms(NamedTuple):
+    """What a way has to meet besides its connector's demand. owner: the organization that says which way it is.
+
+    required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts.
+    """
+
+    owner: Organization
+    required: tuple[Source, ...] = ()
+    on_trial: tuple[Source, ...] = ()
+    by_rule: bool = False
+
+
 class _Group(NamedTuple):
     """What recipients have in common whose mail travels together. name: of the LMTP server or the domain.
 
@@ -208,14 +220,25 @@ class RoutePlanner:
         """
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
-            group = _group(self._directory, recipient.address)
-            if self._rules and group.kind is _Kind.DOMAIN:
-                ruling = self._ruling(group.name, organization, reverse_path, recipient.address, content)
-                group = _Group(_Kind.DOMAIN, group.name, ruling)
+            group = self._ruled(recipient.address, organization, reverse_path, content)
             groups.setdefault(group, []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
         ]
+
+    def asking_for_tls(
+        self, organization: str, recipient: str, *, reverse_path: str, content: Content
+    ) -> tuple[Source, ...]:
+        """Who requires TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
+        group = self._ruled(recipient, organization, reverse_path, content)
+        owner = self._directory.organization_of(group.name) or self._directory.organization(organization)
+        return self._terms(group.ruling, owner, organization).required if owner else ()
+
+    def _ruled(self, address: str, organization: str, reverse_path: str, content: Content) -> _Group:
+        group = _group(self._directory, address)
+        if not self._rules or group.kind is not _Kind.DOMAIN:
+            return group
+        return group._replace(ruling=self._ruling(group.name, organization, reverse_path, address, content))
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
@@ -290,7 +313,16 @@ class RoutePlanner:
         selection = select_outbound(self._directory, owner, domain, from_on_premises=came_back)
         if ruling is not None:
             selection = self._by_rule(ruling, owner, selection, came_back)
-        return self._along(selection, owner, domain, ruling)
+        return self._along(selection, domain, self._terms(ruling, owner, organization))
+
+    def _terms(self, ruling: _Ruling | None, owner: Organization, organization: str) -> _Terms:
+        """organization: whose mail it is. If that never leaves in clear, no way that the owner chooses changes it."""
+        sender = self._directory.organization(organization)
+        foreign = sender is not None and sender.name != owner.name and sender.cleartext is Cleartext.NEVER
+        own = (Source("organization", organization),) if foreign else ()
+        if ruling is None:
+            return _Terms(owner, own)
+        return _Terms(owner, (*ruling.required, *own), ruling.rehearsed, ruling.acts)
 
     def _by_rule(self, ruling: _Ruling, owner: Organization, selection: Selection, came_back: bool) -> Selection:  # noqa: FBT001 - as in `routes`
         """What a rule makes of the choice by domain. A message that came from on-premises is not sent back by it."""
@@ -308,38 +340,34 @@ class RoutePlanner:
             others.insert(0, (f"connector {selection.connector.name!r} of {owner.name}", why))
         return Selection(connector, ruling.reasons, tuple(others))
 
-    def _along(self, selection: Selection, owner: Organization, domain: str, ruling: _Ruling | None) -> Route:
+    def _along(self, selection: Selection, domain: str, terms: _Terms) -> Route:
         connector, reasons, passed_over = selection.connector, selection.reasons, selection.passed_over
-        by_rule = ruling is not None and ruling.acts
         if connector is not None and not connector.enabled:
             # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
-            detail = (
-                f"connector {connector.name!r} of {owner.name} is disabled; enable it, or change the mail flow rule"
-            )
+            label = f"connector {connector.name!r} of {terms.owner.name}"
+            detail = f"{label} is disabled; enable it, or change the mail flow rule"
             return Unroutable(_DISABLED, detail, reasons, passed_over)
         try:
             if connector is None or connector.use_mx_record:
-                demand, trial = self._demands(connector, owner, domain, ruling)
-                return MxRoute(domain, connector, demand, trial, reasons, passed_over, by_rule)
+                demand, trial = self._demands(connector, domain, terms)
+                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule)
             hops = tuple(
-                NextHop(smart.host, smart.port, *self._demands(connector, owner, smart.host, ruling))
+                NextHop(smart.host, smart.port, *self._demands(connector, smart.host, terms))
                 for smart in connector.smart_hosts
             )
         except ValueError as error:
             return Unroutable(_NO_NAME, str(error), reasons, passed_over)
-        return SmartHosts(connector, hops, reasons, passed_over, by_rule)
+        return SmartHosts(connector, hops, reasons, passed_over, terms.by_rule)
 
     def _demands(
-        self, connector: OutboundConnector | None, owner: Organization, name: str, ruling: _Ruling | None
+        self, connector: OutboundConnector | None, name: str, terms: _Terms
     ) -> tuple[Requirement, Requirement | None]:
         """What the next hop must achieve, and what it would have to, were nothing in rehearsal; None if that is all."""
-        demand = required(connector, owner, (name,), profile=self._profile)
-        trial = rehearsed(connector, owner, (name,), profile=self._profile)
-        if ruling is None:
-            return demand, trial
-        if trial is not None or ruling.rehearsed:
-            trial = with_rules(trial or demand, (*ruling.required, *ruling.rehearsed))
-        return with_rules(demand, ruling.required), trial
+        demand = required(connector, terms.owner, (name,), profile=self._profile)
+        trial = rehearsed(connector, terms.owner, (name,), profile=self._profile)
+        if trial is not None or terms.on_trial:
+            trial = with_tls(trial or demand, (*terms.required, *terms.on_trial))
+        return with_tls(demand, terms.required), trial
 
 
 def _domain(address: str) -> str:

@@ -68,7 +68,7 @@ class Bouncer:
         self, delivery: Delivery, recipients: list[DsnRecipient], now: float
     ) -> tuple[Message, list[Delivery], bytes]:
         message = delivery.message
-        organization = delivery.destination.partition("/")[0]
+        organization = delivery.organization
         number = self._store.new_id()
         original, complete = await self._original(delivery)
         report = DsnReport(

@@ -1,8 +1,8 @@
 """What a change of the resources would do to mail: which real messages would have been decided differently, and how.
 
 Called by `gatepost apply --dry-run`. No I/O: rows of `store.trace_search.scan_trace` are decided by the resources as
-they are and as they would be, on the same facts, so that only the change makes a difference. Messages are counted, one
-that waited and was tried again once.
+they are and as they would be, on the same facts, so that only the change makes a difference. Each message is counted
+once, under the gravest way in which it differs, however many recipients it has and however often it was tried.
 """
 
 from __future__ import annotations
@@ -38,27 +38,37 @@ _SAME: frozenset[Kind] = frozenset()
 
 
 class Kind(StrEnum):
-    """How a decision differs, worst first. A message may differ in several ways."""
+    """How a decision differs, gravest first. A message may differ in several ways, and counts under the gravest.
+
+    What cannot be told may be any of those before it, and so goes before the rest.
+    """
 
     WEAKER = "weaker requirement"
     REFUSED = "accepted -> refused"
     HELD = "delivered -> held"
     RETURNED = "delivered or held -> returned"
+    UNKNOWN = "cannot tell"
     ACCEPTED = "refused -> accepted"
     STRONGER = "stronger requirement"
     REQUIREMENT = "another requirement"
     CONNECTOR = "another connector"
     DELIVERED = "held or returned -> delivered"
-    UNKNOWN = "cannot tell"
+
+
+_GRAVITY = {kind: place for place, kind in enumerate(Kind)}
 
 
 @dataclass(slots=True)
 class Difference:
-    """Messages that differ in one way. peers: how many of each; sample: the latest, for `gatepost trace show`."""
+    """Messages whose gravest difference this is.
+
+    also: how many of them differ in another way too. peers: how many of each. sample: the latest, for `trace show`.
+    """
 
     direction: str
     kind: Kind
     messages: int = 0
+    also: Counter[Kind] = field(default_factory=Counter)
     peers: Counter[str] = field(default_factory=Counter)
     at: float = 0.0
     sample: str = ""
@@ -68,7 +78,7 @@ class Difference:
 
 @dataclass(slots=True)
 class Total:
-    """messages: that were looked at. different: that would have been decided differently, in whatever way."""
+    """messages: that were looked at. different: that would have been decided differently; the kinds add up to it."""
 
     messages: int = 0
     different: int = 0
@@ -83,9 +93,8 @@ class BlastRadius:
     by_kind: dict[tuple[Kind, str], Difference] = field(default_factory=dict)
 
     def differences(self) -> list[Difference]:
-        """Each kind and direction there is, worst first."""
-        order = list(Kind)
-        return sorted(self.by_kind.values(), key=lambda one: (order.index(one.kind), one.direction))
+        """Each kind and direction there is, gravest first."""
+        return sorted(self.by_kind.values(), key=lambda one: (_GRAVITY[one.kind], one.direction))
 
 
 class _Row(NamedTuple):
@@ -123,14 +132,25 @@ def blast_radius(rows: Iterable[TraceRow], before: Directory, after: Directory, 
     return tally.radius
 
 
+class _Counted(NamedTuple):
+    """A message that was counted: all the ways in which it differs, and where it was counted, and for which peer."""
+
+    kinds: frozenset[Kind]
+    where: tuple[Kind, str]
+    peer: str
+
+
 class _Tally:
-    """Counts messages: all of them, and those that differ once for each kind."""
+    """Counts messages: all of them, and those that differ once, under their gravest kind.
+
+    One that differs more gravely for another recipient, or at an earlier attempt, is moved when that is found.
+    """
 
     def __init__(self) -> None:
         self.radius = BlastRadius()
         self._last = ("", "")
         self._waited: set[str] = set()
-        self._counted: dict[str, frozenset[Kind]] = {}
+        self._counted: dict[str, _Counted] = {}
 
     def add(self, row: _Row, found: frozenset[Kind], decisions: tuple[Decision, ...]) -> None:
         """One row."""
@@ -140,12 +160,16 @@ class _Tally:
         if not found:
             return
         key = f"{row.message}{'<' if inbound else '>'}" if row.message else ""
-        known = self._counted.get(key, _SAME) if key else _SAME
-        total.different += not known
+        known = self._counted.get(key) if key else None
+        if known is None:
+            total.different += 1
+            counted = self._count(row, found, decisions)
+        elif found <= known.kinds:
+            return
+        else:
+            counted = self._recount(row, known, found | known.kinds, decisions)
         if key:
-            self._counted[key] = known | found
-        for kind in found - known:
-            self._count(row, kind, *decisions, inbound=inbound)
+            self._counted[key] = counted
 
     def _counted_before(self, row: _Row) -> bool:
         """Rows of one message that were written together stand together; of one that waited, older attempts follow."""
@@ -158,15 +182,41 @@ class _Tally:
             self._waited.add(row.message)
         return known
 
-    def _count(self, row: _Row, kind: Kind, was: Decision, now: Decision, *, inbound: bool) -> None:
-        direction = "inbound" if inbound else "outbound"
-        one = self.radius.by_kind.setdefault((kind, direction), Difference(direction, kind))
-        one.messages += 1
+    def _count(self, row: _Row, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
+        """Count a message, of which this row shows the gravest difference."""
+        inbound = row.event in INBOUND
+        kind = _gravest(kinds)
+        where = kind, "inbound" if inbound else "outbound"
+        one = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
         peer = f"{_domain(row.sender)} from {row.address}" if inbound else f"to {_domain(row.recipient)}"
-        one.peers[peer if peer in one.peers or len(one.peers) < _PEERS else _OTHERS] += 1
+        if peer not in one.peers and len(one.peers) >= _PEERS:
+            peer = _OTHERS
+        one.messages += 1
+        one.peers[peer] += 1
+        one.also.update(kinds - {kind})
         if row.at >= one.at:
             one.at, one.sample = row.at, row.message or row.session
-            one.before, one.after = _summary(was), _summary(now)
+            one.before, one.after = (_summary(decision) for decision in decisions)
+        return _Counted(kinds, where, peer)
+
+    def _recount(self, row: _Row, known: _Counted, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
+        """Count a message that was counted before, now that this row shows more ways in which it differs."""
+        one = self.radius.by_kind[known.where]
+        if _gravest(kinds) is one.kind:
+            one.also.update(kinds - known.kinds)
+            return known._replace(kinds=kinds)
+        one.messages -= 1
+        one.also.subtract(known.kinds - {one.kind})
+        one.peers[known.peer] -= 1
+        if one.sample == row.message:
+            one.at = 0.0  # the next message of this kind is its sample
+        if not one.messages:
+            del self.radius.by_kind[known.where]
+        return self._count(row, kinds, decisions)
+
+
+def _gravest(kinds: frozenset[Kind]) -> Kind:
+    return min(kinds, key=_GRAVITY.__getitem__)
 
 
 def _domain(address: str) -> str:

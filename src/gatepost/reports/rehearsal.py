@@ -64,13 +64,15 @@ class Subject(NamedTuple):
     """What the report is about.
 
     owner: its organization. rule: a mail flow rule, else a connector. ours: whether a row's organization, or the one
-    that accepts its recipient, is the owner.
+    that accepts its recipient, is the owner. formed: the configuration by which it became what it is; what was decided
+    by an earlier one says nothing of it. 0 if that makes no difference.
     """
 
     owner: str
     name: str
     rule: bool
     ours: Callable[[str, str], bool]
+    formed: int = 0
 
     @property
     def source(self) -> str:
@@ -191,8 +193,9 @@ class _Rehearsal(msgspec.Struct):
 
 
 class _Detail(msgspec.Struct):
-    """What the reports read of `detail`."""
+    """What the reports read of `detail`. configuration: 0 in rows that do not say it."""
 
+    configuration: int = 0
     would_refuse: str = ""
     would_refuse_connector: str = ""
     reasons: list[str] = []
@@ -244,7 +247,7 @@ def inbound_report(rows: Iterable[TraceRow], subject: Subject) -> Report:
 
 def _met(row: _Row, subject: Subject) -> bool:
     """Whether the connector applied, or would have: in rehearsal it stands back behind one that is enforced."""
-    if row.connector == subject.name:
+    if _applied(row, subject):
         return True
     if _WOULD_REFUSE in row.detail and _quoted(subject.name) in row.detail:
         return True
@@ -254,6 +257,11 @@ def _met(row: _Row, subject: Subject) -> bool:
         one.get("connector") == subject.label and one.get("why", "").startswith(_STOOD_BACK)
         for one in _decode(row.detail).passed_over
     )
+
+
+def _applied(row: _Row, subject: Subject) -> bool:
+    """Whether it is this connector: another organization's may have the same name, and a row has both."""
+    return (row.organization, row.connector) == (subject.owner, subject.name)
 
 
 _WOULD_REFUSE = "would_refuse_connector"
@@ -266,9 +274,12 @@ def _message_of(row: _Row) -> object:
 
 def _session(row: _Row, subject: Subject) -> Seen | None:
     reply, reasons = "", list[str]()
+    if row.event == "REFUSE" and not (_applied(row, subject) and by_connector(row.reply)):
+        return None  # it would have been refused without the connector as well
+    if subject.formed and (before := _before(_decode(row.detail), subject)):
+        host = row.peer_address, row.peer_host
+        return Seen(row.at, Judged.UNKNOWN, *host, row.message or row.session, _EARLIER, why=before)
     if row.event == "REFUSE":
-        if row.connector != subject.name or not by_connector(row.reply):
-            return None  # it would have been refused without the connector as well
         reply, reasons = row.reply, _decode(row.detail).reasons[-1:]
     elif _WOULD_REFUSE in row.detail:
         kept = _decode(row.detail)
@@ -279,6 +290,19 @@ def _session(row: _Row, subject: Subject) -> Seen | None:
     sample = row.message or row.session
     why = _why(reasons[0], reply) if reasons else reply
     return Seen(row.at, judged, row.peer_address, row.peer_host, sample, _code(reply), why=why)
+
+
+_EARLIER = "decided before"
+
+
+def _before(kept: _Detail, subject: Subject) -> str:
+    """The sentence that a row was decided by an earlier form of it, "" if it was not."""
+    if not 0 < kept.configuration < subject.formed:
+        return ""
+    return (
+        f"decided by configuration {kept.configuration}, before the {'rule' if subject.rule else 'connector'} was "
+        f"changed to what it is by configuration {subject.formed}"
+    )
 
 
 def by_connector(reply: str) -> bool:
@@ -355,6 +379,8 @@ def _hop(row: _Row, subject: Subject) -> Seen:
     def seen(judged: Judged, reason: str = "", result_type: str = "", why: str = "") -> Seen:
         return Seen(row.at, judged, peer, row.peer_address, row.message, reason, result_type, why)
 
+    if before := _before(kept, subject):
+        return seen(Judged.UNKNOWN, _EARLIER, why=before)
     if trial is not None and subject.source in trial.sources:
         if trial.passed:
             return seen(Judged.PASSED)

@@ -157,7 +157,7 @@ def _outcome_event(delivery: Delivery, fate: Fate, next_at: float, now: float) -
         at=now,
         event=_event_name(fate),
         message=format_id(message.id),
-        organization=delivery.destination.partition("/")[0],
+        organization=delivery.organization,
         direction=message.direction,
         session=message.session,
         sender=message.reverse_path,

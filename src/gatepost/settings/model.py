@@ -173,7 +173,8 @@ class Dns(Record):
     trust_ad: Switch = Field(
         default=True,
         description="Believe the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
-        "it. No other nameserver is believed, as anybody on the way could set it.",
+        "it. No other nameserver is believed, as anybody on the way could set it, and none is asked beside one that "
+        "is believed.",
     )
     timeout: Seconds = Field(default=5, description="Wait for one answer (resolv.conf: 5 s).")
     attempts: Annotated[Whole, Range(1, 10)] = Field(

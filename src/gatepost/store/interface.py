@@ -104,6 +104,11 @@ class Message(msgspec.Struct, omit_defaults=True):
     hops: int = 0
     inbound: dict[str, Any] = {}
 
+    @property
+    def from_on_premises(self) -> bool:
+        """Whether servers of the organization brought it. They did not bring the notices that `queue.bounce` makes."""
+        return self.direction == "originating" and "notice_about" not in self.inbound
+
 
 class Delivery(msgspec.Struct, omit_defaults=True):
     """One message's recipients for one destination: what is scheduled, leased, retried and settled together.
@@ -123,6 +128,11 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     held: bool = False
     last_error: str = ""
     body: bytes | None = None
+
+    @property
+    def organization(self) -> str:
+        """Whose recipients they are: by its connectors and rules they are sent on. The message may have others too."""
+        return self.destination.partition("/")[0]
 
 
 class Settlement(msgspec.Struct):

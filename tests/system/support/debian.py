@@ -17,6 +17,8 @@ _PACKAGES = {
     "swaks": "swaks",
     "swaks-tls": "libnet-ssleay-perl",
     "openssl": "openssl",
+    "nsd": "nsd",
+    "unbound": "unbound",
     "root": "",
 }
 
@@ -54,7 +56,7 @@ def _perl_folders() -> list[Path]:
 
 
 def have(*peers: str) -> bool:
-    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "root" (for servers)."""
+    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound", "root"."""
     return all(_present(peer) for peer in peers)
 
 

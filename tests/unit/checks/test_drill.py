@@ -154,6 +154,23 @@ def test_the_organization_may_rule_out_cleartext(held):
     assert keys(held({"cleartext": "never"}).promised) == CHANNEL
 
 
+def test_attacks_that_do_not_take_place_are_no_proof(held, monkeypatch):
+    """The control arrives; then the machine is out of sockets, so that every attack "held"."""
+    real, calls = drill.dial.connect, []
+
+    async def connect(host, port, *, timeout):  # noqa: ASYNC109 - as in net.dial
+        calls.append(port)
+        if len(calls) > 1:
+            raise OSError(24, "Too many open files")
+        return await real(host, port, timeout=timeout)
+
+    monkeypatch.setattr(drill.dial, "connect", connect)
+    with pytest.raises(
+        DrillImpossible, match=r"not carried out: 'STARTTLS stripped', .*: 450 4\.4\.317 Cannot connect"
+    ):
+        held(tls_settings="encryption-only")
+
+
 # --- the drill can fail: the same attacks on code that is weakened in one place
 
 

@@ -52,7 +52,7 @@ VERDICTS = [
         [HELD, WEAK],
         {},
         True,
-        "drill passed: 1 attacks, 0 messages left; 1 others, which it does not promise to stop, took it",
+        "drill passed: 1 attacks, 0 messages left; 1 other, which it does not promise to stop, took it",
     ),
     (
         [HELD],

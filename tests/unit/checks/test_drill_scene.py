@@ -89,6 +89,14 @@ def test_other_connectors_and_mailboxes_do_not_matter():
     assert scene(hub, mailbox=[mailbox]).recipient == "drill-77@contoso.example"
 
 
+def test_a_connector_that_mail_goes_past_is_told():
+    """The drill passes all the same, and the mail of the domain is no safer for it."""
+    other = {"name": "A", "recipient_domains": ["b.example"], "priority": 1}
+    (note,) = scene(FORCED, others=[other]).notes
+    assert note.startswith("mail to b.example does not go by this connector: connector 'A' of contoso matches")
+    assert scene(FORCED, others=[other | {"priority": 200}]).notes == ()
+
+
 NOTES = [
     ({}, []),
     ({"enabled": False}, ["the connector is disabled: no real mail takes it"]),
@@ -132,6 +140,22 @@ def test_a_rule_scoped_connector_is_reached_by_its_rule():
     assert list(found.notes) == [
         "the message is sent by mail flow rule 'by word', which requires TLS; its conditions are taken as met"
     ]
+
+
+def test_of_several_rules_the_one_that_protects_least_is_played():
+    """Or a connector seems to be safe that one rule asks TLS of, while another sends mail by it in clear."""
+
+    def rule(name, **fields):
+        return {"name": name, "route_via_connector": "Out", **fields}
+
+    rules = [
+        rule("a", require_tls=True, priority=1),
+        rule("b", priority=2),
+        rule("c", priority=0, mode="rehearse"),
+    ]
+    found = scene({"is_transport_rule_scoped": True}, mail_flow_rule=rules)
+    assert (describe(found.requirement), found.demand.tls) == ("opportunistic", False)
+    assert list(found.notes) == ["the message is sent by mail flow rule 'b'; its conditions are taken as met"]
 
 
 def test_a_rule_in_rehearsal_is_taken_as_enforced_and_told():

@@ -121,6 +121,30 @@ def test_nothing_is_sent_below_the_requirement(probing: Any, kit: Any, world: An
     assert peer.said("MAIL") == 0
 
 
+RULES = [
+    # rule, whether the test message falls under it
+    ({"recipients": ["b.example"]}, True),
+    ({"header_name": "Subject", "header_contains": ["test of"]}, True),
+    ({"senders": ["ann@contoso.example"]}, False),
+    ({"recipients": ["b.example"], "mode": "rehearse"}, False),
+]
+
+
+@pytest.mark.parametrize(("rule", "holds"), RULES)
+def test_a_test_message_is_not_sent_below_what_a_rule_requires_of_it(
+    probing: Any, kit: Any, world: Any, rule: dict[str, Any], *, holds: bool
+) -> None:
+    world.resources["mail_flow_rule"] = [{"name": "secret", "require_tls": True, **rule}]
+    peer = kit.Peer()
+    found = validate(probing, kit, peer, "bob@b.example", connector={})
+    assert len(peer.messages) == (0 if holds else 1)
+    assert (found.outcome is Outcome.NOT_VALIDATED) is holds
+    note = "the test message needs TLS whatever the connector demands, as rule:secret says"
+    assert (note in found.notes) is holds
+    without = validate(probing, kit, kit.Peer(), connector={})
+    assert without.outcome is Outcome.VALIDATED
+
+
 @pytest.mark.parametrize(
     ("fields", "note"),
     [

@@ -41,7 +41,7 @@ def test_what_a_change_would_have_done(base):
     assert lines[5].startswith("of 2 messages received since ")
     assert lines[5].endswith(", 2 would have been decided differently")
     assert lines[6:11] == [
-        "  inbound, accepted -> refused: 1",
+        "  inbound, accepted -> refused: 1 (also stronger requirement: 1, another connector: 1)",
         "    elsewhere.example from 192.0.2.1 (1)",
         "    was: accepted (no connector, opportunistic)",
         "    now: refused (connector 'lock', encrypted): 530 5.7.0 Must issue a STARTTLS command first",
@@ -60,7 +60,10 @@ def test_the_time_that_is_looked_at_can_be_chosen(base):
 
 def test_only_the_side_that_is_touched_is_looked_at(base):
     found = dry_run(base, BASE + LAB).stdout
-    assert "adds outbound connector 'lab' of contoso\ntouches recipients: lab.example\nno message was sent on" in found
+    assert (
+        "adds outbound connector 'lab' of contoso\ntouches recipients: lab.example\nno message was delivered or sent on"
+        in found
+    )
     assert "received" not in found
 
 
@@ -91,6 +94,11 @@ def test_for_machines(base):
         "accepted -> refused", "inbound", 1, "1",
     )  # fmt: skip
     assert first["peers"] == [{"peer": "elsewhere.example from 192.0.2.1", "messages": 1}]
+    assert {one["kind"]: one["messages"] for one in first["also"]} == {
+        "stronger requirement": 1,
+        "another connector": 1,
+    }
+    assert sum(one["messages"] for one in radius["differences"]) == radius["inbound"]["different"]
     assert radius["unreadable"] == []
 
 

@@ -40,6 +40,16 @@ CASES = {
         changed(outbound_connector=[{"name": "lab"}, {"name": "new", "tls_settings": "encryption-only"}]),
         [f'~ {BANK}.name: "bank" -> "new"'],
     ),
+    "a part as it is stored": (
+        CONTOSO,
+        changed(mailbox=[*CONTOSO["mailbox"], {"a": [1], "address": "joe@contoso.example", "delivery": "lmtp"}]),
+        [
+            (
+                "+ organization.contoso.mailbox['joe@contoso.example']: "
+                '{"address": "joe@contoso.example", "a": [1], "delivery": "lmtp"}'
+            ),
+        ],
+    ),
     "another name and field": (
         CONTOSO,
         changed(outbound_connector=[{"name": "lab"}, {"name": "new", "tls_settings": "opportunistic"}]),

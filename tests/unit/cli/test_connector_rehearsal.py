@@ -116,6 +116,30 @@ def test_what_an_outbound_connector_and_a_rule_would_hold(base):
         assert last.startswith("not ready to enforce: 1 of 2 messages would have been held")
 
 
+def test_what_was_decided_before_it_was_what_it_is_says_nothing(base):
+    """Sent while nothing was demanded: no reason to call the demand met."""
+    freely = {"requirement_sources": ["connector:forced"], "configuration": 1}
+    base.events(sent("1", passed=True, connector="forced", recipient="joe@forced.example", detail=freely))
+    base.call("connector", "set", "forced", "tls_settings=certificate-validation", "mode=rehearse")
+    lines = rehearsal(base, "forced", code=3)
+    assert lines[1] == "messages 1: would be sent 0, would be held 0, not judged 1"
+    assert "before the connector was changed to what it is by configuration 2" in "".join(lines)
+    assert lines[-1] == "cannot tell: none of the messages could be judged; --replay decides them again"
+    found = base.json("connector", "rehearsal", "forced", code=3)
+    assert (found["formed"], found["groups"][0]["reason"], found["rule"]) == (2, "decided before", False)
+    base.call("connector", "set", "forced", "mode=enforce", "comment=x")
+    assert rehearsal(base, "forced", code=0)[1] == "messages 1: sent 1, held 0, not judged 0"
+    base.call("connector", "set", "forced", "mode=rehearse", "comment=y")
+    assert base.json("connector", "rehearsal", "forced", code=3)["formed"] == 2, "its demand is as old as before"
+
+
+def test_how_far_back_its_form_is_looked_for(base):
+    for number in range(12):
+        base.call("connector", "set", "lab", f"comment={number}")
+    assert base.json("connector", "rehearsal", "bank", code=3)["formed"] == 1
+    assert base.json("connector", "rehearsal", "secret", "--rule", code=3)["formed"] == 1
+
+
 def test_an_enforced_connector_tells_what_it_did(base):
     held = {"connector": "forced", "recipient": "joe@forced.example", "result_type": "starttls-not-supported"}
     detail = {"requirement_sources": ["connector:forced"], "detail": "Expected: TLS."}
@@ -151,7 +175,7 @@ def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
 
 WRONG = [
     (("nobody",), "there is no connector 'nobody'; there are: 'bank', 'shop', 'lab', 'forced'\n"),
-    (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both', 'both'\n"),
+    (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
     (("both", "--rule"), "each of fabrikam, northwind has a mail flow rule 'both': say --organization\n"),
     (("secret", "--rule", "--replay"), "--rule goes with neither --replay nor --direction inbound"),
     (("secret", "--rule", "--direction", "inbound"), "--rule goes with neither --replay nor"),

@@ -100,6 +100,15 @@ def test_traps_of_what_changed_are_warned_of_and_others_are_not(base, command):
         assert said.count("\n") == bool(WARNED[command])
 
 
+def test_traps_of_other_organizations_with_the_same_names_are_not_warned_of(base):
+    for name in ("contoso2", "my-contoso"):
+        base.call("organization", "add", name)
+        words = ["recipient_domains=l.test", "tls_settings=domain-validation", f"--organization={name}"]
+        base.call("connector", "add", "outbound", "lab", *words)
+    said = base.call("connector", "set", "lab", "--organization", "contoso", "comment=x").stderr
+    assert (said.startswith(TRAP), said.count("\n")) == (True, 1)
+
+
 def test_a_dry_run_says_what_the_change_would_do(base):
     lines = base.call("connector", "set", "bank", "tls_settings=encryption-only", "--dry-run").stdout.splitlines()
     assert lines[2:4] == [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,27 @@ def page(capsys):
         return capsys.readouterr().out
 
     return run
+
+
+def test_what_a_connector_in_rehearsal_demands_is_told_apart(capsys):
+    locked = TRIAL | {"require_tls": True}
+    table = {"accepted_domain": [{"name": "contoso.example"}], "inbound_connector": [locked]}
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
+    print_explanation(explanation, ASKED, None, 86400.0)
+    assert "connector     trial, which demands: opportunistic; in rehearsal: encrypted\n" in capsys.readouterr().out
+
+
+def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    explanation = explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends)
+    lacks = "connector 'trial' of contoso names a.test, but the client's certificate that bears it is not trusted"
+    inbound = replace(explanation.inbound, reasons=("connector 'trial' of contoso matches", lacks, "also"))
+    print_explanation(replace(explanation, inbound=inbound), ASKED, None, 86400.0)
+    text = capsys.readouterr().out
+    assert "  ✓ connector 'trial' of contoso matches\n" in text
+    assert "  · connector 'trial' of contoso names a.test, but" in text
+    assert "  · also\n" in text
 
 
 def test_the_heading_says_who_and_by_which_configuration(page):

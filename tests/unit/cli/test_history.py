@@ -65,7 +65,7 @@ def test_one_version(changed):
 
 def test_a_version_may_change_several_organizations(home):
     home.call("apply", "-f", home.write("[organization.a]\n[organization.b]\n"))
-    assert home.call("history", "show", "1").stdout.splitlines() == ['+ organization.b: ""', '+ organization.a: ""']
+    assert home.call("history", "show", "1").stdout.splitlines() == ['+ organization.a: ""', '+ organization.b: ""']
     assert [row["organization"] for row in home.table("history")] == ["b", "a"]
 
 

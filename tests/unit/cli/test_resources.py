@@ -240,6 +240,14 @@ def test_traps_that_were_there_before_are_told_apart(home):
     assert before.startswith("warning, as before: accepted domain contoso.example of contoso: there is no postmaster@")
 
 
+def test_many_traps_that_were_there_before_are_cut_short(home):
+    domains = "".join(f'[[organization.many.accepted_domain]]\nname = "d{n}.example"\n' for n in range(30))
+    boxes = "".join(f'[[organization.many.mailbox]]\naddress = "a@d{n}.example"\n' for n in range(30))
+    assert len(apply(home, "[organization.many]\n" + domains + boxes).stderr.splitlines()) == 30
+    lines = apply(home, '[organization.many]\ndisplay_name = "M"\n' + domains + boxes).stderr.splitlines()
+    assert (len(lines), lines[-1]) == (21, "10 more warnings, as before")
+
+
 def test_a_stored_configuration_that_cannot_be_read_cannot_be_compared(home):
     store = ConfigStore(home.data / "config.db")
     store.apply({"organization": {"contoso": {"of_a_newer_version": True}}}, author="the future")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 
@@ -41,6 +42,18 @@ def test_json_is_one_document_that_reads_back(capsys):
     assert text.endswith("}\n")
 
 
+HOSTILE = ["\x1b[2J", "\x9b2J", "\u202eevil", "a\u2028b", "\ud800", "\x7f", "\U000e0041", "\ufeff", "r\r\nn"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_json_of_a_peers_text_does_no_harm_to_a_terminal_and_reads_back(capsys, text):
+    print_json({text: [f"gr\xfc\xdfe {text}"]})
+    shown = capsys.readouterr().out
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert json.loads(shown) == {text: [f"gr\xfc\xdfe {text}"]}
+    assert "gr\xfc\xdfe" in shown
+
+
 ROWS = [("a", 1), ("longer than its column", "x\ty")]
 
 
@@ -55,6 +68,21 @@ def test_on_a_terminal_columns_are_aligned(capsys, monkeypatch):
     assert capsys.readouterr().out == (
         "NAME                    VALUE\na                       1\nlonger than its column  x?y\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "columns", "shown"),
+    [("utf-8", 60, "y" * 79 + "…"), ("ascii", 60, "y" * 77 + "..."), ("utf-8", 120, "y" * 107 + "…"),
+     ("utf-8", 200, "y" * 150)],
+)  # fmt: skip
+def test_on_a_terminal_a_last_column_without_end_is_cut(monkeypatch, encoding, columns, shown):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.TextIOWrapper(io.BytesIO(), encoding, write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    print_table(("name", "reply"), [("x" * 10, "y" * 150), ("a", "short")])
+    lines = out.buffer.getvalue().decode(encoding).splitlines()
+    assert lines == ["NAME        REPLY", f"{'x' * 10}  {shown}", "a           short"]
 
 
 @pytest.mark.parametrize(("terminal", "text"), [(False, "name\tvalue\n"), (True, "NAME  VALUE\n")])

@@ -150,9 +150,9 @@ SHOWN = """\
     reply         250 2.0.0 Queued as 000000000000001a
     tls           version: TLSv1.3
     certificate   subject: CN=c.example
-    certificate   names: ['c.example']
-    reasons       no on-premises connector knows the session
-    reasons       second?reason
+    certificate   names: c.example
+    why           no on-premises connector knows the session
+    why           second?reason
 2026-11-24 14:00:01Z  DEFER  <eve@elsewhere.example> -> <bob@partner.example>
     message       000000000000001a
     session       5e55100000000001
@@ -236,6 +236,38 @@ def test_a_decision_is_printed_in_sentences(capsys):
         "passed over   connector 'x' of contoso is less specific",
         "would refuse  550 5.7.51 no",
         "in rehearsal  trial",
-        "rehearsal     requirement: encrypted; sources: connector:x, rule:y; passed: False",
+        "rehearsal     requirement: encrypted; sources: connector:x, rule:y; passed: no",
         "tries         host: mx.b.example; reply: 450 4.4.317 x",
+    ]
+
+
+def test_where_no_recipient_was_said_none_is_shown(home):
+    """ "<>" would be the null path: refused at MAIL, nobody was named yet; the null sender was."""
+    home.events(
+        {"event": "REFUSE", "message": "", "session": "5e", "sender": "", "recipient": "", "reply": "530 5.7.0"}
+    )
+    (row,) = home.table("trace", "search")
+    assert (row["sender"], row["recipient"]) == ("<>", "")
+    assert home.call("trace", "show", "5e").stdout.splitlines()[0].endswith("  REFUSE  <>")
+
+
+def test_times_and_lists_are_printed_for_people(home):
+    home.events(
+        {
+            "tls": {
+                "server_name": "",
+                "resumed": False,
+                "certificate": {"subject": "", "names": ["a.example", "b.example"], "not_after": AT},
+            },
+            "detail": {"next_attempt": AT + 60, "configuration": 17, "rehearsal": {"requirement": "encrypted"}},
+        }
+    )
+    shown = home.call("trace", "show", "000000000000001a").stdout.splitlines()
+    assert [line.strip() for line in shown[-6:]] == [
+        "tls           resumed: no",
+        "certificate   names: a.example, b.example",
+        "certificate   not_after: 2026-11-24 14:00:00Z",
+        "next attempt  2026-11-24 14:01:00Z",
+        "configuration 17",
+        "rehearsal     requirement: encrypted",
     ]

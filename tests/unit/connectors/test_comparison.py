@@ -75,6 +75,13 @@ sender_domains = ["a.test", "*.b.test"]
 name = "pilot"
 sender_domains = ["*"]
 associated_accepted_domains = ["mail.o.example"]
+[[organization.o.inbound_connector]]
+name = "trial"
+mode = "rehearse"
+priority = 1
+connector_type = "on-premises"
+tls_sender_certificate_name = "*.o.example"
+sender_ip_addresses = ["192.0.2.0/24"]
 [[organization.p.inbound_connector]]
 name = "theirs"
 connector_type = "on-premises"
@@ -84,6 +91,7 @@ sender_ip_addresses = ["192.0.2.0/24"]
 name = "their pattern"
 connector_type = "on-premises"
 tls_sender_certificate_name = "*.example"
+trust_anchors = "/o.pem"
 """
 
 
@@ -105,6 +113,7 @@ def entry(directory: Build) -> Callable[[str], InboundEntry]:
         ("wild", "exact", "o.example", "but 'exact' names it more specifically"),
         ("zz", "wild", "o.example", "but 'wild' comes first by its name"),
         ("narrow", "wild", "o.example", "but it is narrowed to mail.o.example"),
+        ("trial", "wild", "o.example", "but is in rehearsal, and 'wild' is in force"),
         ("theirs", "wild", "o.example", "but that is no accepted domain of p"),
         ("their pattern", "exact", "o.example", "but connector 'exact' of o names it more specifically"),
         ("exact", "their pattern", "p.example", "but the sender's domain p.example belongs to p"),
@@ -125,6 +134,7 @@ def test_why_a_name_that_the_certificate_bears_did_not_count(
         ("theirs", "zz", "address", "but the sender's domain o.example belongs to o"),
         ("narrow", "zz", "address", "but it is narrowed to mail.o.example"),
         ("zz", "first", "address", "but priority 5 of 'first' goes before its 100"),
+        ("trial", "zz", "address", "but is in rehearsal, and 'zz' is in force"),
         ("zz", "wild", "address", "but 'wild' has the narrower network, or comes first by its name"),
     ],
 )
@@ -202,6 +212,7 @@ def test_every_other_inbound_connector_has_its_reason(
         "connector 'first' of o": f"names *.o.example, {other}",
         "connector 'narrow' of o": f"names *.o.example, {other}; holds 192.0.2.1, {elsewhere}",
         "connector 'zz' of o": f"names *.o.example, {other}; holds 192.0.2.0/24, {elsewhere}",
+        "connector 'trial' of o": f"names *.o.example, {other}; holds 192.0.2.0/24, {elsewhere}",
         "connector 'cloud' of o": "names *.cloud.test, which the client's certificate bears, but neither that name nor "
         "the sender's domain c.test is an accepted domain of o",
         "connector 'off' of o": "is disabled",

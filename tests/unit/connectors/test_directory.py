@@ -52,6 +52,7 @@ trust_anchors = "/etc/own.pem"
 name = "above"
 connector_type = "on-premises"
 tls_sender_certificate_name = "*.example"
+trust_anchors = "/o.pem"
 [[organization.a.inbound_connector]]
 name = "foreign"
 connector_type = "on-premises"
@@ -217,8 +218,19 @@ def test_what_an_entry_says_of_itself(directory: Build) -> None:
     assert not entry.associated("x.relay.example")
 
 
+def test_the_connectors_of_a_certificate_are_kept_for_a_few(directory: Build, leaf: Leaf) -> None:
+    index = directory(CONNECTORS)
+    first = index.on_premises_by_certificate(leaf("mail.a.example"))
+    assert index.on_premises_by_certificate(leaf("mail.a.example")) is first
+    for number in range(64):
+        index.on_premises_by_certificate(leaf(f"mx{number}.test"))
+    again = index.on_premises_by_certificate(leaf("mail.a.example"))
+    assert again == first
+    assert again is not first
+
+
 def test_disabled_connectors_are_not_indexed(directory: Build) -> None:
-    assert directory(CONNECTORS).client_anchors == {"/etc/own.pem", "system"}
+    assert directory(CONNECTORS).client_anchors == {"/etc/own.pem", "/o.pem", "system"}
 
 
 OUTBOUND = """

@@ -277,6 +277,20 @@ def test_a_connector_may_trust_its_own_anchors_only(
     assert public.unsure is not None
 
 
+def test_a_common_name_is_compared_as_names_are(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = accepted("o", "xn--bcher-kva.example") + on_premises(
+        "o", "hq", CERTIFICATE.format("mail.xn--bcher-kva.example") + "\nmatch_common_name = true"
+    )
+    for name in ("mail.bücher.example", "MAIL.xn--bcher-kva.example."):
+        found = attribute(directory(text), session(chain=chain(common_name=name)), path("x@xn--bcher-kva.example"))
+        assert found.direction == "originating"
+    for name in ("mail.xn--bcher-kva.example\0.evil.test", "*.example", "mail.*.example"):
+        found = attribute(directory(text), session(chain=chain(common_name=name)), path("x@xn--bcher-kva.example"))
+        assert found.direction == "none"
+
+
 @pytest.mark.parametrize(("asked", "direction"), [("false", "none"), ("true", "originating")])
 def test_the_common_name_counts_only_where_it_is_asked_for(
     directory: Build, session: Session, chain: Chain, path: MakePath, asked: str, direction: str
@@ -616,6 +630,125 @@ def test_of_very_many_only_twenty_are_told(directory: Build, session: Session, p
     assert len(nobody.claims) == 30
 
 
+IN_TRIAL = '\nmode = "rehearse"\npriority = 1'
+OWN_NAME, OWN_ADDRESS = CERTIFICATE.format("*.o.example"), 'sender_ip_addresses = ["192.0.2.0/24"]'
+FIRST = "would go first, but is in rehearsal"
+REHEARSED: dict[str, tuple[str, str, dict[str, str]]] = {
+    "by certificate": (
+        on_premises("o", "trial", OWN_NAME + IN_TRIAL)
+        + on_premises("o", "second", OWN_NAME + IN_TRIAL)
+        + on_premises("o", "real", OWN_NAME),
+        "x@any.example",
+        {
+            "connector 'second' of o": FIRST,
+            "connector 'trial' of o": "names *.o.example, which the certificate bears as well, but is in "
+            "rehearsal, and 'real' is in force",
+        },
+    ),
+    "by address": (
+        on_premises("o", "trial", OWN_ADDRESS + IN_TRIAL)
+        + on_premises("o", "second", OWN_ADDRESS + IN_TRIAL)
+        + on_premises("o", "real", OWN_ADDRESS),
+        "x@o.example",
+        {
+            "connector 'second' of o": FIRST,
+            "connector 'trial' of o": "holds the address 192.0.2.1 as well, but is in rehearsal, and 'real' is in "
+            "force",
+        },
+    ),
+    "by certificate, beside an address": (
+        on_premises("o", "trial", OWN_NAME + IN_TRIAL)
+        + on_premises("o", "second", OWN_NAME + IN_TRIAL)
+        + on_premises("o", "real", OWN_ADDRESS),
+        "x@o.example",
+        {
+            "connector 'second' of o": FIRST,
+            "connector 'trial' of o": "names *.o.example, which the certificate bears as well, but is in "
+            "rehearsal, and 'real' is in force",
+        },
+    ),
+    "by its own name, beside another's": (
+        on_premises("o", "trial", OWN_NAME + IN_TRIAL)
+        + on_premises("o", "real", CERTIFICATE.format("mail.cloud.test")),
+        "x@o.example",
+        {"connector 'trial' of o": FIRST},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REHEARSED)
+def test_an_own_servers_connector_in_rehearsal_never_goes_before_one_in_force(
+    directory: Build, session: Session, chain: Chain, path: MakePath, case: str
+) -> None:
+    text, sender, passed_over = REHEARSED[case]
+    certificate = None if case == "by address" else chain("mx.o.example", "mail.cloud.test")
+    found = attribute(directory(accepted("o", "o.example") + text), session("192.0.2.1", certificate), path(sender))
+    assert found.connector is not None
+    assert found.rehearsing is not None
+    assert found.connector.name == "real"
+    assert dict(found.passed_over) == passed_over
+
+
+def test_one_in_rehearsal_knows_its_servers_where_no_other_does(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = accepted("o", "o.example") + on_premises("o", "trial", OWN_NAME + IN_TRIAL)
+    other = on_premises("o", "real", OWN_ADDRESS)
+    for sender in ("", "x@any.example"):
+        found = attribute(directory(text + other), session("192.0.2.1", chain("mx.o.example")), path(sender))
+        assert found.connector is not None
+        assert (found.connector.name, found.rehearsing) == ("trial", None)
+
+
+def test_by_the_recipient_one_in_force_goes_before_one_in_rehearsal_too(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    text = on_premises("o", "trial", OWN_ADDRESS + IN_TRIAL) + on_premises("o", "real", OWN_ADDRESS)
+    index = directory(accepted("o", "o.example") + text)
+    organization = index.organization("o")
+    assert organization is not None
+    facts = session("192.0.2.1")
+    found = attribute_by_recipient(attribute(index, facts, path("")), facts, organization, path("a@o.example"))
+    assert found.connector is not None
+    assert found.rehearsing is not None
+    assert (found.connector.name, found.rehearsing.name) == ("real", "trial")
+    assert found.passed_over == (("connector 'trial' of o", FIRST),)
+
+
+def test_a_name_that_two_share_is_nothing_to_a_third_whose_name_is_wider(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = (
+        accepted("o", "a.s.o.example")
+        + on_premises("o", "hq", CERTIFICATE.format("*.s.o.example"))
+        + accepted("p", "b.s.o.example")
+        + on_premises("p", "hq", CERTIFICATE.format("*.s.o.example"))
+        + accepted("r", "c.o.example")
+        + on_premises("r", "hq", CERTIFICATE.format("*.o.example"))
+    )
+    facts = session(chain=chain("mx.s.o.example"))
+    for sender, owner in (("x@a.s.o.example", "o"), ("x@b.s.o.example", "p"), ("x@c.o.example", None), ("", None)):
+        assert attribute(directory(text), facts, path(sender)).organization == owner
+
+
+def test_who_is_not_sure_is_told_with_what_it_lacks_itself(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    """Another connector's certificate that is untrusted for good must not make a passing trouble permanent."""
+    text = (
+        HQ.replace('"hq"', '"distrusts"')
+        + on_premises(
+            "contoso", "trial", CERTIFICATE.format("*.contoso.example") + '\ntrust_anchors = "/gone.pem"' + IN_TRIAL
+        )
+        + on_premises("contoso", "real", CERTIFICATE.format("*.contoso.example") + '\ntrust_anchors = "/gone.pem"')
+    )
+    found = attribute(directory(text), session(chain=chain("mx.contoso.example", status="untrusted-root")), path(""))
+    assert found.unsure is not None
+    assert found.unsure.name == "real"
+    assert found.lack is not None
+    assert found.lack.is_ours
+
+
 def test_a_certificate_in_the_cn_alone_or_untrusted_is_the_reason_of_a_stranger(
     directory: Build, session: Session, chain: Chain, path: MakePath
 ) -> None:
@@ -641,7 +774,9 @@ def test_a_certificate_whose_revocation_cannot_be_learnt_makes_unsure_where_that
 def test_a_wildcard_directly_below_a_top_level_domain_is_nobodys_name(
     directory: Build, session: Session, chain: Chain, path: MakePath
 ) -> None:
-    text = accepted("o", "example") + on_premises("o", "tld", CERTIFICATE.format("*.example"))
+    text = accepted("o", "example") + on_premises(
+        "o", "tld", CERTIFICATE.format("*.example") + '\ntrust_anchors = "/o.pem"'
+    )
     found = attribute(directory(text), session(chain=chain("*.example")), path(""))
     assert found.reasons[0].startswith("no on-premises connector knows the session: its certificate is trusted")
 
@@ -767,6 +902,16 @@ def test_one_in_rehearsal_never_goes_before_one_in_force(directory: Build, sessi
     assert (alone.connector.name, alone.rehearsing) == ("friend", None)
 
 
+def test_one_in_rehearsal_makes_nobody_known(directory: Build, session: Session, path: MakePath) -> None:
+    """What is known of the session may end a refusal of direct send, and a rehearsal changes nothing."""
+    text = BASE + FRIEND + 'sender_ip_addresses = ["203.0.113.9"]\n'
+    for mode, is_known in (("enforce", True), ("rehearse", False)):
+        index = directory(f'{text}mode = "{mode}"\n')
+        match = met(index, session("203.0.113.9"), path("x@friend.example"), path("a@o.example"))
+        assert match is not None
+        assert match.is_known is is_known
+
+
 def test_several_in_rehearsal_are_told_as_that(directory: Build, session: Session, path: MakePath) -> None:
     trials = TRIAL + TRIAL.replace('"friend"', '"gamma"')
     match = met(directory(BASE + LOCKED + trials), session(), path("x@friend.example"), path("a@o.example"))
@@ -795,6 +940,9 @@ def test_whoever_the_recipient_is_only_where_it_makes_no_difference(
     assert sure.connector.name == "friend"
     narrowed = FRIEND + 'associated_accepted_domains = ["second.example"]\n'
     assert met(directory(BASE + LOCKED + narrowed), session(), path("x@friend.example"), None) is None
+    trial = met(directory(BASE + LOCKED + narrowed + 'mode = "rehearse"\n'), session(), path("x@friend.example"), None)
+    assert trial is not None
+    assert trial.connector.name == "gateway"
 
 
 # Outbound connectors

@@ -50,6 +50,11 @@ def errors_of(text: str, prefixes: PrefixLimits | None = None) -> list[tuple[str
         (PARTNER + 'min_tls_version = "TLSv1.1"', "min_tls_version", 'write profile = "legacy"'),
         (PREMISES + 'min_tls_version = "TLSv1.3"', "min_tls_version", "write require_tls = true"),
         (PARTNER + 'revocation_check = "hard-fail"', "revocation_check", "looks at no certificate"),
+        (
+            PREMISES + 'tls_sender_certificate_name = "*.example"',
+            "tls_sender_certificate_name",
+            "any name in that top-level domain could relay",
+        ),
     ],
 )
 def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, why: str) -> None:

@@ -62,7 +62,15 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (OWN + '[[organization.o.mailbox]]\naddress = "ann@o.example"\n', "there is no postmaster@o.example"),
         (OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\n' + BY_NAME.replace("p.ex", "o.ex"), "on partner"),
         (PREMISES + 'tls_sender_certificate_name = "*.o.example"', "*.o.example is under no accepted domain of o"),
-        (OWN + PREMISES + 'tls_sender_certificate_name = "*.example"', "takes in a whole top-level domain"),
+        (
+            OWN + PREMISES + 'tls_sender_certificate_name = "*.example"\ntrust_anchors = "/o.pem"',
+            "takes in a whole top-level domain",
+        ),
+        (
+            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\nmode = "rehearse"',
+            "lets its servers relay all the same",
+        ),
+        (PARTNER + 'tls_sender_certificate_name = "*.example"', "*.example takes in a whole top-level domain"),
         (OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched"),
         (PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched too"),
         (PARTNER + BY_NAME + BY_ADDRESS, "both the certificate and the address are needed"),

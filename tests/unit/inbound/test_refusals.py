@@ -37,7 +37,7 @@ def test_a_refusal_is_one_line_with_session_peer_reply_and_last_reason(lines):
 
 def test_a_refused_message_is_not_given_the_reason_of_its_accepted_recipient(lines):
     RefusalLog().refused(FACTS, ("x@any.test", ""), VERDICT, Reply(554, "5.4.6", ("Hop count exceeded",)))
-    assert lines() == ["refused: session 0123456789abcdef 203.0.113.9 <x@any.test> -> <>: 554 5.4.6 Hop count exceeded"]
+    assert lines() == ["refused: session 0123456789abcdef 203.0.113.9 <x@any.test>: 554 5.4.6 Hop count exceeded"]
 
 
 def test_text_of_a_peer_neither_ends_a_line_nor_begins_one(lines):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from gatepost.inbound.service import SessionLimits
+from gatepost.inbound.transaction import Transaction
 from gatepost.net.stream import LossKind
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.limits import SmtpLimits
@@ -145,6 +146,41 @@ async def test_recipients_of_several_domains_and_organizations_become_several_de
         (JOE, "contoso"),
         ("y@fabrikam.example", "fabrikam"),
     ]
+
+
+async def test_what_the_recipients_say_the_message_is_holds_for_all_of_them(gate):
+    """An own server that only the recipient's domain tells: its message never becomes another organization's."""
+    async with gate.open():
+        client = await gate.greeted("192.0.2.7")
+        apart = "452 4.5.3 Too many recipients: send this one a message of its own"
+        for first, second in ((ANN, "x@fabrikam.example"), ("x@fabrikam.example", ANN)):
+            assert await client.say("MAIL FROM:<>", f"RCPT TO:<{first}>", f"RCPT TO:<{second}>") == apart
+            queue_id(await client.say("DATA", MESSAGE))
+    found = [(one.message.organization, one.message.direction, one.destination) for one in gate.offered]
+    assert found == [
+        ("contoso", "originating", "contoso/contoso.example"),
+        ("fabrikam", "incoming", "fabrikam/fabrikam.example"),
+    ]
+    refused = [row for row in gate.trace_rows() if row.event == "REFUSE"]
+    assert {row.recipient for row in refused} == {ANN, "x@fabrikam.example"}
+    assert "incoming of fabrikam, by this one originating of contoso" in str([row.detail["reasons"] for row in refused])
+
+
+async def test_a_fault_of_ours_while_a_body_waits_ends_the_session(gate, monkeypatch, caplog):
+    gate.store_settings = StoreSettings(free_space_mark=0, inline_limit=1000, memory_budget=0)
+
+    async def broken():
+        raise RuntimeError("a mistake")
+
+    async with gate.open():
+        client = await gate.greeted()
+        await client.envelope(STRANGER, ANN)
+        monkeypatch.setattr(Transaction, "write", lambda _self, _chunk: broken())
+        client.send(b"Subject: x\r\n")
+        assert await client.reply() == "421 4.3.0 Temporary server error, try again later"
+        await client.ends()
+        await gate.until(lambda: not len(gate.registry) and not gate.left_behind())
+    assert "a mistake" in caplog.text
 
 
 async def test_parameters_of_mail_and_rcpt_are_kept(gate):

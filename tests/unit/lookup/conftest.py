@@ -7,10 +7,12 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
@@ -27,7 +29,9 @@ class NameserverDouble(asyncio.DatagramProtocol):
     """`records`: (name, type) → texts of the records; a CNAME is followed as a recursor does.
 
     A name with no type at all does not exist. `behaviour`: name → "servfail", "silent", "truncated" (over UDP),
-    "foreign" (another id, then the true answer), "junk", "no-soa", "other-question".
+    "foreign" (another id, then the true answer), "junk", "no-soa", "other-question", "bogus" (SERVFAIL unless asked not
+    to validate), "explained" (SERVFAIL that says that it is bogus). TLSA records are "USAGE SELECTOR MATCHING HEX" of
+    any length, also with numbers left out. `insecure`: names whose answers are not authentic, whatever the others are.
     """
 
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -38,6 +42,7 @@ class NameserverDouble(asyncio.DatagramProtocol):
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     flags: list[tuple[bool, bool]] = field(default_factory=list)
     port: int = 0
+    insecure: set[str] = field(default_factory=set)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
@@ -48,8 +53,10 @@ class NameserverDouble(asyncio.DatagramProtocol):
         match self.behaviour.get(name):
             case "silent":
                 return
-            case "junk":
+            case "junk" | "junk-only" as behaviour:
                 self._transport.sendto(data[:2] + b"\x81\x80" + b"\xff" * 40, addr)
+                if behaviour == "junk-only":
+                    return
             case "foreign":
                 false = dns.message.make_response(dns.message.make_query(name, "A", id=query.id ^ 1))
                 self._transport.sendto(b"short", addr)
@@ -86,11 +93,15 @@ class NameserverDouble(asyncio.DatagramProtocol):
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         question = query.question[0]
         answer = dns.message.make_response(query, recursion_available=True)
-        if self.authentic:
-            answer.flags |= dns.flags.AD
         name = question.name.to_text(omit_final_dot=True).lower()
-        if self.behaviour.get(name) == "servfail":
+        if self.authentic and name not in self.insecure:
+            answer.flags |= dns.flags.AD
+        behaviour = self.behaviour.get(name)
+        if behaviour in {"servfail", "explained"} or (behaviour == "bogus" and not query.flags & dns.flags.CD):
             answer.set_rcode(dns.rcode.SERVFAIL)
+            if behaviour == "explained":
+                why = dns.edns.EDEOption(dns.edns.EDECode.SIGNATURE_EXPIRED, "signature expired\n<a.example. A IN>")
+                answer.use_edns(options=[why])
             return answer
         self._follow(answer, question.name, dns.rdatatype.to_text(question.rdtype))
         return answer
@@ -99,7 +110,7 @@ class NameserverDouble(asyncio.DatagramProtocol):
         for _ in range(15):
             text = name.to_text(omit_final_dot=True).lower()
             if (text, rdtype) in self.records:
-                answer.answer.append(dns.rrset.from_text(name, self.ttl, "IN", rdtype, *self.records[text, rdtype]))
+                answer.answer.append(_rrset(name, self.ttl, rdtype, self.records[text, rdtype]))
                 return
             if (text, "CNAME") not in self.records:
                 self._negative(answer, text)
@@ -114,6 +125,18 @@ class NameserverDouble(asyncio.DatagramProtocol):
         if self.behaviour.get(text) != "no-soa":
             soa = SOA.format(minimum=self.negative_ttl)
             answer.authority.append(dns.rrset.from_text("example.", 900, "IN", "SOA", soa))
+
+
+def _rrset(name: dns.name.Name, ttl: int, rdtype: str, texts: list[str]) -> dns.rrset.RRset:
+    if rdtype != "TLSA":
+        return dns.rrset.from_text(name, ttl, "IN", rdtype, *texts)
+    records = [dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.TLSA, _octets(text)) for text in texts]
+    return dns.rrset.from_rdata(name, ttl, *records)
+
+
+def _octets(text: str) -> bytes:
+    words = text.split()
+    return bytes(int(word) for word in words[:3]) + bytes.fromhex("".join(words[3:]))
 
 
 class Serving:

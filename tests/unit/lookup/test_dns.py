@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import dns.rcode
 import pytest
 
 from gatepost.lookup.dns import Answer, LookupFailed, Resolver, Status
@@ -123,6 +124,130 @@ def test_only_near_or_listed_nameservers_are_trusted(
 ) -> None:
     resolver = Resolver([nameserver_text], trust_ad=True, trusted=trusted)
     assert resolver.nameservers[0].trusted is expected
+
+
+def test_tlsa_records_come_as_they_are_however_wrong(nameserver: Callable[..., Any]) -> None:
+    published = ["3 1 1 " + "ab" * 32, "3 1 1 00", "3", "", "9 9 9"]
+    answer = query(nameserver({("_25._tcp.a.example", "TLSA"): published}), "_25._tcp.a.example", "TLSA")
+    found = [record.to_generic().data.hex() for record in answer.records]
+    assert found == ["090909", "030101" + "ab" * 32, "03010100", "03", ""]
+    assert (answer.status, answer.ttl, answer.left_out) == (Status.OK, 300, 0)
+
+
+def test_an_alias_of_tlsa_records_is_followed(nameserver: Callable[..., Any]) -> None:
+    records = {("_25._tcp.a.example", "CNAME"): ["tlsa.example."], ("tlsa.example", "TLSA"): ["3 1 1 00"]}
+    answer = query(nameserver(records), "_25._tcp.a.example", "TLSA")
+    assert (answer.canonical, len(answer.records)) == ("tlsa.example", 1)
+
+
+def test_a_hundred_tlsa_records_are_kept_and_the_rest_counted(nameserver: Callable[..., Any]) -> None:
+    many = {("a.example", "TLSA"): [f"3 1 1 {number:064x}" for number in range(500)]}
+    answer = query(nameserver(many, {"a.example": "truncated"}), "a.example", "TLSA")
+    assert (len(answer.records), answer.left_out) == (100, 400)
+
+
+def test_a_damaged_answer_about_tlsa_is_no_answer(nameserver: Callable[..., Any]) -> None:
+    with pytest.raises(LookupFailed, match="did not answer within"):
+        query(
+            nameserver({("a.example", "TLSA"): ["3 1 1"]}, {"a.example": "junk-only"}), "a.example", "TLSA", timeout=0.1
+        )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "trust_ad", "bogus", "words"),
+    [
+        ("bogus", True, True, "answered SERVFAIL; DNSSEC validation fails: the answer is forged or badly signed"),
+        ("bogus", False, False, "answered SERVFAIL$"),  # who is not believed is not asked for more
+        ("servfail", True, False, "answered SERVFAIL$"),
+        (
+            "explained",
+            True,
+            True,
+            r"SERVFAIL \(SIGNATURE_EXPIRED signature expired\\n<a.example. A IN>\); DNSSEC validation fails",
+        ),
+        ("silent", True, False, "did not answer"),
+    ],
+)
+def test_bogus_is_told_from_broken(
+    nameserver: Callable[..., Any], behaviour: str, trust_ad: bool, bogus: bool, words: str
+) -> None:
+    double = nameserver(A, {"a.example": behaviour}, authentic=True)
+    with pytest.raises(LookupFailed, match=words) as caught:
+        query(double, "a.example", "A", trust_ad=trust_ad, timeout=0.2)
+    assert (caught.value.temporary, caught.value.bogus) == (True, bogus)
+
+
+def test_who_falls_silent_when_asked_again_says_nothing(nameserver: Callable[..., Any]) -> None:
+    async def use(resolver: Resolver, double: Any) -> bool:
+        answer = double._answer
+
+        def once(asked: Any) -> Any:
+            double.behaviour["a.example"] = "silent"
+            return answer(asked)
+
+        double.behaviour["a.example"] = "servfail"
+        double._answer = lambda asked: _servfail(once(asked))
+        with pytest.raises(LookupFailed) as caught:
+            await resolver.query("a.example", "A")
+        return caught.value.bogus
+
+    assert lookup(nameserver(A), use, trust_ad=True, timeout=0.1) is False
+
+
+def _servfail(message: Any) -> Any:
+    message.set_rcode(dns.rcode.SERVFAIL)
+    return message
+
+
+def test_beside_a_believed_nameserver_no_other_is_asked(nameserver: Callable[..., Any]) -> None:
+    """Else a name whose signatures are wrong would come from the other one as if it had none."""
+
+    async def run() -> None:
+        async with nameserver(A, {"a.example": "bogus"}) as validating:
+            resolver = Resolver(["192.0.2.1:53", f"127.0.0.1:{validating.port}"], trust_ad=True, timeout=0.5)
+            with pytest.raises(LookupFailed) as caught:
+                await resolver.query("a.example", "A")
+            assert "192.0.2.1" not in caught.value.detail
+            assert caught.value.bogus
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("nameservers", "trust_ad", "words"),
+    [
+        (["127.0.0.1"], True, ""),
+        (["192.0.2.1", "::1"], True, ""),
+        (["127.0.0.1"], False, "DANE is off: dns.trust_ad is false"),
+        (
+            ["192.0.2.1", "2001:db8::1"],
+            True,
+            "DANE is off: no nameserver is on this machine ([192.0.2.1]:53, [2001:db8::1]:53), and who",
+        ),
+    ],
+)
+def test_why_dane_is_off(nameservers: list[str], trust_ad: bool, words: str) -> None:
+    told = Resolver(nameservers, trust_ad=trust_ad).dane_off
+    assert told.startswith(words)
+    assert bool(told) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("authentic", "trust_ad", "words"),
+    [
+        (True, True, ""),
+        (False, True, "does not say that 'signed.example' is authentic (AD); switch on its DNSSEC validation"),
+        (True, False, "DANE is off: dns.trust_ad is false"),
+    ],
+)
+def test_whether_dnssec_is_validated_is_tried(
+    nameserver: Callable[..., Any], authentic: bool, trust_ad: bool, words: str
+) -> None:
+    soa = {("signed.example", "SOA"): ["ns.example. hostmaster.example. 1 2 3 4 5"]}
+    serving = nameserver(soa, authentic=authentic)
+    told = lookup(serving, lambda resolver, _: resolver.validation_missing("signed.example"), trust_ad=trust_ad)
+    assert words in told
+    assert bool(told) is bool(words)
 
 
 def test_no_nameserver_is_refused() -> None:

@@ -11,7 +11,8 @@ from support.process import free_port
 from support.web import Web, ok, status
 
 from gatepost.lookup.dns import Resolver
-from gatepost.lookup.http import Fetched, HttpClient, HttpFailed, Request
+from gatepost.lookup.http import Fetched, HttpClient, HttpFailed, Request, https_context
+from gatepost.net.anchors import TrustAnchors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ ANSWERS: dict[str, Any] = {
     "/loop": status(308, "Location: /loop\r\n"),
     "/moved-to-file": status(302, "Location: file:///etc/passwd\r\n"),
     "/moved-to-https": status(302, "Location: https://127.0.0.1/\r\n"),
+    "/moved-to-nonsense": status(302, "Location: //[\r\n"),
     "/moved-to-ldap": status(302, "Location: ldap://127.0.0.1/\r\n"),
     "/echo": lambda body: ok(b"got " + body),
 }
@@ -73,6 +75,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bytes | tuple[str, bool]]] = {
     "in circles": ("/loop", {"redirects": 5}, ("redirects to /loop", False)),
     "to a file": ("/moved-to-file", {"redirects": 5}, ("only http and https are asked", False)),
     "to ldap": ("/moved-to-ldap", {"redirects": 5}, ("only http and https are asked", False)),
+    "to what is no address": ("/moved-to-nonsense", {"redirects": 5}, ("redirects to //[: no address", False)),
     "to another scheme": ("/moved-to-https", {"redirects": 5}, ("redirects to another scheme", False)),
 }
 
@@ -103,6 +106,7 @@ def test_what_comes_of_a_request(name: str) -> None:
         words, temporary = expected
         assert any(word in found.detail for word in words.split("|")), found.detail
         assert found.temporary is temporary
+        assert not found.untrusted
 
 
 def test_the_content_type_and_the_place_are_told() -> None:
@@ -155,6 +159,9 @@ def test_addresses_that_give_nothing(url: str, words: str, temporary: bool) -> N
         ({("www.example", "AAAA"): ["::ffff:127.0.0.1"]}, False, "which is no public address"),
         ({("www.example", "AAAA"): ["::1", "fe80::1"]}, False, "which is no public address"),
         ({("www.example", "A"): ["224.0.0.1"]}, False, "which is no public address"),
+        ({("www.example", "AAAA"): ["64:ff9b::10.0.0.1"]}, False, "which is no public address"),
+        ({("www.example", "AAAA"): ["::10.0.0.1", "::ffff:0:10.0.0.1"]}, False, "which is no public address"),
+        ({("www.example", "AAAA"): ["fec0::1", "fd00::1"]}, False, "which is no public address"),
         ({("www.example", "TXT"): ["nothing"]}, True, "www.example has no address"),
         ({}, True, "www.example has no address"),
     ],
@@ -188,18 +195,19 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
         leaf = pki.leaf("127.0.0.1", names=[name])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(leaf.chain, leaf.key)
-        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trusting.load_verify_locations(ours.root)
+        trusting = https_context(TrustAnchors.load(str(ours.root)))
         async with Web(ANSWERS, context=context) as web:
             client = HttpClient(Resolver(["127.0.0.1:9"]), trusting)
             try:
                 return (await client.fetch(Request(web.url("/good"), 1000, 5, private=True))).body
             except HttpFailed as failure:
-                return failure.detail
+                return failure.detail, failure.untrusted
 
     assert asyncio.run(run(ours, "127.0.0.1")) == b"hello"
-    assert "mismatch" in asyncio.run(run(ours, "127.0.0.9"))
-    assert "certificate verify failed" in asyncio.run(run(strange, "127.0.0.1"))
+    for pki, name, words in ((ours, "127.0.0.9", "mismatch"), (strange, "127.0.0.1", "certificate verify failed")):
+        detail, untrusted = asyncio.run(run(pki, name))
+        assert words in detail
+        assert untrusted
 
 
 def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:

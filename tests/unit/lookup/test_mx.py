@@ -168,7 +168,7 @@ def test_one_family_is_enough(
 ) -> None:
     found = addresses({("mx.b.example", "A"): four, ("mx.b.example", "AAAA"): six}, authentic=True)
     assert found.addresses == expected
-    assert found.authentic is not (FAILED in (four, six))
+    assert found.authentic  # else who stops one answer switches DANE off
 
 
 @pytest.mark.parametrize(("four", "six"), [([], FAILED), (FAILED, []), (FAILED, FAILED)])

@@ -5,9 +5,15 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import dns.message
+import dns.rdata
+import dns.rrset
 import pytest
+from dns.rdataclass import IN
+from dns.rdatatype import TLSA
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gatepost.lookup.nameserver import Nameserver, NameserverFailed
+from gatepost.lookup.nameserver import Nameserver, NameserverFailed, _parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,3 +102,16 @@ async def _refused(port: int) -> float:
     with pytest.raises(NameserverFailed, match=r"\[127\.0\.0\.1\]:\d+ cannot be reached: Connection refused"):
         await Nameserver("127.0.0.1", port).ask(dns.message.make_query("a.example", "A"), 5.0)
     return loop.time() - began
+
+
+@given(st.data())
+def test_a_damaged_answer_about_tlsa_is_none_or_read(data: st.DataObject) -> None:
+    query = dns.message.make_query("_25._tcp.mx.example", "TLSA", id=1)
+    answer = dns.message.make_response(query)
+    records = [dns.rdata.GenericRdata(IN, TLSA, octets) for octets in (b"", b"\x03\x01", b"\x03\x01\x01" + b"x" * 32)]
+    answer.answer.append(dns.rrset.from_rdata(query.question[0].name, 60, *records))
+    wire = bytearray(answer.to_wire())
+    for _ in range(data.draw(st.integers(0, 4))):
+        wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    found = _parse(query, bytes(wire[: data.draw(st.integers(len(wire) // 2, len(wire)))]))
+    assert found is None or found.id == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +16,12 @@ from gatepost.lookup import revocation_lists
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient
 from gatepost.lookup.revocation_lists import RevocationLists
-from gatepost.net.revocation import RevocationError
+from gatepost.net.revocation import RevocationError, RevocationList, read_list
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cryptography import x509
 
 AUTHORITY = StatusAuthority()
 TIME = NOW.timestamp()
@@ -51,10 +55,10 @@ def test_what_was_fetched_longest_ago_leaves_the_folder(
                 known = _files(tmp_path)
                 await _find(web, tmp_path, f"/{number}")
                 for path in _files(tmp_path) - known:
-                    os.utime(path, (TIME + number, TIME + number))
+                    os.utime(path, (TIME - 10 + number, TIME - 10 + number))  # before what is written next
 
     asyncio.run(run())
-    assert sorted(path.stat().st_mtime for path in tmp_path.iterdir()) == [TIME + 2, TIME + 3]
+    assert sorted(path.stat().st_mtime for path in tmp_path.iterdir()) == [TIME - 8, TIME - 7]
 
 
 def test_a_list_of_another_key_at_the_same_address_is_not_taken(tmp_path: Path) -> None:
@@ -93,3 +97,52 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
 
     assert asyncio.run(run()) == [0, 0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_the_disk_does_not_take_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or a disk that is full fills up with parts of lists, one a minute."""
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "replace", full)
+
+    async def run() -> list[int]:
+        async with Web({"/crl": ok(AUTHORITY.crl({1: None}))}) as web:
+            return await _find(web, tmp_path, "/crl")
+
+    assert asyncio.run(run()) == [1]
+    assert _files(tmp_path) == set()
+    assert "cannot be kept: No space left on device" in caplog.text
+
+
+def test_large_lists_are_read_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read one takes several times its size, and whoever issues certificates may name many."""
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(der: bytes, issuer: x509.Certificate) -> RevocationList:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return read_list(der, issuer)
+
+    monkeypatch.setattr(revocation_lists, "read_list", slow)
+
+    async def run() -> None:
+        async with Web({f"/{n}": ok(AUTHORITY.crl()) for n in range(5)}) as web:
+            for _ in range(2):  # from the web, then from the disk
+                lists = RevocationLists(HttpClient(Resolver(["127.0.0.1:9"])), tmp_path, timeout=5, clock=lambda: 0.0)
+                await asyncio.gather(
+                    *(lists.find(web.url(f"/{n}"), AUTHORITY.certificate, now=TIME, private=True) for n in range(5))
+                )
+                await lists.close()
+
+    asyncio.run(run())
+    assert most == 1

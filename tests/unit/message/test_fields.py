@@ -221,12 +221,15 @@ def test_long_values_are_cut() -> None:
         (b"X-Label: =?utf-8?q?caf=C3=A9?= =?utf-8?b?IGF1?=\r\n", ("café au",)),
         (b"X-Label: caf\xe9\r\n", ("caf\ufffd",)),
         (b"X-Labels: x\r\nXX-Label: x\r\n X-Label: folded\r\n", None),
-        (b"X-Label: " + b"x" * 100_000 + b"\r\n", ("x" * 65536,)),
+        (b"X-Label: " + b"x" * 100_000 + b"y\r\n", ("x" * 100_000 + "y",)),
+        (b"X-Label: x\r\n" * 2000 + b"X-Label: y\r\n", ("x",) * 2000 + ("y",)),
     ],
 )
 def test_values_of_fields_that_a_rule_asks_for(section: bytes, values: tuple[str, ...] | None) -> None:
     assert field_values(section, ["x-label"]) == ({} if values is None else {"x-label": values})
 
 
-def test_only_so_many_fields_of_one_name_are_looked_at() -> None:
-    assert len(field_values(b"A: x\r\n" * 2000, ["a", "b"])["a"]) == 1000
+def test_a_field_of_many_encoded_words_is_read_in_linear_time() -> None:
+    """A quarter of a megabyte is what a header section has by default; adding up bytes it would take seconds."""
+    words = b"=?utf-8?q?x?= " * 140_000
+    assert field_values(b"A: " + words, ["a"]) == {"a": ("x" * 140_000,)}

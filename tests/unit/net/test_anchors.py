@@ -86,3 +86,8 @@ def test_a_system_without_any_bundle(monkeypatch):
     monkeypatch.setattr(module, "_SYSTEM_BUNDLES", ("/nonexistent/bundle.pem",))
     with pytest.raises(AnchorsError, match=r"none of /nonexistent/bundle\.pem"):
         TrustAnchors.load("system")
+
+
+def test_all_of_them_for_the_ssl_module(pki, tmp_path):
+    anchors = TrustAnchors([pki.root.der, pki.stranger.der], "memory")
+    assert anchors.der == b"".join(sorted([pki.root.der, pki.stranger.der]))

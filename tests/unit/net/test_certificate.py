@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, CertificateError, certificate_facts, key_kind
+from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, CertificateError, certificate_facts, key_kind, spki_der
 
 
 def test_what_a_certificate_says(pki):
@@ -132,7 +132,7 @@ def test_an_unreadable_key_leaves_the_rest_readable(pki):
         .public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     )
     facts = certificate_facts(der.replace(point, b"\x04" + b"\x01" * 64))
-    assert (facts.key, facts.spki_sha256, facts.subject) == ("unknown", "", "CN=mx.a.example")
+    assert (facts.key, len(facts.spki_sha256), facts.subject) == ("unknown", 64, "CN=mx.a.example")
 
 
 def test_pss_keys_are_told_from_plain_rsa(pss_identity):
@@ -157,3 +157,32 @@ def test_a_damaged_certificate_gives_facts_or_one_error(pki, damage):
     except CertificateError:
         return
     assert "\n" not in facts.subject + facts.issuer + facts.common_name
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        b"",
+        b"\x30",
+        b"\x30\x80",
+        b"\x31\x00",
+        b"\x30\x00",
+        b"\x30\x02\x05\x00",  # no TBSCertificate
+        b"\x30\x02\x30\x00",  # an empty one
+        b"\x30\x04\x30\x02\xa0\x00",  # a version and nothing else
+        b"\x30\x84\xff\xff\xff\xff\x30\x00",
+        b"\x30\x82\x00",
+        b"\x30\x83\x01\x00\x01" + b"\x00" * 65537,  # larger than what is looked at
+    ],
+)
+def test_no_key_is_found_where_there_is_none(der):
+    assert spki_der(der) == b""
+
+
+def test_the_key_is_found_octet_for_octet(pki):
+    leaf = pki.leaf("mx.example")
+    spki = leaf.certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert spki_der(leaf.der) == spki
+    assert certificate_facts(leaf.der).spki_sha256 == hashlib.sha256(spki).hexdigest()

@@ -350,3 +350,13 @@ def test_the_names_of_this_package_are_here(pki):
     assert certificate_facts(pki.root.der).common_name == "Gatepost Test Root"
     assert issubclass(AnchorsError, ValueError)
     assert issubclass(CertificateError, ValueError)
+
+
+def test_a_key_of_an_unknown_kind_is_invalid(pki, anchors, now):
+    """OpenSSL takes such a certificate, but cannot give it back."""
+    key = bytes.fromhex("06072a8648ce3d0201")  # id-ecPublicKey
+    chain = pki.leaf("mx.example").chain
+    damaged = chain[0].replace(key, bytes.fromhex("06072b8648ce3d0201"))
+    for trusted in (anchors, TrustAnchors([pki.intermediate.der], "intermediate")):
+        verdict = judge((damaged, *chain[1:]), trusted, now=now, purpose="server")
+        assert (verdict.status, verdict.leaf is not None) == ("invalid", True)

@@ -130,6 +130,11 @@ def test_a_certificate_without_basic_constraints_is_a_users() -> None:
     bare = x509.load_der_x509_certificate(LEAF.public_bytes(Encoding.DER))
     assert said(AUTHORITY.crl(extensions=[scope(only_contains_user_certs=True)]), bare) == "good"
 
+    kind = x509.UnrecognizedExtension(x509.BasicConstraints.oid, b"\x30\x7f")
+    odd = AUTHORITY.issue(AUTHORITY.name, AUTHORITY.key, [(kind, True)], ca=True)
+    found = said(AUTHORITY.crl(extensions=[scope(only_contains_user_certs=True)]), odd)
+    assert found.startswith("what the certificate is for cannot be read")
+
 
 NO_LISTS = {
     "nothing": b"",

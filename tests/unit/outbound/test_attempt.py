@@ -722,10 +722,19 @@ def test_lmtp(world: Any, kit: Any) -> None:
 
 def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
     given = kit.delivery()
-    given.message.organization = "fabrikam"
+    given.destination = "fabrikam/b.example"
     fate = only(attempt(world, kit.Peer(), given))
     assert (fate.sort, fate.reply.enhanced) == (Sort.DEFERRED, "4.3.5")
     assert "fabrikam" in fate.detail["detail"]
+
+
+def test_a_notice_of_ours_goes_through_the_own_servers_though_none_of_them_brought_it(world: Any, kit: Any) -> None:
+    """Else a notice, with what it returns of a message, leaves by an unprotected MX past centralised transport."""
+    central = {"connector_type": "on-premises", "route_all_messages_via_on_premises": True, "recipient_domains": []}
+    for inbound, connector in (({}, ""), ({"notice_about": "7"}, "out")):
+        given = kit.delivery(reverse_path="", direction="originating", inbound=inbound)
+        fate = only(attempt(world, kit.Peer(), given, connector=central))
+        assert (fate.sort, fate.detail["connector"]) == (Sort.DELIVERED, connector)
 
 
 # --- mail flow rules

@@ -42,7 +42,8 @@ def test_an_inbound_decision_tells_of_rehearsal_and_of_others() -> None:
         organization="o",
         direction="incoming",
         connector="x",
-        requirement="encrypted",
+        requirement="opportunistic",
+        rehearsed="encrypted",
         reasons=(),
         attribution=NOBODY,
         would_refuse=LOCKED,
@@ -57,6 +58,7 @@ def test_an_inbound_decision_tells_of_rehearsal_and_of_others() -> None:
         "basis": "sender",
         "reasons": [],
         "passed_over": [{"connector": "connector 'y' of o", "why": "is less specific"}],
+        "rehearsal": {"requirement": "encrypted"},
         "would_refuse": "550 5.7.51 no",
         "would_refuse_connector": "trial",
     }

@@ -36,7 +36,8 @@ def mailbox(address: str) -> str:
 
 DOMAIN = accepted("o.example")
 HQ = inbound("hq", 'connector_type = "on-premises"\ntls_sender_certificate_name = "*.o.example"')
-NET = inbound("net", 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.0/24"]')
+NET_FIELDS = 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.0/24"]'
+NET = inbound("net", NET_FIELDS)
 TLS_ONLY = inbound("partner", 'sender_domains = ["p.example"]')
 LOCKED = inbound(
     "locked",
@@ -347,6 +348,26 @@ def test_in_rehearsal_refusals_are_reported_and_not_applied(
     assert first.endswith("not applied, as the connector is in rehearsal")
 
 
+REHEARSE = 'mode = "rehearse"\n'
+
+
+@pytest.mark.parametrize(
+    ("connector", "requirement", "rehearsed"),
+    [
+        (LOCKED, "authenticated(*.gw.example)", ""),
+        (LOCKED + REHEARSE, "opportunistic", "authenticated(*.gw.example)"),
+        (inbound("tls", 'sender_domains = ["*"]\n') + REHEARSE, "opportunistic", "encrypted"),
+        (inbound("lax", 'sender_domains = ["*"]\nrequire_tls = false\n') + REHEARSE, "opportunistic", ""),
+        ("", "opportunistic", ""),
+    ],
+)
+def test_a_connector_in_rehearsal_demands_nothing_yet(
+    decide: Callable[..., InboundVerdict], session: Session, connector: str, requirement: str, rehearsed: str
+) -> None:
+    verdict = decide(DOMAIN + connector, session(), "x@any.test")
+    assert (verdict.requirement, verdict.rehearsed) == (requirement, rehearsed)
+
+
 def test_in_rehearsal_a_version_is_not_insisted_on(
     decide: Callable[..., InboundVerdict], session: Session, chain: Chain
 ) -> None:
@@ -515,6 +536,67 @@ def test_classes_of_code_and_status_agree(decide: Callable[..., InboundVerdict],
         for sender, recipient in (("x@p.example", "a@o.example"), ("x@o.example", "a@o.example"), ("", "y@any.test")):
             reply = decide(text, session(), sender, recipient).reply
             assert str(reply.code)[0] == reply.enhanced[0]
+
+
+# Who is known by the recipient alone: a message is of one organization
+
+
+SHARED = (
+    DOMAIN + NET + accepted("second.example") + accepted("p.example", organization="p")
+    + accepted("q.example", organization="q") + inbound("theirs", NET_FIELDS, "q")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ip", "recipients", "codes"),
+    [
+        ("192.0.2.7", ["a@o.example", "b@second.example"], [OK, OK]),
+        ("192.0.2.7", ["a@o.example", "a@p.example"], [OK, "452 4.5.3"]),
+        ("192.0.2.7", ["a@p.example", "a@o.example"], [OK, "452 4.5.3"]),
+        ("192.0.2.7", ["a@o.example", "a@q.example", "b@o.example"], [OK, "452 4.5.3", OK]),
+        ("192.0.2.7", ["y@internet.test", "a@o.example"], [DENIED, OK]),
+        ("203.0.113.9", ["a@o.example", "a@p.example"], [OK, OK]),
+    ],
+)
+def test_recipients_that_make_a_message_anothers_come_apart(
+    directory: Build, session: Session, path: MakePath, ip: str, recipients: list[str], codes: list[str]
+) -> None:
+    index, first, said = directory(SHARED), None, []
+    for recipient in recipients:
+        verdict = decide_recipient(index, session(ip), path(""), path(recipient), first=first)
+        first = first or (verdict if verdict.accepted else None)
+        said.append(summary(verdict)[0])
+    assert said == codes
+
+
+def test_a_demand_in_rehearsal_is_told_beside_the_one_in_force(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    trial = NET.replace('"net"', '"trial"') + 'require_tls = true\npriority = 1\nmode = "rehearse"\n'
+    index = directory(DOMAIN + NET + "require_tls = false\n" + trial)
+    for verdict in (
+        decide_mail(index, session("192.0.2.7"), path("x@o.example")),
+        decide_recipient(index, session("192.0.2.7"), path("x@o.example"), path("y@internet.test")),
+    ):
+        assert (verdict.accepted, verdict.connector, verdict.would_refuse_connector) == (True, "net", "trial")
+        assert verdict.would_refuse is not None
+        assert verdict.would_refuse.enhanced == "5.7.0"
+    forced = directory(DOMAIN + NET + "require_tls = true\n" + trial.replace("tls = true", "tls = false"))
+    refused = decide_mail(forced, session("192.0.2.7"), path("x@o.example"))
+    assert summary(refused) == ("530 5.7.0", "originating", "o", "net")
+
+
+def test_who_is_known_by_half_is_not_put_off_before_the_recipient_is_known(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    text = DOMAIN + HQ + 'trust_anchors = "/gone.pem"\n' + NET
+    facts = session("192.0.2.7", chain("mx.o.example"))
+    assert decide_mail(directory(text), facts, path("x@any.test")).accepted
+    codes = [
+        summary(decide_recipient(directory(text), facts, path("x@any.test"), path(to)))[0]
+        for to in ("a@o.example", "y@internet.test")
+    ]
+    assert codes == [OK, "451 4.3.5"]
 
 
 # What cannot be known now is deferred, and only where it matters

@@ -21,7 +21,7 @@ from gatepost.policy.outbound import (
     judge,
     rehearsed,
     required,
-    with_rules,
+    with_tls,
 )
 from gatepost.policy.requirement import (
     Achieved,
@@ -146,8 +146,8 @@ BOTH_SOURCES = OUT + RULE
     ],
 )
 def test_a_rule_requires_tls_on_top_of_whatever_is_required(requirement: Requirement, together: Requirement) -> None:
-    assert with_rules(requirement, RULE) == together
-    assert with_rules(requirement, ()) is requirement
+    assert with_tls(requirement, RULE) == together
+    assert with_tls(requirement, ()) is requirement
 
 
 DANE = (Source("dane"),)
@@ -201,7 +201,7 @@ def test_a_chain_that_was_not_judged_by_all_anchors_will_not_do(hop: MakeHop, an
 
 
 def test_a_rule_asks_for_no_version(hop: MakeHop) -> None:
-    asked = with_rules(Encrypted(OUT, min_version="TLSv1.3"), RULE)
+    asked = with_tls(Encrypted(OUT, min_version="TLSv1.3"), RULE)
     old = hop(tls=replace(hop().tls, version="TLSv1.2"))
     assert shortfall_of(asked, old).detail.endswith("Set by connector 'out'.")
     assert "ruled out by connector 'out' and rule 'secret'" in shortfall_of(asked, hop(tls=None)).detail

@@ -9,6 +9,7 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 from gatepost.connectors.names import SmartHost
 from gatepost.policy.outbound import describe
+from gatepost.policy.requirement import Source
 from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, Route, RoutePlanner, SmartHosts, Unroutable
 from gatepost.store.interface import Recipient
 
@@ -299,6 +300,42 @@ def test_tls_is_required_by_the_rules_of_either_organization_but_the_way_by_the_
     assert isinstance(back, SmartHosts)
     assert [str(source) for source in back.hops[0].requirement.sources] == ["connector:hq", "rule:in"]
     assert isinstance(route("x@b.example", resources, organization="gone"), Unroutable)
+
+
+def test_mail_that_never_leaves_in_clear_does_not_by_another_organizations_way_either() -> None:
+    """`cleartext = "never"` holds for the mail of the organization, its own connectors' exceptions aside."""
+    weak = {"name": "hq", "recipient_domains": ["*"], "smart_hosts": ["hub"], "cleartext": "after-failed-handshake"}
+    fabrikam = {"accepted_domain": [{"name": "fabrikam.example"}], "outbound_connector": [weak]}
+    resources = Directory(parse({"organization": {"contoso": {"cleartext": "never"}, "fabrikam": fabrikam}}))
+    found = route("x@fabrikam.example", resources)
+    assert isinstance(found, SmartHosts)
+    (hop,) = found.hops
+    assert (describe(hop.requirement), [str(source) for source in hop.requirement.sources]) == (
+        "encrypted",
+        ["organization:contoso"],
+    )
+    assert not found.by_rule
+    own = route("x@fabrikam.example", resources, organization="fabrikam")
+    assert isinstance(own, SmartHosts)
+    assert describe(own.hops[0].requirement) == "opportunistic"
+    planner = RoutePlanner(resources)
+    asked = {
+        one: planner.asking_for_tls(one, "x@fabrikam.example", reverse_path="", content=Content())
+        for one in ("contoso", "fabrikam", "gone")
+    }
+    assert asked == {"contoso": (Source("organization", "contoso"),), "fabrikam": (), "gone": ()}
+
+
+def test_who_asks_for_tls_is_told_for_a_recipient() -> None:
+    planner = RoutePlanner(with_rules(SECRET))
+
+    def asking(address: str, organization: str = "contoso") -> tuple[Source, ...]:
+        reverse_path = "ann@contoso.example"
+        return planner.asking_for_tls(organization, address, reverse_path=reverse_path, content=Content())
+
+    assert asking("x@b.example") == (Source("rule", "secret"),)
+    assert asking("ann@contoso.example") == ()
+    assert asking("x@b.example", "gone") == ()
 
 
 def test_a_rule_sends_nothing_back_to_where_it_came_from() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +107,8 @@ def test_in_what_ways_a_message_differs(
     directory: MakeDirectory, before: str, after: str, event: TraceEvent, kinds: set[Kind]
 ) -> None:
     found = radius(directory, before, after, [event])
-    assert {one.kind for one in found.differences()} == kinds
+    assert {kind for one in found.differences() for kind in (one.kind, *one.also)} == kinds
+    assert [one.kind for one in found.differences()] == [kind for kind in Kind if kind in kinds][:1]
     total = found.inbound if event.event in {"RECEIVE", "REFUSE"} else found.outbound
     assert (total.messages, total.different) == (1, int(bool(kinds)))
 
@@ -134,6 +137,71 @@ def test_messages_are_counted_not_recipients_nor_attempts(directory: MakeDirecto
     assert (found.inbound.messages, found.inbound.different) == (2, 1)
     assert (found.outbound.messages, found.outbound.different) == (2, 1)
     assert {one.messages for one in found.differences()} == {1}
+
+
+NO_JOE = BASE.replace(', { address = "joe@contoso.example" }', "")
+
+
+def of(found: BlastRadius) -> list[tuple[Kind, str, int, dict[Kind, int], dict[str, int], str]]:
+    return [
+        (one.kind, one.direction, one.messages, dict(+one.also), dict(+one.peers), one.sample)
+        for one in found.differences()
+    ]
+
+
+def test_a_message_counts_once_under_its_gravest_kind(directory: MakeDirectory) -> None:
+    """To a recipient that fares worse it is found later than to one that only gets another connector."""
+    secured, joe = certified(), {"recipient": "joe@contoso.example"}
+    events = [
+        session_row(message="a", tls=secured, at=NOON + 9), session_row(message="a", **joe, at=NOON + 9),
+        session_row(message="b", tls=secured, at=NOON + 8), session_row(message="c", at=NOON + 7),
+    ]  # fmt: skip
+    found = radius(directory, BASE, BASE + INBOUND, events)
+    connector = {Kind.STRONGER: 2, Kind.CONNECTOR: 2}
+    assert of(found) == [
+        (Kind.REFUSED, "inbound", 2, connector, {"bank.example from 192.0.2.1": 2}, "a"),
+        (Kind.STRONGER, "inbound", 1, {Kind.CONNECTOR: 1}, {"bank.example from 192.0.2.1": 1}, "b"),
+    ]
+    assert (found.inbound.messages, found.inbound.different) == (3, 3)
+
+
+def test_a_kind_of_which_nothing_stays_is_not_there(directory: MakeDirectory) -> None:
+    events = [
+        session_row(message="a", tls=certified()), session_row(message="a", recipient="joe@contoso.example"),
+    ]  # fmt: skip
+    assert [one[:3] for one in of(radius(directory, BASE, BASE + INBOUND, events))] == [(Kind.REFUSED, "inbound", 1)]
+
+
+def test_another_way_of_the_same_gravity_moves_nothing(directory: MakeDirectory) -> None:
+    """A mailbox that is gone, and a next hop that asks for more: one message, of which one copy comes back."""
+    gone = {"event": "DELIVER", "tls": {}, "recipient": "joe@contoso.example"}
+    events = [hop_row(message="m", **gone), hop_row(message="m")]
+    found = radius(directory, BASE, NO_JOE + ENCRYPTED, events)
+    assert of(found) == [
+        (Kind.RETURNED, "outbound", 1, {Kind.STRONGER: 1, Kind.CONNECTOR: 1}, {"to contoso.example": 1}, "m")
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "RECEIVE", "c", "CLEAR", "DEFER"])), max_size=9))
+def test_the_kinds_add_up(found: list[tuple[str, str]]) -> None:
+    made = {
+        "": session_row(event="REFUSE", message="", tls={}),
+        "RECEIVE": session_row(),
+        "c": session_row(tls=certified()),
+        "CLEAR": hop_row(**CLEAR),
+        "DEFER": hop_row(event="DEFER", tls={}),
+    }
+    rows = []
+    for name, kind in found:
+        event = made[kind]
+        rows.append(stored(COLUMNS, msgspec.structs.replace(event, message=event.message and name)))
+    old, new = Directory(parse(tomllib.loads(BASE))), Directory(parse(tomllib.loads(BASE + INBOUND + ENCRYPTED)))
+    result = blast_radius(rows, old, new, "default")
+    for direction, total in (("inbound", result.inbound), ("outbound", result.outbound)):
+        counts = [one for one in result.differences() if one.direction == direction]
+        assert sum(one.messages for one in counts) == total.different
+        assert all(one.messages == one.peers.total() > 0 for one in counts)
+        assert all(0 <= count <= one.messages for one in counts for count in one.also.values())
 
 
 def test_what_is_kept_is_bounded(directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

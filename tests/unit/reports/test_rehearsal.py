@@ -79,7 +79,7 @@ INBOUND: dict[str, tuple[list[TraceEvent], int, int, set[tuple[str, str, str]]]]
     "a connector of that name elsewhere": (
         [received(organization="fabrikam", recipient="a@fabrikam.example")], 0, 0, set(),
     ),
-    "from another organization here": ([received(organization="fabrikam")], 1, 0, set()),
+    "another organization's connector of that name": ([received(organization="fabrikam")], 0, 0, set()),
     "enforced behind it": (
         [received(connector="other", detail=WOULD)], 0, 1, {("192.0.2.1", "550 5.7.51", "no certificate")},
     ),
@@ -110,6 +110,26 @@ def test_what_an_inbound_connector_did(
     assert found.counts == {Judged.PASSED: passed, Judged.FAILED: failed, Judged.UNKNOWN: 0}
     assert {(one.peer, one.reason, one.why) for one in found.failed()} == groups
     assert found.answer is (False if failed else True if passed else None)
+
+
+def test_what_an_earlier_form_of_a_connector_did_is_not_judged() -> None:
+    events = [received(message=str(n), detail=WOULD | {"configuration": n} if n else WOULD) for n in (0, 3, 4, 5)]
+    refused = received(event="REFUSE", message="", reply=REFUSAL, detail={"configuration": 3})
+    other = received(event="REFUSE", message="", reply="550 5.1.1 x", detail={"configuration": 3})
+    found = inbound_report(rows([*events, refused, other]), BANK._replace(formed=4))
+    assert found.counts == {Judged.PASSED: 0, Judged.FAILED: 3, Judged.UNKNOWN: 2}
+    (group,) = found.unknown()
+    assert (group.reason, group.peer) == ("decided before", "192.0.2.1")
+    assert group.why == (
+        "decided by configuration 3, before the connector was changed to what it is by configuration 4"
+    )
+
+
+def test_nor_what_an_earlier_form_of_a_rule_did() -> None:
+    events = [tried(message=str(n), detail=PASSED | {"configuration": n}) for n in (3, 4)]
+    found = outbound_report(rows(events), RULE._replace(formed=4))
+    assert found.counts == {Judged.PASSED: 1, Judged.FAILED: 0, Judged.UNKNOWN: 1}
+    assert "before the rule was changed" in found.unknown()[0].why
 
 
 TRIED = {"sources": ["connector:lab", "rule:secret"], "requirement": "encrypted"}

@@ -1,0 +1,85 @@
+"""The host that serves a domain's MTA-STS policy: a small HTTPS server on loopback that can be wrong or down."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+
+from support.process import free_port
+
+if TYPE_CHECKING:
+    from support.pki import Leaf
+
+PATH = "/.well-known/mta-sts.txt"
+
+
+class PolicyHost:
+    """Serves `body` with `status` and `headers` to a GET of the well-known path, under `certificate`.
+
+    All of them may be changed at any time, a certificate between stop() and start(), which keep the port: between them
+    the host is down. requests: "GET /.well-known/mta-sts.txt" so far.
+    """
+
+    def __init__(self, certificate: Leaf, body: bytes) -> None:
+        self.certificate = certificate
+        self.body = body
+        self.status = 200
+        self.headers = {"Content-Type": "text/plain"}
+        self.port = free_port()
+        self.requests: list[str] = []
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Self:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate.chain, self.certificate.key)
+        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="policy host")
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join(10)
+        self._server = self._thread = None
+
+    def present(self, certificate: Leaf) -> None:
+        """Come back with another certificate."""
+        self.stop()
+        self.certificate = certificate
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that does not like the certificate leaves in the middle of the handshake."""
+
+
+def _handler(host: PolicyHost) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            host.requests.append(f"GET {self.path}")
+            self.send_response(host.status if self.path == PATH else 404)
+            for name, value in host.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(host.body)))
+            self.end_headers()
+            self.wfile.write(host.body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
