@@ -179,8 +179,11 @@ def demo(keep: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway = _run(stack, Path(folder))
         if keep:
+            # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ending := {signal.SIGINT, signal.SIGTERM})
             gatepost = f"gatepost --config {gateway.settings_file}"
             question = f"--ip {_OWN_SERVER} --from ann@contoso.example --to bob@insurer.example"
             click.echo(f"Still running. Try:\n  {gatepost} explain {question}")
             click.echo(f"  {gatepost} connector drill insurer.example\n  {gatepost} trace search\nCtrl-C ends it.")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.sigwait(ending)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
