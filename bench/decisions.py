@@ -14,8 +14,9 @@ import timeit
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.facts import SessionFacts
-from gatepost.connectors.match import Directory, select_outbound
+from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
+from gatepost.connectors.selection import select_outbound
 from gatepost.policy.inbound import decide_recipient
 from gatepost.smtp.grammar import parse_path
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.match import select_outbound
+from gatepost.connectors.selection import select_outbound
 
 if TYPE_CHECKING:
     from gatepost.connectors.match import Directory

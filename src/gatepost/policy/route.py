@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
 from gatepost.connectors.mail_flow import Content, RuleSet
-from gatepost.connectors.match import Selection, select_outbound
+from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.names import host_port
 from gatepost.connectors.values import Cleartext, DomainType
 from gatepost.policy.outbound import rehearsed, required, with_tls
