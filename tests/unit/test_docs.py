@@ -18,6 +18,7 @@ PAGES = [
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/check.md",
     "docs/drill.md",
     "docs/import.md",
     "docs/mail-flow.md",

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from gatepost.outbound.failure import HopFailure
     from gatepost.outbound.hop import Hop
+    from gatepost.policy.requirement import Shortfall
     from gatepost.tls.facts import ChainVerdict
 
 __all__ = [
+    "DANE",
     "LOCAL_FAULT",
     "NO_DNS",
     "NO_IPV6",
@@ -30,12 +32,17 @@ __all__ = [
     "handshake_advice",
     "name_advice",
     "no_starttls",
+    "published_advice",
     "recipient_advice",
     "resolve_advice",
     "revocation_advice",
     "starttls_refused",
 ]
 
+DANE = (
+    "They must publish a TLSA record for the certificate that the server presents, or present the one that is "
+    "announced; of two servers behind one name both must. Mail waits until then."
+)
 LOCAL_FAULT = "Here: mend the file or its path; the other side has no part in this."
 NO_DNS = (
     "Here: see whether the nameservers in [dns] answer, and validate again. If they do for other names, the name "
@@ -169,6 +176,18 @@ def revocation_advice() -> str:
         "Here: let this machine reach the addresses named over HTTP, or ask them to staple OCSP responses. It is not "
         "held against them (soft-fail)."
     )
+
+
+_PUBLISHED: Mapping[str, str] = {
+    "DaneRequired": 'They must sign their zone and publish TLSA records. Or, here: smtp_dane_mode = "opportunistic".',
+    "DnssecInvalid": "They must mend the signatures of their zone in the DNS, or the DS record above it.",
+    "HostNotInPolicy": "They must name this host in their MTA-STS policy, or take it out of their MX records.",
+}
+
+
+def published_advice(shortfall: Shortfall) -> str:
+    """By what is published of it, a host must not be used now."""
+    return _PUBLISHED.get(shortfall.message, NO_DNS)
 
 
 def recipient_advice(code: int) -> str:

@@ -106,7 +106,7 @@ def _with_own_anchors(scene: Scene, usual: str) -> tuple[Scene, dict[str, str]]:
     """The trust anchors that the drill's own stand in for: SHA-256 by name, and a note if they cannot be read."""
     found: dict[str, str] = {}
     notes: list[str] = []
-    for name in {one.anchors or usual for one in getattr(scene.requirement, "identities", ())}:
+    for name in {one or usual for one in getattr(scene.requirement, "anchors", ())}:
         try:
             found[name] = TrustAnchors.load(name).identity
         except AnchorsError as error:

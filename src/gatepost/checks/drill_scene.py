@@ -13,7 +13,7 @@ from gatepost.checks.attacks import demand_of
 from gatepost.checks.placement import elsewhere
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
-from gatepost.connectors.values import Mode
+from gatepost.connectors.values import Mode, SmtpDaneMode, TlsSettings
 from gatepost.policy.route import MxRoute, RoutePlanner, SmartHosts
 from gatepost.store.interface import Recipient
 
@@ -63,11 +63,17 @@ def set_scene(
     directory: Directory, organization: Organization, connector: OutboundConnector, *, profile: str, marker: str
 ) -> Scene:
     """profile: the server's own TLS profile. marker: goes into both addresses. Raises DrillImpossible."""
+    if connector.smtp_dane_mode is SmtpDaneMode.MANDATORY and connector.tls_settings is TlsSettings.OPPORTUNISTIC:
+        raise DrillImpossible(
+            f"connector {connector.name!r} demands DANE and nothing else of TLS, and the drill plays without DNSSEC: "
+            "it would show what never happens. See what the partner publishes with: gatepost connector validate"
+        )
     rules, notes = _rules(organization, connector)
     played = connector.model_copy(
         update={
             "enabled": True,
             "mode": Mode.ENFORCE,
+            "smtp_dane_mode": SmtpDaneMode.NONE,  # the drill has a DNS of its own, in which nothing is published
             "is_transport_rule_scoped": connector.is_transport_rule_scoped and bool(rules),
             "recipient_domains": connector.recipient_domains or _domains(connector),
         }
@@ -150,6 +156,8 @@ def _states(connector: OutboundConnector) -> list[str]:
         notes.append("the connector is disabled: no real mail takes it")
     if connector.mode is Mode.REHEARSE:
         notes.append("the connector is in rehearsal: what it demands is only reported, REAL MAIL IS NOT PROTECTED YET")
+    if connector.smtp_dane_mode is SmtpDaneMode.MANDATORY:
+        notes.append('DANE is left out: smtp_dane_mode = "mandatory" protects from more than this shows')
     return notes
 
 
@@ -181,7 +189,7 @@ def _own_domain(organization: Organization) -> str:
 
 def _expected(host: str, requirement: Requirement) -> Sequence[str]:
     """What a good certificate of a next hop bears: all that is asked of it, else its own name."""
-    asked = [name for one in getattr(requirement, "identities", ()) for name in one.names] or [host]
+    asked = [name for group in getattr(requirement, "names", ()) for name in group] or [host]
     names: list[str] = []
     for name in asked:
         bare = name.removeprefix("[").removesuffix("]")

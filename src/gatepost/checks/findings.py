@@ -18,6 +18,7 @@ from gatepost.checks import advice
 from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus, fact, skipped
 from gatepost.connectors.values import RevocationCheck
 from gatepost.outbound.connection import Step
+from gatepost.outbound.contexts import asked_anchors
 from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.tls.facts import ChainStatus
@@ -237,10 +238,15 @@ def _certificate(seen: Seen) -> _Made:
     if seen.our_fault:
         return Task("Certificate", TaskStatus.FAILED, seen.our_fault, advice.LOCAL_FAULT), ""
     chain = seen.chain
+    shown = f"; {_described(chain.leaf, seen.now)}" if chain and chain.leaf else ""
+    dane = seen.facts.dane if seen.facts else None
+    if dane is not None and not (dane.authenticated and asked_anchors(seen.hop.requirement)):
+        status = TaskStatus.SUCCEEDED if dane.authenticated else TaskStatus.FAILED
+        what = "" if dane.authenticated else advice.DANE
+        return Task("Certificate", status, f"DANE: {dane.detail}{shown}", what), ""
     if chain is None:
         detail = "not judged: the trust anchors of this gateway cannot be read"
         return Task("Certificate", TaskStatus.WARNING, detail, advice.LOCAL_FAULT), detail
-    shown = f"; {_described(chain.leaf, seen.now)}" if chain.leaf else ""
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
         detail = f"{chain.status}: {chain.detail}{shown}"
@@ -279,8 +285,10 @@ def _name(seen: Seen) -> _Made:
     if chain is None or leaf is None:
         return Task("Name", TaskStatus.SKIPPED, "no certificate to find a name in"), ""
     requirement = seen.hop.requirement
-    asked = [one.names for one in requirement.identities if one.names] if isinstance(requirement, Authenticated) else []
+    asked = list(requirement.names) if isinstance(requirement, Authenticated) else []
     presented = f"the certificate is for {describe_names(leaf)}"
+    if not asked and seen.facts and seen.facts.dane and seen.facts.dane.authenticated:
+        return Task("Name", TaskStatus.SKIPPED, f"DANE says who answers; {presented}"), ""
     if not asked and not seen.hop.server_name:
         return Task("Name", TaskStatus.SKIPPED, f"the next hop is named by its address; {presented}"), ""
     expected = asked or [(seen.hop.host,)]
@@ -299,7 +307,7 @@ def _revocation(seen: Seen) -> _Made:
     found = chain.revocation if chain else None
     if chain is not None and chain.status in {ChainStatus.REVOKED, ChainStatus.REVOCATION_UNKNOWN}:
         return Task("Revocation", TaskStatus.FAILED, chain.detail, advice.certificate_advice(chain)), ""
-    if not isinstance(requirement, Authenticated):
+    if not isinstance(requirement, Authenticated) or not requirement.anchors:
         return Task("Revocation", TaskStatus.SKIPPED, f"not asked for under {describe(requirement)}"), ""
     if requirement.revocation is RevocationCheck.NONE:
         return Task("Revocation", TaskStatus.SKIPPED, 'the connector has revocation_check = "none"'), ""

@@ -9,26 +9,33 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.checks import advice
 from gatepost.checks.findings import Seen, findings
 from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, skipped
 from gatepost.connectors.names import SmartHost
+from gatepost.dane.publication import TlsaStatus
 from gatepost.lookup.dns import LookupFailed, Resolver
-from gatepost.lookup.http import HttpClient
+from gatepost.lookup.http import HttpClient, https_context
+from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailHostsKind, MailRouter
 from gatepost.lookup.revocation import RevocationChecker
+from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.outbound.connection import SmtpTimeouts
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener
-from gatepost.policy.requirement import MxLevel
+from gatepost.outbound.published import Lookups, Publication
+from gatepost.policy.published import NOTHING, Published, Terms, modes
+from gatepost.policy.requirement import MxLevel, Shortfall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from gatepost.connectors.model import ClientCertificate
+    from gatepost.connectors.model import ClientCertificate, OutboundConnector
     from gatepost.lookup.mx import HostAddresses, MailHosts
     from gatepost.outbound.hop import OpenHop
     from gatepost.policy.route import NextHop
@@ -38,6 +45,7 @@ __all__ = ["PROBE_TASKS", "HostReport", "Prober", "Task", "TaskStatus", "prober"
 
 _AT_A_TIME = 8
 _ADDRESSES = 10
+_POLICY_SECONDS = 20.0  # for the policy of a domain: somebody is waiting
 # A person waits for the answer: no step gets the patience that a queue has. Slow greeters (postscreen, tarpits) get by.
 _PATIENCE = SmtpTimeouts(
     connect=15, greeting=60, hello=60, handshake=30, envelope=60, recipient=5, data=60, block=60, end=120
@@ -57,7 +65,7 @@ _NO_HOSTS = {
 
 
 class Prober:
-    """router, opener: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
+    """router, opener, lookups: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
 
     clock: seconds since 1970.
     """
@@ -68,6 +76,7 @@ class Prober:
         opener: HopOpener,
         *,
         revocation: RevocationChecker | None = None,
+        lookups: Lookups | None = None,
         port: int = 25,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,6 +84,7 @@ class Prober:
         self._router = router
         self._opener = opener
         self._revocation = revocation
+        self._lookups = lookups
         self._clock = clock
         self._slots = asyncio.Semaphore(_AT_A_TIME)
 
@@ -82,6 +92,8 @@ class Prober:
         """Stop whatever is still being fetched."""
         if self._revocation is not None:
             await self._revocation.close()
+        if self._lookups is not None:
+            await self._lookups.sts.close()
 
     async def mail_hosts(self, domain: str) -> MailHosts | HostReport:
         """The MX hosts of a domain; a report that says why there are none."""
@@ -102,42 +114,76 @@ class Prober:
         next_hop: NextHop,
         *,
         certificate: ClientCertificate | None = None,
-        mx_level: MxLevel = MxLevel.NONE,
         listed_by: str = "",
         keep: Callable[[HostReport, OpenHop], None] | None = None,
+        told: Callable[[Seen], None] | None = None,
+        publication: Publication | None = None,
     ) -> list[HostReport]:
         """One report for each address, at most ten; one without an address if the host cannot be resolved.
 
         certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
         connections that met the requirement, in the order in which they did; without it they end.
+        told: gets each attempt as it was lived. publication: of the way, to be obeyed as a delivery does. Without it
+        DANE and MTA-STS are left out of account, and no message may follow.
         """
-        task, addresses = await self._resolve(next_hop, listed_by)
-        if task.status is TaskStatus.FAILED:
+        task, found = await self._resolve(next_hop, listed_by)
+        if found is None:
             return [_unresolved(next_hop.host, task)]
+        terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
+        if publication is not None:
+            terms = await publication.terms(next_hop.requirement, next_hop.port, found)
+            task = replace(task, detail="; ".join((task.detail, *_published(terms.published))))
+        asked = terms.outcome
+        if isinstance(asked, Shortfall):
+            detail = f"{task.detail}; {asked.message}: {asked.detail}"
+            failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(asked))
+            return [_unresolved(next_hop.host, failed)]
         hops = [
-            Hop(next_hop.host, address, next_hop.port, next_hop.requirement, certificate=certificate, mx=mx_level)
-            for address in addresses
+            Hop(
+                next_hop.host,
+                address,
+                next_hop.port,
+                asked,
+                certificate=certificate,
+                mx=terms.mx,
+                published=terms.published,
+            )
+            for address in found.addresses
         ]
-        return list(await asyncio.gather(*(self._attempt(hop, task, keep) for hop in hops)))
+        return list(await asyncio.gather(*(self._attempt(hop, task, keep, told) for hop in hops)))
 
-    async def _resolve(self, next_hop: NextHop, listed_by: str) -> tuple[Task, tuple[str, ...]]:
+    async def publication(self, connector: OutboundConnector | None, mail_hosts: MailHosts | None) -> Publication:
+        """What is published for a way, to be asked host by host. mail_hosts: None for smart hosts."""
+        found = Publication(self._lookups, modes(connector), mail_hosts)
+        await found.begin()
+        return found
+
+    async def _resolve(self, next_hop: NextHop, listed_by: str) -> tuple[Task, HostAddresses | None]:
         host, begun = next_hop.host, time.monotonic()
         try:
             found = await self._router.addresses(host)
         except LookupFailed as failed:
-            return _lookup_failed(host, failed, time.monotonic() - begun), ()
+            return _lookup_failed(host, failed, time.monotonic() - begun), None
         seconds = time.monotonic() - begun
         if not found.addresses:
             what = advice.resolve_advice(host, listed_by)
-            return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), ()
+            return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), None
         listed = f", an MX of {listed_by}" if listed_by else ""
-        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(found) + listed, seconds=seconds), found.addresses
+        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(found) + listed, seconds=seconds), found
 
-    async def _attempt(self, hop: Hop, resolve: Task, keep: Callable[[HostReport, OpenHop], None] | None) -> HostReport:
+    async def _attempt(
+        self,
+        hop: Hop,
+        resolve: Task,
+        keep: Callable[[HostReport, OpenHop], None] | None,
+        told: Callable[[Seen], None] | None,
+    ) -> HostReport:
         async with self._slots:
             seen = Seen(hop, time.monotonic, self._clock())
             opened = await self._open(hop, seen)
             report = HostReport(hop.host, hop.endpoint, findings(seen, resolve), seen.facts, seen.judged)
+        if told is not None:
+            told(seen)
         if opened is not None:
             if keep is not None and report.usable:
                 keep(report, opened)
@@ -184,7 +230,18 @@ def prober(settings: Settings) -> Prober:
     contexts = ClientContexts(settings.tls.trust_anchors, time.time)
     revocation = revocation_checker(settings, resolver)
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation)
-    return Prober(router, opener, revocation=revocation)
+    return Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
+
+
+def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
+    """As a worker has them. Policies are fetched anew: whether they can be had from here is a part of the question."""
+    try:
+        context = https_context(TrustAnchors.load(settings.tls.trust_anchors))
+    except AnchorsError:  # no certificate passes by them, and the opener will say so
+        context = https_context()
+    hosts = PolicyHosts(timeout=_POLICY_SECONDS, private=settings.outbound.private_policy_hosts)
+    policies = StsPolicies(resolver, HttpClient(resolver, context), None, hosts=hosts)
+    return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
 
 
 def revocation_checker(settings: Settings, resolver: Resolver | None = None) -> RevocationChecker:
@@ -211,6 +268,19 @@ def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:
         return Task("Resolve", TaskStatus.FAILED, failed.detail, advice.NO_DNS, seconds, ours=True)
     what = f"Check the spelling of {host}: no nameserver can be asked for it."
     return Task("Resolve", TaskStatus.FAILED, failed.detail, what, seconds)
+
+
+def _published(found: Published) -> Iterator[str]:
+    """What a domain publishes of a host, in words."""
+    if found.dane is not None and found.dane.status not in {TlsaStatus.NONE, TlsaStatus.INSECURE}:
+        yield f"DANE {found.dane.status}: {found.dane.detail}"
+    if found.sts is not None and found.sts.policy is not None:
+        yield f"MTA-STS policy of {found.sts.domain}: {found.sts.policy.mode}"
+        if found.testing is not None:
+            short = isinstance(found.testing, Shortfall)
+            yield "which does not allow this host" if short else "which is only tried out: nothing is demanded by it"
+    elif found.sts is not None and found.sts.failure is not None:
+        yield f"MTA-STS policy of {found.sts.domain} cannot be had ({found.sts.failure}): {found.sts.detail}"
 
 
 def _addresses(found: HostAddresses) -> str:

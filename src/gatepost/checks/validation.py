@@ -19,7 +19,6 @@ from gatepost.connectors.names import covers
 from gatepost.connectors.values import Mode
 from gatepost.message.fields import field_values
 from gatepost.policy.outbound import required, with_tls
-from gatepost.policy.requirement import MxLevel, Source
 from gatepost.policy.route import NextHop, RoutePlanner
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Recipient
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Organization, OutboundConnector
     from gatepost.outbound.hop import OpenHop
+    from gatepost.outbound.published import Publication
+    from gatepost.policy.requirement import Source
 
 __all__ = ["CannotValidate", "OutboundRequest", "Validation", "validate_outbound", "validation_record"]
 
@@ -140,8 +141,8 @@ class _Target:
 
     hops: tuple[NextHop, ...]
     recipients: tuple[str, ...]
+    publication: Publication
     domain: str = ""
-    mx: MxLevel = MxLevel.NONE
 
 
 class _Kept:
@@ -269,7 +270,7 @@ async def _targets(
 
     if not connector.use_mx_record:
         hops = tuple(hop(smart.host, smart.port, smart.host) for smart in connector.smart_hosts[:_HOSTS])
-        return [_Target(hops, recipients)], []
+        return [_Target(hops, recipients, await prober.publication(connector, None))], []
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
@@ -284,7 +285,7 @@ async def _targets(
             continue
         hops = tuple(hop(host.name, prober.port, domain) for host in found.hosts[:_HOSTS])
         own = tuple(one for one in recipients if parse_address(one).domain == domain)
-        targets.append(_Target(hops, own, domain, MxLevel.DNSSEC if found.authentic else MxLevel.NONE))
+        targets.append(_Target(hops, own, await prober.publication(connector, found), domain))
     return targets, unrouted
 
 
@@ -303,8 +304,8 @@ async def _try(
         return await prober.probe(
             hop,
             certificate=request.connector.client_certificate,
-            mx_level=target.mx,
             listed_by=target.domain,
+            publication=target.publication,
             keep=partial(kept.offer, rank) if target.recipients else None,
         )
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
     "history": ("history", "history", "Who changed the resources, when and why."),
     "explain": ("explain", "explain", "What would happen to a message, and why."),
+    "check": ("check", "check", "How well mail to a domain or a host is protected; needs no gateway."),
     "queue": ("queue", "queue", "Look at deferred and held mail, and act on it."),
     "trace": ("trace", "trace", "Find what happened to a message, and why."),
     "tls": ("tls", "tls", "The published list of TLS versions and cipher suites."),

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gatepost.checks.probe import HostReport, prober
-from gatepost.policy.requirement import MxLevel
 from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from gatepost.checks.probe import Prober
     from gatepost.connectors.model import ClientCertificate
+    from gatepost.outbound.published import Publication
     from gatepost.policy.route import Route
     from gatepost.settings.model import Settings
 
@@ -28,7 +28,8 @@ async def probe(settings: Settings, route: Route | None) -> list[HostReport]:
     try:
         match route:
             case SmartHosts():
-                return await _reach(probing, route.hops, route.connector.client_certificate)
+                publication = await probing.publication(route.connector, None)
+                return await _reach(probing, route.hops, route.connector.client_certificate, publication)
             case MxRoute():
                 return await _reach_mail_hosts(probing, route)
             case LmtpRoute():
@@ -43,11 +44,14 @@ async def _reach(
     probing: Prober,
     hops: Sequence[NextHop],
     certificate: ClientCertificate | None,
+    publication: Publication,
     domain: str = "",
-    level: MxLevel = MxLevel.NONE,
 ) -> list[HostReport]:
     groups = await asyncio.gather(
-        *(probing.probe(hop, certificate=certificate, mx_level=level, listed_by=domain) for hop in hops[:_HOSTS])
+        *(
+            probing.probe(hop, certificate=certificate, listed_by=domain, publication=publication)
+            for hop in hops[:_HOSTS]
+        )
     )
     return [report for group in groups for report in group]
 
@@ -58,5 +62,5 @@ async def _reach_mail_hosts(probing: Prober, route: MxRoute) -> list[HostReport]
         return [found]
     hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
     certificate = route.connector.client_certificate if route.connector else None
-    level = MxLevel.DNSSEC if found.authentic else MxLevel.NONE
-    return await _reach(probing, hops, certificate, route.domain, level)
+    publication = await probing.publication(route.connector, found)
+    return await _reach(probing, hops, certificate, publication, route.domain)

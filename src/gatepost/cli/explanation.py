@@ -12,6 +12,7 @@ import click
 from gatepost.cli.tables import printable
 from gatepost.connectors.units import format_duration
 from gatepost.policy.outbound import describe
+from gatepost.policy.route import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,6 +195,12 @@ def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
     page.section("IF TLS FAILS", f"what waits is returned after {after}, with the code behind the arrow")
     for outcome in explanation.failures:
         page.line(f"  {_KINDS[outcome.kind]:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+    if isinstance(explanation.route, SmartHosts | MxRoute):
+        page.line(
+            "  What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more; "
+            "--live asks now.",
+            2,
+        )
 
 
 def _result(page: _Page, outcome: FailureOutcome) -> str:

@@ -17,7 +17,6 @@ from gatepost.connectors.values import (
     DomainType,
     ProfileName,
     RevocationCheck,
-    SmtpDaneMode,
     TlsSettings,
     TlsVersion,
 )
@@ -205,11 +204,6 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
         lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and one.tls_settings in _ANY_CERTIFICATE,
         'under this tls_settings any certificate will do, a revoked one too; write "certificate-validation" or '
         '"domain-validation" there, or leave this out',
-    ),
-    _rule(
-        "smtp_dane_mode",
-        lambda one: one.smtp_dane_mode is SmtpDaneMode.MANDATORY,
-        "this version of gatepost cannot check DANE yet, so it must not promise it; use tls_settings until it can",
     ),
 )
 

@@ -130,6 +130,10 @@ class HttpClient:
             untrusted = _is_untrusted(failure)
             raise HttpFailed(f"{_text(url)}: {said[:300]}", temporary=True, untrusted=untrusted) from failure
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Check https servers by another context from now on."""
+        self._context = context
+
     def _tls(self, url: httpcore2.URL) -> ssl.SSLContext | None:
         if url.scheme == b"https" and self._context is None:
             self._context = https_context()

@@ -7,11 +7,11 @@ connection must then achieve is decided in `policy`.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatepost.dane.tlsa import Records, RecordsKind, classify
+from gatepost.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.dane.tlsa import RecordsKind, classify
 from gatepost.lookup.cache import Cache
 from gatepost.lookup.dns import Answer, LookupFailed, Status
 from gatepost.net.dane import unreadable
@@ -26,33 +26,6 @@ __all__ = ["TlsaFinder", "TlsaLookup", "TlsaStatus"]
 _KEPT_OCTETS = 4 << 20
 _KEPT_SECONDS = 30  # as `lookup.mx` keeps what is ready for use; `lookup.dns` keeps the answers for their time
 _ENTRY_OCTETS = 400  # of an entry, and again of each record beside its data
-
-
-class TlsaStatus(StrEnum):
-    """What the DNS says about DANE for one host."""
-
-    USABLE = "usable"  # TLS, and a certificate that satisfies one of the records
-    UNUSABLE = "unusable"  # proven records, none of which can be used: TLS, whatever the certificate
-    NONE = "none"  # proven: no records. No DANE
-    INSECURE = "insecure"  # nothing is proven. No DANE
-    FAILED = "failed"  # not known, perhaps attacked: this host must not be used now (RFC 7672 section 2.1.3)
-
-
-@dataclass(frozen=True, slots=True)
-class TlsaLookup:
-    """The TLSA records of one host and port.
-
-    base: the TLSA base domain, whose records they are, "" if there are none. names: the reference identifiers for
-    DANE-TA records, base first. detail: one sentence for an administrator. bogus: FAILED since DNSSEC proves a fault
-    (RFC 8460 calls it dnssec-invalid), not since nobody answers.
-    """
-
-    status: TlsaStatus
-    detail: str
-    records: Records = field(default_factory=Records)
-    base: str = ""
-    names: tuple[str, ...] = ()
-    bogus: bool = False
 
 
 class TlsaFinder:

@@ -104,7 +104,7 @@ def demand(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
         case "encrypt":
             part.table["tls_settings"] = "encryption-only"
         case "dane" | "dane-only":
-            _dane(part, policy.level, setting)
+            _dane(part, policy.level)
         case "fingerprint":
             part.table["tls_settings"] = "certificate-validation"
             part.lost(
@@ -123,16 +123,12 @@ def demand(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
             part.lost(f"{setting}: {name}", "is not known to this import; look up what it does")
 
 
-def _dane(part: Part, level: str, setting: str) -> None:
+def _dane(part: Part, level: str) -> None:
+    """DANE where the domain publishes it and else as may, or from every domain."""
     if level == "dane":
         part.table["cleartext"] = "after-failed-handshake"
-        part.differs(setting, "DANE where the domain publishes it: as far as this version looks it up; else as may")
-        return
-    part.table["smtp_dane_mode"] = "mandatory"
-    part.fallbacks["smtp_dane_mode"] = (
-        {"tls_settings": "domain-validation"},
-        'Instead of dane-only, tls_settings = "domain-validation" is written: mail waits where no name is proved',
-    )
+    else:
+        part.table["smtp_dane_mode"] = "mandatory"
 
 
 def _names(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_mx: bool) -> None:

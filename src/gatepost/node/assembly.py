@@ -19,12 +19,15 @@ from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
 from gatepost.inbound.stamp import Stamp
 from gatepost.lookup.dns import Resolver
-from gatepost.lookup.http import HttpClient
+from gatepost.lookup.http import HttpClient, https_context
+from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.revocation import RevocationChecker
+from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.engine import IdentityError, server_context
 from gatepost.net.listener import Listener
+from gatepost.net.tasks import spawn
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
@@ -32,6 +35,7 @@ from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.hop import HopOpener
 from gatepost.outbound.mailbox import Maildirs
 from gatepost.outbound.pool import ConnectionPool
+from gatepost.outbound.published import Lookups
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
@@ -46,6 +50,7 @@ from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Sequence
 
     from gatepost.net.stream import Stream, TlsContext
@@ -54,7 +59,10 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Delivery
     from gatepost.tls.facts import ChainVerdict, Revocation
 
-__all__ = ["Assembly"]
+__all__ = ["REFRESH_SECONDS", "Assembly"]
+
+REFRESH_SECONDS = 3600.0
+"""Between two looks for MTA-STS policies that are about to expire."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +105,14 @@ class Assembly:
             Path(settings.server.data_dir) / "cache" / "crl",
             timeout=settings.tls.revocation_timeout,
         )
+        self._policy_hosts = HttpClient(self._resolver, _policy_hosts_context(settings))
+        self._policies = StsPolicies(
+            self._resolver,
+            self._policy_hosts,
+            Path(settings.server.data_dir) / "cache" / "mta-sts",
+            hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
+        )
+        self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -135,8 +151,20 @@ class Assembly:
         self._contexts.clear()
         self._anchors.cache_clear()
         self._revocation.retry()
+        self._policy_hosts.use(_policy_hosts_context(self._settings))
+        self._policies.retry()
         self._pool.close()
         _log.info("certificates and trust anchors were read again")
+
+    def refresh_policies(self) -> None:
+        """Fetch again the MTA-STS policies that would expire: for one worker, every hour. They share what is kept."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = spawn(self._policies.refresh_due(now=time.time()), "mta-sts refresh")
+
+    @property
+    def dane_off(self) -> str:
+        """Why DANE is off, "" if it is not."""
+        return self._resolver.dane_off
 
     @property
     def failed(self) -> bool:
@@ -148,6 +176,9 @@ class Assembly:
         await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
         self._pool.close()
         await self._revocation.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        await self._policies.close()
         self._maildirs.close()
         for store in self._stores:
             await store.close()
@@ -176,6 +207,7 @@ class Assembly:
             HopOpener(settings.server.hostname, self._contexts, timeouts, revocation=self._revocation),
             self._pool,
             profile=settings.tls.profile,
+            lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
         )
         return Deliverer(self._snapshots.current.directory, services)
 
@@ -254,6 +286,15 @@ class Assembly:
 
     async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
         return await self._revocation.check(chain, now=time.time())
+
+
+def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
+    """Checks the hosts that serve MTA-STS policies. If our anchors cannot be read, no MX host passes by them either."""
+    try:
+        return https_context(TrustAnchors.load(settings.tls.trust_anchors))
+    except AnchorsError as error:
+        _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
+        return https_context()
 
 
 def _server_context(settings: Settings) -> TlsContext | None:

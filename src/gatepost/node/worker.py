@@ -20,7 +20,7 @@ import uvloop
 from gatepost.certificates.files import CertificateFileError
 from gatepost.inbound.registry import SWEEP_SECONDS
 from gatepost.net.tasks import spawn
-from gatepost.node.assembly import Assembly
+from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -73,6 +73,10 @@ class _Worker:
             spawn(_every(POLL_SECONDS, assembly.refresh), "resources poll"),
             spawn(_every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
         ]
+        if self._place[0] == 0:  # one is enough for all
+            periodic.append(spawn(_every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
+            if assembly.dane_off:
+                _log.warning("%s", assembly.dane_off)
         await assembly.listener.start()
         await self._stop.wait()
         loop.remove_reader(self._lifeline)

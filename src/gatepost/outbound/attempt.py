@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed, no_address
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
+from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, route_record
 from gatepost.outbound.shipment import Shipment, may_go_clear
-from gatepost.policy.requirement import MxLevel
+from gatepost.policy.published import modes
+from gatepost.policy.requirement import Shortfall
 from gatepost.policy.route import (
     NO_CONTENT,
     LmtpRoute,
@@ -39,12 +41,13 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import ClientCertificate
-    from gatepost.lookup.mx import MailRouter
+    from gatepost.lookup.mx import HostAddresses, MailRouter
     from gatepost.outbound.connection import OutboundConnection
     from gatepost.outbound.contexts import ClientContexts
     from gatepost.outbound.hop import HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
     from gatepost.outbound.pool import ConnectionPool
+    from gatepost.outbound.published import Lookups
     from gatepost.policy.route import Route
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Recipient, Store
@@ -70,7 +73,8 @@ class DeliveryServices:
 
     mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
-    back.
+    back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
+    nothing.
     """
 
     store: Store
@@ -84,15 +88,16 @@ class DeliveryServices:
     tries: int = 10
     patience: float = 900.0
     clock: Callable[[], float] = time.monotonic
+    lookups: Lookups | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Hosts to try in order, and what all connections to them have in common."""
+    """Hosts to try in order, and what all connections to them have in common. published: what is published of them."""
 
     hosts: tuple[NextHop, ...]
+    published: Publication
     certificate: ClientCertificate | None = None
-    mx: MxLevel = MxLevel.NONE
     lmtp: bool = False
 
 
@@ -142,9 +147,10 @@ class Deliverer:
             case MailboxRoute():
                 await self._to_mailboxes(route, shipment, body)
             case LmtpRoute():
-                await self._over(_Way((route.hop,), lmtp=True), shipment, body)
+                await self._over(_Way((route.hop,), Publication(None, modes(None)), lmtp=True), shipment, body)
             case SmartHosts():
-                await self._over(_Way(route.hops, route.connector.client_certificate), shipment, body)
+                published = Publication(self._services.lookups, modes(route.connector))
+                await self._over(_Way(route.hops, published, route.connector.client_certificate), shipment, body)
             case MxRoute():
                 way = await self._mail_hosts(route, shipment)
                 if way is not None:
@@ -170,7 +176,7 @@ class Deliverer:
             found = await self._services.router.mail_hosts(route.domain)
         except LookupFailed as failed:
             if failed.temporary:
-                shipment.failures.append(lookup_failed(failed).at(route.domain, ""))
+                shipment.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
                 shipment.conclude()
             else:
                 shipment.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
@@ -181,7 +187,9 @@ class Deliverer:
         port = self._services.mx_port
         hosts = tuple(NextHop(host.name, port, route.requirement, route.rehearsed) for host in found.hosts)
         certificate = route.connector.client_certificate if route.connector else None
-        return _Way(hosts, certificate, MxLevel.DNSSEC if found.authentic else MxLevel.NONE)
+        published = Publication(self._services.lookups, modes(route.connector), found)
+        await published.begin()
+        return _Way(hosts, published, certificate)
 
     async def _over(self, way: _Way, shipment: Shipment, body: MessageBody) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
@@ -207,26 +215,36 @@ class Deliverer:
             try:
                 found = await self._services.router.addresses(host.host)
             except LookupFailed as failed:
-                shipment.failures.append(lookup_failed(failed).at(host.host, ""))
+                shipment.failures.append(lookup_failed(failed, host.host).at(host.host, ""))
                 continue
             if not found.addresses:
                 shipment.failures.append(no_address(host.host).at(host.host, ""))
-            hops = [self._hop(way, host, address) for address in found.addresses]
+                continue
+            hops = await self._on_terms(way, host, found, shipment)
             for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
                 yield hop
 
-    def _hop(self, way: _Way, host: NextHop, address: str) -> Hop:
-        return Hop(
-            host.host,
-            address,
-            host.port,
-            host.requirement,
-            rehearsed=host.rehearsed,
-            certificate=way.certificate,
-            mx=way.mx,
-            lmtp=way.lmtp,
-            generation=self._generation,
-        )
+    async def _on_terms(self, way: _Way, host: NextHop, found: HostAddresses, shipment: Shipment) -> list[Hop]:
+        """The addresses of a host, under all that is asked of it; none if it must not be used now."""
+        terms = await way.published.terms(host.requirement, host.port, found)
+        if isinstance(terms.outcome, Shortfall):
+            shipment.failures.append(barred(terms.outcome, host.host, terms.published))
+            return []
+        return [
+            Hop(
+                host.host,
+                address,
+                host.port,
+                terms.outcome,
+                rehearsed=host.rehearsed,
+                certificate=way.certificate,
+                mx=terms.mx,
+                lmtp=way.lmtp,
+                generation=self._generation,
+                published=terms.published,
+            )
+            for address in found.addresses
+        ]
 
     async def _use(self, hop: Hop, shipment: Shipment, body: MessageBody) -> None:
         """Send over a kept connection, else over a new one. Raises HopFailed."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["ClientContexts", "revocable"]
+__all__ = ["ClientContexts", "asked_anchors", "revocable"]
 
 _KEPT = 200
 
@@ -66,34 +66,41 @@ class ClientContexts:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
 
-    def judge(self, requirement: Requirement, facts: TlsFacts) -> ChainVerdict | None:
-        """The peer's chain held against the requirement's anchors; None if it need not be known and cannot be.
+    def judge(self, requirement: Requirement, facts: TlsFacts, anchors: str) -> ChainVerdict | None:
+        """The peer's chain held against anchors, "" for the server's own; None if it need not be known and cannot be.
 
         Raises HopFailed if the requirement needs anchors that cannot be read.
         """
-        anchors = self._trust(self._named(requirement))
-        if isinstance(anchors, AnchorsError):
-            if not isinstance(requirement, Authenticated):
+        trusted = self._trust(anchors or self._anchors)
+        if isinstance(trusted, AnchorsError):
+            if not asked_anchors(requirement):
                 return None
-            raise HopFailed(local_fault(f"the trust anchors cannot be read: {anchors}"))
-        return chain.judge(facts.peer_chain, anchors, now=self._clock(), purpose="server")
+            raise HopFailed(local_fault(f"the trust anchors cannot be read: {trusted}"))
+        return chain.judge(facts.peer_chain, trusted, now=self._clock(), purpose="server")
 
     @property
     def clock(self) -> Callable[[], float]:
         """Seconds since 1970 UTC, by which chains are judged."""
         return self._clock
 
-    def _named(self, requirement: Requirement) -> str:
-        return (requirement.anchors if isinstance(requirement, Authenticated) else "") or self._anchors
+    def _named(self, requirement: Requirement) -> tuple[str, ...]:
+        return tuple(name or self._anchors for name in asked_anchors(requirement) or ("",))
+
+
+def asked_anchors(requirement: Requirement) -> tuple[str, ...]:
+    """The trust anchors that a requirement wants the peer's chain to reach; () if it wants none."""
+    return requirement.anchors if isinstance(requirement, Authenticated) else ()
 
 
 def revocable(requirement: Requirement) -> bool:
     """Whether a trusted chain is looked for among the revoked ones before it counts."""
-    return isinstance(requirement, Authenticated) and requirement.revocation is not RevocationCheck.NONE
+    if not isinstance(requirement, Authenticated) or not requirement.anchors:
+        return False
+    return requirement.revocation is not RevocationCheck.NONE
 
 
 def _make_context(
-    profile: str, version: str, anchors: str, certificate: tuple[str, str] | None, *, staple: bool
+    profile: str, version: str, anchors: tuple[str, ...], certificate: tuple[str, str] | None, *, staple: bool
 ) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
     chosen = PROFILES[profile]

@@ -9,19 +9,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import Loss, LossKind
+from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import deferral
+from gatepost.policy.published import dnssec_failed
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.lookup.dns import LookupFailed
-    from gatepost.policy.facts import HopFacts
-    from gatepost.policy.requirement import Verdict
+    from gatepost.policy.published import Published
+    from gatepost.policy.requirement import Shortfall, Verdict
     from gatepost.tlsrpt.result import ResultType
 
 __all__ = [
     "ConnectionEnded",
     "HopFailed",
     "HopFailure",
+    "barred",
     "cannot_connect",
     "connection_lost",
     "fell_short",
@@ -60,7 +63,8 @@ class HopFailure:
     reply: what the queue and a DSN show if nothing better is known; permanent if trying this hop again is of no use.
     detail: for us. result_type: RFC 8460, None unless TLS failed. host, address: "" where it failed before they were
     known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
-    said, without content. loss: how the connection ended, None unless it did.
+    said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
+    the host, None if it was not known.
     """
 
     reply: Reply
@@ -72,6 +76,7 @@ class HopFailure:
     verdict: Verdict | None = None
     transcript: tuple[str, ...] = ()
     loss: LossKind | None = None
+    published: Published | None = None
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
@@ -110,8 +115,10 @@ class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: i
         self.failure = failure
 
 
-def lookup_failed(failure: LookupFailed) -> HopFailure:
-    """The DNS did not answer; or the name cannot be asked for, which no later try changes."""
+def lookup_failed(failure: LookupFailed, name: str = "") -> HopFailure:
+    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be asked for, for good."""
+    if failure.bogus:
+        return barred(dnssec_failed(failure.detail), name)
     return HopFailure(_NO_DNS if failure.temporary else _NO_ADDRESS, failure.detail)
 
 
@@ -156,6 +163,12 @@ def refused(reply: Reply, command: str) -> HopFailure:
 def local_fault(detail: str) -> HopFailure:
     """A certificate or trust anchors of ours cannot be read: an administrator of this machine must act."""
     return HopFailure(_OUR_FAULT, detail)
+
+
+def barred(shortfall: Shortfall, host: str, published: Published | None = None) -> HopFailure:
+    """By what DNS says of it, a host must not be used now: nobody connects to it."""
+    reply = deferral(shortfall, HopFacts(host, ""))
+    return HopFailure(reply, shortfall.detail, shortfall.result_type, host, published=published)
 
 
 def fell_short(verdict: Verdict, facts: HopFacts, transcript: tuple[str, ...]) -> HopFailure:

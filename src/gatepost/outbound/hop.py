@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import Cleartext, RevocationCheck
-from gatepost.net import dial
+from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import OutboundConnection, Step
-from gatepost.outbound.contexts import revocable
+from gatepost.outbound.contexts import asked_anchors, revocable
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, cannot_connect, fell_short
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
-from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic
+from gatepost.policy.published import NOTHING
+from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic, Shortfall, Verdict
 from gatepost.smtp.client import Client
 from gatepost.smtp.replies import Reply
 from gatepost.tls.facts import Revocation
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatepost.connectors.model import ClientCertificate
+    from gatepost.dane.match import DaneVerdict
     from gatepost.lookup.revocation import RevocationChecker
     from gatepost.net.stream import Stream
     from gatepost.outbound.connection import SmtpTimeouts
     from gatepost.outbound.contexts import ClientContexts
-    from gatepost.policy.requirement import Requirement, Verdict
+    from gatepost.policy.published import Published
+    from gatepost.policy.requirement import DaneProof, Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["Hop", "HopOpener", "OpenHop"]
@@ -44,7 +47,8 @@ class Hop:
 
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
     certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
-    configuration.
+    configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
+    connection outlives them.
     """
 
     host: str
@@ -56,6 +60,7 @@ class Hop:
     mx: MxLevel = MxLevel.NONE
     lmtp: bool = False
     generation: int = 0
+    published: Published = NOTHING
 
     @property
     def endpoint(self) -> str:
@@ -64,20 +69,26 @@ class Hop:
 
     @property
     def server_name(self) -> str:
-        """SNI: the host's name; an IP address is none (RFC 6066 section 3)."""
+        """SNI: the TLSA base domain (RFC 7672 section 8.1), else the host's name; an IP address is none (RFC 6066)."""
+        if records := _records(self.requirement):
+            return records[0].names[0]
         bare = self.host.startswith("[") or ":" in self.host or self.host.rpartition(".")[2].isdigit()
         return "" if bare else self.host
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenHop:
-    """A connection that met its requirement. rehearsal: what a connector in rehearsal would have said."""
+    """A connection that met its requirement.
+
+    rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
+    """
 
     hop: Hop
     connection: OutboundConnection
     facts: HopFacts
     verdict: Verdict
     rehearsal: Verdict | None = None
+    testing: Verdict | Shortfall | None = None
 
 
 class HopOpener:
@@ -151,22 +162,34 @@ class HopOpener:
         verdict = judge(hop.requirement, facts)
         if not verdict.passed:
             raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
-        return OpenHop(hop, connection, facts, verdict, await self._rehearse(hop, facts))
+        rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
+        return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
 
     async def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
+        """What a connector in rehearsal would have said: of the connection, and of the host before there was one."""
         if hop.rehearsed is None:
             return None
+        verdict = await self._try(hop.rehearsed, facts)
+        return verdict if verdict.shortfall else replace(verdict, shortfall=hop.published.on_trial)
+
+    async def _test(self, asked: Requirement | Shortfall | None, facts: HopFacts) -> Verdict | Shortfall | None:
+        return asked if asked is None or isinstance(asked, Shortfall) else await self._try(asked, facts)
+
+    async def _try(self, requirement: Requirement, facts: HopFacts) -> Verdict:
+        """Judge by a requirement that is not in force."""
         if facts.tls is not None:
             try:
-                facts = replace(facts, chain=await self._judge_chain(hop.rehearsed, facts.tls))
+                facts = await self._judge_peer(requirement, facts, facts.tls)
             except HopFailed:  # its anchors cannot be read: enforced, it would fail, so "not judged" is the truth
-                facts = replace(facts, chain=None)
-        return judge(hop.rehearsed, facts)
+                facts = replace(facts, chain=None, chains=())
+        return judge(requirement, facts)
 
     async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
         """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
         context = self._contexts.context(hop.requirement, hop.certificate)
-        key = f"{hop.host} {hop.endpoint}"
+        # A session brings back the certificate it was begun with, and a host may by now have another one that other
+        # records announce: under DANE each connection shows its own.
+        key = "" if _records(hop.requirement) else f"{hop.host} {hop.endpoint}"
         try:
             tls = await connection.start_tls(context, server_name=hop.server_name, session_key=key)
         except ConnectionEnded as ended:
@@ -180,11 +203,25 @@ class HopOpener:
             if ended.failure.loss is LossKind.HANDSHAKE:
                 raise self._broken(hop, connection, facts, ended.failure.detail) from ended
             raise
-        return replace(facts, tls=tls, chain=await self._judge_chain(hop.requirement, tls))
+        return await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
 
-    async def _judge_chain(self, requirement: Requirement, tls: TlsFacts) -> ChainVerdict | None:
-        """The peer's chain against the requirement's anchors and, if it is trusted, among the revoked ones."""
-        chain = self._contexts.judge(requirement, tls)
+    async def _judge_peer(self, requirement: Requirement, facts: HopFacts, tls: TlsFacts) -> HopFacts:
+        """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names."""
+        first, *others = asked_anchors(requirement) or ("",)
+        chain = await self._judge_chain(requirement, tls, first)
+        judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
+        chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
+        return replace(facts, chain=chain, chains=chains, dane=self._judge_dane(requirement, tls))
+
+    def _judge_dane(self, requirement: Requirement, tls: TlsFacts) -> DaneVerdict | None:
+        """The peer's chain against the TLSA records; of several sets the first that is not satisfied counts."""
+        now = self._contexts.clock()
+        found = [dane.judge(one.records, tls.peer_chain, names=one.names, now=now) for one in _records(requirement)]
+        return next((verdict for verdict in found if not verdict.authenticated), found[0] if found else None)
+
+    async def _judge_chain(self, requirement: Requirement, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
+        """The peer's chain against trust anchors and, if it is trusted, among the revoked ones."""
+        chain = self._contexts.judge(requirement, tls, anchors)
         if chain is None or not chain.trusted or not revocable(requirement):
             return chain
         hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
@@ -202,3 +239,8 @@ class HopOpener:
             requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
         verdict = judge(requirement, facts)
         return HopFailed(fell_short(verdict, facts, tuple(connection.transcript)), handshake=error)
+
+
+def _records(requirement: Requirement) -> tuple[DaneProof, ...]:
+    """The TLSA records that a requirement wants satisfied."""
+    return requirement.dane if isinstance(requirement, Authenticated) else ()

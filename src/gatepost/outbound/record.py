@@ -9,19 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.outbound import describe, describe_achieved
+from gatepost.policy.requirement import Shortfall, Verdict
 from gatepost.reports.trace import tls_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.dane.match import DaneVerdict
+    from gatepost.dane.publication import TlsaLookup
     from gatepost.outbound.failure import HopFailure
     from gatepost.outbound.hop import OpenHop
     from gatepost.policy.facts import HopFacts
-    from gatepost.policy.requirement import Requirement, Verdict
+    from gatepost.policy.published import Published, StsFound
+    from gatepost.policy.requirement import Requirement
 
 __all__ = ["choice_record", "failure_record", "open_record", "route_record", "tries_record"]
 
 _TRIES = 20
+_REFUSALS = 10
 
 
 def route_record(connector: str, requirement: Requirement) -> dict[str, Any]:
@@ -48,6 +53,7 @@ def open_record(opened: OpenHop) -> dict[str, Any]:
     record = _place(opened.hop.host, opened.hop.endpoint) | _proved(opened.facts, opened.verdict)
     record["reused"] = opened.connection.sent > 1
     record["dsn_passed_on"] = "DSN" in opened.connection.extensions
+    record |= _published(opened.hop.published, opened.facts, opened.testing)
     if opened.rehearsal is not None:
         record["rehearsal"] = _rehearsal(opened.rehearsal)
     return record
@@ -58,6 +64,8 @@ def failure_record(failure: HopFailure) -> dict[str, Any]:
     record = _place(failure.host, failure.address)
     if failure.facts is not None:
         record |= _proved(failure.facts, failure.verdict)
+    if failure.published is not None:
+        record |= _published(failure.published, failure.facts, failure.published.testing)
     if failure.result_type is not None:
         record["result_type"] = str(failure.result_type)
     if failure.detail:
@@ -86,11 +94,52 @@ def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
     record: dict[str, Any] = {"tls": tls_record(facts.tls, facts.chain)}
     if verdict is not None:
         record["requirement"] = describe(verdict.requirement)
+        record["requirement_sources"] = [str(source) for source in verdict.requirement.sources]
         record["achieved"] = describe_achieved(verdict.achieved)
     if facts.handshake_error:
         record["handshake_error"] = facts.handshake_error
     if facts.tls is None:
         record["starttls_offered"] = facts.starttls_offered
+    return record
+
+
+def _published(
+    published: Published, facts: HopFacts | None, testing: Requirement | Verdict | Shortfall | None
+) -> dict[str, Any]:
+    """What the domain publishes of the host, and how the host stands to it. Both are told, whichever applies."""
+    record: dict[str, Any] = {}
+    if published.dane is not None:
+        record["dane"] = _dane(published.dane, facts.dane if facts else None)
+    if published.sts is not None and (published.sts.policy or published.sts.failure):
+        record["mta_sts"] = _sts(published.sts, testing)
+    return record
+
+
+def _dane(found: TlsaLookup, verdict: DaneVerdict | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"status": str(found.status), "detail": found.detail}
+    if found.base:
+        record["base"] = found.base
+    if verdict is not None:
+        if verdict.matched is not None:
+            record["matched"] = str(verdict.matched)
+        if verdict.refusals:
+            record["refusals"] = [
+                {"record": str(one.record), "result_type": str(one.failure), "why": one.why}
+                for one in verdict.refusals[:_REFUSALS]
+            ]
+    return record
+
+
+def _sts(found: StsFound, testing: Requirement | Verdict | Shortfall | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"domain": found.domain}
+    if found.policy is not None:
+        record |= {"mode": str(found.policy.mode), "id": found.id}
+    if found.failure is not None:
+        record["failure"] = {"result_type": str(found.failure), "detail": found.detail}
+    if isinstance(testing, Shortfall):
+        record["testing"] = {"passed": False} | _missing(testing)
+    elif isinstance(testing, Verdict):
+        record["testing"] = {"passed": testing.passed} | _missing(testing.shortfall)
     return record
 
 
@@ -100,8 +149,14 @@ def _rehearsal(verdict: Verdict) -> dict[str, Any]:
         "sources": [str(source) for source in verdict.requirement.sources],
         "passed": verdict.passed,
     }
-    if verdict.shortfall is not None:
-        record["result_type"] = str(verdict.shortfall.result_type)
-        record["message"] = verdict.shortfall.message
-        record["detail"] = verdict.shortfall.detail
-    return record
+    return record | _missing(verdict.shortfall)
+
+
+def _missing(shortfall: Shortfall | None) -> dict[str, Any]:
+    if shortfall is None:
+        return {}
+    return {
+        "result_type": str(shortfall.result_type),
+        "message": shortfall.message,
+        "detail": shortfall.detail,
+    }

@@ -6,7 +6,7 @@ MAIL, RCPT or the message is final for this attempt; whatever says less leaves t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
@@ -102,7 +102,7 @@ class Shipment:
 
     def failed(self, failed: HopFailed, hop: Hop) -> None:
         """A hop could not be used."""
-        self.failures.append(failed.failure)
+        self.failures.append(replace(failed.failure, published=hop.published))
         if failed.handshake:
             self.broken.append((hop, failed.handshake))
 
@@ -140,7 +140,8 @@ def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
     host, address = opened.hop.host, opened.hop.endpoint
     reply = located(result.reply, host, address) if result.local else result.reply
     transcript = tuple(opened.connection.transcript)
-    return HopFailure(reply, "", None, host, address, opened.facts, opened.verdict, transcript)
+    published = opened.hop.published
+    return HopFailure(reply, "", None, host, address, opened.facts, opened.verdict, transcript, published=published)
 
 
 def _telling(failures: Sequence[HopFailure]) -> HopFailure:

@@ -13,6 +13,7 @@ from gatepost.connectors.facts import SessionFacts
 from gatepost.policy.requirement import MxLevel
 
 if TYPE_CHECKING:
+    from gatepost.dane.match import DaneVerdict
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["HopFacts", "SessionFacts"]
@@ -25,7 +26,9 @@ class HopFacts:
     host: the name it was looked up by (MX or smart host), or an IP address. address: "192.0.2.1:25" or the bare
     address. starttls_offered: EHLO listed STARTTLS. tls: None in clear. handshake_error: why the handshake failed, on
     this connection or on the one that this one replaces; "" if none failed. chain: the next hop's certificates judged
-    against the requirement's trust anchors, None if they were not judged. mx: how the host's name is known to be right.
+    against the requirement's trust anchors, the first of them if it names several, None if they were not judged.
+    chains: against those that it names besides, by name. dane: held against the TLSA records that the requirement asks
+    to be satisfied, None if it asks for none. mx: how the host's name is known to be right.
     """
 
     host: str
@@ -34,4 +37,6 @@ class HopFacts:
     tls: TlsFacts | None = None
     handshake_error: str = ""
     chain: ChainVerdict | None = None
+    chains: tuple[tuple[str, ChainVerdict], ...] = ()
+    dane: DaneVerdict | None = None
     mx: MxLevel = MxLevel.NONE

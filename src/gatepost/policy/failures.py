@@ -130,7 +130,7 @@ def _trusted(requirement: Requirement, host: str) -> ChainVerdict:
 
 def _name(requirement: Requirement, host: str) -> str:
     """A name that a certificate must bear."""
-    return requirement.names[0] if isinstance(requirement, Authenticated) and requirement.names else host
+    return requirement.names[0][0] if isinstance(requirement, Authenticated) and requirement.names else host
 
 
 def _secured(host: str, chain: ChainVerdict, version: str = "TLSv1.3") -> HopFacts:

@@ -8,20 +8,23 @@ waits, and says what was expected and presented.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.connectors.values import Mode, ProfileName, RevocationCheck, TlsSettings
+from gatepost.dane.match import DaneFailure
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
     Cleartext,
+    DaneProof,
     Encrypted,
     Identity,
     MxLevel,
     Opportunistic,
     Shortfall,
     Source,
+    StsProof,
     TlsLevel,
     Verdict,
 )
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.connectors.model import Organization, OutboundConnector
-    from gatepost.policy.requirement import Requirement
-    from gatepost.tls.facts import CertificateFacts
+    from gatepost.policy.requirement import Proof, Requirement
+    from gatepost.tls.facts import CertificateFacts, ChainVerdict
 
 __all__ = [
     "HopFacts",
@@ -50,9 +53,26 @@ __all__ = [
     "with_tls",
 ]
 
+# Statuses and their words as Exchange has them (exchange.md sections 7.3, 10.1, 10.2); those of MTA-STS name somebody.
 _CONNECT = "4.4.317"
 _VALIDATE = "4.7.320"
-_TITLES = {_CONNECT: "Cannot establish session with remote server", _VALIDATE: "Certificate validation failed"}
+_VALIDATE_STS = "4.7.5"
+_NO_TLS_FOR_DANE = "4.7.321"
+_DANE = {
+    DaneFailure.TLSA_INVALID: ("4.7.323", "TlsaInvalid"),
+    DaneFailure.CERTIFICATE_EXPIRED: ("4.7.322", "CertificateExpired"),
+    DaneFailure.CERTIFICATE_HOST_MISMATCH: ("4.7.325", "SubjectMismatch"),
+}
+_TITLES = {
+    _CONNECT: "Cannot establish session with remote server",
+    _VALIDATE: "Certificate validation failed",
+    _NO_TLS_FOR_DANE: "starttls-not-supported: Destination mail server must support TLS to receive mail",
+    "4.7.322": "certificate-expired: Destination mail server's certificate is expired",
+    "4.7.323": "tlsa-invalid: The domain failed DANE validation",
+    "4.7.324": "dnssec-invalid: Destination domain returned invalid DNSSEC records",
+    "4.7.325": "certificate-host-mismatch: Remote certificate MUST have a common name or subject alternative name "
+    "matching the hostname (DANE)",
+}
 
 
 def required(
@@ -99,13 +119,15 @@ def _demand(
         case TlsSettings.ENCRYPTION_ONLY:
             return Encrypted(sources, wanted, version)
         case TlsSettings.CERTIFICATE_VALIDATION:
-            return Authenticated(sources, (), connector.trust_anchors, wanted, version, connector.revocation_check)
+            chain = Identity((), connector.trust_anchors)
+            return Authenticated(sources, (chain,), wanted, version, connector.revocation_check)
         case TlsSettings.DOMAIN_VALIDATION:
             names = (connector.tls_domain,) if connector.tls_domain else next_hop_names
             if not names or not all(names):
                 # No name would mean any name: Authenticated without names is the weaker certificate-validation.
                 raise ValueError(f"connector {connector.name!r} validates the domain, but no name to expect is known")
-            return Authenticated(sources, names, connector.trust_anchors, wanted, version, connector.revocation_check)
+            named = Identity(names, connector.trust_anchors)
+            return Authenticated(sources, (named,), wanted, version, connector.revocation_check)
         case _:
             assert_never(connector.tls_settings)
 
@@ -158,18 +180,47 @@ _REVOCATION = tuple(RevocationCheck)
 def _both_encrypted(one: Encrypted | Authenticated, other: Encrypted | Authenticated, profile: str) -> Requirement:
     sources = _merged(one.sources, other.sources)
     version = max(one.min_version, other.min_version)
-    proofs = [each for each in (one, other) if isinstance(each, Authenticated)]
-    if not proofs:
+    asking = [each for each in (one, other) if isinstance(each, Authenticated)]
+    if not asking:
         return Encrypted(sources, profile, version)
-    revocation = max((each.revocation for each in proofs), key=_REVOCATION.index)
-    first, *also = _identities([identity for each in proofs for identity in each.identities])
-    return Authenticated(sources, first.names, first.anchors, profile, version, revocation, tuple(also))
+    revocation = max((each.revocation for each in asking), key=_REVOCATION.index)
+    proofs = _proofs([proof for each in asking for proof in each.proofs])
+    return Authenticated(sources, proofs, profile, version, revocation)
 
 
-def _identities(asked: list[Identity]) -> list[Identity]:
+def _proofs(asked: list[Proof]) -> tuple[Proof, ...]:
     """All proofs that are asked for, each once, in one order; a bare chain goes where a name is asked of it as well."""
-    named = {identity.anchors for identity in asked if identity.names}
-    return sorted({identity for identity in asked if identity.names or identity.anchors not in named})
+    named = {_anchors(proof) for proof in asked if not isinstance(proof, Identity) or proof.names}
+    kept = {proof for proof in asked if not isinstance(proof, Identity) or proof.names or proof.anchors not in named}
+    return tuple(sorted(kept, key=_order))
+
+
+def _anchors(proof: Proof) -> str | None:
+    """The trust anchors that a chain must reach, "" for the server's own; None if the DNS names them."""
+    match proof:
+        case Identity():
+            return proof.anchors
+        case StsProof():
+            return ""
+        case DaneProof():
+            return None
+        case _:
+            assert_never(proof)
+
+
+def _order(proof: Proof) -> tuple[Any, ...]:
+    """What the domain itself publishes first: if that fails, it says more to its administrators."""
+    match proof:
+        case DaneProof():
+            records = proof.records
+            usable = [(one.usage, one.selector, one.matching, one.data) for one in records.usable]
+            return 0, proof.names, usable, [(one.record, one.reason) for one in records.unusable], records.left_out
+        case StsProof():
+            return 1, proof.domain, proof.host
+        case Identity():
+            return 2, proof.names, proof.anchors
+        case _:
+            assert_never(proof)
 
 
 def _merged(one: tuple[Source, ...], other: tuple[Source, ...]) -> tuple[Source, ...]:
@@ -182,20 +233,15 @@ def judge(requirement: Requirement, facts: HopFacts) -> Verdict:
 
 
 def _level(requirement: Requirement, facts: HopFacts) -> TlsLevel:
-    """AUTHENTICATED: a trusted chain, and the name that the requirement wants; if it wants none, a host's own name."""
+    """AUTHENTICATED: all that the requirement wants proved; if it wants nothing, a trusted chain and a host's name."""
     if facts.tls is None:
         return TlsLevel.NONE
-    leaf = _trusted_leaf(facts)
-    if leaf is None:
-        return TlsLevel.ENCRYPTED
     if isinstance(requirement, Authenticated):
-        named = all(
-            identity.anchors == requirement.anchors and _bears(leaf, identity.names)
-            for identity in requirement.identities
-        )
+        proved = _unauthenticated(requirement, facts) is None
     else:
-        named = matches(facts.host, leaf)
-    return TlsLevel.AUTHENTICATED if named else TlsLevel.ENCRYPTED
+        leaf = facts.chain.leaf if facts.chain and facts.chain.trusted else None
+        proved = leaf is not None and matches(facts.host, leaf)
+    return TlsLevel.AUTHENTICATED if proved else TlsLevel.ENCRYPTED
 
 
 def _shortfall(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
@@ -232,16 +278,17 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
     if facts.tls is not None:
         return None
     peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_asked(requirement)}"
+    status = _NO_TLS_FOR_DANE if any(one.kind == "dane" for one in requirement.sources) else _CONNECT
     if facts.handshake_error:
         detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {_offered(requirement)}{ruled_out}."
-        return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsHandshakeFailed", detail)
+        return Shortfall(ResultType.VALIDATION_FAILURE, status, "TlsHandshakeFailed", detail)
     if facts.starttls_offered:
         detail = f"{peer} offers STARTTLS, but TLS was not begun. {ruled_out}."
-        return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "STARTTLS is required to send mail", detail)
+        return Shortfall(ResultType.VALIDATION_FAILURE, status, "STARTTLS is required to send mail", detail)
     detail = (
         f"Expected: TLS. Presented: no STARTTLS. {ruled_out}; the administrators of {facts.host} must switch TLS on."
     )
-    return Shortfall(ResultType.STARTTLS_NOT_SUPPORTED, _CONNECT, "STARTTLS is required to send mail", detail)
+    return Shortfall(ResultType.STARTTLS_NOT_SUPPORTED, status, "STARTTLS is required to send mail", detail)
 
 
 def _offered(requirement: Requirement) -> str:
@@ -280,36 +327,69 @@ _UNTRUSTED: Mapping[ChainStatus, tuple[ResultType, str]] = {
 
 
 def _unauthenticated(requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
-    """Why the peer is not who it must be. The chain comes first: a name in an untrusted certificate means nothing."""
-    leaf = _trusted_leaf(facts)
-    if leaf is None:
-        return _untrusted(requirement, facts)
-    for identity in requirement.identities:
-        if identity.anchors != requirement.anchors:
-            return _unjudged(requirement, facts, f" by {identity.anchors or 'the trust anchors of the server'}")
-        if not _bears(leaf, identity.names):
-            detail = f"{_presented(identity.names, leaf)} The certificate is for {describe_names(leaf)}."
-            return Shortfall(ResultType.CERTIFICATE_HOST_MISMATCH, _VALIDATE, "SubjectMismatch", detail)
+    """Why the peer is not who it must be: the first proof that it does not give."""
+    return next((missing for proof in requirement.proofs if (missing := _missing(proof, requirement, facts))), None)
+
+
+def _missing(proof: Proof, requirement: Authenticated, facts: HopFacts) -> Shortfall | None:
+    match proof:
+        case DaneProof():
+            return _not_by_dane(proof, facts)
+        case StsProof():
+            return _not_by_pkix(proof, (proof.host,), requirement, facts)
+        case Identity():
+            return _not_by_pkix(proof, proof.names, requirement, facts)
+        case _:
+            assert_never(proof)
+
+
+def _not_by_dane(proof: DaneProof, facts: HopFacts) -> Shortfall | None:
+    verdict = facts.dane
+    if verdict is not None and verdict.failure is None:
+        return None
+    failure = verdict.failure if verdict is not None and verdict.failure else DaneFailure.TLSA_INVALID
+    status, word = _DANE[failure]
+    why = verdict.detail if verdict is not None else "nobody held the certificate against the TLSA records"
+    presented = _presented((), facts.chain.leaf if facts.chain else None)
+    detail = f"Expected: a certificate that satisfies the TLSA records of {proof.names[0]}. {presented} Found: {why}."
+    return Shortfall(ResultType(failure), status, word, detail)
+
+
+def _not_by_pkix(
+    proof: Identity | StsProof, names: tuple[str, ...], requirement: Authenticated, facts: HopFacts
+) -> Shortfall | None:
+    """The chain comes first: a name in an untrusted certificate means nothing."""
+    chain = _chain(proof, requirement, facts)
+    if chain is None:
+        return _unjudged(proof, requirement, facts)
+    leaf = chain.leaf
+    if leaf is None or not chain.trusted:
+        result, word = _UNTRUSTED.get(chain.status, _UNTRUSTED[ChainStatus.INVALID])
+        return _not_valid(proof, result, word, f"{_presented(names, leaf)} {chain.detail}".rstrip())
+    if not _bears(leaf, names):
+        detail = f"{_presented(names, leaf)} The certificate is for {describe_names(leaf)}."
+        return _not_valid(proof, ResultType.CERTIFICATE_HOST_MISMATCH, "SubjectMismatch", detail)
     return None
 
 
-def _untrusted(requirement: Authenticated, facts: HopFacts) -> Shortfall:
-    """Why the chain will not do. A chain that nobody judged is not trusted."""
-    chain = facts.chain
-    if chain is None:
-        return _unjudged(requirement, facts)
-    result, word = _UNTRUSTED.get(chain.status, _UNTRUSTED[ChainStatus.INVALID])
-    return Shortfall(result, _VALIDATE, word, f"{_presented(requirement.names, chain.leaf)} {chain.detail}".rstrip())
+def _chain(proof: Identity | StsProof, requirement: Authenticated, facts: HopFacts) -> ChainVerdict | None:
+    """The chain as judged by the anchors that the proof is about. One that nobody judged is not trusted."""
+    anchors = _anchors(proof)
+    return facts.chain if anchors == requirement.anchors[0] else dict(facts.chains).get(anchors or "")
 
 
-def _unjudged(requirement: Authenticated, facts: HopFacts, by: str = "") -> Shortfall:
+def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: HopFacts) -> Shortfall:
+    by = "" if facts.chain is None else f" by {_anchors(proof) or 'the trust anchors of the server'}"
     asked = _asked(requirement, beyond_encryption=True)
     detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
-    return Shortfall(ResultType.VALIDATION_FAILURE, _VALIDATE, "CertificateInvalid", detail)
+    return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)
 
 
-def _trusted_leaf(facts: HopFacts) -> CertificateFacts | None:
-    return facts.chain.leaf if facts.chain and facts.chain.trusted else None
+def _not_valid(proof: Identity | StsProof, result: ResultType, word: str, detail: str) -> Shortfall:
+    if isinstance(proof, StsProof):
+        title = f"Remote certificate failed MTA-STS validation. Reason: {word}"
+        return Shortfall(result, _VALIDATE_STS, word, f"{detail} Policy of {proof.domain}.", title)
+    return Shortfall(result, _VALIDATE, word, detail)
 
 
 def _bears(leaf: CertificateFacts, names: tuple[str, ...]) -> bool:
@@ -343,15 +423,15 @@ _ENCRYPTION_ONLY = {"rule", "organization"}
 
 
 def describe(requirement: Requirement) -> str:
-    """The requirement as the trace prints it: "opportunistic", "encrypted", "authenticated(*.b.example)"."""
+    """The requirement as the trace prints it: "encrypted", "authenticated(dane and *.b.example)"."""
     match requirement:
         case Opportunistic():
             return "opportunistic"
         case Encrypted():
             return "encrypted"
         case Authenticated():
-            names = " and ".join(",".join(one.names) for one in requirement.identities if one.names)
-            return f"authenticated({names})" if names else "authenticated"
+            proved = " and ".join((*("dane" for _ in requirement.dane), *map(",".join, requirement.names)))
+            return f"authenticated({proved})" if proved else "authenticated"
         case _:
             assert_never(requirement)
 
@@ -368,9 +448,10 @@ def describe_achieved(achieved: Achieved) -> str:
 def deferral(shortfall: Shortfall, facts: HopFacts) -> Reply:
     """The reply that is kept as a queued message's last error, in the form of exchange.md section 7.3."""
     text = (
-        f"{_TITLES[shortfall.enhanced]} [Message={shortfall.message} {shortfall.detail}]"
-        f" [LastAttemptedServerName={facts.host}] [LastAttemptedIP={facts.address}]"
+        f"{shortfall.title or _TITLES[shortfall.enhanced]} [Message={shortfall.message} {shortfall.detail}]"
+        f" [LastAttemptedServerName={facts.host}]"
     )
+    text += f" [LastAttemptedIP={facts.address}]" if facts.address else ""
     return Reply(450, shortfall.enhanced, (_reply_text(text),))
 
 

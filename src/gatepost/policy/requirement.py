@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from gatepost.connectors.values import Cleartext, RevocationCheck
 
 if TYPE_CHECKING:
+    from gatepost.dane.tlsa import Records
     from gatepost.tlsrpt.result import ResultType
 
 __all__ = [
     "Achieved",
     "Authenticated",
     "Cleartext",
+    "DaneProof",
     "Encrypted",
     "Identity",
     "MxLevel",
     "Opportunistic",
+    "Proof",
     "Requirement",
     "Shortfall",
     "Source",
+    "StsProof",
     "TlsLevel",
     "Verdict",
 ]
@@ -82,36 +86,88 @@ class Encrypted:
     min_version: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """One proof of who a peer is: its chain reaches the anchors, and its certificate bears one of the names, if any."""
+    """A PKIX proof: the peer's chain reaches the anchors, and its certificate bears one of the names, if there are any.
+
+    names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only. anchors: a name or
+    path the certificate store knows the trust anchors by; "" is the server's own setting.
+    """
 
     names: tuple[str, ...]
     anchors: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Authenticated:
-    """TLS to a peer whose chain reaches a trust anchor and whose certificate bears one of the names, if there are any.
+class StsProof:
+    """What an MTA-STS policy asks of an MX host: a chain to the server's own anchors, and the host's name.
 
-    names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only.
-    anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
-    min_version: as in Encrypted. revocation: whether the chain is looked for among the revoked ones. also: what the
-    same peer must prove besides, where several ask for different proof.
+    RFC 8461 section 4.2. domain: whose policy. host: lower-case A-labels.
+    """
+
+    domain: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class DaneProof:
+    """What TLSA records ask: the chain satisfies one of them (RFC 7672 section 3), whatever PKIX says.
+
+    records: with at least one that can be used. names: reference identifiers, the TLSA base domain first.
+    """
+
+    records: Records
+    names: tuple[str, ...]
+
+
+type Proof = Identity | StsProof | DaneProof
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """TLS to a peer that proves who it is.
+
+    proofs: all that it must prove, at least one. min_version: as in Encrypted. revocation: whether the chain is looked
+    for among the revoked ones; TLSA records ask nobody for that.
     """
 
     sources: tuple[Source, ...]
-    names: tuple[str, ...]
-    anchors: str = ""
+    proofs: tuple[Proof, ...]
     profile: str = "default"
     min_version: str = ""
     revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
-    also: tuple[Identity, ...] = ()
 
     @property
-    def identities(self) -> tuple[Identity, ...]:
-        """Everything that the peer must prove, at least one."""
-        return Identity(self.names, self.anchors), *self.also
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """What the certificate must bear by PKIX: one of each group."""
+        groups = (_names(proof) for proof in self.proofs)
+        return tuple(group for group in groups if group)
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The trust anchors that the chain must reach, each of them; () if only TLSA records count."""
+        return tuple(dict.fromkeys(_anchors(proof) for proof in self.proofs if not isinstance(proof, DaneProof)))
+
+    @property
+    def dane(self) -> tuple[DaneProof, ...]:
+        """The TLSA records that must be satisfied; only a requirement put together of two hosts' has several."""
+        return tuple(proof for proof in self.proofs if isinstance(proof, DaneProof))
+
+
+def _names(proof: Proof) -> tuple[str, ...]:
+    match proof:
+        case Identity():
+            return proof.names
+        case StsProof():
+            return (proof.host,)
+        case DaneProof():
+            return ()
+        case _:
+            assert_never(proof)
+
+
+def _anchors(proof: Identity | StsProof) -> str:
+    return proof.anchors if isinstance(proof, Identity) else ""
 
 
 type Requirement = Opportunistic | Encrypted | Authenticated
@@ -130,13 +186,15 @@ class Shortfall:
     """Why a requirement is not met.
 
     result_type: RFC 8460. enhanced: status of the 450 deferral ("4.7.320"). message: Exchange's word
-    ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN.
+    ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN. title:
+    the words that go with the status where it has none of its own.
     """
 
     result_type: ResultType
     enhanced: str
     message: str
     detail: str
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
 from gatepost.connectors.mail_flow import Content, RuleSet
-from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.names import host_port
+from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, DomainType
 from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Opportunistic, Requirement, Source

@@ -57,9 +57,9 @@ def _figures(requirement: Requirement) -> _Figures:
         case Encrypted():
             return (1, len(_CLEARTEXT), profile, requirement.min_version, 0), ()
         case Authenticated():
-            level = 3 if any(one.names for one in requirement.identities) else 2
+            level = 3 if requirement.names or requirement.dane else 2
             revocation = _REVOCATION.index(requirement.revocation)
-            return (level, len(_CLEARTEXT), profile, requirement.min_version, revocation), requirement.identities
+            return (level, len(_CLEARTEXT), profile, requirement.min_version, revocation), requirement.proofs
         case _:
             assert_never(requirement)
 

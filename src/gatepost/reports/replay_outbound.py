@@ -12,8 +12,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from gatepost.connectors.mail_flow import Content
-from gatepost.connectors.values import Cleartext
+from gatepost.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.outbound import describe, judge
+from gatepost.policy.published import modes
 from gatepost.policy.requirement import Authenticated, Opportunistic
 from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
 from gatepost.reports.decision import Decision, Outcome, settled
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatepost.connectors.match import Directory
-    from gatepost.connectors.model import MailFlowRule
+    from gatepost.connectors.model import MailFlowRule, OutboundConnector
     from gatepost.policy.facts import HopFacts
     from gatepost.policy.requirement import Requirement
     from gatepost.policy.route import Route
@@ -114,7 +115,19 @@ class HopReplay:
             return way.decision(Outcome.UNKNOWN, _NO_CONNECTION)
         if not way.seen:
             return way.decision(Outcome.UNKNOWN, _OTHER_HOST)
+        if open_ := _published(event, None if isinstance(route, LmtpRoute) else route.connector):
+            return way.decision(Outcome.UNKNOWN, open_)
         return _judged(event, way, facts, before)
+
+
+def _published(event: TraceEvent, connector: OutboundConnector | None) -> str:
+    """Why what the domain publishes leaves the outcome open, "" if it does not."""
+    sources: list[str] = event.detail.get("requirement_sources", [])
+    if event.event != "SEND" and any(source.startswith(("dane:", "mta-sts:")) for source in sources):
+        return "DANE or MTA-STS held it then, and what the domain publishes may have changed"
+    if modes(connector).dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
+        return "whether the next hop has DANE was not found out then"
+    return ""
 
 
 def _route(planner: RoutePlanner, event: TraceEvent, content: Content) -> Route:
@@ -195,11 +208,13 @@ def _judged(event: TraceEvent, way: _Way, facts: HopFacts, before: NextHop | Non
         if facts.tls is not None and (fits := _fits(demand, facts)) is not True:
             return _below(way, facts) if fits is False else way.decision(Outcome.UNKNOWN, _OTHER_OFFER)
     unjudged = facts.tls is not None and facts.chain is None
-    if isinstance(demand, Authenticated) and (unjudged or _judged_by(event, asked) != demand.anchors):
+    if isinstance(demand, Authenticated) and (unjudged or _judged_by(event, asked) != demand.anchors[0]):
         kept = _rehearsed(event, way, before)
         if kept is not None:
             return kept
-        missing = f"the next hop's certificate was not judged by {demand.anchors or "the server's own trust anchors"}"
+        missing = (
+            f"the next hop's certificate was not judged by {demand.anchors[0] or "the server's own trust anchors"}"
+        )
         return settled((_verdict(event, way, one) for one in _trust_either_way(demand, facts)), missing)
     missing = f"only the first {NAMES_KEPT} names of the next hop's certificate were kept"
     return settled((_verdict(event, way, one) for one in _names_either_way(demand, facts)), missing)
@@ -244,7 +259,7 @@ _ANYBODY = CertificateFacts("", "", "", "", (), (), "", "", "", 0.0, 0.0, "")
 
 
 def _bearing(leaf: CertificateFacts, demand: Authenticated) -> CertificateFacts:
-    wanted = (name.removeprefix("*.") for identity in demand.identities for name in identity.names)
+    wanted = (name.removeprefix("*.") for names in demand.names for name in names)
     return replace(leaf, dns_names=(*leaf.dns_names, *wanted))
 
 
@@ -288,5 +303,5 @@ def _fits(demand: Requirement, facts: HopFacts) -> bool | None:
 def _judged_by(event: TraceEvent, asked: Requirement | None) -> str | None:
     """The trust anchors that the row's chain was judged by, "" for the server's own; None if that is not known."""
     if asked is not None:
-        return asked.anchors if isinstance(asked, Authenticated) else ""
+        return asked.anchors[0] if isinstance(asked, Authenticated) else ""
     return None if event.requirement.startswith("authenticated") else ""

@@ -354,7 +354,7 @@ class Queue(Record):
 
 
 class Outbound(Record):
-    """Waits of the sending side. The defaults are the least that RFC 5321 section 4.5.3.2 asks for."""
+    """The sending side. The default waits are the least that RFC 5321 section 4.5.3.2 asks for."""
 
     connect_timeout: Seconds = Field(default=30, description="For TCP (the RFC names none).")
     greeting_timeout: Seconds = Field(default=300, description="For the greeting.")
@@ -365,6 +365,11 @@ class Outbound(Record):
     data_timeout: Seconds = Field(default=120, description="For the reply to DATA.")
     block_timeout: Seconds = Field(default=180, description="For the peer to take 256 KB of a message.")
     end_timeout: Seconds = Field(default=600, description="For the reply to the end of a message.")
+    private_policy_hosts: Switch = Field(
+        default=False,
+        description="Fetch MTA-STS policies from hosts at private addresses too. Whoever has a domain can then make "
+        "the gateway call hosts of your own network.",
+    )
 
 
 class Log(Record):

@@ -19,15 +19,16 @@ class PolicyHost:
     """Serves `body` with `status` and `headers` to a GET of the well-known path, under `certificate`.
 
     All of them may be changed at any time, a certificate between stop() and start(), which keep the port: between them
-    the host is down. requests: "GET /.well-known/mta-sts.txt" so far.
+    the host is down. port: 0 for a free one. requests: "GET /.well-known/mta-sts.txt" so far.
     """
 
-    def __init__(self, certificate: Leaf, body: bytes) -> None:
+    def __init__(self, certificate: Leaf, body: bytes, *, address: str = "127.0.0.1", port: int = 0) -> None:
         self.certificate = certificate
         self.body = body
         self.status = 200
         self.headers = {"Content-Type": "text/plain"}
-        self.port = free_port()
+        self.address = address
+        self.port = port or free_port()
         self.requests: list[str] = []
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -35,7 +36,7 @@ class PolicyHost:
     def start(self) -> Self:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate.chain, self.certificate.key)
-        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._server = _Server((self.address, self.port), _handler(self))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="policy host")
         self._thread.start()

@@ -19,6 +19,7 @@ from gatepost.policy.route import NextHop
 
 if TYPE_CHECKING:
     from gatepost.checks.tasks import HostReport
+    from gatepost.outbound.published import Lookups
     from gatepost.policy.requirement import Requirement
 
 _spec = importlib.util.spec_from_file_location(
@@ -41,11 +42,12 @@ class Probing:
     kit: Any
     options: dict[str, Any] = field(default_factory=dict)
 
-    def prober(self, port: int = 25) -> Prober:
+    def prober(self, port: int = 25, lookups: Lookups | None = None) -> Prober:
         """To be made while the loop runs."""
         self.world.build()
         router = MailRouter(self.world.names, Random(1), own_names=("gate.example",))  # noqa: S311 - an order
-        return Prober(router, HopOpener("gate.example", self.world.contexts, self.kit.FAST), port=port)
+        opener = HopOpener("gate.example", self.world.contexts, self.kit.FAST)
+        return Prober(router, opener, port=port, lookups=lookups)
 
     def one(self, peer: Any, requirement: Requirement, host: str = "mx.b.example", **options: Any) -> HostReport:
         """The report on the only address."""

@@ -185,3 +185,11 @@ def test_mail_that_cannot_take_the_connector_is_no_drill(monkeypatch):
     monkeypatch.setattr(route.RoutePlanner, "_along", lambda *_: route.Unroutable(route._NO_NAME, "no name"))
     with pytest.raises(DrillImpossible, match=r"mail to drill-77@b\.example would not take the connector: no name"):
         scene({})
+
+
+def test_dane_is_not_played():
+    with pytest.raises(DrillImpossible, match="demands DANE and nothing else of TLS"):
+        scene({"smtp_dane_mode": "mandatory"})
+    found = scene(FORCED | {"smtp_dane_mode": "mandatory"})
+    assert found.notes == ('DANE is left out: smtp_dane_mode = "mandatory" protects from more than this shows',)
+    assert found.directory.resources.organizations[0].outbound_connectors[0].smtp_dane_mode == "none"

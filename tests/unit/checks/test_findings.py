@@ -16,12 +16,12 @@ from gatepost.outbound.failure import cannot_connect, fell_short
 from gatepost.outbound.hop import Hop
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
-from gatepost.policy.requirement import Authenticated, Opportunistic, Requirement, Source
+from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
 
 RESOLVED = Task("Resolve", TaskStatus.SUCCEEDED, "")
 ASKS = (Source("connector", "out"),)
-STRICT = Authenticated(ASKS, ("mx.b.example",))
+STRICT = Authenticated(ASKS, (Identity(("mx.b.example",)),))
 LEAF = CertificateFacts(
     "CN=mx.b.example", "CN=Root", "1", "mx.b.example", ("mx.b.example",), (), "aa", "bb", "cc", 0.0, 9e9, "EC-P-256"
 )

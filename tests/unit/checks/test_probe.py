@@ -12,17 +12,23 @@ from gatepost.certificates.authority import Authority
 from gatepost.checks.probe import PROBE_TASKS, HostReport, TaskStatus, prober
 from gatepost.connectors.model import ClientCertificate
 from gatepost.lookup.dns import LookupFailed
+from gatepost.lookup.mtasts import StsFailure, StsState
+from gatepost.lookup.mx import MailHost, MailHosts, MailHostsKind
+from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.mtasts.policy import Mode, Policy
 from gatepost.net.engine import ServerIdentity, server_context
-from gatepost.policy.requirement import Authenticated, Encrypted, MxLevel, Opportunistic, Source
+from gatepost.outbound.published import Lookups
+from gatepost.policy.requirement import Authenticated, Encrypted, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.route import NextHop
 from gatepost.settings.loader import load
 from gatepost.tls.profile import PROFILES
+from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASKS = (Source("connector", "out"),)
-STRICT = Authenticated(ASKS, ("mx.b.example",))
+STRICT = Authenticated(ASKS, (Identity(("mx.b.example",)),))
 TODAY = datetime.now(UTC)
 
 
@@ -195,7 +201,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
     ),
     "our anchors": (
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example")),
-        replace(STRICT, anchors="/nowhere/roots.pem"),
+        replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
         "the trust anchors cannot be read: /nowhere/roots.pem",
         "Here: mend the file",
@@ -326,7 +332,10 @@ def test_every_address_has_its_report(probing: Any, kit: Any, world: Any) -> Non
     async def run() -> list[HostReport]:
         async with kit.Peer(tls=world.identity("mx.b.example")) as peer:
             hop = NextHop("mx.b.example", peer.port, STRICT)
-            return await probing.prober().probe(hop, mx_level=MxLevel.DNSSEC, listed_by="b.example")  # type: ignore[no-any-return]
+            prober = probing.prober()
+            hosts = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)
+            publication = await prober.publication(None, hosts)
+            return await prober.probe(hop, listed_by="b.example", publication=publication)  # type: ignore[no-any-return]
 
     reports = asyncio.run(run())
     found = {report.address.partition(":")[0]: report for report in reports}
@@ -404,3 +413,92 @@ def test_it_is_made_of_the_settings(tmp_path: Any) -> None:
     assert all(
         report.failed is not None and report.failed.name == "Connect" for report in reports if "127" in report.address
     )
+
+
+HOSTS = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)
+WRONG = "3 1 1 " + "ab" * 32
+
+
+def sts(mode: str, mx: str) -> StsState:
+    return StsState("b.example", Policy(Mode(mode), (mx,), 86400), "1", "fetched", 1.0, 2.0)
+
+
+# TLSA records, policy, whether it can be used, the task that fails, words of the first task or of the one that fails
+PUBLISHED: dict[str, tuple[list[str], StsState, bool, str, str]] = {
+    "nothing": ([], StsState("b.example"), True, "", "mx.b.example has 127.0.0.1, proven by DNSSEC"),
+    "another certificate": ([WRONG], StsState("b.example"), False, "Certificate", "DANE: the TLSA record 3 1 1"),
+    "a host that is not listed": ([], sts("enforce", "mx.c.example"), False, "Resolve", "HostNotInPolicy: Expected:"),
+    "a listed host": ([], sts("enforce", "mx.b.example"), True, "", "MTA-STS policy of b.example: enforce"),
+    "a host that would not be": ([], sts("testing", "mx.c.example"), True, "", "does not allow this host"),
+    "a policy tried out": ([], sts("testing", "mx.b.example"), True, "", "nothing is demanded by it"),
+    "a policy that cannot be had": (
+        [],
+        StsState("b.example", failure=StsFailure(ResultType.STS_WEBPKI_INVALID, "its certificate has expired")),
+        True,
+        "",
+        "cannot be had (sts-webpki-invalid): its certificate has expired",
+    ),
+}
+
+
+class Policies:
+    def __init__(self, state: StsState) -> None:
+        self.state, self.closed = state, False
+
+    async def find(self, *_: Any, **__: Any) -> StsState:
+        return self.state
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(("records", "policy", "usable", "fails", "words"), PUBLISHED.values(), ids=PUBLISHED)
+def test_what_a_domain_publishes_is_obeyed(  # noqa: PLR0917 - a table
+    probing: Any, kit: Any, world: Any, records: list[str], policy: StsState, usable: bool, fails: str, words: str
+) -> None:
+    policies = Policies(policy)
+
+    async def run() -> HostReport:
+        async with kit.Peer(tls=world.identity("mx.b.example")) as peer:
+            world.names.authentic = True
+            world.names.table[f"_{peer.port}._tcp.mx.b.example", "TLSA"] = records
+            lookups = Lookups(TlsaFinder(world.names), policies, lambda: 5.0)  # type: ignore[arg-type]
+            prober = probing.prober(lookups=lookups)
+            hop = NextHop("mx.b.example", peer.port, Opportunistic(ASKS))
+            (report,) = await prober.probe(hop, publication=await prober.publication(None, HOSTS))
+            await prober.close()
+            return report  # type: ignore[no-any-return]
+
+    report = asyncio.run(run())
+    assert report.usable is usable
+    failed = report.failed
+    assert (failed.name if failed else "") == fails
+    assert words in (failed or report.tasks[0]).detail
+    assert policies.closed
+    if failed:
+        assert failed.advice.startswith("They must")
+
+
+def test_a_self_signed_certificate_that_dane_announces(probing: Any, kit: Any, world: Any) -> None:
+    from cryptography import x509  # noqa: PLC0415 - only here
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    chain, key = Authority("Unknown").issue(["other.example"])
+    der = x509.load_pem_x509_certificate(chain).public_bytes(Encoding.DER)
+    context = server_context([ServerIdentity(chain, key)], PROFILES["default"], ask_client_certificate=False)
+
+    async def run() -> HostReport:
+        async with kit.Peer(tls=context) as peer:
+            world.names.authentic = True
+            world.names.table[f"_{peer.port}._tcp.mx.b.example", "TLSA"] = [f"3 0 0 {der.hex()}"]
+            lookups = Lookups(TlsaFinder(world.names), Policies(StsState("b.example")), lambda: 5.0)  # type: ignore[arg-type]
+            prober = probing.prober(lookups=lookups)
+            hop = NextHop("mx.b.example", peer.port, Opportunistic(ASKS))
+            (report,) = await prober.probe(hop, publication=await prober.publication(None, HOSTS))
+            return report  # type: ignore[no-any-return]
+
+    report = asyncio.run(run())
+    assert report.usable
+    found = statuses(report)
+    assert (found["Certificate"], found["Name"], found["Revocation"]) == ("succeeded", "skipped", "skipped")
+    assert next(task for task in report.tasks if task.name == "Certificate").detail.startswith("DANE: ")

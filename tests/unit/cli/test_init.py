@@ -51,6 +51,9 @@ LEAVES = [
     ("rule", "remove"),
     ("history",),
     ("history", "show"),
+    ("check",),
+    ("check", "partner"),
+    ("check", "host"),
     ("queue",),
     ("queue", "list"),
     ("queue", "show"),
@@ -66,7 +69,8 @@ LEAVES = [
 ]
 
 GROUPS = {
-    (name,) for name in ("queue", "trace", "tls", "demo", "organization", "domain", "mailbox", "connector", "rule")
+    (name,)
+    for name in ("check", "queue", "trace", "tls", "demo", "organization", "domain", "mailbox", "connector", "rule")
 }
 
 

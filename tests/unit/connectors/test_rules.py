@@ -104,7 +104,6 @@ def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, 
             (TO_PARTNER + f'revocation_check = "hard-fail"\n{settings}', "revocation_check", "a revoked one too")
             for settings in ("", 'tls_settings = "encryption-only"')
         ),
-        (TO_PARTNER + 'smtp_dane_mode = "mandatory"', "smtp_dane_mode", "cannot check DANE yet"),
     ],
 )
 def test_outbound_connectors_that_cannot_be_meant(text: str, field: str, why: str) -> None:
@@ -130,6 +129,7 @@ def test_outbound_connectors_that_cannot_be_meant(text: str, field: str, why: st
         TO_PARTNER + 'tls_settings = "domain-validation"\ntls_domain = "*.p.example"\ncleartext = "never"',
         TO_PARTNER + 'cleartext = "never"\nmin_tls_version = "TLSv1.3"',
         TO_PARTNER + 'smtp_dane_mode = "none"\nmta_sts_mode = "none"',
+        TO_PARTNER + 'smtp_dane_mode = "mandatory"',
     ],
 )
 def test_what_may_be_saved(text: str) -> None:

@@ -283,7 +283,7 @@ def test_a_demand_for_dane_is_never_weakened():
     for level in (None, "EncryptionOnly", "CertificateValidation"):
         result = imported(PARTNER_OUT | {"SmtpDaneMode": "Mandatory", "TlsSettings": level})
         table = only(result, "outbound_connector")
-        assert table.get("smtp_dane_mode") == "mandatory" or table["tls_settings"] == "domain-validation"
+        assert table["smtp_dane_mode"] == "mandatory"
 
 
 DOMAINS = [

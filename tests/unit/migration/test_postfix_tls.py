@@ -93,7 +93,7 @@ DEMANDS = [
     ("none", "", {}, {}, [(DIFFERS, "policy")]),
     ("may", "", {}, {"cleartext": "after-failed-handshake"}, []),
     ("encrypt", "", {}, {"tls_settings": "encryption-only"}, []),
-    ("dane", "", {}, {"cleartext": "after-failed-handshake"}, [(DIFFERS, "policy")]),
+    ("dane", "", {}, {"cleartext": "after-failed-handshake"}, []),
     ("dane-only", "", {}, {"smtp_dane_mode": "mandatory"}, []),
     ("fingerprint match=aa:bb", "", {}, {"tls_settings": "certificate-validation"}, [(LOST, "policy")]),
     # names: nexthop and dot-nexthop are "*.domain"
@@ -150,10 +150,6 @@ def test_demands(text, main, hop, table, told):
 
 def test_every_level_has_a_case():
     assert {text.split()[0] for text, *_ in DEMANDS} == set(LEVELS)
-
-
-def test_dane_only_falls_back_to_something_stricter():
-    assert asked("dane-only").fallbacks["smtp_dane_mode"][0] == VALIDATION
 
 
 def test_the_global_level_is_named_by_its_parameter():

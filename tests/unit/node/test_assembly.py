@@ -231,3 +231,34 @@ def test_the_listener_accepts_and_turns_away(home):
             await asyncio.sleep(0.01)
 
     assembled(home.settings(limits={"connections_per_source": 1}), scene, sockets=sockets)
+
+
+@pytest.mark.parametrize(("trust_ad", "off"), [(True, ""), (False, "DANE is off: dns.trust_ad is false")])
+def test_deliveries_look_up_what_domains_publish(home, trust_ad, off):
+    async def scene(assembly):
+        for deliverer in assembly._deliverers:
+            lookups = deliverer._services.lookups
+            assert lookups.sts is assembly._policies
+            assert lookups.dane_off == assembly.dane_off
+        assert assembly.dane_off.startswith(off)
+        assert bool(assembly.dane_off) is bool(off)
+
+    assembled(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)
+
+
+def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(home, caplog):
+    async def scene(assembly):
+        assembly.refresh_policies()
+        first = assembly._refreshing
+        assembly.refresh_policies()
+        assert assembly._refreshing is first
+        assert await first == ()
+        assembly.refresh_policies()
+        assert assembly._refreshing is not first
+        home.anchors.unlink()
+        before = assembly._policy_hosts._context
+        assembly.reload()
+        assert assembly._policy_hosts._context is not before
+
+    assembled(home.settings(), scene)
+    assert "MTA-STS policies are fetched by those of the system" in caplog.text

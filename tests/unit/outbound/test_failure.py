@@ -63,3 +63,13 @@ def test_a_shortfall_keeps_facts_and_verdict() -> None:
     assert (found.result_type, found.facts, found.host) == ("starttls-not-supported", facts, "mx.b.example")
     with pytest.raises(ValueError, match="nothing is missing"):
         failure.fell_short(judge(Opportunistic(()), facts), facts, ())
+
+
+def test_a_host_that_must_not_be_used_waits_with_the_cause() -> None:
+    found = failure.lookup_failed(LookupFailed("forged", bogus=True), "mx.b.example").at("mx.b.example", "")
+    assert found.result_type == "dnssec-invalid"
+    assert found.reply.text == (
+        "450 4.7.324 dnssec-invalid: Destination domain returned invalid DNSSEC records "
+        "[Message=DnssecInvalid forged.] [LastAttemptedServerName=mx.b.example]"
+    )
+    assert failure.lookup_failed(LookupFailed("no answer"), "b.example").reply.enhanced == "4.4.312"

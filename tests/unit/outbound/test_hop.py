@@ -6,10 +6,24 @@ from typing import Any
 import pytest
 
 from gatepost.connectors.values import RevocationCheck
+from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
+from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener, OpenHop
-from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic, Requirement
+from gatepost.policy.published import Published
+from gatepost.policy.requirement import (
+    Authenticated,
+    DaneProof,
+    Encrypted,
+    Identity,
+    Opportunistic,
+    Requirement,
+    Shortfall,
+    Source,
+    StsProof,
+)
 from gatepost.tls.facts import Revocation
+from gatepost.tlsrpt.result import ResultType
 
 
 @pytest.mark.parametrize(
@@ -57,7 +71,7 @@ def test_a_rehearsal_uses_its_own_anchors(world: Any, kit: Any) -> None:
 
     other = world.root / "other.pem"
     other.write_bytes(Authority("Another root").certificate_pem)
-    trial = Authenticated((), (), anchors=str(other))
+    trial = Authenticated((), (Identity((), str(other)),))
     found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()), rehearsed=trial)
     assert isinstance(found, OpenHop)
     assert found.facts.chain is not None
@@ -68,7 +82,7 @@ def test_a_rehearsal_uses_its_own_anchors(world: Any, kit: Any) -> None:
 
 
 def test_a_rehearsal_whose_anchors_cannot_be_read(world: Any, kit: Any) -> None:
-    trial = Authenticated((), (), anchors="/nowhere/anchors.pem")
+    trial = Authenticated((), (Identity((), "/nowhere/anchors.pem"),))
     found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()), rehearsed=trial)
     assert isinstance(found, OpenHop)
     assert found.rehearsal is not None
@@ -132,7 +146,9 @@ def test_revoked_certificates(
     world: Any, kit: Any, check: RevocationCheck | None, status: str, chain: str, passes: bool
 ) -> None:
     checker = Checker(status)
-    requirement = Opportunistic(()) if check is None else Authenticated((), ("mx.b.example",), revocation=check)
+    requirement = (
+        Opportunistic(()) if check is None else Authenticated((), (Identity(("mx.b.example",)),), revocation=check)
+    )
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     found = opened(world, kit, peer, requirement, revocation=checker)
     assert isinstance(found, OpenHop) is passes
@@ -150,7 +166,7 @@ def test_revoked_certificates(
 
 
 def test_hard_fail_passes_nobody_where_nobody_can_be_asked(world: Any, kit: Any) -> None:
-    requirement = Authenticated((), ("mx.b.example",), revocation=HARD)
+    requirement = Authenticated((), (Identity(("mx.b.example",)),), revocation=HARD)
     found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), requirement)
     assert isinstance(found, HopFailed)
     assert "Message=RevocationUnknown" in found.failure.reply.text
@@ -165,7 +181,7 @@ def test_an_untrusted_chain_is_not_asked_about(world: Any, kit: Any) -> None:
     checker = Checker("good")
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     assert isinstance(
-        opened(world, kit, peer, Authenticated((), (), anchors=str(other)), revocation=checker), HopFailed
+        opened(world, kit, peer, Authenticated((), (Identity((), str(other)),)), revocation=checker), HopFailed
     )
     assert checker.asked == []
 
@@ -173,7 +189,7 @@ def test_an_untrusted_chain_is_not_asked_about(world: Any, kit: Any) -> None:
 def test_a_rehearsal_asks_for_revocation_too(world: Any, kit: Any) -> None:
     checker = Checker("revoked")
     peer = kit.Peer(tls=world.identity("mx.b.example"))
-    trial = Authenticated((), ("mx.b.example",))
+    trial = Authenticated((), (Identity(("mx.b.example",)),))
     found = opened(world, kit, peer, Opportunistic(()), rehearsed=trial, revocation=checker)
     assert isinstance(found, OpenHop)
     assert found.facts.chain is not None
@@ -241,9 +257,62 @@ def test_each_step_is_told_as_it_begins(world: Any, kit: Any) -> None:
 
 
 def test_a_fault_of_ours_says_where_it_showed_and_what_was_said(world: Any, kit: Any) -> None:
-    strict = Authenticated((), (), anchors="/nowhere/roots.pem")
+    strict = Authenticated((), (Identity((), "/nowhere/roots.pem"),))
     found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), strict)
     assert isinstance(found, HopFailed)
     assert (found.failure.host, found.failure.reply.enhanced) == ("mx.b.example", "4.3.5")
     assert "[LastAttemptedServerName=mx.b.example]" in found.failure.reply.text
     assert found.failure.transcript[0] == "< 220 peer ESMTP"
+
+
+def test_a_policy_and_a_connector_may_trust_different_authorities(world: Any, kit: Any) -> None:
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    other = world.root / "other.pem"
+    other.write_bytes(Authority("Another root").certificate_pem)
+    policy = StsProof("b.example", "mx.b.example")
+    for anchors, met in ((str(world.root / "anchors.pem"), True), (str(other), False)):
+        asked = Authenticated((), (policy, Identity(("mx.b.example",), anchors)))
+        found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), asked)
+        assert isinstance(found, OpenHop) is met
+        if isinstance(found, HopFailed):
+            assert found.failure.reply.text.startswith("450 4.7.320 ")
+
+
+def test_tlsa_records_need_no_trust_anchors_that_can_be_read(world: Any, kit: Any) -> None:
+    wrong = Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes(32))
+    proof = DaneProof(Records((wrong,)), ("tlsa.b.example",))
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    asked = Authenticated((Source("dane", "tlsa.b.example"),), (proof,))
+    hop = Hop("mx.b.example", "127.0.0.1", 25, asked)
+    assert hop.server_name == "tlsa.b.example"
+    failed = opened(world, kit, peer, asked)
+    assert isinstance(failed, HopFailed)
+    assert failed.failure.result_type == "tlsa-invalid"
+    assert failed.failure.facts is not None
+    assert failed.failure.facts.tls is not None
+    assert failed.failure.facts.tls.server_name == "tlsa.b.example"
+    contexts = ClientContexts("/nowhere/anchors.pem", lambda: 5.0)
+    assert contexts.judge(asked, failed.failure.facts.tls, "") is None
+
+
+def test_of_two_sets_of_records_both_must_be_satisfied(world: Any, kit: Any) -> None:
+    """No domain asks for that; a requirement can."""
+    sets = [
+        DaneProof(
+            Records((Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes([n] * 32)),)), ("a.example",)
+        )
+        for n in range(2)
+    ]
+    failed = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Authenticated((), tuple(sets)))
+    assert isinstance(failed, HopFailed)
+    assert failed.failure.reply.enhanced == "4.7.323"
+
+
+def test_a_demand_for_dane_in_rehearsal(world: Any, kit: Any) -> None:
+    missing = Shortfall(ResultType.DANE_REQUIRED, "4.7.323", "DaneRequired", "")
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, Opportunistic(()), rehearsed=Encrypted(()), published=Published(on_trial=missing))
+    assert isinstance(found, OpenHop)
+    assert found.rehearsal is not None
+    assert found.rehearsal.shortfall == missing

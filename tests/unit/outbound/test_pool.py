@@ -9,7 +9,7 @@ import pytest
 
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.pool import ConnectionPool
-from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic, Source
+from gatepost.policy.requirement import Authenticated, Encrypted, Identity, Opportunistic, Source
 
 BASE = Hop("mx.b.example", "192.0.2.1", 25, Opportunistic((Source("default"),)))
 
@@ -66,7 +66,7 @@ def test_the_last_used_is_taken_first() -> None:
         {"address": "192.0.2.2"},
         {"port": 26},
         {"requirement": Encrypted((Source("connector", "out"),))},
-        {"requirement": Authenticated((Source("connector", "out"),), ("b.example",))},
+        {"requirement": Authenticated((Source("connector", "out"),), (Identity(("b.example",)),))},
         {"requirement": Opportunistic((Source("connector", "out"),))},
         {"rehearsed": Encrypted((Source("connector", "out"),))},
         {"lmtp": True},

@@ -6,7 +6,7 @@ from gatepost.connectors.values import Cleartext
 from gatepost.outbound.failure import HopFailed, HopFailure
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.shipment import Shipment, may_go_clear
-from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic, Requirement
+from gatepost.policy.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
 from gatepost.queue.outcome import Sort
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Message, Recipient
@@ -23,7 +23,7 @@ AFTER = Opportunistic((), Cleartext.AFTER_FAILED_HANDSHAKE)
         (AFTER, 9, True),
         (Opportunistic(()), 9, False),
         (Encrypted(()), 9, False),
-        (Authenticated((), ()), 9, False),
+        (Authenticated((), (Identity(()),)), 9, False),
     ],
 )
 def test_cleartext_after_a_failed_handshake(requirement: Requirement, attempts: int, expected: bool) -> None:

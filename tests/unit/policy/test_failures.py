@@ -4,7 +4,15 @@ import pytest
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.policy.failures import outcomes
-from gatepost.policy.requirement import Authenticated, Cleartext, Encrypted, Opportunistic, Requirement, Source
+from gatepost.policy.requirement import (
+    Authenticated,
+    Cleartext,
+    Encrypted,
+    Identity,
+    Opportunistic,
+    Requirement,
+    Source,
+)
 
 SOURCES = (Source("connector", "out"),)
 HOST = "mx.b.example"
@@ -21,7 +29,7 @@ def results(requirement: Requirement) -> dict[str, str]:
 def test_every_kind_is_told_in_one_order() -> None:
     kinds = [*ALL, *CERTIFICATE, "revocation-unknown", "wrong-name"]
     assert list(results(Opportunistic(SOURCES))) == kinds
-    assert list(results(Authenticated(SOURCES, ()))) == kinds
+    assert list(results(Authenticated(SOURCES, (Identity(()),)))) == kinds
 
 
 @pytest.mark.parametrize(
@@ -30,7 +38,7 @@ def test_every_kind_is_told_in_one_order() -> None:
         (Opportunistic(SOURCES), "delivered-in-clear", WAITS),
         (Opportunistic(SOURCES, Cleartext.AFTER_FAILED_HANDSHAKE), "delivered-in-clear", "delivered-in-clear-later"),
         (Encrypted(SOURCES), WAITS, WAITS),
-        (Authenticated(SOURCES, ()), WAITS, WAITS),
+        (Authenticated(SOURCES, (Identity(()),)), WAITS, WAITS),
     ],
 )
 def test_without_tls(requirement: Requirement, no_starttls: str, handshake: str) -> None:
@@ -45,7 +53,7 @@ def test_without_tls(requirement: Requirement, no_starttls: str, handshake: str)
         (Encrypted(SOURCES), WAITS, "TlsHandshakeFailed"),
         (Encrypted(SOURCES, "legacy"), "delivered", ""),
         (Encrypted(SOURCES, "legacy", "TLSv1.2"), WAITS, "TlsHandshakeFailed"),
-        (Authenticated(SOURCES, (HOST,), profile="legacy"), "delivered", ""),
+        (Authenticated(SOURCES, (Identity((HOST,)),), profile="legacy"), "delivered", ""),
         (Opportunistic(SOURCES, profile="legacy"), "delivered", ""),
     ],
 )
@@ -69,12 +77,12 @@ def test_where_nobody_must_prove_anything_certificates_do_not_matter(requirement
     ],
 )
 def test_revocation_matters_as_far_as_it_is_looked_at(check: RevocationCheck, revoked: str, unknown: str) -> None:
-    found = results(Authenticated(SOURCES, ("*.b.example",), revocation=check))
+    found = results(Authenticated(SOURCES, (Identity(("*.b.example",)),), revocation=check))
     assert (found["revoked"], found["revocation-unknown"]) == (revoked, unknown)
 
 
 def test_the_words_are_those_of_real_attempts() -> None:
-    found = {one.kind: one for one in outcomes(Authenticated(SOURCES, ("*.b.example",)), None, HOST)}
+    found = {one.kind: one for one in outcomes(Authenticated(SOURCES, (Identity(("*.b.example",)),)), None, HOST)}
     words = {
         kind: (one.message, one.reply and one.reply.text[:11], one.returned and one.returned.text[:11])
         for kind, one in found.items()
@@ -95,12 +103,14 @@ def test_the_words_are_those_of_real_attempts() -> None:
 
 
 def test_a_name_is_asked_for_only_where_one_is() -> None:
-    assert results(Authenticated(SOURCES, ()))["wrong-name"] == "delivered"
-    assert results(Authenticated(SOURCES, (HOST,)))["wrong-name"] == WAITS
+    assert results(Authenticated(SOURCES, (Identity(()),)))["wrong-name"] == "delivered"
+    assert results(Authenticated(SOURCES, (Identity((HOST,)),)))["wrong-name"] == WAITS
 
 
 def test_what_is_in_rehearsal_is_told_beside() -> None:
-    found = {one.kind: one for one in outcomes(Opportunistic(SOURCES), Authenticated(SOURCES, (HOST,)), HOST)}
+    found = {
+        one.kind: one for one in outcomes(Opportunistic(SOURCES), Authenticated(SOURCES, (Identity((HOST,)),)), HOST)
+    }
     assert found["no-starttls"].result == "delivered-in-clear"
     assert found["no-starttls"].rehearsed is not None
     assert found["no-starttls"].rehearsed.enhanced == "4.4.317"

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from gatepost.connectors.model import Organization, OutboundConnector
 from gatepost.connectors.names import SmartHost
 from gatepost.connectors.values import RevocationCheck
+from gatepost.dane.match import DaneFailure, DaneVerdict
+from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import (
     both,
@@ -27,13 +29,16 @@ from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
     Cleartext,
+    DaneProof,
     Encrypted,
     Identity,
     MxLevel,
     Opportunistic,
+    Proof,
     Requirement,
     Shortfall,
     Source,
+    StsProof,
     TlsLevel,
 )
 from gatepost.smtp.replies import Reply
@@ -49,8 +54,8 @@ if TYPE_CHECKING:
 ORGANIZATION = Organization(name="contoso")
 OUT = (Source("connector", "out"),)
 ENCRYPTED = Encrypted(OUT)
-TRUSTED = Authenticated(OUT, ())
-NAMED = Authenticated(OUT, ("*.b.example",))
+TRUSTED = Authenticated(OUT, (Identity(()),))
+NAMED = Authenticated(OUT, (Identity(("*.b.example",)),))
 
 
 def connector(**fields: Any) -> OutboundConnector:
@@ -67,8 +72,11 @@ def connector(**fields: Any) -> OutboundConnector:
         ({"tls_settings": "encryption-only"}, ENCRYPTED),
         ({"tls_settings": "certificate-validation"}, TRUSTED),
         ({"tls_settings": "domain-validation", "tls_domain": "*.b.example"}, NAMED),
-        ({"tls_settings": "domain-validation"}, Authenticated(OUT, ("next.example",))),
-        ({"tls_settings": "domain-validation", "smart_hosts": ["a.example"]}, Authenticated(OUT, ("next.example",))),
+        ({"tls_settings": "domain-validation"}, Authenticated(OUT, (Identity(("next.example",)),))),
+        (
+            {"tls_settings": "domain-validation", "smart_hosts": ["a.example"]},
+            Authenticated(OUT, (Identity(("next.example",)),)),
+        ),
         ({"cleartext": "never"}, ENCRYPTED),
         ({"cleartext": "never", "min_tls_version": "1.3"}, Encrypted(OUT, min_version="TLSv1.3")),
         ({"cleartext": "after-failed-handshake"}, Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE)),
@@ -79,7 +87,7 @@ def connector(**fields: Any) -> OutboundConnector:
         ),
         (
             {"tls_settings": "certificate-validation", "trust_anchors": "/r.pem", "min_tls_version": "TLSv1.2"},
-            Authenticated(OUT, (), "/r.pem", "default", "TLSv1.2"),
+            Authenticated(OUT, (Identity((), "/r.pem"),), "default", "TLSv1.2"),
         ),
     ],
 )
@@ -140,8 +148,10 @@ BOTH_SOURCES = OUT + RULE
         (Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE, "legacy"), Encrypted(RULE, "legacy")),
         (Encrypted(OUT, "modern", "TLSv1.3"), Encrypted(BOTH_SOURCES, "modern", "TLSv1.3")),
         (
-            Authenticated(OUT, ("b.example",), "/r.pem", "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL),
-            Authenticated(BOTH_SOURCES, ("b.example",), "/r.pem", "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL),
+            Authenticated(OUT, (Identity(("b.example",), "/r.pem"),), "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL),
+            Authenticated(
+                BOTH_SOURCES, (Identity(("b.example",), "/r.pem"),), "legacy", "TLSv1.1", RevocationCheck.HARD_FAIL
+            ),
         ),
     ],
 )
@@ -167,15 +177,19 @@ MAIL, ANY_B = ("mail.b.example",), ("*.b.example",)
             Encrypted(DANE, "compatible"),
             Encrypted(OUT + DANE, "compatible", "TLSv1.1"),
         ),
-        (ENCRYPTED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, MAIL)),
+        (ENCRYPTED, Authenticated(DANE, (Identity(MAIL),)), Authenticated(OUT + DANE, (Identity(MAIL),))),
         # a chain alone is asked for already where a name in it is; other names, or other anchors, are asked for as well
-        (TRUSTED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, MAIL)),
-        (NAMED, Authenticated(DANE, MAIL), Authenticated(OUT + DANE, ANY_B, also=(Identity(MAIL),))),
-        (TRUSTED, Authenticated(DANE, MAIL, "/r"), Authenticated(OUT + DANE, (), also=(Identity(MAIL, "/r"),))),
+        (TRUSTED, Authenticated(DANE, (Identity(MAIL),)), Authenticated(OUT + DANE, (Identity(MAIL),))),
+        (NAMED, Authenticated(DANE, (Identity(MAIL),)), Authenticated(OUT + DANE, (Identity(ANY_B), Identity(MAIL)))),
         (
-            Authenticated(OUT, MAIL, revocation=RevocationCheck.NONE),
-            Authenticated(DANE, MAIL, revocation=RevocationCheck.HARD_FAIL),
-            Authenticated(OUT + DANE, MAIL, revocation=RevocationCheck.HARD_FAIL),
+            TRUSTED,
+            Authenticated(DANE, (Identity(MAIL, "/r"),)),
+            Authenticated(OUT + DANE, (Identity(()), Identity(MAIL, "/r"))),
+        ),
+        (
+            Authenticated(OUT, (Identity(MAIL),), revocation=RevocationCheck.NONE),
+            Authenticated(DANE, (Identity(MAIL),), revocation=RevocationCheck.HARD_FAIL),
+            Authenticated(OUT + DANE, (Identity(MAIL),), revocation=RevocationCheck.HARD_FAIL),
         ),
     ],
 )
@@ -184,7 +198,7 @@ def test_two_requirements_together(one: Requirement, other: Requirement, togethe
 
 
 def test_each_proof_that_is_missing_is_told(hop: MakeHop, chain: MakeChain) -> None:
-    asked = both(NAMED, Authenticated(DANE, ("mx.test",)))
+    asked = both(NAMED, Authenticated(DANE, (Identity(("mx.test",)),)))
     facts = hop(chain=chain("mail.b.example"))
     assert "Expected Subject: mx.test. Presented Subject: CN=mail.b.example." in shortfall_of(asked, facts).detail
     assert judge(asked, facts).achieved.tls is TlsLevel.ENCRYPTED
@@ -193,7 +207,7 @@ def test_each_proof_that_is_missing_is_told(hop: MakeHop, chain: MakeChain) -> N
 
 @pytest.mark.parametrize(("anchors", "by"), [("/r.pem", "by /r.pem"), ("", "by the trust anchors of the server")])
 def test_a_chain_that_was_not_judged_by_all_anchors_will_not_do(hop: MakeHop, anchors: str, by: str) -> None:
-    asked = Authenticated(BOTH_SOURCES, ANY_B, "/first.pem", also=(Identity(MAIL, anchors),))
+    asked = Authenticated(BOTH_SOURCES, (Identity(ANY_B, "/first.pem"), Identity(MAIL, anchors)))
     verdict = judge(asked, hop())
     assert verdict.achieved.tls is TlsLevel.ENCRYPTED
     assert verdict.shortfall is not None
@@ -342,6 +356,84 @@ def test_an_older_version_than_demanded_will_not_do(
         assert f"Expected: {least} or newer. Presented: {version}." in verdict.shortfall.detail
 
 
+# What the DNS asks for
+
+BY_DNS = (Source("dane", "mx.b.example"),)
+RECORD = Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes(32))
+BY_DANE = DaneProof(Records((RECORD,), (Unusable("0 0 0 aa", "usage 0"),)), ("mx.b.example", "b.example"))
+BY_STS = StsProof("b.example", "mail.b.example")
+MATCHED = DaneVerdict(RECORD, "it is satisfied")
+MISSED = {failure: DaneVerdict(None, "it is not satisfied", failure) for failure in DaneFailure}
+
+
+@pytest.mark.parametrize(
+    ("dane", "status", "result"),
+    [
+        (MISSED[DaneFailure.TLSA_INVALID], "4.7.323", ResultType.TLSA_INVALID),
+        (MISSED[DaneFailure.CERTIFICATE_EXPIRED], "4.7.322", ResultType.CERTIFICATE_EXPIRED),
+        (MISSED[DaneFailure.CERTIFICATE_HOST_MISMATCH], "4.7.325", ResultType.CERTIFICATE_HOST_MISMATCH),
+        (None, "4.7.323", ResultType.TLSA_INVALID),
+    ],
+)
+def test_a_certificate_that_the_tlsa_records_do_not_announce(
+    hop: MakeHop, dane: DaneVerdict | None, status: str, result: ResultType
+) -> None:
+    asked, facts = Authenticated(BY_DNS, (BY_DANE,)), hop(dane=dane)
+    shortfall = shortfall_of(asked, facts)
+    assert (shortfall.enhanced, shortfall.result_type) == (status, result)
+    assert shortfall.detail.startswith(
+        "Expected: a certificate that satisfies the TLSA records of mx.b.example. Presented Subject: CN=mail.b.example."
+    )
+    assert deferral(shortfall, facts).enhanced == status
+    assert judge(asked, facts).achieved.tls is TlsLevel.ENCRYPTED
+
+
+@pytest.mark.parametrize("status", ["self-signed", "expired", "trusted"])
+def test_whoever_satisfies_a_tlsa_record_needs_no_authority(hop: MakeHop, chain: MakeChain, status: str) -> None:
+    facts = hop(chain=chain("other.example", status=status), dane=MATCHED)
+    verdict = judge(Authenticated(BY_DNS, (BY_DANE,)), facts)
+    assert verdict.passed
+    assert verdict.achieved.tls is TlsLevel.AUTHENTICATED
+    assert not judge(Authenticated(BY_DNS, (BY_DANE, Identity(("b.example",)))), facts).passed
+    assert shortfall_of(Authenticated(BY_DNS, (BY_DANE,)), replace(facts, dane=None, chain=None)).detail.count("none")
+
+
+@pytest.mark.parametrize(
+    ("presented", "word", "result"),
+    [
+        ({"status": "untrusted-root"}, "UntrustedRoot", UNTRUSTED),
+        ({"status": "expired"}, "CertificateExpired", ResultType.CERTIFICATE_EXPIRED),
+        ({"name": "other.example"}, "SubjectMismatch", MISMATCH),
+    ],
+)
+def test_a_certificate_that_an_mta_sts_policy_does_not_allow(
+    hop: MakeHop, chain: MakeChain, presented: dict[str, str], word: str, result: ResultType
+) -> None:
+    asked = Authenticated((Source("mta-sts", "b.example"),), (BY_STS,))
+    judged = chain(presented.get("name", "mail.b.example"), status=presented.get("status", "trusted"))
+    facts = hop(chain=judged)
+    shortfall = shortfall_of(asked, facts)
+    assert (shortfall.result_type, shortfall.message) == (result, word)
+    reply = deferral(shortfall, facts)
+    assert reply.text.startswith(
+        f"450 4.7.5 Remote certificate failed MTA-STS validation. Reason: {word} [Message={word} Expected Subject: "
+    )
+    assert expired(reply).enhanced == "5.7.5"
+    assert judge(asked, hop(chain=chain("mail.b.example"))).passed
+
+
+def test_a_policy_and_a_connector_with_anchors_of_its_own_are_both_heard(hop: MakeHop, chain: MakeChain) -> None:
+    own = Authenticated(OUT, (Identity(("*.b.example",), "/r.pem"),))
+    asked = both(own, Authenticated(BY_DNS, (BY_STS,)))
+    assert isinstance(asked, Authenticated)
+    assert asked.anchors == ("", "/r.pem")
+    good = chain("mail.b.example")
+    assert judge(asked, hop(chain=good, chains=(("/r.pem", good),))).passed
+    bad = chain("mail.b.example", status="untrusted-root")
+    assert shortfall_of(asked, hop(chain=good, chains=(("/r.pem", bad),))).enhanced == "4.7.320"
+    assert shortfall_of(asked, hop(chain=bad, chains=(("/r.pem", good),))).enhanced == "4.7.5"
+
+
 # The laws
 
 STATUSES = st.sampled_from(ChainStatus)
@@ -356,19 +448,28 @@ CHAINS = st.none() | st.builds(lambda status, names: ChainVerdict(status, "", ma
 VERSIONS = st.sampled_from(["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"])
 SESSIONS = st.builds(lambda version: TlsFacts(version, "suite", "X25519", "", False, ""), VERSIONS)
 HOPS = st.builds(
-    lambda offered, tls, error, chain, mx: HopFacts(
-        "mail.b.example", "192.0.2.1", offered or tls is not None, tls, "" if tls else error, chain if tls else None, mx
+    lambda offered, tls, error, chain, dane, mx: HopFacts(
+        "mail.b.example",
+        "192.0.2.1",
+        offered or tls is not None,
+        tls,
+        "" if tls else error,
+        chain if tls else None,
+        dane=dane if tls else None,
+        mx=mx,
     ),
     st.booleans(),
     st.none() | SESSIONS,
     st.sampled_from(["", "alert 40"]),
     CHAINS,
+    st.none() | st.sampled_from([MATCHED, *MISSED.values()]),
     st.sampled_from(MxLevel),
 )
 LEAST = st.sampled_from(["", "TLSv1.2", "TLSv1.3"])
 NAMES = st.sampled_from([(), ("mail.b.example",), ("*.b.example", "other.example")])
+NAMED_BY_ADMINISTRATORS = st.builds(lambda names: (Identity(names),), NAMES)
 FORCED = st.builds(Encrypted, st.just(OUT), min_version=LEAST) | st.builds(
-    Authenticated, st.just(OUT), NAMES, min_version=LEAST
+    Authenticated, st.just(OUT), NAMED_BY_ADMINISTRATORS | st.sampled_from([(BY_DANE,), (BY_STS,)]), min_version=LEAST
 )
 
 SOURCES = st.sampled_from([OUT, RULE, BOTH_SOURCES, (Source("mta-sts"),)])
@@ -377,11 +478,16 @@ ONE_ANCHORS = st.just("")
 ANCHORS = st.sampled_from(["", "/roots.pem"])
 
 
+def proofs(anchors: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[Proof, ...]]:
+    proof = st.one_of(st.builds(Identity, NAMES, anchors), st.sampled_from([BY_DANE, BY_STS]))
+    return proof.map(lambda one: (one,))
+
+
 def single(anchors: st.SearchStrategy[str]) -> st.SearchStrategy[Requirement]:
     return st.one_of(
         st.builds(Opportunistic, SOURCES, st.sampled_from(Cleartext), PROFILES),
         st.builds(Encrypted, SOURCES, PROFILES, LEAST),
-        st.builds(Authenticated, SOURCES, NAMES, anchors, PROFILES, LEAST, st.sampled_from(RevocationCheck)),
+        st.builds(Authenticated, SOURCES, proofs(anchors), PROFILES, LEAST, st.sampled_from(RevocationCheck)),
     )
 
 
@@ -436,7 +542,7 @@ def test_nothing_that_is_forced_ever_passes_without_tls(requirement: Requirement
     assert verdict.achieved.tls is TlsLevel.NONE
 
 
-@given(st.builds(Authenticated, st.just(OUT), NAMES, min_version=LEAST), HOPS)
+@given(st.builds(Authenticated, st.just(OUT), NAMED_BY_ADMINISTRATORS, min_version=LEAST), HOPS)
 def test_authentication_passes_only_with_a_trusted_chain_and_a_name(
     requirement: Authenticated, facts: HopFacts
 ) -> None:
@@ -468,6 +574,7 @@ RAISES: dict[str, Callable[[HopFacts], HopFacts]] = {
     "judged": lambda facts: replace(
         facts, chain=facts.chain or ChainVerdict(ChainStatus.TRUSTED, "", made_leaf(["mail.b.example"]))
     ),
+    "dane": lambda facts: replace(facts, dane=MATCHED if facts.tls else None),
     "mx": lambda facts: replace(facts, mx=MxLevel.DNSSEC),
 }
 
@@ -485,7 +592,7 @@ def test_raising_facts_never_lowers_the_verdict(requirement: Requirement, facts:
 
 @given(NAMES.filter(bool), HOPS)
 def test_whoever_meets_a_stricter_requirement_meets_the_weaker_ones(names: tuple[str, ...], facts: HopFacts) -> None:
-    ladder = (Authenticated(OUT, names), TRUSTED, ENCRYPTED, Opportunistic(OUT))
+    ladder = (Authenticated(OUT, (Identity(names),)), TRUSTED, ENCRYPTED, Opportunistic(OUT))
     passed = [judge(requirement, facts).passed for requirement in ladder]
     assert passed == sorted(passed)
 
@@ -495,8 +602,17 @@ def test_every_shortfall_can_be_told(requirement: Requirement, facts: HopFacts) 
     shortfall = judge(requirement, facts).shortfall
     if shortfall:
         reply = deferral(shortfall, facts)
-        assert (reply.code, reply.enhanced) in {(450, "4.4.317"), (450, "4.7.320")}
+        assert (reply.code, reply.enhanced) in {(450, status) for status in STATUSES_OF_TLS}
         assert re.fullmatch(r"[ -~]+", reply.lines[0])
+
+
+STATUSES_OF_TLS = {"4.4.317", "4.7.320", "4.7.5", "4.7.322", "4.7.323", "4.7.325"}
+
+
+@given(HOPS)
+def test_without_tls_dane_has_a_status_of_its_own(facts: HopFacts) -> None:
+    for asked in (Authenticated(BY_DNS, (BY_DANE,)), both(ENCRYPTED, Encrypted(BY_DNS))):
+        assert shortfall_of(asked, replace(facts, tls=None, chain=None)).enhanced == "4.7.321"
 
 
 # words
@@ -509,10 +625,15 @@ def test_every_shortfall_can_be_told(requirement: Requirement, facts: HopFacts) 
         (ENCRYPTED, "encrypted"),
         (TRUSTED, "authenticated"),
         (NAMED, "authenticated(*.b.example)"),
-        (Authenticated(OUT, ("a.example", "b.example")), "authenticated(a.example,b.example)"),
+        (Authenticated(OUT, (Identity(("a.example", "b.example")),)), "authenticated(a.example,b.example)"),
         (
-            Authenticated(OUT, ANY_B, also=(Identity(MAIL), Identity((), "/r"))),
+            Authenticated(OUT, (Identity(ANY_B), Identity(MAIL), Identity((), "/r"))),
             "authenticated(*.b.example and mail.b.example)",
+        ),
+        (Authenticated(BY_DNS, (BY_DANE,)), "authenticated(dane)"),
+        (
+            Authenticated(BY_DNS, (BY_DANE, Identity(ANY_B), BY_STS)),
+            "authenticated(dane and *.b.example and mail.b.example)",
         ),
     ],
 )
@@ -592,7 +713,7 @@ def test_missing_tls_is_told(hop: MakeHop, chain: MakeChain, connection: str, st
     ("requirement", "said"),
     [
         (Encrypted(OUT, "default", "TLSv1.3"), "alert 40. Expected: TLSv1.3 or newer. Cleartext"),
-        (Authenticated(OUT, (), "", "modern", "TLSv1.3"), "alert 40. Expected: TLSv1.3 or newer. Cleartext"),
+        (Authenticated(OUT, (Identity(()),), "modern", "TLSv1.3"), "alert 40. Expected: TLSv1.3 or newer. Cleartext"),
         (Encrypted(OUT, "modern"), "alert 40. Offered: TLS profile modern. Cleartext"),
         (Opportunistic(OUT, profile="modern"), "alert 40. Offered: TLS profile modern. Cleartext"),
         (Opportunistic(OUT), "alert 40. Cleartext"),

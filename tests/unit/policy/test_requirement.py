@@ -5,16 +5,19 @@ from itertools import pairwise
 import pytest
 
 from gatepost.connectors import values
+from gatepost.dane.tlsa import Records
 from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
     Cleartext,
+    DaneProof,
     Encrypted,
     Identity,
     MxLevel,
     Opportunistic,
     Shortfall,
     Source,
+    StsProof,
     TlsLevel,
     Verdict,
 )
@@ -45,17 +48,20 @@ def test_equal_requirements_are_one_key_for_a_pool_and_stricter_ones_another() -
         Opportunistic(SOURCE),
         Encrypted(SOURCE),
         Encrypted(SOURCE, min_version="TLSv1.3"),
-        Authenticated(SOURCE, ()),
-        Authenticated(SOURCE, ("b.example",)),
-        Authenticated(SOURCE, ("b.example",), anchors="/etc/roots.pem"),
+        Authenticated(SOURCE, (Identity(()),)),
+        Authenticated(SOURCE, (Identity(("b.example",)),)),
+        Authenticated(SOURCE, (Identity(("b.example",), "/etc/roots.pem"),)),
     }
     assert len(requirements) == 6
 
 
 def test_all_that_a_peer_must_prove() -> None:
     other = Identity((), "/etc/roots.pem")
-    asked = Authenticated(SOURCE, ("b.example",), also=(other,))
-    assert asked.identities == (Identity(("b.example",)), other)
+    records = DaneProof(Records(), ("mx.b.example",))
+    asked = Authenticated(SOURCE, (records, Identity(("b.example",)), other, StsProof("b.example", "mx.b.example")))
+    assert asked.names == (("b.example",), ("mx.b.example",))
+    assert asked.anchors == ("", "/etc/roots.pem")
+    assert asked.dane == (records,)
 
 
 def test_a_verdict_passed_exactly_when_nothing_falls_short() -> None:

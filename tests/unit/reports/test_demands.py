@@ -13,8 +13,8 @@ from gatepost.reports.demands import inbound_change, outbound_change
 
 OPPORTUNISTIC = Opportunistic(())
 ENCRYPTED = Encrypted(())
-CHAIN = Authenticated((), ())
-NAMED = Authenticated((), ("mx.b.example",))
+CHAIN = Authenticated((), (Identity(()),))
+NAMED = Authenticated((), (Identity(("mx.b.example",)),))
 
 # the second against the first
 OUTBOUND: list[tuple[Requirement | None, Requirement | None, str]] = [
@@ -22,11 +22,11 @@ OUTBOUND: list[tuple[Requirement | None, Requirement | None, str]] = [
     (ENCRYPTED, CHAIN, "stronger"),
     (CHAIN, NAMED, "stronger"),
     (ENCRYPTED, NAMED, "stronger"),
-    (NAMED, Authenticated((), ("mx.b.example",), also=(Identity(("x",)),)), "other"),
-    (NAMED, Authenticated((), ("other.example",)), "other"),
-    (NAMED, Authenticated((), ("mx.b.example",), "/x.pem"), "other"),
-    (NAMED, Authenticated((), ("mx.b.example",), revocation=RevocationCheck.HARD_FAIL), "stronger"),
-    (NAMED, Authenticated((), ("mx.b.example",), revocation=RevocationCheck.NONE), "weaker"),
+    (NAMED, Authenticated((), (Identity(("mx.b.example",)), Identity(("x",)))), "other"),
+    (NAMED, Authenticated((), (Identity(("other.example",)),)), "other"),
+    (NAMED, Authenticated((), (Identity(("mx.b.example",), "/x.pem"),)), "other"),
+    (NAMED, Authenticated((), (Identity(("mx.b.example",)),), revocation=RevocationCheck.HARD_FAIL), "stronger"),
+    (NAMED, Authenticated((), (Identity(("mx.b.example",)),), revocation=RevocationCheck.NONE), "weaker"),
     (OPPORTUNISTIC, Opportunistic((), Cleartext.AFTER_FAILED_HANDSHAKE), "weaker"),
     (ENCRYPTED, Encrypted((), min_version="TLSv1.3"), "stronger"),
     (ENCRYPTED, Encrypted((), "modern"), "stronger"),
@@ -49,7 +49,7 @@ profiles, versions = st.sampled_from([str(one) for one in ProfileName]), st.samp
 requirements = st.one_of(
     st.builds(Opportunistic, st.just(()), st.sampled_from(list(Cleartext)), profiles),
     st.builds(Encrypted, st.just(()), profiles, versions),
-    st.builds(Authenticated, st.just(()), st.sampled_from([(), ("a",)]), st.just(""), profiles, versions,
+    st.builds(Authenticated, st.just(()), st.sampled_from([(Identity(()),), (Identity(("a",)),)]), profiles, versions,
               st.sampled_from(list(RevocationCheck))),
 )  # fmt: skip
 

@@ -48,6 +48,7 @@ VALIDATED = 'tls_settings = "certificate-validation"'
 NAMED = 'tls_settings = "domain-validation"\ntls_domain = "*.lab.example"'
 ANCHORS = 'trust_anchors = "/lab.pem"'
 MODERN = 'profile = "modern"'
+MANDATORY = 'smtp_dane_mode = "mandatory"'
 SMART = 'smart_hosts = ["mx.lab.example"]'
 SECRET = rule('header_name = "X-Secret"', "require_tls = true")
 CLEAR: dict[str, Any] = {"tls": {}, "achieved": "none/none", "detail": {"starttls_offered": False, "attempt": 1}}
@@ -97,6 +98,17 @@ DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Outcome, str, str]] = 
     "no certificate": (
         PLAIN, lab(VALIDATED, ANCHORS), {"tls": certified() | {"chain": "no-certificate", "certificate": None}},
         Outcome.HELD, "NoCertificate", "",
+    ),
+    "held by DANE": (
+        None, PLAIN, {"event": "DEFER", "detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.UNKNOWN,
+        "", "may have changed",
+    ),
+    "sent under DANE": (
+        None, PLAIN, {"detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.DELIVERED, "", "",
+    ),
+    "DANE demanded": (PLAIN, lab(MANDATORY), {}, Outcome.UNKNOWN, "", "was not found out"),
+    "DANE demanded, and there": (
+        PLAIN, lab(MANDATORY), {"detail": {"dane": {"matched": "3 1 1 ab"}}}, Outcome.DELIVERED, "", "",
     ),
     "rehearsed, passed": (
         lab(NAMED, ANCHORS, 'mode = "rehearse"'), lab(NAMED, ANCHORS), tried(passed=True), Outcome.DELIVERED, "", "",

@@ -1,0 +1,217 @@
+"""`gatepost check`: how well mail to a domain, or to one host, is protected; no server and no connector is needed.
+
+Called by `cli.check`. It gathers, all hosts at once and each within its time: the DNS with what DNSSEC proves, TLSA
+records, the MTA-STS policy, the TLS-RPT record, and what each address shows up to the last EHLO, by the code that
+delivers. What that means is said in `checks.partner_domain` and `checks.partner_stages`. No message leaves here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
+
+from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
+from gatepost.checks.partner_report import PartnerCheck
+from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns
+from gatepost.checks.probe import prober, revocation_checker
+from gatepost.dane.publication import TlsaStatus
+from gatepost.lookup.dns import LookupFailed, Resolver
+from gatepost.lookup.http import HttpClient, https_context
+from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
+from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.dane import judge
+from gatepost.policy.requirement import Opportunistic, Source
+from gatepost.policy.route import NextHop
+from gatepost.tlsrpt.record import Record, RecordError, parse_record, record_name
+
+if TYPE_CHECKING:
+    from dns.rdtypes.txtbase import TXTBase
+
+    from gatepost.checks.findings import Seen
+    from gatepost.checks.tasks import HostReport
+    from gatepost.lookup.mx import MailHosts
+    from gatepost.outbound.hop import OpenHop
+    from gatepost.settings.model import Settings
+
+__all__ = ["MAX_HOSTS", "Bounds", "Checker"]
+
+MAX_HOSTS = 10
+_SMTP = 25
+
+type _Found = tuple[HostFacts, Reached]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far a check goes. whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there."""
+
+    whole: float = 90.0
+    port: int = _SMTP
+    policy_hosts: PolicyHosts = field(default_factory=lambda: PolicyHosts(timeout=15.0))
+
+
+class Checker:
+    """Checks by the settings of a gateway; to be made where the event loop runs, and closed in the end.
+
+    Raises AnchorsError if the trust anchors cannot be read, ValueError if a nameserver cannot be parsed.
+    """
+
+    def __init__(self, settings: Settings, bounds: Bounds = Bounds()) -> None:
+        self._bounds = bounds
+        self._dns = settings.dns
+        self._resolver = Resolver(
+            settings.dns.nameservers,
+            timeout=settings.dns.timeout,
+            attempts=settings.dns.attempts,
+            trust_ad=settings.dns.trust_ad,
+        )
+        client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
+        # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.
+        self._router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
+        self._tlsa = TlsaFinder(self._resolver)
+        self._policies = StsPolicies(self._resolver, client, None, hosts=bounds.policy_hosts)
+        self._prober = prober(settings)
+        self._revocation = revocation_checker(settings, self._resolver)
+
+    async def close(self) -> None:
+        """Stop whatever is still being looked up."""
+        await self._prober.close()
+        await self._revocation.close()
+        await self._policies.close()
+        await self._resolver.close()
+
+    async def partner(self, domain: str) -> PartnerCheck:
+        """All of a domain (A-labels)."""
+        at, begun = time.time(), time.monotonic()
+        hosts = await self._mail_hosts(domain)
+        if isinstance(hosts, DomainFacts) or not hosts.hosts:
+            facts = hosts if isinstance(hosts, DomainFacts) else DomainFacts(domain, hosts)
+            return PartnerCheck(domain, "partner", at, time.monotonic() - begun, domain_findings(facts), ())
+        no_dnssec = await self._no_dnssec(domain, authentic=hosts.authentic)
+        in_order = sorted(hosts.hosts, key=lambda one: (one.preference, one.name))[:MAX_HOSTS]
+        asked = [HostFacts(one.name, one.preference, hosts.authentic, no_dnssec=no_dnssec) for one in in_order]
+        sts, reports, found = await asyncio.gather(
+            self._policies.find(domain, now=at),
+            self._reports(domain),
+            self._all(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
+        )
+        left_out = max(0, len(hosts.hosts) - MAX_HOSTS)
+        facts = DomainFacts(domain, hosts, left_out=left_out, no_dnssec=no_dnssec, sts=sts, reports=reports)
+        rows = tuple(address_row(replace(host, sts=sts), reached) for host, reached in found)
+        return PartnerCheck(domain, "partner", at, time.monotonic() - begun, domain_findings(facts), rows)
+
+    async def host(self, name: str, port: int = _SMTP) -> PartnerCheck:
+        """One host (A-labels, or an address) as if an administrator had named it: a smart host."""
+        at, begun = time.time(), time.monotonic()
+        no_dnssec = "" if needs_no_dns(name) else await self._host_dnssec(name)
+        found = await self._all([HostFacts(name, no_dnssec=no_dnssec)], port, ())
+        rows = tuple(address_row(host, reached) for host, reached in found)
+        findings = (dnssec_finding(no_dnssec),) if no_dnssec else ()
+        target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+        return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
+
+    # The DNS.
+
+    async def _mail_hosts(self, domain: str) -> MailHosts | DomainFacts:
+        try:
+            return await self._router.mail_hosts(domain)
+        except LookupFailed as failed:
+            return DomainFacts(domain, trouble=failed.detail, bogus=failed.bogus, temporary=failed.temporary)
+
+    async def _host_dnssec(self, name: str) -> str:
+        try:
+            found = await self._router.addresses(name)
+        except LookupFailed:  # the host's own row says so
+            return ""
+        return await self._no_dnssec(name, authentic=found.authentic)
+
+    async def _no_dnssec(self, name: str, *, authentic: bool) -> str:
+        """Why it cannot be told what DNSSEC proves, "" if it can: some answer must be called authentic.
+
+        Of an unsigned zone that is the one that its parent has no DS record for it, else one about the root.
+        """
+        if authentic or self._resolver.dane_off:
+            return self._resolver.dane_off
+        with suppress(LookupFailed):
+            if (await self._resolver.query(name, "DS")).authentic:
+                return ""
+        try:
+            return await self._resolver.validation_missing()
+        except LookupFailed as failed:
+            why = failed.detail.replace("; ", ", ")
+            return f"no answer was proven by DNSSEC, and the root could not be asked for: {why}"
+
+    async def _reports(self, domain: str) -> Record | RecordError | str | None:
+        try:
+            answer = await self._resolver.query(record_name(domain), "TXT")
+        except LookupFailed as failed:
+            return failed.detail if failed.temporary else None
+        return parse_record([cast("TXTBase", record).strings for record in answer.records])
+
+    # The hosts.
+
+    async def _all(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await asyncio.gather(*(self._one(host, port, next_hops) for host in hosts))
+        return [one for several in found for one in several]
+
+    async def _one(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        """What was seen of one host: once for each address, once without if there is none."""
+        late = f"{host.name} was not done within {self._bounds.whole:g} s"
+        end = asyncio.get_running_loop().time() + self._bounds.whole
+        try:
+            async with asyncio.timeout_at(end):
+                host = await self._looked_up(host, port, next_hops)
+        except TimeoutError:
+            host = replace(host, trouble=late, temporary=True)
+        if host.addresses is None or not host.addresses.addresses:
+            return [(host, Reached(time.time()))]
+        attempts: list[Seen] = []
+        offered: dict[str, frozenset[str]] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self._probe(host, port, attempts, offered)
+        attempts.sort(key=lambda seen: (":" in seen.hop.address, seen.hop.address))
+        found = [(host, one) for one in await asyncio.gather(*(self._judged(host, one, offered) for one in attempts))]
+        if len(attempts) < len(host.addresses.addresses):
+            found.append((host, Reached(time.time(), why=late)))
+        return found
+
+    async def _looked_up(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> HostFacts:
+        try:
+            addresses = await self._router.addresses(host.name)
+        except LookupFailed as failed:
+            return replace(host, trouble=failed.detail, bogus=failed.bogus, temporary=failed.temporary)
+        tlsa = await self._tlsa.find(addresses, port=port, mx_authentic=host.mx_authentic, next_hops=next_hops)
+        return replace(host, addresses=addresses, tlsa=tlsa)
+
+    async def _probe(
+        self, host: HostFacts, port: int, attempts: list[Seen], offered: dict[str, frozenset[str]]
+    ) -> None:
+        """Reach every address. attempts, offered: filled as they end."""
+
+        def keep(report: HostReport, opened: OpenHop) -> None:
+            offered[report.address] = frozenset(opened.connection.extensions)
+            opened.connection.quit()
+
+        # Under DANE the server is asked for the certificate of the TLSA base domain (RFC 7672 section 8.1).
+        asked = (host.tlsa.base if host.tlsa is not None else "") or host.name
+        hop = NextHop(asked, port, Opportunistic((Source("default"),)))
+        await self._prober.probe(hop, keep=keep, told=attempts.append)
+
+    async def _judged(self, host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
+        now, facts = time.time(), seen.facts
+        reached = Reached(now, seen, extensions=offered.get(seen.hop.endpoint))
+        if facts is not None and facts.tls is not None:
+            if host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE:
+                chain = facts.tls.peer_chain
+                reached = replace(reached, dane=judge(host.tlsa.records, chain, names=host.tlsa.names, now=now))
+            if facts.chain is not None and facts.chain.trusted:
+                found = await self._revocation.check(facts.chain, staple=facts.tls.ocsp_response, now=now)
+                reached = replace(reached, revocation=found)
+        return reached

@@ -1,0 +1,236 @@
+"""`gatepost check partner|host`: how well mail to somebody is protected. Needs no server and no settings file."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import math
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.checks.partner import Bounds, Checker
+from gatepost.checks.partner_report import Outcome, check_record
+from gatepost.cli.check_text import print_check
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.tables import print_json
+from gatepost.connectors.names import domain_name, host_port
+from gatepost.lookup.mtasts import PolicyHosts
+from gatepost.net.anchors import AnchorsError
+from gatepost.settings.environment import CONFIG_VARIABLE
+from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.checks.partner_report import PartnerCheck
+    from gatepost.settings.model import Settings
+
+__all__ = ["check", "system_nameservers"]
+
+_STATUS = {Outcome.DELIVER: 0, Outcome.CLEARTEXT: NO, Outcome.HOLD: NO, Outcome.UNKNOWN: UNKNOWN}
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_MAX_NAMESERVERS = 3  # as resolv.conf(5)
+_MAX_RESOLV_CONF = 1 << 16
+_STEPS = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
+
+
+@click.group()
+def check() -> None:
+    """How well mail to somebody is protected. Needs no gateway, no connector and no settings file."""
+
+
+def _number(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # is within every range
+        raise click.BadParameter("nan is no number of seconds", ctx, parameter)
+    return value
+
+
+def _options[F: Callable[..., Any]](command: F) -> F:
+    """What both checks take."""
+    for option in (
+        click.option(
+            "--nameserver",
+            "nameservers",
+            multiple=True,
+            metavar="ADDRESS[:PORT]",
+            help="Ask this one. May be repeated. Default: the settings file's, without one those of /etc/resolv.conf. "
+            "What DNSSEC proves is believed of one on this machine only.",
+        ),
+        click.option(
+            "--anchors",
+            type=click.Path(exists=True),
+            help="Roots to trust: a PEM file or a directory. Default: the settings file's, or the system's.",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(0.1, 300),
+            callback=_number,
+            default=15,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait in each step; a whole host gets six times as long.",
+        ),
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Show everything that was found, also what is as it should be."
+        ),
+        config_option,
+        json_option,
+    ):
+        command = option(command)
+    return command
+
+
+@check.command()
+@click.argument("domain")
+@click.option(
+    "--private",
+    is_flag=True,
+    help="For test networks: the MTA-STS policy host may be at an address that is not of the public internet. Default: "
+    "as outbound.private_policy_hosts says.",
+)
+@_options
+def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: Any) -> None:
+    """Would mail to DOMAIN be delivered safely? What each of its MX hosts shows, stage by stage.
+
+    The stages: DNSSEC, connection, EHLO, TLS, certificate, DANE, MTA-STS, revocation, REQUIRETLS; and where the domain
+    wants reports. Nothing is sent but EHLO, STARTTLS and QUIT.
+
+    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
+    unknown, never a pass. The last line always has the same keys: verdict=deliver|cleartext|hold|unknown policy= tls=
+    group= fails= warnings= unknown=
+
+    Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) asks; 1 it would
+    leave in clear, or be held; 2 wrong use or bad input; 3 could not tell.
+    """
+    try:
+        name = domain_name(domain.rpartition("@")[2])
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
+    _run(lambda checker: checker.partner(name), asked, as_json=as_json, verbose=verbose, private=private)
+
+
+@check.command()
+@click.argument("host", metavar="HOST[:PORT]")
+@_options
+def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
+    """Would mail to HOST, named as a smart host, be delivered safely? Port 25 unless written.
+
+    The stages: DNS, connection, EHLO, TLS, certificate, DANE, revocation, REQUIRETLS. Nothing is sent but EHLO,
+    STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
+
+    Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) ask; 1 it would leave in clear, or be
+    held; 2 wrong use or bad input; 3 could not tell.
+    """
+    try:
+        name, port = host_port(host, 25)
+    except ValueError as error:
+        fail(BAD_INPUT, str(error))
+    _run(lambda checker: checker.host(name, port), asked, as_json=as_json, verbose=verbose)
+
+
+def _run(look: Any, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
+    timeout: float = asked["timeout"]
+    settings = _settings(asked["config"], asked["nameservers"], asked["anchors"], timeout)
+    private = private or settings.outbound.private_policy_hosts
+    bounds = Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
+
+    async def run() -> PartnerCheck:
+        checker = _checker(settings, bounds)
+        try:
+            found: PartnerCheck = await look(checker)
+            return found
+        finally:
+            await checker.close()
+
+    _progress("looking: this may take a minute where hosts do not answer …")
+    try:
+        found = asyncio.run(run())
+    finally:
+        _progress("")
+    if as_json:
+        print_json(check_record(found))
+    else:
+        print_check(found, verbose=verbose)
+    sys.exit(_STATUS[found.outcome])
+
+
+def _checker(settings: Settings, bounds: Bounds) -> Checker:
+    try:
+        return Checker(settings, bounds)
+    except AnchorsError as error:
+        fail(BAD_INPUT, f"--anchors, or tls.trust_anchors: {error}")
+    except ValueError as error:
+        fail(BAD_INPUT, f"--nameserver: {error}")
+
+
+def _progress(text: str) -> None:
+    """A line on a terminal until the answer is there; nothing in a pipe."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+
+
+def _settings(config: str | None, nameservers: tuple[str, ...], anchors: str | None, timeout: float) -> Settings:
+    """The settings file's, if there is one, else defaults; with the options over them."""
+    settings = _found(config)
+    dns: dict[str, Any] = {"timeout": min(timeout, settings.dns.timeout)}
+    if nameservers:
+        dns["nameservers"] = nameservers
+    waits = dict.fromkeys(("connect_timeout", "greeting_timeout", "hello_timeout", "handshake_timeout"), timeout)
+    tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
+    if anchors:
+        tls["trust_anchors"] = anchors
+    return settings.model_copy(
+        update={
+            "dns": settings.dns.model_copy(update=dns),
+            "outbound": settings.outbound.model_copy(update=waits),
+            "tls": settings.tls.model_copy(update=tls),
+        }
+    )
+
+
+def _found(config: str | None) -> Settings:
+    named = config or click.get_current_context().find_root().obj or os.environ.get(CONFIG_VARIABLE)
+    if named or any(path.exists() for path in DEFAULT_PATHS):
+        return settings_of(config)
+    environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)
+    if "GATEPOST_DNS__NAMESERVERS" not in environment and (own := system_nameservers()):
+        environment["GATEPOST_DNS__NAMESERVERS"] = json.dumps(own)
+    try:
+        return load(None, environment)
+    except SettingsError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def _own_name() -> str:
+    """What EHLO says: this machine's name if it is a whole one. No nameserver is asked for it: it may not answer."""
+    try:
+        name = domain_name(socket.gethostname())
+    except ValueError:
+        return "localhost.localdomain"
+    return name if "." in name else f"{name}.localdomain"
+
+
+def system_nameservers(file: Path = _RESOLV_CONF) -> tuple[str, ...]:
+    """The first three nameservers of resolv.conf(5) that are addresses; () if there are none."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            lines = opened.read(_MAX_RESOLV_CONF).splitlines()
+    except OSError:
+        return ()
+    words = [line.split() for line in lines]
+    named = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+    return tuple(filter(_is_address, named))[:_MAX_NAMESERVERS]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
