@@ -17,6 +17,7 @@ from gatepost.connectors.values import (
     DomainType,
     ProfileName,
     RevocationCheck,
+    SmtpDaneMode,
     TlsSettings,
     TlsVersion,
 )
@@ -187,6 +188,14 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
         "cleartext tls_settings",
         lambda one: one.tls_settings is not TlsSettings.OPPORTUNISTIC and one.cleartext not in {None, Cleartext.NEVER},
         "under this tls_settings nothing ever leaves in clear; leave cleartext out",
+    ),
+    _rule(
+        "smtp_dane_mode smart_hosts",
+        lambda one: (
+            one.smtp_dane_mode is SmtpDaneMode.MANDATORY
+            and any(smart_host.is_address for smart_host in one.smart_hosts)
+        ),
+        "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not demand DANE",
     ),
     _rule(
         "min_tls_version tls_settings cleartext",

@@ -400,6 +400,11 @@ def _modes(one: ExchangeObject, part: Part) -> None:
     dane = one.choice("SmtpDaneMode", _DANE_MODES)
     if dane in {"mandatory", "none"}:
         part.table["smtp_dane_mode"] = dane
+    if dane == "mandatory":
+        part.fallbacks["smtp_dane_mode"] = (
+            {"tls_settings": "domain-validation"},
+            'Instead tls_settings = "domain-validation" is written: mail waits where the certificate proves no name',
+        )
     if one.choice("MtaStsMode", _STS_MODES) == "none":
         part.table["mta_sts_mode"] = "none"
 

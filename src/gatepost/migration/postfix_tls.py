@@ -129,6 +129,10 @@ def _dane(part: Part, level: str) -> None:
         part.table["cleartext"] = "after-failed-handshake"
     else:
         part.table["smtp_dane_mode"] = "mandatory"
+        part.fallbacks["smtp_dane_mode"] = (
+            {"tls_settings": "domain-validation"},
+            'Instead of dane-only, tls_settings = "domain-validation" is written: mail waits where no name is proved',
+        )
 
 
 def _names(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_mx: bool) -> None:

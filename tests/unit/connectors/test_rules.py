@@ -86,6 +86,11 @@ def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, 
             "cleartext",
             "nothing ever leaves in clear",
         ),
+        (
+            TO_PARTNER + 'smtp_dane_mode = "mandatory"\nsmart_hosts = ["mx.p.example", "[2001:db8::1]"]',
+            "smtp_dane_mode",
+            "an IP address has no TLSA records",
+        ),
         (TO_PARTNER + 'min_tls_version = "TLSv1.3"', "min_tls_version", "cannot demand a version"),
         (
             TO_PARTNER + 'tls_settings = "encryption-only"\nmin_tls_version = "TLSv1.0"',

@@ -286,6 +286,13 @@ def test_a_demand_for_dane_is_never_weakened():
         assert table["smtp_dane_mode"] == "mandatory"
 
 
+def test_a_demand_for_dane_of_an_address_becomes_one_that_can_be_met():
+    by_address = {"SmtpDaneMode": "Mandatory", "UseMXRecord": False, "SmartHosts": ["192.0.2.1"]}
+    table = only(imported(PARTNER_OUT | by_address), "outbound_connector")
+    assert "smtp_dane_mode" not in table
+    assert table["tls_settings"] == "domain-validation"
+
+
 DOMAINS = [
     ({"DomainType": "InternalRelay"}, {"name": "contoso.com", "type": "internal-relay"}, ""),
     ({"DomainType": "InternalRelay", "MatchSubDomains": True}, {"name": "*.contoso.com", "type": "internal-relay"}, ""),

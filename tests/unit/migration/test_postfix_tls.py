@@ -152,6 +152,10 @@ def test_every_level_has_a_case():
     assert {text.split()[0] for text, *_ in DEMANDS} == set(LEVELS)
 
 
+def test_dane_only_falls_back_to_something_stricter():
+    assert asked("dane-only").fallbacks["smtp_dane_mode"][0] == VALIDATION
+
+
 def test_the_global_level_is_named_by_its_parameter():
     part = Part("outbound_connector", "x")
     demand(part, Policy("none"), parse_main(""), "", by_mx=True)
