@@ -1,7 +1,7 @@
 """The last result of each check of a connector, as a JSON file: so that lists can say when it was, and how it ended.
 
-Written by `cli.connector_validate` (and drills), read by lists and pages. Under data_dir, kept apart from the
-configuration, as it is nothing that anybody decided: DATA_DIR/KIND/ORGANIZATION/DIRECTION-NAME.json.
+Written by `cli.connector_validate`, read by lists and pages; drills have `checks.evidence`. Under data_dir, kept apart
+from the configuration, as it is nothing that anybody decided: DATA_DIR/KIND/ORGANIZATION/DIRECTION-NAME.json.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DRILLS", "VALIDATIONS", "keep", "last", "record_path"]
+__all__ = ["VALIDATIONS", "keep", "last", "record_path"]
 
 VALIDATIONS = "validations"
-DRILLS = "drills"
 
 _MAX_BYTES = 1 << 20
 _MAX_NAME = 120

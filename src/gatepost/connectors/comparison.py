@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.smtp.grammar import Path
 
 __all__ = [
+    "PASSED_OVER_LIMIT",
     "address_claim",
     "address_loss",
     "certificate_claim",
@@ -30,6 +31,9 @@ __all__ = [
     "other_outbound",
     "partner_loss",
 ]
+
+PASSED_OVER_LIMIT = 20
+"""How many candidates that lost a decision tells: one among thousands of connectors stays readable."""
 
 _SHOWN = 8  # domains or networks of one connector in a sentence
 

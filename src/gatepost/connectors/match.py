@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.connectors.comparison import (
+    PASSED_OVER_LIMIT,
     address_claim,
     address_loss,
     certificate_claim,
@@ -85,7 +86,6 @@ class PartnerMatch:
     rehearsing: PartnerMatch | None = None
 
 
-_PASSED_OVER = 20
 _NOBODY = "no on-premises connector knows the session"
 _STOOD_BACK = "would go first, but is in rehearsal"
 
@@ -122,7 +122,7 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
         entry.connector,
         basis,
         _identified(entry, basis, session, f"the sender's domain {sender}"),
-        tuple(passed_over.items())[:_PASSED_OVER],
+        tuple(passed_over.items())[:PASSED_OVER_LIMIT],
         rehearsing=rehearsing.connector if rehearsing else None,
     )
 
@@ -229,9 +229,9 @@ def _unknown(
     if not (lacks or certified or held):
         nobody = f"{_NOBODY}: {describe_client(session)}"
         return Attribution("none", None, None, "none", (nobody,))
-    reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:_PASSED_OVER]]
-    reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:_PASSED_OVER]]
-    reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:_PASSED_OVER]]
+    reasons = [f"{entry.label} {lack.why}" for entry, lack in lacks[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
+    reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
     unsure = next((one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours), None)
     return Attribution(
@@ -326,7 +326,7 @@ def match_partner(
                     return None
                 continue  # whoever it holds for, it changes nothing
         elif not entry.associated(recipient.domain):
-            domains = ", ".join(entry.connector.associated_accepted_domains[:_PASSED_OVER])
+            domains = ", ".join(entry.connector.associated_accepted_domains[:PASSED_OVER_LIMIT])
             narrowed[entry.label] = f"is narrowed to {domains}, and {recipient.domain} is none of these"
             continue
         found[id(entry)] = _candidate(entry, rank, pattern, session, address)
@@ -342,7 +342,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
     winner = next((one for one in candidates if one.entry.connector.mode is Mode.ENFORCE), first)
     rehearsing = None if winner is first else _told(first, sender)
     passed_over = narrowed
-    for one in candidates[: _PASSED_OVER + 1]:
+    for one in candidates[: PASSED_OVER_LIMIT + 1]:
         if one is first and one is not winner:
             passed_over[one.entry.label] = _STOOD_BACK
         elif one is not winner:
@@ -354,7 +354,7 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
         winner,
         sender,
         is_known=any((one.by_address or one.by_certificate) and _in_force(one.entry) for one in candidates),
-        passed_over=tuple(passed_over.items())[:_PASSED_OVER],
+        passed_over=tuple(passed_over.items())[:PASSED_OVER_LIMIT],
         rehearsing=rehearsing,
     )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.comparison import PASSED_OVER_LIMIT
+
 if TYPE_CHECKING:
     from gatepost.connectors.directory import Directory, OutboundIndex
     from gatepost.connectors.model import Organization, OutboundConnector
 
 __all__ = ["Selection", "select_outbound"]
 
-_PASSED_OVER = 20
 _SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
 
 
@@ -70,7 +71,7 @@ def select_outbound(
         if one is not chosen
     }
     kept = [one for one in aside if one[0] != label]
-    return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:_PASSED_OVER])
+    return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:PASSED_OVER_LIMIT])
 
 
 def _central(
@@ -80,7 +81,7 @@ def _central(
     first = f"{label} takes all messages first"
     labels = dict.fromkeys(_label(one, organization) for _, one in found if one is not central)
     passed_over = tuple((one, f"takes the domain, but {first}") for one in labels)
-    return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:_PASSED_OVER])
+    return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:PASSED_OVER_LIMIT])
 
 
 def _outbound_candidates(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gatepost.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.outbound import describe
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InboundVerdict", "OutboundDecision", "passed_over_record"]
 
-_PASSED_OVER = 20
-
 
 def passed_over_record(
-    passed_over: Iterable[tuple[str, str]], *, limit: int | None = _PASSED_OVER
+    passed_over: Iterable[tuple[str, str]], *, limit: int | None = PASSED_OVER_LIMIT
 ) -> list[dict[str, str]]:
     """Connectors that did not apply, each with its reason. limit: how many at most."""
     return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.checks.records import DRILLS, VALIDATIONS, keep, last, record_path
+from gatepost.checks.records import VALIDATIONS, keep, last, record_path
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,9 @@ def test_a_name_is_one_plain_file_name(name: str, file: str) -> None:
 
 
 def test_long_names_stay_apart_and_short_enough(tmp_path: Path) -> None:
-    paths = {record_path(tmp_path, DRILLS, "contoso", "inbound", "\N{HIRAGANA LETTER A}" * 63 + end) for end in "xy"}
+    paths = {
+        record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "\N{HIRAGANA LETTER A}" * 63 + end) for end in "xy"
+    }
     assert len(paths) == 2
     for path in paths:
         keep(path, {"outcome": "validated"})
