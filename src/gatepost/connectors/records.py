@@ -38,6 +38,9 @@ from gatepost.connectors.values import (
     Mode,
     MtaStsMode,
     ProfileName,
+    ProtectionDrop,
+    PublishedSts,
+    RequireTlsMode,
     RevocationCheck,
     SmtpDaneMode,
     TlsSettings,
@@ -83,6 +86,18 @@ class AcceptedDomain(Record):
         default=DomainType.AUTHORITATIVE,
         description="authoritative: the mailboxes written here are all there are, and other recipients are refused, "
         "once there is one. internal-relay: recipients without a mailbox here are sent on by an outbound connector.",
+    )
+    mta_sts: PublishedSts = Field(
+        default=PublishedSts.NOT_PUBLISHED,
+        description="The MTA-STS policy that the gateway serves for the domain (RFC 8461). testing: senders report "
+        "what enforce would break. none: withdraws a policy that was published; keep it for as long as that one's age.",
+    )
+    mta_sts_mx: tuple[NamePattern, ...] = Field(
+        default=(),
+        description='MX hosts in the served policy, "mx.a.example" or "*.a.example". Empty: the gateway\'s own name.',
+    )
+    mta_sts_max_age: Annotated[Duration, Range(86400, 31557600, format_duration)] = Field(
+        default=604800, description="How long senders may keep the served policy."
     )
 
 
@@ -258,6 +273,12 @@ class OutboundConnector(Record):
         default=MtaStsMode.OPPORTUNISTIC,
         description="MTA-STS (RFC 8461): where the domain publishes it, or not looked up.",
     )
+    requiretls_mode: RequireTlsMode = Field(
+        default=RequireTlsMode.ENFORCE,
+        description="Messages that ask for TLS all the way (REQUIRETLS, RFC 8689). enforce: the next hop must prove "
+        "who it is and offer REQUIRETLS, else the message fails. relaxed: it must prove who it is; if it does not "
+        "offer REQUIRETLS the message is sent without it, and the trace says so.",
+    )
     client_certificate: ClientCertificate | None = Field(
         default=None, description="Certificate to present when the next hop asks for one."
     )
@@ -354,6 +375,11 @@ class Organization(Record):
         description="When mail that no connector protects may leave in clear. only-if-not-offered: when the next hop "
         "offers no STARTTLS. after-failed-handshake: also on a later attempt after a failed handshake. never: TLS is "
         "required everywhere.",
+    )
+    protection_drop: ProtectionDrop = Field(
+        default=ProtectionDrop.WARN,
+        description="When a destination protects connections less than it was seen to do before. warn: the mail goes, "
+        "and log and trace say so. hold: it waits in the queue until somebody releases it.",
     )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"

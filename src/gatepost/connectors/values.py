@@ -14,6 +14,9 @@ __all__ = [
     "Mode",
     "MtaStsMode",
     "ProfileName",
+    "ProtectionDrop",
+    "PublishedSts",
+    "RequireTlsMode",
     "RevocationCheck",
     "SmtpDaneMode",
     "TlsSettings",
@@ -64,6 +67,29 @@ class MtaStsMode(StrEnum):
 
     OPPORTUNISTIC = "opportunistic"
     NONE = "none"
+
+
+class RequireTlsMode(StrEnum):
+    """How an outbound connector treats messages that ask for TLS all the way (REQUIRETLS, RFC 8689)."""
+
+    ENFORCE = "enforce"
+    RELAXED = "relaxed"
+
+
+class ProtectionDrop(StrEnum):
+    """What becomes of mail for a destination that protects connections less than it was seen to do."""
+
+    WARN = "warn"
+    HOLD = "hold"
+
+
+class PublishedSts(StrEnum):
+    """Which MTA-STS policy the gateway serves for an accepted domain (RFC 8461 section 5)."""
+
+    NOT_PUBLISHED = "not-published"
+    NONE = "none"
+    TESTING = "testing"
+    ENFORCE = "enforce"
 
 
 class Cleartext(StrEnum):
