@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.certificates.inventory import Inventory
+from gatepost.certificates.presented import presented
+from gatepost.certificates.vault import Vault, VaultError
 from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream, TlsContext
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
@@ -85,6 +89,7 @@ class Assembly:
         self._settings = settings
         self._stores = stores
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._inventory = Inventory(self._resources, _vault(settings))
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
         self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
@@ -140,13 +145,11 @@ class Assembly:
         self._service.directory = current.directory
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
+        self._present()
 
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
-        try:
-            self._service.tls = _server_context(self._settings)
-        except CertificateFileError as error:
-            _log.error("certificates are kept as they were: %s", error)
+        if not self._present():
             return
         self._contexts.clear()
         self._anchors.cache_clear()
@@ -237,7 +240,8 @@ class Assembly:
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
-        tls = _server_context(settings)
+        self._identities = self._presented()
+        tls = _server_context(settings, self._identities)
         return InboundService(
             hostname=settings.server.hostname,
             directory=self._snapshots.current.directory,
@@ -261,6 +265,22 @@ class Assembly:
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._check_revocation,
         )
+
+    def _presented(self) -> list[ServerIdentity]:
+        files = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
+        return presented(self._inventory, load_identities(files))
+
+    def _present(self) -> bool:
+        """Present what is current by now; what was presented stays if that cannot be used. New sessions see it."""
+        try:
+            identities = self._presented()
+            if identities != self._identities:
+                self._service.tls = _server_context(self._settings, identities)
+                self._identities = identities
+        except CertificateFileError as error:
+            _log.error("certificates are kept as they were: %s", error)
+            return False
+        return True
 
     # what the parts call
 
@@ -297,8 +317,14 @@ def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
         return https_context()
 
 
-def _server_context(settings: Settings) -> TlsContext | None:
-    identities = load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
+def _vault(settings: Settings) -> Vault | None:
+    try:
+        return Vault.of(settings.store.master_key)
+    except VaultError as error:
+        raise CertificateFileError(str(error)) from error
+
+
+def _server_context(settings: Settings, identities: Sequence[ServerIdentity]) -> TlsContext | None:
     if not identities:
         return None
     try:

@@ -98,6 +98,12 @@ def _nameserver(value: str) -> str:
     return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
 
 
+def _master_key(value: str) -> str:
+    if value and not value.startswith(("file:/", "env:", "credential:")):
+        raise ValueError(f"{value!r} is not possible here; write file:/PATH, env:NAME or credential:NAME")
+    return value
+
+
 PathText = Annotated[FilePath, Field(min_length=1)]
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -158,6 +164,14 @@ class Store(Record):
     )
     free_space: Size = Field(
         default=134217728, description="Space left on the disk below which no more mail is accepted (452 4.3.1)."
+    )
+    master_key: Annotated[str, AfterValidator(_master_key), Form('"file:PATH", "env:NAME" or "credential:NAME"')] = (
+        Field(
+            default="",
+            description="What seals the private keys in the store: 32 bytes or more from a file of mode 0600, an "
+            "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store takes no "
+            "keys; they stay in files.",
+        )
     )
 
 

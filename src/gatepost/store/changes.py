@@ -1,12 +1,15 @@
 """The configuration in force and its history: `config.db`, shared by all processes of a data directory.
 
 One transaction writes the resource, who changed it, when, from what to what, and version n+1. Documents are stored as
-`connectors.model` accepted them; nothing here knows what they mean. Readers poll `version`, which costs microseconds.
+`connectors.model` accepted them, certificates' as `certificates.inventory` made them; nothing here knows what they
+mean. What history must not repeat, such as keys, is content beside a document. Readers poll `version`, which costs
+microseconds.
 """
 
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "ConfigConflict", "ConfigStore"]
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x67706366  # "gpcf"
 _TABLES = """
 CREATE TABLE resource (
@@ -44,6 +47,12 @@ CREATE TABLE change (
     after   TEXT
 );
 CREATE INDEX change_of ON change (kind, name);
+"""
+_CONTENT = """
+CREATE TABLE content (
+    name TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
 """
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -96,14 +105,20 @@ class ConfigStore:
             self._data_version = data_version
         return self._version
 
-    def load(self) -> tuple[int, dict[str, Any]]:
-        """The version in force and its document: {"organization": {"contoso": {…}}}."""
+    def load(self, kind: str = "organization") -> tuple[int, dict[str, Any]]:
+        """The version in force and its document of one kind: {"organization": {"contoso": {…}}}, {} if it has none."""
         document: dict[str, Any] = {}
         with self._connection:
             version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
-            for kind, name, text in self._connection.execute("SELECT kind, name, document FROM resource"):
+            rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
+            for name, text in rows:
                 document.setdefault(kind, {})[name] = msgspec.json.decode(text)
         return version, document
+
+    def content(self, name: str) -> bytes | None:
+        """What was stored beside the documents under a name, None if there is none."""
+        data: bytes | None = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
+        return data
 
     def apply(
         self,
@@ -112,15 +127,22 @@ class ConfigStore:
         author: str,
         note: str = "",
         expected: int | None = None,
+        content: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> int:
         """Make the named resources exactly what `document` says; others stay. Returns the version then in force.
 
         None in place of a resource removes it. What changes nothing makes no version. expected: the version the author
-        looked at; raises ConfigConflict if it is not in force any more. Raises StoreFailure if it cannot be written.
+        looked at; raises ConfigConflict if it is not in force any more. content: stored or, None, removed with it, and
+        in no history. Raises StoreFailure if it cannot be written.
         """
         wanted = [(kind, name, value) for kind, group in document.items() for name, value in group.items()]
+
+        def step() -> int:
+            self._keep(content)
+            return self._apply(wanted, (author, note), expected)
+
         try:
-            return self._exclusively(lambda: self._apply(wanted, (author, note), expected))
+            return self._exclusively(step)
         except apsw.Error as error:
             raise StoreFailure(f"the configuration was not changed: {error}") from error
         finally:
@@ -145,11 +167,15 @@ class ConfigStore:
 
     def _make_tables_once(self, path: Path) -> None:
         version = self._connection.pragma("user_version")
-        if version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID:
+        ours = self._connection.pragma("application_id") == _APPLICATION_ID
+        if version == _SCHEMA_VERSION and ours:
+            return
+        if version == 1 and ours:
+            self._connection.execute(f"{_CONTENT}; PRAGMA user_version = {_SCHEMA_VERSION}")
             return
         if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise StoreFailure(f"{path} is not a configuration of this version (schema {version})")
-        self._connection.execute(_TABLES)
+        self._connection.execute(_TABLES + _CONTENT)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
@@ -164,6 +190,13 @@ class ConfigStore:
                 self._connection.execute("ROLLBACK")
             raise
         return result
+
+    def _keep(self, content: Mapping[str, bytes | None]) -> None:
+        for name, data in content.items():
+            if data is None:
+                self._connection.execute("DELETE FROM content WHERE name = ?", (name,))
+            else:
+                self._connection.execute("INSERT OR REPLACE INTO content (name, data) VALUES (?, ?)", (name, data))
 
     def _apply(self, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None) -> int:
         version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get

@@ -140,3 +140,36 @@ def test_another_file_in_its_place(path, content):
 
 def test_it_is_private(config, path):
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_kinds_are_read_apart(config):
+    config.apply({"organization": {"contoso": CONTOSO}, "certificate": {"ab12": {"state": "next"}}}, author="ann")
+    assert config.load() == (1, {"organization": {"contoso": CONTOSO}})
+    assert config.load("certificate") == (1, {"certificate": {"ab12": {"state": "next"}}})
+
+
+def test_content_lies_beside_documents_and_in_no_history(config):
+    first = {"certificate": {"ab12": {"state": "next"}}}
+    config.apply(first, author="ann", content={"key/ab12": b"sealed", "chain/ab12": b"public"})
+    assert (config.content("key/ab12"), config.content("chain/ab12")) == (b"sealed", b"public")
+    config.apply({"certificate": {"ab12": None}}, author="ann", content={"key/ab12": None})
+    assert (config.content("key/ab12"), config.content("chain/ab12")) == (None, b"public")
+    assert "sealed" not in repr(config.history())
+
+
+def test_content_is_not_kept_if_the_change_is_refused(config):
+    with pytest.raises(ConfigConflict):
+        config.apply({"certificate": {"ab12": {}}}, author="ann", expected=7, content={"key/ab12": b"sealed"})
+    assert config.content("key/ab12") is None
+
+
+def test_a_file_of_the_first_schema_is_taken_over(path, config):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    config.close()
+    with apsw.Connection(str(path)) as connection:
+        connection.execute("DROP TABLE content; PRAGMA user_version = 1")
+    connection.close()
+    again = ConfigStore(path)
+    again.apply({"certificate": {"ab12": {}}}, author="ann", content={"key/ab12": b"sealed"})
+    assert (again.load()[1], again.content("key/ab12")) == ({"organization": {"contoso": CONTOSO}}, b"sealed")
+    again.close()

@@ -1,0 +1,131 @@
+"""All certificates of ours with their states, in the configuration store: versioned and audited as resources are.
+
+Used by `node.assembly`, `checks` and the commands. Chains are public content; keys are sealed by `certificates.vault`
+or stay in the file that they came from. For one thread at a time, as its store is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.x509 import TLSFeatureType
+
+from gatepost.certificates.entry import Entry, State, document_of, entry_id, entry_of
+from gatepost.certificates.files import CertificateFileError, load_identity
+from gatepost.certificates.vault import VaultError
+from gatepost.net.identity import ServerIdentity, read_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.certificates.vault import Vault
+    from gatepost.store.changes import ConfigStore
+
+__all__ = ["CertificateUnknown", "Inventory", "entry_from"]
+
+_KIND = "certificate"
+
+
+class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
+    """No certificate, or several, go by this id; the text says which."""
+
+
+class Inventory:
+    """store: where the inventory is. vault: opens and seals keys; None if no master key is set."""
+
+    def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
+        self._store = store
+        self._vault = vault
+
+    def entries(self) -> tuple[int, dict[str, Entry]]:
+        """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
+        version, document = self._store.load(_KIND)
+        found = [entry_of(number, one) for number, one in document.get(_KIND, {}).items()]
+        return version, {one.id: one for one in sorted(found, key=lambda one: (-one.added, one.id))}
+
+    def find(self, number: str) -> Entry:
+        """The certificate whose id, thumbprint (SHA-256) or label begins so, or is so. Raises CertificateUnknown."""
+        _, entries = self.entries()
+        wanted = number.lower().replace(":", "")
+        found = [one for one in entries.values() if one.leaf.sha256.startswith(wanted)] if wanted else []
+        found = found or [one for one in entries.values() if one.label == number and number]
+        if len(found) != 1:
+            many = ", ".join(one.id for one in found) or "none"
+            raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many})")
+        return found[0]
+
+    def chain_pem(self, entry: Entry) -> bytes:
+        """The certificate and its intermediates, leaf first. Raises CertificateFileError if it is not there."""
+        found = self._store.content(_place(entry, "chain"))
+        if found is None:
+            raise CertificateFileError(f"certificate {entry.id}: its chain is not in the store")
+        return found
+
+    def identity(self, entry: Entry) -> ServerIdentity:
+        """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
+        if entry.key_file:
+            return load_identity(Path(entry.chain_file), Path(entry.key_file))
+        sealed = self._store.content(_place(entry, "key"))
+        if sealed is None:
+            raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
+        if self._vault is None:
+            raise CertificateFileError(f"certificate {entry.id}: its key is sealed, and store.master_key not set")
+        try:
+            return ServerIdentity(self.chain_pem(entry), self._vault.open(sealed, _place(entry, "key")))
+        except VaultError as failure:
+            raise CertificateFileError(f"certificate {entry.id}: {failure}") from failure
+
+    def add(self, entry: Entry, identity: ServerIdentity, *, author: str, note: str = "") -> int:
+        """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
+
+        Raises CertificateFileError if the key cannot be sealed, StoreFailure.
+        """
+        content: dict[str, bytes | None] = {_place(entry, "chain"): identity.chain_pem}
+        if not entry.key_file:
+            if self._vault is None:
+                raise CertificateFileError(
+                    "a key is stored only sealed: set store.master_key, or leave the key in its file"
+                )
+            content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
+        document = {_KIND: {entry.id: document_of(entry)}}
+        return self._store.apply(document, author=author, note=note, content=content)
+
+    def change(self, entries: Iterable[Entry], *, author: str, note: str = "", expected: int | None = None) -> int:
+        """Store what became of entries, all or none; a retired one's sealed key goes. Returns the version.
+
+        expected: as `ConfigStore.apply`. Raises ConfigConflict, StoreFailure.
+        """
+        changed = list(entries)
+        document = {_KIND: {one.id: document_of(one) for one in changed}}
+        gone: dict[str, bytes | None] = {_place(one, "key"): None for one in changed if one.state is State.RETIRED}
+        return self._store.apply(document, author=author, note=note, expected=expected, content=gone)
+
+    def remove(self, entry: Entry, *, author: str, note: str = "") -> int:
+        """Forget a certificate with its chain and its key. Raises StoreFailure."""
+        content: dict[str, bytes | None] = {_place(entry, "chain"): None, _place(entry, "key"): None}
+        return self._store.apply({_KIND: {entry.id: None}}, author=author, note=note, content=content)
+
+
+def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:
+    """A staged entry for an identity; other fields as in `like`. now: seconds since 1970. Raises IdentityError."""
+    leaf = read_identity(identity).leaf
+    staple = _must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
+    fresh = Entry(entry_id(leaf), leaf, added=now, since=now, must_staple=staple)
+    if like is None:
+        return fresh
+    return replace(like, id=fresh.id, leaf=leaf, added=now, since=now, must_staple=staple)
+
+
+def _must_staple(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return TLSFeatureType.status_request in found
+
+
+def _place(entry: Entry, what: str) -> str:
+    return f"certificate/{entry.id}/{what}"
