@@ -13,10 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.files import CertificateFileError, load_identities
-from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.presented import presented
-from gatepost.certificates.vault import Vault, VaultError
 from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
@@ -28,9 +24,9 @@ from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.revocation import RevocationChecker
 from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
-from gatepost.net.engine import IdentityError, server_context
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
+from gatepost.node.keeper import CertificateKeeper
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
@@ -49,15 +45,13 @@ from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
 from gatepost.store.schema import StoreSettings
 from gatepost.store.sqlite import SqliteStore
-from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Sequence
 
-    from gatepost.net.identity import ServerIdentity
-    from gatepost.net.stream import Stream, TlsContext
+    from gatepost.net.stream import Stream
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Delivery
@@ -89,7 +83,7 @@ class Assembly:
         self._settings = settings
         self._stores = stores
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self._inventory = Inventory(self._resources, _vault(settings))
+        self.keeper = CertificateKeeper(settings, self._resources)
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
         self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
@@ -150,7 +144,7 @@ class Assembly:
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
         if not self._present():
-            return
+            return  # what was read before stays, all of it
         self._contexts.clear()
         self._anchors.cache_clear()
         self._revocation.retry()
@@ -240,8 +234,6 @@ class Assembly:
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
-        self._identities = self._presented()
-        tls = _server_context(settings, self._identities)
         return InboundService(
             hostname=settings.server.hostname,
             directory=self._snapshots.current.directory,
@@ -250,8 +242,8 @@ class Assembly:
             trace=store.trace,
             judge_client=self._judge_client,
             expiration=self._expiration,
-            tls=tls,
-            extensions=Extensions.within(smtp_limits, starttls=tls is not None),
+            tls=self.keeper.tls,
+            extensions=self._extensions(),
             smtp_limits=smtp_limits,
             session_limits=SessionLimits(
                 limits.idle_timeout,
@@ -266,21 +258,15 @@ class Assembly:
             check_revocation=self._check_revocation,
         )
 
-    def _presented(self) -> list[ServerIdentity]:
-        files = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
-        return presented(self._inventory, load_identities(files))
-
     def _present(self) -> bool:
-        """Present what is current by now; what was presented stays if that cannot be used. New sessions see it."""
-        try:
-            identities = self._presented()
-            if identities != self._identities:
-                self._service.tls = _server_context(self._settings, identities)
-                self._identities = identities
-        except CertificateFileError as error:
-            _log.error("certificates are kept as they were: %s", error)
-            return False
-        return True
+        """New sessions see the certificates that are current by now; False if those cannot be used."""
+        done = self.keeper.present()
+        self._service.tls = self.keeper.tls
+        self._service.extensions = self._extensions()
+        return done
+
+    def _extensions(self) -> Extensions:
+        return Extensions.within(self._settings.limits.smtp(), starttls=self.keeper.tls is not None)
 
     # what the parts call
 
@@ -315,22 +301,6 @@ def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
     except AnchorsError as error:
         _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
         return https_context()
-
-
-def _vault(settings: Settings) -> Vault | None:
-    try:
-        return Vault.of(settings.store.master_key)
-    except VaultError as error:
-        raise CertificateFileError(str(error)) from error
-
-
-def _server_context(settings: Settings, identities: Sequence[ServerIdentity]) -> TlsContext | None:
-    if not identities:
-        return None
-    try:
-        return server_context(identities, PROFILES[settings.tls.profile], ask_client_certificate=True)
-    except IdentityError as error:
-        raise CertificateFileError(str(error)) from error
 
 
 def _shards(root: Path, index: int, workers: int) -> list[int]:
