@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.x509 import TLSFeatureType
 
 from gatepost.certificates.entry import Entry, State, document_of, entry_id, entry_of
 from gatepost.certificates.files import CertificateFileError, load_identity
 from gatepost.certificates.vault import VaultError
+from gatepost.net.certificate import must_staple
 from gatepost.net.identity import ServerIdentity, read_identity
 
 if TYPE_CHECKING:
@@ -112,19 +112,11 @@ class Inventory:
 def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:
     """A staged entry for an identity; other fields as in `like`. now: seconds since 1970. Raises IdentityError."""
     leaf = read_identity(identity).leaf
-    staple = _must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
+    staple = must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
     fresh = Entry(entry_id(leaf), leaf, added=now, since=now, must_staple=staple)
     if like is None:
         return fresh
     return replace(like, id=fresh.id, leaf=leaf, added=now, since=now, must_staple=staple)
-
-
-def _must_staple(certificate: x509.Certificate) -> bool:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return TLSFeatureType.status_request in found
 
 
 def _place(entry: Entry, what: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from gatepost.lookup.ocsp import Responders
 from gatepost.lookup.revocation_lists import RevocationLists
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
-from gatepost.net.certificate import CertificateError, parse, subject_text
+from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
 from gatepost.net.revocation import Published, RevocationError, Standing, published, read_response
 from gatepost.tls.facts import Revocation
 
@@ -76,11 +76,12 @@ class RevocationChecker:
         self._lists = RevocationLists(client, folder, timeout=timeout / 2, clock=clock)
         self._responders = Responders(client, timeout=timeout / 2, clock=clock)
 
-    async def check(self, verdict: ChainVerdict, *, staple: bytes = b"", now: float) -> Revocation:
+    async def check(self, verdict: ChainVerdict, *, staple: bytes | None = None, now: float) -> Revocation:
         """What can be learnt of all certificates of a trusted path below its anchor within the time for a check.
 
-        staple: the OCSP response that the peer sent with its chain, b"" if none. now: seconds since 1970 UTC. Never
-        raises. ValueError if the chain is not trusted.
+        staple: the OCSP response that the peer sent with its chain, b"" if none though it was asked for one, None if it
+        was not (a client; a resumed session). now: seconds since 1970 UTC. Never raises. ValueError if the chain is not
+        trusted.
         """
         if not verdict.trusted or not verdict.path:
             raise ValueError("only the certificates of a trusted chain are looked for")
@@ -90,8 +91,11 @@ class RevocationChecker:
             return Revocation("unknown", str(failure))
         if not links:
             return Revocation("not-published", "the certificate itself is the trust anchor")
+        if staple == b"" and must_staple(links[0].certificate):
+            detail = f"{links[0].name} must come with an OCSP response (RFC 7633), and none was stapled"
+            return Revocation("unknown", detail, demanded=True)
         private = await self._may_be_private(verdict.path[-1])
-        questions = [_Question(link, b"" if link is not links[0] else staple, private, now) for link in links]
+        questions = [_Question(link, b"" if link is not links[0] else staple or b"", private, now) for link in links]
         return _worst(await asyncio.gather(*(self._in_time(question) for question in questions)))
 
     def retry(self) -> None:

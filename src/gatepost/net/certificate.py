@@ -30,6 +30,7 @@ __all__ = [
     "certificate_facts",
     "issuer_text",
     "key_kind",
+    "must_staple",
     "parse",
     "quietly",
     "spki_der",
@@ -119,6 +120,15 @@ def subject_text(certificate: x509.Certificate) -> str:
 def issuer_text(certificate: x509.Certificate) -> str:
     """The issuer, in the same form."""
     return _text(certificate, lambda it: it.issuer.rfc4514_string())
+
+
+def must_staple(certificate: x509.Certificate) -> bool:
+    """Whether it says that a server presents it only with a stapled OCSP response (TLS feature, RFC 7633)."""
+    try:
+        features = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
+    except (x509.ExtensionNotFound, *MALFORMED):
+        return False
+    return x509.TLSFeatureType.status_request in features
 
 
 def _text(certificate: x509.Certificate, read: Callable[[x509.Certificate], str]) -> str:

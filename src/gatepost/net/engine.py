@@ -17,6 +17,7 @@ from gatepost.net import openssl_private as private
 from gatepost.net.certificate import key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
 from gatepost.net.sessions import ChainMemory, SessionCache
+from gatepost.net.staples import Staples
 from gatepost.tls.facts import TlsFacts
 from gatepost.tls.profile import group_name, iana_name, version_name
 from gatepost.tls.signature import scheme_name, served_scheme
@@ -53,15 +54,19 @@ class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fa
 
 
 class ServerContext:
-    """What makes server sessions. Built by `server_context`, never changed: new certificates are a new context."""
+    """What makes server sessions. Built by `server_context`, never changed: new certificates are a new context.
 
-    __slots__ = ("_base", "_keys", "chains", "profile")
+    staples: what is stapled, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
+    """
 
-    def __init__(self, base: SSL.Context, profile: Profile) -> None:
+    __slots__ = ("_base", "_keys", "chains", "profile", "staples")
+
+    def __init__(self, base: SSL.Context, profile: Profile, staples: Staples) -> None:
         self._base = base
         self._keys: dict[int, str] = {}
         self.chains = ChainMemory()
         self.profile = profile
+        self.staples = staples
 
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
         """An engine for one connection. The parameters are the client's and have no meaning here."""
@@ -326,11 +331,13 @@ def server_context(
         raise ValueError("a server needs a certificate")
     default, groups = by_server_name([read_identity(identity) for identity in identities])
     made: dict[tuple[int, ...], SSL.Context] = {}
+    staples = Staples()
 
     def built(group: list[Credentials]) -> SSL.Context:
         key = tuple(map(id, group))
         if key not in made:
             made[key] = _server_base(group, profile, ask_client_certificate=ask_client_certificate)
+            made[key].set_ocsp_server_callback(staples.of)
         return made[key]
 
     base = built(default)
@@ -339,7 +346,7 @@ def server_context(
     if others:
         names = set(groups)
         base.set_tlsext_servername_callback(lambda connection: _choose(connection, names, others))
-    return ServerContext(base, profile)
+    return ServerContext(base, profile, staples)
 
 
 def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:

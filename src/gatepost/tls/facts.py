@@ -60,12 +60,14 @@ class Revocation:
 
     status: "good"; "revoked"; "unknown": something is published, but nothing usable was to be had; "not-published": no
     authority of the path publishes anything. detail: one sentence for an administrator, never sent to a peer. source:
-    what the answer was taken from: "staple", "crl", "ocsp" or "".
+    what the answer was taken from: "staple", "crl", "ocsp" or "". demanded: the certificate itself says that not knowing
+    is a failure (RFC 7633).
     """
 
     status: Literal["good", "revoked", "unknown", "not-published"]
     detail: str
     source: Literal["staple", "crl", "ocsp", ""] = ""
+    demanded: bool = False
 
     @property
     def text(self) -> str:
@@ -100,11 +102,12 @@ class ChainVerdict:
     def checked(self, revocation: Revocation, *, hard_fail: bool) -> ChainVerdict:
         """The judgement of a trusted chain after the question for revocation.
 
-        Revoked is REVOKED. hard_fail: unknown is REVOCATION_UNKNOWN; else it counts as good, and is only recorded.
+        Revoked is REVOKED. hard_fail: unknown is REVOCATION_UNKNOWN; else it counts as good, and is only recorded,
+        unless the certificate demands more.
         """
         if revocation.status == "revoked":
             return replace(self, status=ChainStatus.REVOKED, detail=revocation.detail, revocation=revocation)
-        if revocation.status == "unknown" and hard_fail:
+        if revocation.status == "unknown" and (hard_fail or revocation.demanded):
             status = ChainStatus.REVOCATION_UNKNOWN
             return replace(self, status=status, detail=revocation.detail, revocation=revocation)
         return replace(self, revocation=revocation)

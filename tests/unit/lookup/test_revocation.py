@@ -18,6 +18,7 @@ from support.web import Web, ok, status
 from gatepost.lookup import revocation
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.lookup.revocation import Revocation, RevocationChecker
 from gatepost.net.anchors import TrustAnchors
 from gatepost.tls.facts import ChainStatus, ChainVerdict
@@ -58,7 +59,7 @@ class Scene:
 
     def restart(self) -> Self:
         """What is kept in memory is gone."""
-        client = HttpClient(Resolver(["127.0.0.1:9"]))
+        client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
         self.checker = RevocationChecker(client, self.folder, timeout=self.timeout, clock=lambda: self.clock[0])
         return self
 
@@ -427,3 +428,24 @@ def test_a_closed_port_is_no_surprise() -> None:
 
     found = play(act)
     assert found.status == "unknown"
+
+
+MUST = [(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)]
+
+
+@pytest.mark.parametrize(
+    ("staple", "status", "demanded"), [(b"", "unknown", True), (None, "good", False), (b"good", "good", False)]
+)
+def test_a_certificate_that_must_come_with_a_response(staple: bytes | None, status: str, demanded: bool) -> None:
+    async def act(web: Web) -> Revocation:
+        scene = Scene(web, ocsp=("/ocsp",))
+        scene.leaf = scene.authority.leaf(ocsp=[web.url("/ocsp")], more=MUST)
+        scene.verdict = ChainVerdict(ChainStatus.TRUSTED, "", None, "", scene.authority.path(scene.leaf))
+        der = scene.respond()
+        scene.publish()
+        return await scene.checker.check(scene.verdict, staple=der if staple == b"good" else staple, now=TIME)
+
+    found = play(act)
+    assert (found.status, found.demanded) == (status, demanded)
+    verdict = ChainVerdict(ChainStatus.TRUSTED, "", None).checked(found, hard_fail=False)
+    assert verdict.trusted is (status == "good")

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.certificates.authority import Authority
+from gatepost.certificates.bearing import bearing
+from gatepost.net.identity import IdentityError, ServerIdentity
+
+# names of the certificates in order -> which of them bear mta-sts.a.example
+CASES = [
+    ([["mx.a.example"], ["mta-sts.a.example"]], [1]),
+    ([["*.a.example"], ["mta-sts.a.example", "x.example"]], [1]),
+    ([["*.a.example"], ["*.example"], ["mx.a.example"]], [0]),
+    ([["mta-sts.a.example"], ["mx.a.example", "mta-sts.a.example"]], [0, 1]),
+    ([["mx.a.example"], ["mta-sts.b.example"], ["*.mta-sts.a.example"]], []),
+    ([], []),
+]
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority("Bearing Root")
+
+
+@pytest.mark.parametrize(("names", "expected"), CASES)
+def test_which_bear_a_name(authority, names, expected):
+    identities = [ServerIdentity(*authority.issue(each)) for each in names]
+    assert [names.index(list(leaf.dns_names)) for leaf in bearing(identities, "mta-sts.a.example")] == expected
+
+
+def test_what_cannot_be_read_is_an_error():
+    with pytest.raises(IdentityError):
+        bearing([ServerIdentity(b"", b"")], "a.example")
