@@ -23,7 +23,7 @@ import coverage
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
-PURE = ("smtp", "tls", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration")
+PURE = ("smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration")
 JOBS = 2
 TIMEOUT = 300
 

@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.x509 import ocsp
 from support.debian import need
 from support.dnssec import SignedDns, Zone
 from support.pki import Pki
 from support.policy_host import PolicyHost
 from support.process import free_port
 from support.sink import EXTENSIONS, Behaviour, Sink
+from support.stapling import Stapler
 from support.status_server import StatusServer
 
 if TYPE_CHECKING:
@@ -287,6 +291,34 @@ def test_a_host(lab: Lab, host: str, code: int, answer: str, stages: str) -> Non
     (row,) = found["hosts"]
     assert {stage: row["stages"].get(stage) for stage in told} == told, row
     assert "mta-sts" not in row["stages"]
+
+
+STAPLED = [
+    # what is stapled -> the verdict about revocation, and what is said; the responder of the certificate is down
+    ("good", "pass", "staple"),
+    ("revoked", "fail", "keyCompromise"),
+    ("of another certificate", "unknown", ""),
+    ("", "unknown", ""),
+]
+
+
+@pytest.mark.parametrize(("stapled", "verdict", "said"), STAPLED, ids=[case[0] for case in STAPLED])
+def test_a_stapled_response_counts(lab: Lab, stapled: str, verdict: str, said: str) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}/"
+    leaf, other = (lab.pki.leaf("127.0.0.1", ocsp=nobody) for _ in range(2))
+    if stapled == "revoked":
+        lab.pki.revoke(leaf)
+    issuer = x509.load_pem_x509_certificate(lab.pki.intermediate.read_bytes())
+    about = other if stapled == "of another certificate" else leaf
+    request = ocsp.OCSPRequestBuilder().add_certificate(about.x509, issuer, SHA1()).build()  # noqa: S303 - a name
+    response = lab.pki.ocsp_answer(request.public_bytes(serialization.Encoding.DER)) if stapled else b""
+    with Stapler(leaf, response) as host:
+        found = lab.json("host", host.address, "--timeout", "3", expect=0)
+        assert host.asked == 1
+    (row,) = found["hosts"]
+    assert row["stages"]["revocation"] == verdict, row
+    (finding,) = [one for one in row["findings"] if one["stage"] == "revocation"]
+    assert said in json.dumps(finding), finding
 
 
 def test_what_a_person_reads(lab: Lab) -> None:

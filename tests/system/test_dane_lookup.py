@@ -15,6 +15,7 @@ from support.dnssec import SignedDns, Zone
 
 from gatepost.lookup.dns import LookupFailed, Resolver
 from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.lookup.tlsa import TlsaFinder, TlsaLookup, TlsaStatus
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def lab(signed_dns: Callable[..., SignedDns]) -> SignedDns:
 
 def ask[T](lab: SignedDns, use: Callable[[Resolver], Awaitable[T]], *, trust_ad: bool = True) -> T:
     async def run() -> T:
-        resolver = Resolver([lab.address], timeout=3, attempts=1, trust_ad=trust_ad)
+        resolver = Resolver(Nameservers([lab.address], timeout=3, attempts=1, trust_ad=trust_ad))
         try:
             return await use(resolver)
         finally:

@@ -34,6 +34,7 @@ from pathlib import Path
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.net.anchors import TrustAnchors
 
 nameserver, anchors, port, folder, domain = sys.argv[1:]
@@ -49,7 +50,7 @@ def shown(state):
     }
 
 async def main():
-    resolver = Resolver([nameserver], timeout=1, attempts=1)
+    resolver = Resolver(Nameservers([nameserver], timeout=1, attempts=1))
     client = HttpClient(resolver, https_context(TrustAnchors.load(anchors)))
     hosts = PolicyHosts(timeout=5, private=True, port=int(port))
     policies = StsPolicies(resolver, client, Path(folder), hosts=hosts)

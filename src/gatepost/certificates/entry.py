@@ -52,7 +52,9 @@ class Entry:
     certificate. key_file: where the key was left, "" if it is sealed in the store. Times in seconds since 1970 UTC, 0.0
     if not yet: added; since: in this state; current_from, current_until: presented, as the published table says it;
     switch_at: when a staged one is to become current, 0.0 for not planned. replaces: ids of those that it takes the
-    place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633).
+    place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners that know of
+    it. forced: why it is to become current at switch_at whatever the gates say then, "" if it is not. held: why it did
+    not become current at the time that was planned, "" if nothing kept it.
     """
 
     id: str
@@ -71,6 +73,9 @@ class Entry:
     switch_at: float = 0.0
     replaces: tuple[str, ...] = ()
     must_staple: bool = False
+    told: tuple[str, ...] = ()
+    forced: str = ""
+    held: str = ""
 
     @property
     def key_family(self) -> str:
@@ -84,7 +89,7 @@ def entry_id(leaf: CertificateFacts) -> str:
 
 
 _LEAF = tuple(CertificateFacts.__dataclass_fields__)
-_PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple")
+_PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held")
 _TIMES = ("added", "since", "current_from", "current_until", "switch_at")
 
 
@@ -93,7 +98,7 @@ def document_of(entry: Entry) -> dict[str, Any]:
     leaf = {name: getattr(entry.leaf, name) for name in _LEAF}
     document = {"leaf": {name: list(value) if isinstance(value, tuple) else value for name, value in leaf.items()}}
     course = {"purpose": str(entry.purpose), "state": str(entry.state), "origin": str(entry.origin)}
-    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)} | {"replaces": list(entry.replaces)}
+    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)} | {"replaces": list(entry.replaces), "told": list(entry.told)}
     return document | course | rest
 
 
@@ -110,6 +115,7 @@ def entry_of(number: str, document: dict[str, Any]) -> Entry:
             state=State(document["state"]),
             origin=Origin(document["origin"]),
             replaces=tuple(document.get("replaces", ())),
+            told=tuple(document.get("told", ())),
             **rest,
         )
     except (KeyError, TypeError) as error:

@@ -14,11 +14,54 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["CertificateFileError", "load_identities", "load_identity"]
+__all__ = ["CertificateFileError", "IdentityFiles", "OtherCertificate", "load_identities", "load_identity"]
 
 
 class CertificateFileError(Exception):
     """A certificate or key file cannot be used; the text says which, why, and what to do."""
+
+
+class OtherCertificate(CertificateFileError):  # noqa: N818 - it names what was found
+    """The files hold another certificate than the one that is asked for. identity: what they hold."""
+
+    def __init__(self, text: str, identity: ServerIdentity) -> None:
+        super().__init__(text)
+        self.identity = identity
+
+
+class IdentityFiles:
+    """Pairs of files with what they held when they were last as expected: others write them while we run.
+
+    For as long as a renewal is half written, broken, or not approved, what was read before goes on being presented.
+    """
+
+    def __init__(self) -> None:
+        self._good: dict[tuple[Path, Path], ServerIdentity] = {}
+
+    def read(self, chain: Path, key: Path, wanted: str = "") -> ServerIdentity:
+        """What a pair holds. wanted: SHA-256 thumbprint (hexadecimal) that its leaf begins with, "" for any.
+
+        If the files cannot be used or hold another one, what they held before; if that is not known either, raises
+        CertificateFileError, or OtherCertificate.
+        """
+        before = self._good.get((chain, key))
+        try:
+            found = load_identity(chain, key)
+        except CertificateFileError:
+            if before is None or not _is(before, wanted):
+                raise
+            return before
+        if _is(found, wanted):
+            self._good[chain, key] = found
+            return found
+        if before is not None and _is(before, wanted):
+            return before
+        text = f"{chain}: another certificate is in it than {wanted}, whose key is gone with the file"
+        raise OtherCertificate(text, found)
+
+
+def _is(identity: ServerIdentity, wanted: str) -> bool:
+    return not wanted or read_identity(identity).leaf.sha256.startswith(wanted)
 
 
 def load_identity(chain: Path, key: Path) -> ServerIdentity:

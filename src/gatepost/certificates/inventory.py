@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from gatepost.certificates.entry import Entry, State, document_of, entry_id, entry_of
-from gatepost.certificates.files import CertificateFileError, load_identity
+from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.vault import VaultError
 from gatepost.net.certificate import must_staple
 from gatepost.net.identity import ServerIdentity, read_identity
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.certificates.vault import Vault
-    from gatepost.store.changes import ConfigStore
+    from gatepost.store.changes import Change, ConfigStore
 
-__all__ = ["CertificateUnknown", "Inventory", "entry_from"]
+__all__ = ["CertificateUnknown", "Inventory", "entry_from", "find_among"]
 
 _KIND = "certificate"
 
@@ -34,11 +34,15 @@ class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
 
 
 class Inventory:
-    """store: where the inventory is. vault: opens and seals keys; None if no master key is set."""
+    """store: where the inventory is. vault: opens and seals keys; None if no master key is set.
+
+    files: reads those that are not in the store.
+    """
 
     def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
         self._store = store
         self._vault = vault
+        self.files = IdentityFiles()
 
     def entries(self) -> tuple[int, dict[str, Entry]]:
         """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
@@ -47,15 +51,9 @@ class Inventory:
         return version, {one.id: one for one in sorted(found, key=lambda one: (-one.added, one.id))}
 
     def find(self, number: str) -> Entry:
-        """The certificate whose id, thumbprint (SHA-256) or label begins so, or is so. Raises CertificateUnknown."""
+        """The certificate that a person means, as `find_among`."""
         _, entries = self.entries()
-        wanted = number.lower().replace(":", "")
-        found = [one for one in entries.values() if one.leaf.sha256.startswith(wanted)] if wanted else []
-        found = found or [one for one in entries.values() if one.label == number and number]
-        if len(found) != 1:
-            many = ", ".join(one.id for one in found) or "none"
-            raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many})")
-        return found[0]
+        return find_among(entries.values(), number)
 
     def chain_pem(self, entry: Entry) -> bytes:
         """The certificate and its intermediates, leaf first. Raises CertificateFileError if it is not there."""
@@ -67,7 +65,7 @@ class Inventory:
     def identity(self, entry: Entry) -> ServerIdentity:
         """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
         if entry.key_file:
-            return load_identity(Path(entry.chain_file), Path(entry.key_file))
+            return self.files.read(Path(entry.chain_file), Path(entry.key_file), entry.id)
         sealed = self._store.content(_place(entry, "key"))
         if sealed is None:
             raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
@@ -93,6 +91,14 @@ class Inventory:
         document = {_KIND: {entry.id: document_of(entry)}}
         return self._store.apply(document, author=author, note=note, content=content)
 
+    def record(
+        self, entry: Entry, chain_pem: bytes, others: Iterable[Entry] = (), *, note: str, expected: int | None = None
+    ) -> int:
+        """Store what the gateway itself found in files, and what became of others by it. Raises as `change`."""
+        document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
+        content = {_place(entry, "chain"): chain_pem}
+        return self._store.apply(document, author="gatepost", note=note, expected=expected, content=content)
+
     def change(self, entries: Iterable[Entry], *, author: str, note: str = "", expected: int | None = None) -> int:
         """Store what became of entries, all or none; a retired one's sealed key goes. Returns the version.
 
@@ -107,6 +113,27 @@ class Inventory:
         """Forget a certificate with its chain and its key. Raises StoreFailure."""
         content: dict[str, bytes | None] = {_place(entry, "chain"): None, _place(entry, "key"): None}
         return self._store.apply({_KIND: {entry.id: None}}, author=author, note=note, content=content)
+
+    def history(self, limit: int) -> list[Change]:
+        """The newest changes of certificates first, at most so many; no key is in them."""
+        return self._store.history(_KIND, limit=limit)
+
+
+def find_among(entries: Iterable[Entry], number: str) -> Entry:
+    """The one whose id, thumbprint (SHA-256) or label begins so, or is so. Raises CertificateUnknown.
+
+    Of several with a label the current one is meant.
+    """
+    known = list(entries)
+    wanted = number.lower().replace(":", "")
+    found = [one for one in known if one.leaf.sha256.startswith(wanted)] if wanted else []
+    found = found or [one for one in known if one.label == number and number]
+    if len(found) > 1:
+        found = [one for one in found if one.state is State.CURRENT and one.label == number] or found
+    if len(found) != 1:
+        many = ", ".join(one.id for one in found) or "none"
+        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many})")
+    return found[0]
 
 
 def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:

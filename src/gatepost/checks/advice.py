@@ -178,9 +178,18 @@ def revocation_advice() -> str:
     )
 
 
+REQUIRETLS = (
+    "They must offer it (RFC 8689); few mail systems do. Or, here: a connector for their domain with "
+    'requiretls_mode = "relaxed".'
+)
+
 _PUBLISHED: Mapping[str, str] = {
     "DaneRequired": 'They must sign their zone and publish TLSA records. Or, here: smtp_dane_mode = "opportunistic".',
     "DnssecInvalid": "They must mend the signatures of their zone in the DNS, or the DS record above it.",
+    "HostNotAuthentic": "They must sign their zone, or publish an MTA-STS policy in mode enforce that names the host "
+    "(RFC 8689 asks for one of them). Or, here: a connector with smart_hosts, whose names need no proof.",
+    "HostHasNoName": "Here: name the smart host by its DNS name; or let the connector validate its domain "
+    '(tls_settings = "domain-validation", tls_domain).',
     "HostNotInPolicy": "They must name this host in their MTA-STS policy, or take it out of their MX records.",
 }
 

@@ -25,6 +25,7 @@ from gatepost.checks.drill_scene import DrillImpossible, set_scene
 from gatepost.lookup.dns import Answer, Resolver, Status
 from gatepost.lookup.http import HttpClient
 from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.lookup.revocation import RevocationChecker
 from gatepost.net import dial
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -169,7 +170,7 @@ class _Stage:
 
         contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=lambda _spec: self.pki.anchors)
         # Lists are published under an address, so that this resolver is never asked.
-        revocation = RevocationChecker(HttpClient(Resolver([_LOOPBACK])), None, timeout=_STEP)
+        revocation = RevocationChecker(HttpClient(Resolver(Nameservers([_LOOPBACK]))), None, timeout=_STEP)
         stack.push_async_callback(revocation.close)
         maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", hostname, time.time)
         stack.callback(maildirs.close)

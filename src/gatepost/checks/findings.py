@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.checks import advice
-from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus, fact, skipped
+from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus, detail_of, skipped
 from gatepost.connectors.values import RevocationCheck
 from gatepost.outbound.connection import Step
 from gatepost.outbound.contexts import asked_anchors
@@ -123,7 +123,7 @@ class Seen:
 
 
 def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
-    """All tasks of PROBE_TASKS. resolve: the first of them, done before."""
+    """All tasks of PROBE_TASKS, and "REQUIRETLS" where it is asked for. resolve: the first, done before."""
     found = [resolve]
     for name in PROBE_TASKS[1:]:
         task, stop = _MAKERS[name](seen)
@@ -133,6 +133,7 @@ def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
         if stop:
             found += skipped(PROBE_TASKS[len(found) :], stop)
             break
+    found += _requiretls(seen)
     failure = seen.failure
     if (
         failure is not None
@@ -140,7 +141,7 @@ def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
         and all(task.status is not TaskStatus.FAILED for task in found)
     ):
         # A demand that no task knows yet: what would make mail wait must not look like a success.
-        found[-1] = Task(PROBE_TASKS[-1], TaskStatus.FAILED, failure.text)
+        found[len(PROBE_TASKS) - 1] = Task(PROBE_TASKS[-1], TaskStatus.FAILED, failure.text)
     return tuple(found)
 
 
@@ -168,7 +169,7 @@ def _connect(seen: Seen) -> _Made:
 
 def _ehlo(seen: Seen) -> _Made:
     seconds = seen.seconds(Step.GREETING, Step.HELLO)
-    banner, lines = fact(" / ".join(seen.said(""))), seen.said("EHLO")
+    banner, lines = " / ".join(seen.said("")), seen.said("EHLO")
     failure = seen.failure
     in_time = seen.last in {Step.GREETING, Step.HELLO} and not seen.over_tls
     if failure is not None and failure.verdict is None and in_time and not seen.our_fault:
@@ -177,7 +178,7 @@ def _ehlo(seen: Seen) -> _Made:
     keywords = [line.partition(" ")[2] for line in lines[1:]]
     shown = ", ".join(keywords[:_SHOWN_KEYWORDS]) or "no extensions"
     more = f" and {len(keywords) - _SHOWN_KEYWORDS} more" if len(keywords) > _SHOWN_KEYWORDS else ""
-    return Task("EHLO", TaskStatus.SUCCEEDED, f"{banner}; offers {shown}{more}", seconds=seconds), ""
+    return Task("EHLO", TaskStatus.SUCCEEDED, detail_of(banner, f"offers {shown}{more}"), seconds=seconds), ""
 
 
 def _failed(failure: HopFailure, banner: str) -> str:
@@ -194,7 +195,7 @@ def _starttls(seen: Seen) -> _Made:
         required = seen.failure is not None
         status = TaskStatus.FAILED if required else TaskStatus.WARNING
         what = advice.no_starttls(seen.hop, keywords, required=required)
-        detail = f"not offered; the connector asks for {describe(seen.hop.requirement)}"
+        detail = detail_of("not offered", f"the connector asks for {describe(seen.hop.requirement)}")
         return Task("STARTTLS", status, detail, what, seconds), "the connection is in clear"
     if seen.failure is not None and seen.last is Step.STARTTLS:
         reply = " / ".join(seen.said("STARTTLS")) or seen.failure.detail
@@ -214,12 +215,12 @@ def _handshake(seen: Seen) -> _Made:
         error = (facts.handshake_error if facts else "") or (_failed(failure, "") if failure else "")
         what = advice.handshake_advice(error, ours=seen.hop.certificate is not None)
         expected = _floor(seen)
-        return Task(name, TaskStatus.FAILED, f"{error}{expected}", what, seconds), ""
+        return Task(name, TaskStatus.FAILED, detail_of(error, expected), what, seconds), ""
     tls = facts.tls
     detail = f"{tls.version}, {tls.suite}, " + (tls.group or "no forward secrecy")
     if seen.word == "TlsVersionTooOld":
         what = advice.handshake_advice("version", ours=False)
-        return Task(name, TaskStatus.FAILED, f"{detail}{_floor(seen)}", what, seconds), ""
+        return Task(name, TaskStatus.FAILED, detail_of(detail, _floor(seen)), what, seconds), ""
     return Task(name, TaskStatus.SUCCEEDED, detail, seconds=seconds), ""
 
 
@@ -231,27 +232,27 @@ def _noted(seen: Seen) -> str:
 def _floor(seen: Seen) -> str:
     requirement = seen.hop.requirement
     oldest = requirement.min_version if isinstance(requirement, Encrypted | Authenticated) else ""
-    return f"; expected: {oldest} or newer" if oldest else ""
+    return f"expected: {oldest} or newer" if oldest else ""
 
 
 def _certificate(seen: Seen) -> _Made:
     if seen.our_fault:
         return Task("Certificate", TaskStatus.FAILED, seen.our_fault, advice.LOCAL_FAULT), ""
     chain = seen.chain
-    shown = f"; {_described(chain.leaf, seen.now)}" if chain and chain.leaf else ""
+    shown = _described(chain.leaf, seen.now) if chain and chain.leaf else ""
     dane = seen.facts.dane if seen.facts else None
     if dane is not None and not (dane.authenticated and asked_anchors(seen.hop.requirement)):
         status = TaskStatus.SUCCEEDED if dane.authenticated else TaskStatus.FAILED
         what = "" if dane.authenticated else advice.DANE
-        return Task("Certificate", status, f"DANE: {dane.detail}{shown}", what), ""
+        return Task("Certificate", status, detail_of(f"DANE: {dane.detail}", shown), what), ""
     if chain is None:
         detail = "not judged: the trust anchors of this gateway cannot be read"
         return Task("Certificate", TaskStatus.WARNING, detail, advice.LOCAL_FAULT), detail
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
-        detail = f"{chain.status}: {chain.detail}{shown}"
+        detail = detail_of(f"{chain.status}: {chain.detail}", shown)
         return Task("Certificate", status, detail, advice.certificate_advice(chain)), ""
-    detail = f"trusted: {_anchor(chain)}{shown}"
+    detail = detail_of(f"trusted: {_anchor(chain)}", shown)
     days = _days(chain.leaf.not_after, seen.now) if chain.leaf else 0
     if days < _SOON_DAYS:
         return Task("Certificate", TaskStatus.WARNING, detail, advice.ends_soon(days)), ""
@@ -273,9 +274,13 @@ def _days(until: float, now: float) -> int:
 def _described(leaf: CertificateFacts, now: float) -> str:
     until, days = datetime.fromtimestamp(leaf.not_after, UTC), _days(leaf.not_after, now)
     left = f"{days} days left" if days >= 0 else f"{-days} days ago"
-    return (
-        f"{leaf.subject}; issued by {leaf.issuer}; for {describe_names(leaf)}; {leaf.key}, until {until:%Y-%m-%d} "
-        f"({left}); SHA-1 {leaf.sha1.upper()}; SHA-256 {leaf.sha256.upper()}"
+    return detail_of(
+        leaf.subject,
+        f"issued by {leaf.issuer}",
+        f"for {describe_names(leaf)}",
+        f"{leaf.key}, until {until:%Y-%m-%d} ({left})",
+        f"SHA-1 {leaf.sha1.upper()}",
+        f"SHA-256 {leaf.sha256.upper()}",
     )
 
 
@@ -288,9 +293,9 @@ def _name(seen: Seen) -> _Made:
     asked = list(requirement.names) if isinstance(requirement, Authenticated) else []
     presented = f"the certificate is for {describe_names(leaf)}"
     if not asked and seen.facts and seen.facts.dane and seen.facts.dane.authenticated:
-        return Task("Name", TaskStatus.SKIPPED, f"DANE says who answers; {presented}"), ""
+        return Task("Name", TaskStatus.SKIPPED, detail_of("DANE says who answers", presented)), ""
     if not asked and not seen.hop.server_name:
-        return Task("Name", TaskStatus.SKIPPED, f"the next hop is named by its address; {presented}"), ""
+        return Task("Name", TaskStatus.SKIPPED, detail_of("the next hop is named by its address", presented)), ""
     expected = asked or [(seen.hop.host,)]
     borne = [next((name for name in names if matches(name, leaf)), "") for names in expected]
     if all(borne):
@@ -299,7 +304,7 @@ def _name(seen: Seen) -> _Made:
     detail = f"expected {' or '.join(missing)}, and {presented}"
     if asked:
         return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain)), ""
-    return Task("Name", TaskStatus.WARNING, f"{detail}; the connector does not ask for a name"), ""
+    return Task("Name", TaskStatus.WARNING, detail_of(detail, "the connector does not ask for a name")), ""
 
 
 def _revocation(seen: Seen) -> _Made:
@@ -316,6 +321,18 @@ def _revocation(seen: Seen) -> _Made:
     if found.status == "unknown":
         return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice()), ""
     return Task("Revocation", TaskStatus.SUCCEEDED, found.text), ""
+
+
+def _requiretls(seen: Seen) -> list[Task]:
+    """Only a message can ask for it (RFC 8689), so most checks have nothing to say of it."""
+    requirement = seen.hop.requirement
+    if not isinstance(requirement, Authenticated) or not requirement.requiretls:
+        return []
+    if seen.facts is None or seen.facts.tls is None:
+        return [Task("REQUIRETLS", TaskStatus.SKIPPED, "it counts under TLS only, and TLS was not reached")]
+    if seen.facts.requiretls_offered:
+        return [Task("REQUIRETLS", TaskStatus.SUCCEEDED, "offered after STARTTLS")]
+    return [Task("REQUIRETLS", TaskStatus.FAILED, "not offered after STARTTLS", advice.REQUIRETLS)]
 
 
 _MAKERS: dict[str, Callable[[Seen], _Made]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.checks.seen import seen_tasks
-from gatepost.checks.tasks import Task, TaskStatus, fact
+from gatepost.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.checks.validation import CannotValidate, Validation
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.match import Directory
@@ -181,12 +181,15 @@ def _decided(name: str, directory: Directory, request: InboundRequest, presented
     said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
     if not _is_by(verdict, request):
         other = f"connector {verdict.connector!r} would" if verdict.connector else "no connector would"
-        detail = f"{said}: not this connector, {other} take it; {_why(verdict, request)}"
+        detail = detail_of(f"{said}: not this connector, {other} take it", *_why(verdict, request))
         return Task(name, TaskStatus.FAILED, detail, _not_by_it(request))
     refusal = verdict.would_refuse or (None if verdict.accepted else verdict.reply)
     if refusal is None:
-        return Task(name, TaskStatus.SUCCEEDED, f"{said}: taken by this connector; {_why(verdict, request)}")
-    detail = f"{said}: this connector holds for it and refuses it with {fact(refusal.text)}; {_why(verdict, request)}"
+        detail = detail_of(f"{said}: taken by this connector", *_why(verdict, request))
+        return Task(name, TaskStatus.SUCCEEDED, detail)
+    detail = detail_of(
+        f"{said}: this connector holds for it and refuses it with {refusal.text}", *_why(verdict, request)
+    )
     return Task(
         name,
         TaskStatus.FAILED,
@@ -218,9 +221,9 @@ def _not_by_it(request: InboundRequest) -> str:
     return "Here: compare sender_domains, associated_accepted_domains and priority with the addresses of the mail."
 
 
-def _why(verdict: InboundVerdict, request: InboundRequest) -> str:
+def _why(verdict: InboundVerdict, request: InboundRequest) -> list[str]:
     lost = [f"this connector {why}" for label, why in verdict.passed_over if label == request.label]
-    return "; ".join(map(fact, (*verdict.reasons, *lost)))
+    return [*verdict.reasons, *lost]
 
 
 def _channel(session: SessionFacts) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.checks import advice
-from gatepost.checks.tasks import Task, TaskStatus, fact
+from gatepost.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.message.header_text import ascii_text, fold, format_date, host_text
 from gatepost.outbound.failure import ConnectionEnded
 from gatepost.smtp.client import Transaction
@@ -91,9 +91,9 @@ async def send(message: TestMessage, opened: OpenHop) -> Task:
 
 
 def _task(message: TestMessage, outcome: Outcome, seconds: float) -> Task:
-    said = "; ".join(f"{one.address}: {fact(one.reply.text)}" for one in outcome.recipients)
+    first, *others = (f"{one.address}: {one.reply.text}" for one in outcome.recipients)
     refused = outcome.refused
-    detail = f"from {message.sender} to {said}"
+    detail = detail_of(f"from {message.sender} to {first}", *others)
     if not refused:
         return Task(TEST_MESSAGE, TaskStatus.SUCCEEDED, detail, seconds=seconds)
     what = advice.recipient_advice(refused[0].reply.code)

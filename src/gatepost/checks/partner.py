@@ -19,7 +19,8 @@ from gatepost.checks.partner_report import PartnerCheck
 from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns
 from gatepost.checks.probe import prober, revocation_checker
 from gatepost.dane.publication import TlsaStatus
-from gatepost.lookup.dns import LookupFailed, Resolver
+from gatepost.lookup.configured import configured_resolver
+from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
@@ -28,13 +29,14 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.dane import judge
 from gatepost.policy.requirement import Opportunistic, Source
 from gatepost.policy.route import NextHop
-from gatepost.tlsrpt.record import Record, RecordError, parse_record, record_name
+from gatepost.tlsrpt.record import Record, parse_record, record_name
 
 if TYPE_CHECKING:
     from dns.rdtypes.txtbase import TXTBase
 
     from gatepost.checks.findings import Seen
     from gatepost.checks.tasks import HostReport
+    from gatepost.dns.text_record import RecordError
     from gatepost.lookup.mx import MailHosts
     from gatepost.outbound.hop import OpenHop
     from gatepost.settings.model import Settings
@@ -59,24 +61,20 @@ class Bounds:
 class Checker:
     """Checks by the settings of a gateway; to be made where the event loop runs, and closed in the end.
 
-    Raises AnchorsError if the trust anchors cannot be read, ValueError if a nameserver cannot be parsed.
+    Raises AnchorsError if the trust anchors cannot be read, ValidatorError if DNSSEC cannot be validated as the
+    settings ask, ValueError if a nameserver cannot be parsed.
     """
 
     def __init__(self, settings: Settings, bounds: Bounds = Bounds()) -> None:
         self._bounds = bounds
         self._dns = settings.dns
-        self._resolver = Resolver(
-            settings.dns.nameservers,
-            timeout=settings.dns.timeout,
-            attempts=settings.dns.attempts,
-            trust_ad=settings.dns.trust_ad,
-        )
+        self._resolver = configured_resolver(settings.dns)
         client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
         # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.
         self._router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
         self._tlsa = TlsaFinder(self._resolver)
         self._policies = StsPolicies(self._resolver, client, None, hosts=bounds.policy_hosts)
-        self._prober = prober(settings)
+        self._prober = prober(settings, self._resolver, staple=True)
         self._revocation = revocation_checker(settings, self._resolver)
 
     async def close(self) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from gatepost.checks import partner_advice as advice
 from gatepost.checks.partner_report import Finding, Mark, Stage
+from gatepost.dns.text_record import RecordError
 from gatepost.lookup.mx import MailHostsKind
 from gatepost.mtasts.lint import LintKind, lint
 from gatepost.mtasts.policy import Mode
-from gatepost.tlsrpt.record import Record, RecordError
+from gatepost.tlsrpt.record import Record
 from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def domain_findings(facts: DomainFacts) -> tuple[Finding, ...]:
 def dnssec_finding(no_dnssec: str) -> Finding:
     """Nothing can be said about DNSSEC. no_dnssec: why, with what to do about it."""
     why, _, fix = no_dnssec.partition("; ")
-    fix = f"Here: {fix}." if fix else "Here: ask a resolver on this machine that validates (--nameserver 127.0.0.1)."
+    own = "ask a resolver on this machine that validates (--nameserver 127.0.0.1), or --validate local"
+    fix = f"Here: {fix or own}."
     return Finding(Stage.DNS, Mark.UNKNOWN, "whether DNSSEC protects these answers cannot be told", why, fix, "?")
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from gatepost.checks import advice
 from gatepost.checks.findings import Seen, findings
-from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, skipped
+from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped
 from gatepost.connectors.names import SmartHost
 from gatepost.dane.publication import TlsaStatus
-from gatepost.lookup.dns import LookupFailed, Resolver
+from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailHostsKind, MailRouter
@@ -31,11 +31,13 @@ from gatepost.outbound.hop import Hop, HopOpener
 from gatepost.outbound.published import Lookups, Publication
 from gatepost.policy.published import NOTHING, Published, Terms, modes
 from gatepost.policy.requirement import MxLevel, Shortfall
+from gatepost.policy.requiretls import Asks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatepost.connectors.model import ClientCertificate, OutboundConnector
+    from gatepost.lookup.dns import Resolver
     from gatepost.lookup.mx import HostAddresses, MailHosts
     from gatepost.outbound.hop import OpenHop
     from gatepost.policy.route import NextHop
@@ -132,10 +134,10 @@ class Prober:
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
         if publication is not None:
             terms = await publication.terms(next_hop.requirement, next_hop.port, found)
-            task = replace(task, detail="; ".join((task.detail, *_published(terms.published))))
+            task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
         asked = terms.outcome
         if isinstance(asked, Shortfall):
-            detail = f"{task.detail}; {asked.message}: {asked.detail}"
+            detail = detail_of(task.detail, f"{asked.message}: {asked.detail}")
             failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(asked))
             return [_unresolved(next_hop.host, failed)]
         hops = [
@@ -152,9 +154,14 @@ class Prober:
         ]
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, told) for hop in hops)))
 
-    async def publication(self, connector: OutboundConnector | None, mail_hosts: MailHosts | None) -> Publication:
-        """What is published for a way, to be asked host by host. mail_hosts: None for smart hosts."""
-        found = Publication(self._lookups, modes(connector), mail_hosts)
+    async def publication(
+        self, connector: OutboundConnector | None, mail_hosts: MailHosts | None, asks: Asks = Asks.NOTHING
+    ) -> Publication:
+        """What is published for a way, to be asked host by host.
+
+        mail_hosts: None for smart hosts. asks: what a message asks itself.
+        """
+        found = Publication(self._lookups, modes(connector, asks), mail_hosts)
         await found.begin()
         return found
 
@@ -207,14 +214,13 @@ class Prober:
         return opened
 
 
-def prober(settings: Settings) -> Prober:
+def prober(settings: Settings, resolver: Resolver, *, staple: bool = False) -> Prober:
     """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
 
     Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
-    here is a part of the question.
+    here is a part of the question. staple: every server is asked to staple an OCSP response.
     """
     timeouts, own = _PATIENCE, settings.outbound
-    resolver = _resolver(settings)
     patience = SmtpTimeouts(
         connect=min(own.connect_timeout, timeouts.connect),
         greeting=min(own.greeting_timeout, timeouts.greeting),
@@ -227,7 +233,7 @@ def prober(settings: Settings) -> Prober:
         end=min(own.end_timeout, timeouts.end),
     )
     router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
-    contexts = ClientContexts(settings.tls.trust_anchors, time.time)
+    contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple)
     revocation = revocation_checker(settings, resolver)
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation)
     return Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
@@ -244,19 +250,9 @@ def _lookups(settings: Settings, resolver: Resolver) -> Lookups:
     return Lookups(TlsaFinder(resolver), policies, time.time, resolver.dane_off)
 
 
-def revocation_checker(settings: Settings, resolver: Resolver | None = None) -> RevocationChecker:
+def revocation_checker(settings: Settings, resolver: Resolver) -> RevocationChecker:
     """As a worker has one, but without its cache: close it in the end."""
-    client = HttpClient(resolver or _resolver(settings))
-    return RevocationChecker(client, None, timeout=settings.tls.revocation_timeout)
-
-
-def _resolver(settings: Settings) -> Resolver:
-    return Resolver(
-        settings.dns.nameservers,
-        timeout=settings.dns.timeout,
-        attempts=settings.dns.attempts,
-        trust_ad=settings.dns.trust_ad,
-    )
+    return RevocationChecker(HttpClient(resolver), None, timeout=settings.tls.revocation_timeout)
 
 
 def _unresolved(host: str, task: Task) -> HostReport:

@@ -13,6 +13,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gatepost.store.schema import make_directory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,7 +36,7 @@ def record_path(data_dir: Path, kind: str, organization: str, direction: str, na
 
 
 def keep(path: Path, record: dict[str, Any]) -> None:
-    """Replace the record in one step: readers see the one before or this one. Raises OSError.
+    """Replace the record in one step: readers see the one before or this one; only its owner may. Raises OSError.
 
     One of more than a megabyte loses its details: time, configuration and outcome stay.
     """
@@ -42,10 +44,12 @@ def keep(path: Path, record: dict[str, Any]) -> None:
     if len(content) > _MAX_BYTES:
         short = {key: record[key] for key in _SHORT if key in record}
         content = json.dumps(short | {"verdict": str(short.get("verdict", ""))[:1000]}, ensure_ascii=False).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        fresh.write_bytes(content)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         os.replace(fresh, path)  # noqa: PTH105 - the name of the system call that is meant
     finally:
         fresh.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gatepost.checks.tasks import Task, TaskStatus, fact
+from gatepost.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.connectors.names import covers
 from gatepost.connectors.values import ConnectorType
 from gatepost.store.interface import TraceFilter
@@ -59,10 +59,10 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
     messages = len({event.message for event in taken})
     more = "at least " if len(taken) == _ROWS else ""
     peers = Counter(_peer(event) for event in taken)
-    shown = "; ".join(f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
-    rest = f"; and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
-    detail = f"last at {_moment(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {shown}{rest}"
-    return Task("Seen", TaskStatus.SUCCEEDED, detail)
+    first, *others = (f"{peer} ({count})" for peer, count in peers.most_common(_PEERS))
+    rest = f"and {len(peers) - _PEERS} more" if len(peers) > _PEERS else ""
+    said = f"last at {_moment(taken[0].at)}, {more}{messages} message(s) in {days} day(s), from {first}"
+    return Task("Seen", TaskStatus.SUCCEEDED, detail_of(said, *others, rest))
 
 
 def _not_seen(days: int, *, sole: bool) -> Task:
@@ -78,7 +78,7 @@ def _refused(refused: Sequence[TraceEvent], days: int) -> Task:
     last = refused[0]
     detail = (
         f"{len(refused)} refusal(s) in {days} day(s), the last at {_moment(last.at)}: <{last.sender}> from "
-        f"{_peer(last)}: {fact(last.reply)}"
+        f"{_peer(last)}: {last.reply}"
     )
     what = (
         f"Look at it: gatepost trace show {last.session}. If it was legitimate, they must do as the connector demands."
@@ -102,7 +102,7 @@ def _learned(organization: Organization, connector: InboundConnector, search: _S
         return None
     shown = ", ".join(f"{name} ({chain}, {count} times)" for (name, chain), count in presented.most_common(_NAMES))
     expected = f"the connector expects {wanted}" if wanted else "the connector expects no name"
-    detail = f"sessions of these senders presented {shown}; {expected}"
+    detail = detail_of(f"sessions of these senders presented {shown}", expected)
     status = TaskStatus.WARNING if wanted else TaskStatus.SUCCEEDED
     return Task("Learned names", status, detail, _what_to_do([name for name, _ in presented.most_common(1)], domains))
 

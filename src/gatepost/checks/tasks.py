@@ -25,7 +25,7 @@ __all__ = [
     "Outcome",
     "Task",
     "TaskStatus",
-    "fact",
+    "detail_of",
     "host_record",
     "skipped",
     "task_record",
@@ -57,9 +57,9 @@ class Task:
     """One step of a check.
 
     name: of PROBE_TASKS, "Test message", or what `checks.inbound` calls its own. detail: what was found, or why the
-    task was skipped; several facts are parted by "; ", the first is the one that counts. advice: what to do and who
-    must act, "" if there is nothing. seconds: how long it took. ours: it failed for a reason that says nothing of the
-    peer, as when our nameserver does not answer.
+    task was skipped; several facts are joined by `detail_of`, the first is the one that counts. advice: what to do and
+    who must act, "" if there is nothing. seconds: how long it took. ours: it failed for a reason that says nothing of
+    the peer, as when our nameserver does not answer.
     """
 
     name: str
@@ -68,6 +68,16 @@ class Task:
     advice: str = ""
     seconds: float = 0.0
     ours: bool = False
+
+    @property
+    def first(self) -> str:
+        """The fact that counts."""
+        return self.detail.partition("\n")[0]
+
+    @property
+    def text(self) -> str:
+        """All facts in one line."""
+        return self.detail.replace("\n", "; ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +105,9 @@ class HostReport:
         return self.failed is None and self.verdict is not None and self.verdict.passed
 
 
-def fact(text: str) -> str:
-    """Text from elsewhere as a part of a detail, so that it remains one fact."""
-    return text.replace("; ", ", ")
+def detail_of(*texts: str) -> str:
+    """A detail of several facts, without those that are empty: a line each, as what a peer says may hold any sign."""
+    return "\n".join(text for text in texts if text)
 
 
 def skipped(names: Sequence[str], why: str) -> list[Task]:
@@ -107,7 +117,7 @@ def skipped(names: Sequence[str], why: str) -> list[Task]:
 
 def task_record(task: Task) -> dict[str, Any]:
     """A task as JSON shows and keeps it."""
-    record: dict[str, Any] = {"name": task.name, "status": str(task.status), "detail": task.detail}
+    record: dict[str, Any] = {"name": task.name, "status": str(task.status), "detail": task.text}
     if task.advice:
         record["advice"] = task.advice
     if task.ours:

@@ -114,7 +114,7 @@ class Validation:
                 where = (
                     f" on {host.host} ({host.address})" if host and host.address else f" on {host.host}" if host else ""
                 )
-                return f"{task.name} failed{where}: {task.detail.partition('; ')[0]}"
+                return f"{task.name} failed{where}: {task.first}"
         return ""
 
 

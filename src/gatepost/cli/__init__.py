@@ -26,11 +26,18 @@ _COMMANDS = {
     "mailbox": ("mailbox", "mailbox", "Recipients that the gateway delivers itself."),
     "connector": ("connector", "connector", "Look at connectors, change them, try them out."),
     "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
+    "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
     "history": ("history", "history", "Who changed the resources, when and why."),
     "explain": ("explain", "explain", "What would happen to a message, and why."),
-    "check": ("check", "check", "How well mail to a domain or a host is protected; needs no gateway."),
+    "check": ("check", "check", "How well mail to a domain is protected, how good a certificate is; needs no gateway."),
     "queue": ("queue", "queue", "Look at deferred and held mail, and act on it."),
+    "destination": (
+        "destination",
+        "destination",
+        "How well destinations were seen to protect mail, and who does less.",
+    ),
     "trace": ("trace", "trace", "Find what happened to a message, and why."),
+    "report": ("report", "report", "What the gateway has seen, summed up: TLS sessions by domain and result."),
     "tls": ("tls", "tls", "The published list of TLS versions and cipher suites."),
 }
 

@@ -1,4 +1,7 @@
-"""`gatepost check partner|host`: how well mail to somebody is protected. Needs no server and no settings file."""
+"""`gatepost check …`: how well mail to somebody is protected, and how good a certificate is. Needs no server.
+
+`check partner` and `check host` are here, `check chain` and `check roots` in `cli.check_chain`.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ import click
 from gatepost.checks.partner import Bounds, Checker
 from gatepost.checks.partner_report import Outcome, check_record
 from gatepost.cli.check_text import print_check
+from gatepost.cli.lazy import LazyGroup
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json
 from gatepost.connectors.names import domain_name, host_port
 from gatepost.lookup.mtasts import PolicyHosts
+from gatepost.lookup.validator import ValidatorError
 from gatepost.net.anchors import AnchorsError
 from gatepost.settings.environment import CONFIG_VARIABLE
 from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.settings.model import DnsValidation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from gatepost.checks.partner_report import PartnerCheck
     from gatepost.settings.model import Settings
 
-__all__ = ["check", "system_nameservers"]
+__all__ = ["check", "host", "no_nan", "partner", "progress", "system_nameservers"]
 
 _STATUS = {Outcome.DELIVER: 0, Outcome.CLEARTEXT: NO, Outcome.HOLD: NO, Outcome.UNKNOWN: UNKNOWN}
 _RESOLV_CONF = Path("/etc/resolv.conf")
@@ -39,13 +45,24 @@ _MAX_NAMESERVERS = 3  # as resolv.conf(5)
 _MAX_RESOLV_CONF = 1 << 16
 _STEPS = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
 
+_COMMANDS = {
+    "partner": ("check", "partner", "Would mail to a domain be delivered safely?"),
+    "host": ("check", "host", "Would mail to a host, named as a smart host, be delivered safely?"),
+    "chain": ("check_chain", "chain", "May a certificate be put into service?"),
+    "roots": ("check_chain", "roots", "Would this machine trust the authorities of a bundle?"),
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, commands=_COMMANDS)
 def check() -> None:
-    """How well mail to somebody is protected. Needs no gateway, no connector and no settings file."""
+    """How well mail to somebody is protected, and how good a certificate is.
+
+    Needs no gateway, no connector and no settings file.
+    """
 
 
-def _number(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+def no_nan(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    """A number of seconds as an option takes it. Raises BadParameter."""
     if math.isnan(value):  # is within every range
         raise click.BadParameter("nan is no number of seconds", ctx, parameter)
     return value
@@ -60,7 +77,13 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             multiple=True,
             metavar="ADDRESS[:PORT]",
             help="Ask this one. May be repeated. Default: the settings file's, without one those of /etc/resolv.conf. "
-            "What DNSSEC proves is believed of one on this machine only.",
+            "What DNSSEC proves is believed of one on this machine only, unless dns.trusted lists it.",
+        ),
+        click.option(
+            "--validate",
+            type=click.Choice([str(one) for one in DnsValidation]),
+            help="Who validates DNSSEC: the nameserver; or local, this command itself, with libunbound, by way of "
+            "--nameserver if one is given, else from the root's servers on. Default: as dns.validate says.",
         ),
         click.option(
             "--anchors",
@@ -70,7 +93,7 @@ def _options[F: Callable[..., Any]](command: F) -> F:
         click.option(
             "--timeout",
             type=click.FloatRange(0.1, 300),
-            callback=_number,
+            callback=no_nan,
             default=15,
             show_default=True,
             metavar="SECONDS",
@@ -86,7 +109,7 @@ def _options[F: Callable[..., Any]](command: F) -> F:
     return command
 
 
-@check.command()
+@click.command()
 @click.argument("domain")
 @click.option(
     "--private",
@@ -115,7 +138,7 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
     _run(lambda checker: checker.partner(name), asked, as_json=as_json, verbose=verbose, private=private)
 
 
-@check.command()
+@click.command()
 @click.argument("host", metavar="HOST[:PORT]")
 @_options
 def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
@@ -136,7 +159,7 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
 
 def _run(look: Any, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
     timeout: float = asked["timeout"]
-    settings = _settings(asked["config"], asked["nameservers"], asked["anchors"], timeout)
+    settings = _settings(asked, timeout)
     private = private or settings.outbound.private_policy_hosts
     bounds = Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
 
@@ -148,11 +171,11 @@ def _run(look: Any, asked: dict[str, Any], *, as_json: bool, verbose: bool, priv
         finally:
             await checker.close()
 
-    _progress("looking: this may take a minute where hosts do not answer …")
+    progress("looking: this may take a minute where hosts do not answer …")
     try:
         found = asyncio.run(run())
     finally:
-        _progress("")
+        progress("")
     if as_json:
         print_json(check_record(found))
     else:
@@ -165,26 +188,30 @@ def _checker(settings: Settings, bounds: Bounds) -> Checker:
         return Checker(settings, bounds)
     except AnchorsError as error:
         fail(BAD_INPUT, f"--anchors, or tls.trust_anchors: {error}")
+    except ValidatorError as error:
+        fail(BAD_INPUT, f"--validate local, or dns.validate: {error}")
     except ValueError as error:
         fail(BAD_INPUT, f"--nameserver: {error}")
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
     """A line on a terminal until the answer is there; nothing in a pipe."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{text}", err=True, nl=False)
 
 
-def _settings(config: str | None, nameservers: tuple[str, ...], anchors: str | None, timeout: float) -> Settings:
+def _settings(asked: dict[str, Any], timeout: float) -> Settings:
     """The settings file's, if there is one, else defaults; with the options over them."""
-    settings = _found(config)
+    settings = _found(asked["config"], asked["validate"])
     dns: dict[str, Any] = {"timeout": min(timeout, settings.dns.timeout)}
-    if nameservers:
-        dns["nameservers"] = nameservers
+    if asked["validate"]:
+        dns["validation"] = DnsValidation(asked["validate"])
+    if asked["nameservers"]:
+        dns["nameservers"] = asked["nameservers"]
     waits = dict.fromkeys(("connect_timeout", "greeting_timeout", "hello_timeout", "handshake_timeout"), timeout)
     tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
-    if anchors:
-        tls["trust_anchors"] = anchors
+    if asked["anchors"]:
+        tls["trust_anchors"] = asked["anchors"]
     return settings.model_copy(
         update={
             "dns": settings.dns.model_copy(update=dns),
@@ -194,12 +221,16 @@ def _settings(config: str | None, nameservers: tuple[str, ...], anchors: str | N
     )
 
 
-def _found(config: str | None) -> Settings:
+def _found(config: str | None, validate: str | None) -> Settings:
     named = config or click.get_current_context().find_root().obj or os.environ.get(CONFIG_VARIABLE)
     if named or any(path.exists() for path in DEFAULT_PATHS):
         return settings_of(config)
     environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)
-    if "GATEPOST_DNS__NAMESERVERS" not in environment and (own := system_nameservers()):
+    if validate:
+        environment["GATEPOST_DNS__VALIDATE"] = validate
+    # Who validates here needs nobody's nameservers, and those of a network of guests tend to spoil signatures.
+    local = environment.get("GATEPOST_DNS__VALIDATE") == DnsValidation.LOCAL
+    if not local and "GATEPOST_DNS__NAMESERVERS" not in environment and (own := system_nameservers()):
         environment["GATEPOST_DNS__NAMESERVERS"] = json.dumps(own)
     try:
         return load(None, environment)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.checks.partner_report import Finding, PartnerCheck, Row
 
-__all__ = ["print_check"]
+__all__ = ["print_check", "print_findings", "print_line", "wrapped"]
 
 _MARKS = {
     Mark.PASS: ("✓", "+"),
@@ -64,7 +64,7 @@ _BY = {
 
 def print_check(check: PartnerCheck, *, verbose: bool) -> None:
     """All of it, on standard output. verbose: also what is as it should be."""
-    click.echo(_wrapped(printable(_headline(check)), "  "))
+    click.echo(wrapped(printable(_headline(check)), "  "))
     if check.rows:
         click.echo()
         _print_matrix(check.rows)
@@ -77,6 +77,12 @@ def print_check(check: PartnerCheck, *, verbose: bool) -> None:
         for finding in findings:
             _print_finding(finding, full=True)
     click.echo(f"\n{_total(check)}\n{check.last_line}")
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Findings alone, each in full."""
+    for finding in findings:
+        _print_finding(finding, full=True)
 
 
 def _headline(check: PartnerCheck) -> str:
@@ -190,16 +196,21 @@ def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[
 
 
 def _print_finding(finding: Finding, *, full: bool) -> None:
-    sign, room = _sign(finding.verdict), " " * _INDENT
-    text = printable(finding.text if full else finding.short or finding.text)
-    line = _wrapped(f"  {sign} {_NAMES[finding.stage].ljust(_INDENT - 5)} {text}", room)
-    click.echo(line.replace(sign, _mark(finding.verdict), 1))
-    if not full:
-        return
-    if finding.evidence and finding.evidence != finding.text:
-        click.echo(_wrapped(f"{room}seen: {printable(finding.evidence)}", f"{room}      "))
-    if finding.fix:
-        click.echo(_wrapped(f"{room}-> {printable(finding.fix)}", f"{room}   "))
+    if full:
+        print_line(finding.verdict, _NAMES[finding.stage], finding.text, finding.evidence, finding.fix)
+    else:
+        print_line(finding.verdict, _NAMES[finding.stage], finding.short or finding.text)
+
+
+def print_line(verdict: Mark, name: str, text: str, evidence: str = "", fix: str = "") -> None:
+    """One finding: its sign, what it is about, a sentence; below it what shows it and what to do, if there is any."""
+    sign, room = _sign(verdict), " " * _INDENT
+    line = wrapped(f"  {sign} {name.ljust(_INDENT - 5)} {printable(text)}", room)
+    click.echo(line.replace(sign, _mark(verdict), 1))
+    if evidence and evidence != text:
+        click.echo(wrapped(f"{room}seen: {printable(evidence)}", f"{room}      "))
+    if fix:
+        click.echo(wrapped(f"{room}-> {printable(fix)}", f"{room}   "))
 
 
 def _mark(mark: Mark) -> str:
@@ -225,7 +236,7 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: room - 2] + ".."
 
 
-def _wrapped(text: str, indent: str) -> str:
+def wrapped(text: str, indent: str) -> str:
     """Lines as wide as the terminal; one line in a pipe."""
     if not sys.stdout.isatty():
         return text

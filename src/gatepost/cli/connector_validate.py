@@ -24,6 +24,7 @@ from gatepost.checks.tasks import Outcome, TaskStatus
 from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
 from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.resolving import resolver_of
 from gatepost.cli.resources import checked_document, read_document
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.cli.times import MOMENT
@@ -49,6 +50,7 @@ _MARKS = {
     TaskStatus.WARNING: ("!", "warning"),
     TaskStatus.SKIPPED: ("\N{EN DASH}", "skipped"),
 }
+_UNKNOWN = ("?", "unknown")
 _STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
@@ -182,11 +184,12 @@ def _run(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked
     )
 
     async def run() -> Validation:
-        probing = prober(settings)
-        try:
-            return await validate_outbound(probing, directory, request, _progress)
-        finally:
-            await probing.close()
+        async with resolver_of(settings) as resolver:
+            probing = prober(settings, resolver)
+            try:
+                return await validate_outbound(probing, directory, request, _progress)
+            finally:
+                await probing.close()
 
     try:
         return asyncio.run(run())
@@ -228,11 +231,12 @@ def _inbound(settings: Settings, directory: Directory, chosen: Chosen, asked: _A
 
 async def _checked(settings: Settings, session: SessionFacts, directory: Directory) -> SessionFacts:
     """Revocation is looked for as for a real session."""
-    checker = revocation_checker(settings)
-    try:
-        return await checked_session(session, directory, partial(checker.check, now=time.time()))
-    finally:
-        await checker.close()
+    async with resolver_of(settings) as resolver:
+        checker = revocation_checker(settings, resolver)
+        try:
+            return await checked_session(session, directory, partial(checker.check, now=time.time()))
+        finally:
+            await checker.close()
 
 
 class _Trace:
@@ -305,28 +309,30 @@ def _heading(host: HostReport) -> str:
 
 def _print_tasks(tasks: Sequence[Task]) -> None:
     """Each task, its facts one a line; those that were skipped for the same reason together."""
-    for (status, detail), group in groupby(tasks, lambda task: (task.status, task.detail)):
+    for (status, _), group in groupby(tasks, lambda task: (task.status, task.detail)):
         same = list(group)
         if status is TaskStatus.SKIPPED and len(same) > 1:
             names = ", ".join(task.name for task in same)
-            click.echo(_wrapped(f"{_head(status, 'skipped')}{names}: {printable(detail)}", " " * _INDENT))
+            click.echo(_wrapped(f"{_head(status, 'skipped')}{names}: {printable(same[0].text)}", " " * _INDENT))
             continue
         for task in same:
             _print_task(task)
 
 
 def _print_task(task: Task) -> None:
-    first, *others = printable(task.detail).split("; ")
+    first, *others = map(printable, task.detail.split("\n"))
     seconds = f" ({task.seconds:.2f} s)" if task.seconds >= _NOTEWORTHY else ""
-    click.echo(_wrapped(f"{_head(task.status, task.name)}{first}{seconds}", " " * _INDENT))
+    click.echo(_wrapped(f"{_head(task.status, task.name, ours=task.ours)}{first}{seconds}", " " * _INDENT))
     for fact in others:
         click.echo(_wrapped(f"{' ' * _INDENT}{fact}", " " * _INDENT))
     if task.advice:
         click.echo(_wrapped(f"{' ' * _INDENT}-> {printable(task.advice)}", " " * (_INDENT + 3)))
 
 
-def _head(status: TaskStatus, name: str) -> str:
-    mark = _MARKS[status][0 if _writes(_MARKS[status][0]) else 1]
+def _head(status: TaskStatus, name: str, *, ours: bool = False) -> str:
+    """ours: what failed says nothing of the peer, so that the answer is not no, but that nobody knows."""
+    sign, word = _UNKNOWN if ours and status is TaskStatus.FAILED else _MARKS[status]
+    mark = sign if _writes(sign) else word
     return f"  {mark} {name}".ljust(_INDENT - 1) + " "
 
 

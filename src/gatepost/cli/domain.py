@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.domain_mta_sts import mta_sts
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import DOMAIN
 from gatepost.cli.part_commands import add_commands
@@ -50,3 +51,4 @@ def _populations(addresses: list[str]) -> dict[str, int]:
 
 
 add_commands(domain, DOMAIN, example="contoso.example --organization contoso type=internal-relay")
+domain.add_command(mta_sts)

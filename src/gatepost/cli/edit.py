@@ -24,6 +24,7 @@ from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
+from gatepost.connectors.publication import to_do
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -101,8 +102,10 @@ def change(step: Step, wish: Wish) -> None:
             outcome = _changed(store, step, wish, settings)
     except StoreFailure as failure:
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-    for warning in _concerning(outcome.before, outcome.after, outcome.edit):
+    for warning in _concerning(outcome.before, outcome.after, outcome.edit, settings.server.hostname):
         click.echo(f"warning: {warning}", err=True)
+    for note in to_do(outcome.before.organizations, outcome.after.organizations, settings.server.hostname):
+        click.echo(f"note: {note}", err=True)
     if wish.dry_run and outcome.changes:
         radius = find_radius(settings, outcome.before, outcome.after, wish.since)
         report_rehearsed(outcome.changes, outcome.version, radius, as_json=wish.as_json)
@@ -161,13 +164,13 @@ def _short(path: str, own: str) -> str:
     return path.removeprefix(f"{own}.")
 
 
-def _concerning(before: Resources, after: Resources, edit: Edit) -> list[str]:
+def _concerning(before: Resources, after: Resources, edit: Edit, hostname: str) -> list[str]:
     """Warnings that are new, or that name the changed resource; another organization may have one of that name."""
-    known = set(warnings(before))
+    known = set(warnings(before, hostname))
     owner = re.compile(rf"(?<![\w-]){re.escape(edit.organization)}(?![\w-])")
     return [
         one
-        for one in warnings(after)
+        for one in warnings(after, hostname)
         if one not in known or (owner.search(one) and any(name in one for name in edit.names))
     ]
 

@@ -54,7 +54,13 @@ _CLEAR = "none"
     type=click.Choice([*map(str, TlsVersion), _CLEAR]),
     help="What the session is under. Default: TLSv1.3 with --certificate, none (in clear) without.",
 )
-@click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="A field of the message, for mail flow rules.")
+@click.option(
+    "--header",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A field of the message, for mail flow rules; or TLS-Required.",
+)
+@click.option("--requiretls", is_flag=True, help="The message comes with REQUIRETLS (RFC 8689), so over TLS.")
 @click.option("--live", is_flag=True, help="Also look up and connect to the next hops, and judge what they present.")
 @config_option
 @json_option
@@ -76,7 +82,15 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
         click.echo("no organization is stored yet, so that nothing is accepted: gatepost apply -f FILE", err=True)
     asked = _asked(directory, given)
     session = _session(settings, directory, asked, live=given["live"])
-    explanation = decide(directory, session, reverse_path, recipient, content=content, profile=settings.tls.profile)
+    explanation = decide(
+        directory,
+        session,
+        reverse_path,
+        recipient,
+        content=content,
+        require_tls=given["requiretls"],
+        profile=settings.tls.profile,
+    )
     reports = asyncio.run(_probe(settings, explanation)) if given["live"] else None
     expiration = explanation.expiration if explanation.expiration is not None else settings.queue.message_expiration
     if as_json:
@@ -131,6 +145,9 @@ def _asked(directory: Directory, given: dict[str, Any]) -> Asked:
     certificate, tls, ip = given["certificate"], given["tls"], given["ip"]
     if certificate is not None and tls == _CLEAR:
         fail(BAD_INPUT, "--tls none with --certificate: a certificate is presented in a TLS handshake; leave one away")
+    if given["requiretls"] and tls == _CLEAR:
+        fail(BAD_INPUT, "--tls none with --requiretls: REQUIRETLS is offered over TLS only; leave one away")
+    over_tls = certificate is not None or given["requiretls"]
     assumed = []
     if not ip:
         ip = _stranger(directory)
@@ -141,8 +158,8 @@ def _asked(directory: Directory, given: dict[str, Any]) -> Asked:
         except ValueError:
             fail(BAD_INPUT, f"--ip: {ip!r} is no IP address: write it as 192.0.2.1 or 2001:db8::1")
     if tls is None:
-        tls = _CLEAR if certificate is None else str(TlsVersion.TLS_1_3)
-        assumed.append("in clear; say --tls TLSv1.3 or --certificate FILE" if certificate is None else f"over {tls}")
+        tls = str(TlsVersion.TLS_1_3) if over_tls else _CLEAR
+        assumed.append(f"over {tls}" if over_tls else "in clear; say --tls TLSv1.3 or --certificate FILE")
     if certificate is not None and not given["live"]:
         assumed.append("the certificate is not revoked; --live looks it up")
     return Asked(ip, "" if tls == _CLEAR else tls, certificate, tuple(assumed))
@@ -168,6 +185,7 @@ def _session(settings: Settings, directory: Directory, asked: Asked, *, live: bo
     )
     from gatepost.checks.probe import revocation_checker  # noqa: PLC0415
     from gatepost.checks.validation import CannotValidate  # noqa: PLC0415
+    from gatepost.cli.resolving import resolver_of  # noqa: PLC0415
 
     pem = _pem(asked.certificate) if asked.certificate else b""
     now, anchors = time.time(), settings.tls.trust_anchors
@@ -177,11 +195,12 @@ def _session(settings: Settings, directory: Directory, asked: Asked, *, live: bo
         fail(BAD_INPUT, str(error))
 
     async def check() -> SessionFacts:
-        checker = revocation_checker(settings)
-        try:
-            return await checked_session(session, directory, partial(checker.check, now=now))
-        finally:
-            await checker.close()
+        async with resolver_of(settings) as resolver:
+            checker = revocation_checker(settings, resolver)
+            try:
+                return await checked_session(session, directory, partial(checker.check, now=now))
+            finally:
+                await checker.close()
 
     return asyncio.run(check()) if live and pem else session
 
@@ -205,4 +224,4 @@ async def _probe(settings: Settings, explanation: Explanation) -> list[HostRepor
     """What the next hops present, each address; none for a mailbox and for nowhere."""
     from gatepost.cli.explain_live import probe  # noqa: PLC0415 - only --live needs what it imports
 
-    return await probe(settings, explanation.route)
+    return await probe(settings, explanation.route, explanation.asks)

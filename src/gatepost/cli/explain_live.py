@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gatepost.checks.probe import HostReport, prober
+from gatepost.cli.resolving import resolver_of
 from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gatepost.checks.probe import Prober
     from gatepost.connectors.model import ClientCertificate
     from gatepost.outbound.published import Publication
+    from gatepost.policy.requiretls import Asks
     from gatepost.policy.route import Route
     from gatepost.settings.model import Settings
 
@@ -22,22 +24,27 @@ __all__ = ["probe"]
 _HOSTS = 10
 
 
-async def probe(settings: Settings, route: Route | None) -> list[HostReport]:
-    """A report for each address of each next hop; [] where there is none to reach."""
-    probing = prober(settings)
-    try:
-        match route:
-            case SmartHosts():
-                publication = await probing.publication(route.connector, None)
-                return await _reach(probing, route.hops, route.connector.client_certificate, publication)
-            case MxRoute():
-                return await _reach_mail_hosts(probing, route)
-            case LmtpRoute():
-                return []  # it speaks LMTP, which the prober does not
-            case _:
-                return []
-    finally:
-        await probing.close()
+async def probe(settings: Settings, route: Route | None, asks: Asks) -> list[HostReport]:
+    """A report for each address of each next hop; [] where there is none to reach. asks: what the message asks."""
+    async with resolver_of(settings) as resolver:
+        probing = prober(settings, resolver)
+        try:
+            return await _reports(probing, route, asks)
+        finally:
+            await probing.close()
+
+
+async def _reports(probing: Prober, route: Route | None, asks: Asks) -> list[HostReport]:
+    match route:
+        case SmartHosts():
+            publication = await probing.publication(route.connector, None, asks)
+            return await _reach(probing, route.hops, route.connector.client_certificate, publication)
+        case MxRoute():
+            return await _reach_mail_hosts(probing, route, asks)
+        case LmtpRoute():
+            return []  # it speaks LMTP, which the prober does not
+        case _:
+            return []
 
 
 async def _reach(
@@ -56,11 +63,11 @@ async def _reach(
     return [report for group in groups for report in group]
 
 
-async def _reach_mail_hosts(probing: Prober, route: MxRoute) -> list[HostReport]:
+async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks) -> list[HostReport]:
     found = await probing.mail_hosts(route.domain)
     if isinstance(found, HostReport):
         return [found]
     hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
     certificate = route.connector.client_certificate if route.connector else None
-    publication = await probing.publication(route.connector, found)
+    publication = await probing.publication(route.connector, found, asks)
     return await _reach(probing, hops, certificate, publication, route.domain)

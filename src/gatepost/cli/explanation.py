@@ -43,6 +43,7 @@ _KINDS = {
     "revoked": "revoked",
     "revocation-unknown": "revocation unknown",
     "wrong-name": "wrong name",
+    "no-requiretls": "no REQUIRETLS offered",
 }
 _RESULTS = {
     "delivered": "delivered",
@@ -206,6 +207,8 @@ def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
 def _result(page: _Page, outcome: FailureOutcome) -> str:
     if outcome.reply is not None and outcome.returned is not None:
         last, final = outcome.reply, outcome.returned
+        if outcome.result == "fails":
+            return f"returned at once: {final.code} {final.enhanced} {outcome.message}"
         return f"waits: {last.code} {last.enhanced} {outcome.message} {page.arrow} {final.code} {final.enhanced}"
     said = _RESULTS[outcome.result]
     if outcome.rehearsed is not None:
@@ -224,6 +227,6 @@ def _live(page: _Page, reports: Sequence[HostReport]) -> None:
         page.mark(page.yes if report.usable else page.no, place)
         for task in report.tasks:
             if task.status != "skipped":
-                page.line(f"      {task.name:15}{task.status}: {task.detail}", 21)
+                page.line(f"      {task.name:15}{task.status}: {task.text}", 21)
                 if task.advice:
                     page.line(f"{' ' * 21}{page.arrow} {task.advice}", 23)

@@ -121,7 +121,7 @@ def _action(name: str, summary: str) -> None:
 
 _action("retry", "Try again now.")
 _action("hold", "Keep from being tried until released.")
-_action("release", "Let held mail go.")
+_action("release", "Let held mail go, also where its destination protects less than it did.")
 _action("drop", "Remove without telling the sender.")
 
 
@@ -189,16 +189,30 @@ def _row(entry: QueueEntry) -> tuple[object, ...]:
     )
 
 
+def _why_held(entry: QueueEntry) -> str:
+    if entry.state != "held":
+        return ""
+    if entry.delivery.held:
+        return "by an administrator"
+    return "its destination protects less than it did, see `gatepost destination list --below`"
+
+
+_SELDOM = {"REQUIRETLS", "TLS-Required", "why held"}
+
+
 def _print_entry(entry: QueueEntry) -> None:
     delivery, message = entry.delivery, entry.delivery.message
     facts = {
         "message": format_id(message.id),
         "state": entry.state,
+        "why held": _why_held(entry),
         "destination": delivery.destination,
         "sender": f"<{message.reverse_path}>",
         "recipients": ", ".join(recipient.address for recipient in delivery.recipients[:20]),
         "received": moment(message.received),
         "size": message.size,
+        "REQUIRETLS": "yes, TLS all the way" if message.require_tls else "",
+        "TLS-Required": "No" if message.tls_required_no else "",
         "Message-ID": message.message_id,
         "session": message.session,
         "attempts": delivery.attempts,
@@ -207,5 +221,6 @@ def _print_entry(entry: QueueEntry) -> None:
         "last error": delivery.last_error,
     }
     for name, value in facts.items():
-        click.echo(f"{name:13} {printable(value)}")
+        if value != "" or name not in _SELDOM:
+            click.echo(f"{name:13} {printable(value)}")
     click.echo()

@@ -17,7 +17,8 @@ from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail
 from gatepost.cli.tables import print_json
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
-from gatepost.connectors.model import ResourceErrors, dump, parse
+from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
+from gatepost.connectors.publication import to_do
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.cli.changes import FieldChange
-    from gatepost.connectors.model import Resources
     from gatepost.connectors.rules import PrefixLimits
     from gatepost.settings.model import Settings
 
@@ -71,7 +71,7 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
     try:
         version, stored = store.load()
-        wanted = checked_document(source, given, stored, settings.limits.prefixes())
+        wanted = checked_document(source, given, stored, settings.limits.prefixes(), settings.server.hostname)
         changes = differences(stored, wanted)
         if not dry_run and changes:
             version = store.apply(wanted, author=author(), note=note, expected=version)
@@ -146,7 +146,7 @@ def _table(source: Path, document: Any) -> dict[str, Any]:
 
 
 def checked_document(
-    source: Path, given: dict[str, Any], stored: dict[str, Any], prefixes: PrefixLimits
+    source: Path, given: dict[str, Any], stored: dict[str, Any], prefixes: PrefixLimits, hostname: str = ""
 ) -> dict[str, dict[str, Any]]:
     """What the file's organizations become, in the form that is stored; ends the command with every error there is."""
     organizations = given.get("organization", {})
@@ -158,18 +158,21 @@ def checked_document(
     except ResourceErrors as errors:
         lines = "\n".join(f"{source}: {error}" for error in errors.errors)
         fail(BAD_INPUT, f"{lines}\n{len(errors.errors)} error(s); nothing was changed")
-    _warn(stored, resources, prefixes)
+    _warn(stored, resources, prefixes, hostname)
     document = dump(resources)
     return {"organization": {name: document["organization"][name] for name in organizations}}
 
 
-def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits) -> None:
-    """Say every trap: those that the change brings first, then those that were there already."""
+def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits, hostname: str) -> None:
+    """Say every trap: those that the change brings first, then those that were there already; then what is left to do.
+
+    hostname: "" where nothing is changed, and nothing is left to do.
+    """
     try:
-        before = set(warnings(parse(stored, prefixes=prefixes)))
+        known = parse(stored, prefixes=prefixes)
     except ResourceErrors:
-        before = set()
-    found = warnings(resources)
+        known = Resources()
+    before, found = set(warnings(known, hostname)), warnings(resources, hostname)
     for text in found:
         if text not in before:
             click.echo(f"warning: {text}", err=True)
@@ -178,3 +181,6 @@ def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits) 
         click.echo(f"warning, as before: {text}", err=True)
     if len(old) > _OLD_WARNINGS:
         click.echo(f"{len(old) - _OLD_WARNINGS} more warnings, as before", err=True)
+    if hostname:
+        for note in to_do(known.organizations, resources.organizations, hostname):
+            click.echo(f"note: {note}", err=True)

@@ -13,10 +13,13 @@ import click
 
 from gatepost.certificates.files import CertificateFileError, load_identities
 from gatepost.cli.options import BAD_INPUT, config_option, fail, settings_of
+from gatepost.lookup.configured import check_validation
+from gatepost.lookup.validator import ValidatorError
 from gatepost.net.chain import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.node.logs import set_up
+from gatepost.node.policy_host import run_policy_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.settings.model import ListenerRole
@@ -41,14 +44,20 @@ def serve(config: str | None) -> None:
     settings = settings_of(config)
     set_up(settings.log.level, settings.log.format)
     _check(settings)
-    sockets = _bind(settings)
+    mail, policies = _bind(settings)
     _drop_privileges(settings)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
-        return run_worker(settings, index, workers, sockets, lifeline)
+        _close(policies)
+        return run_worker(settings, index, workers, mail, lifeline)
 
-    sys.exit(Supervisor(workers, work, drain=settings.server.drain + _GRACE).run())
+    def serve_policies(lifeline: int) -> int:
+        _close(mail)
+        return run_policy_host(settings, policies, lifeline)
+
+    beside = {"policy host": serve_policies} if policies else {}
+    sys.exit(Supervisor(workers, work, drain=settings.server.drain + _GRACE, beside=beside).run())
 
 
 def _check(settings: Settings) -> None:
@@ -72,20 +81,28 @@ def _check(settings: Settings) -> None:
         TrustAnchors.load(settings.tls.trust_anchors)
     except AnchorsError as error:
         errors.append(f"tls.trust_anchors: {error}")
+    try:
+        check_validation(settings.dns)
+    except ValidatorError as error:
+        errors.append(f'dns.validate = "local": {error}')
     if errors:
         fail(BAD_INPUT, "\n".join(errors))
 
 
-def _bind(settings: Settings) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
+def _bind(settings: Settings) -> tuple[list[socket.socket], list[socket.socket]]:
+    """The sockets for mail, and those where policies are served."""
     try:
-        for listener in settings.listeners:
-            sockets += bind(listener.address)
+        mail = [one for listener in settings.listeners for one in bind(listener.address)]
+        policies = bind(settings.mta_sts.address) if settings.mta_sts.address else []
     except OSError as error:
         fail(BAD_INPUT, error.strerror or str(error))
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-    return sockets
+    return mail, policies
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    """Those of another process, of which this one was given copies."""
+    for one in sockets:
+        one.close()
 
 
 def _drop_privileges(settings: Settings) -> None:

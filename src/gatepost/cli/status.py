@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +54,8 @@ def status(config: str | None, as_json: bool) -> None:
     settings = settings_of(config)
     configuration, queue = _configuration(settings), _queue(settings)
     listeners = [_greeting(one) for one in settings.listeners]
+    if settings.mta_sts.address:
+        listeners.append(_policy_host(settings.mta_sts.address))
     workers = [_worker(settings, index) for index in range(settings.server.workers or len(os.sched_getaffinity(0)))]
     well = all(one.ok for one in [*listeners, *workers]) and bool(listeners)
     if as_json:
@@ -116,14 +119,34 @@ def _waiting(queue: dict[str, int]) -> str:
 
 def _greeting(listener: Listener) -> _Answer:
     """What the listener says to whoever connects."""
-    host, port = host_port(listener.address, None, lowest=0)
     name = f"{listener.role} {listener.address}"
     try:
-        with socket.create_connection((_EVERYWHERE.get(host, host), port), timeout=_PATIENCE) as connection:
+        with _connected(listener.address) as connection:
             line = connection.recv(_GREETING).decode("ascii", "replace").partition("\r\n")[0]
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
     return _Answer(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
+
+
+def _policy_host(address: str) -> _Answer:
+    """Whether MTA-STS policies are served: any answer of HTTP will do. The port alone is open without the process."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    name = f"mta-sts {address}"
+    try:
+        with _connected(address) as plain, context.wrap_socket(plain) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: status\r\n\r\n")
+            answers = connection.recv(_GREETING).startswith(b"HTTP/1.1 ")
+    except OSError as error:
+        return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
+    return _Answer(name, ok=answers, detail="serves policies" if answers else "does not answer as an HTTPS server")
+
+
+def _connected(address: str) -> socket.socket:
+    """Raises OSError."""
+    host, port = host_port(address, None, lowest=0)
+    return socket.create_connection((_EVERYWHERE.get(host, host), port), timeout=_PATIENCE)
 
 
 def _worker(settings: Settings, index: int) -> _Answer:

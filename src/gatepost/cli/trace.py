@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.cli.times import MOMENT
 from gatepost.store.administration import Administration
-from gatepost.store.interface import StoreFailure, TraceFilter
+from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
     from gatepost.store.interface import TraceEvent
@@ -87,8 +87,6 @@ def _events(config: str | None, wanted: TraceFilter) -> list[TraceEvent]:
         return Administration(data / "queue", data / "trace").trace(wanted)
     except ValueError as error:
         fail(BAD_INPUT, str(error))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
 
 
 def _row(event: TraceEvent) -> tuple[str, ...]:
@@ -149,10 +147,13 @@ _LABELS = {
     "next_attempt": "next attempt",
     "reasons": "why",
     "dsn_passed_on": "DSN passed on",
+    "requiretls": "REQUIRETLS",
+    "tls_required": "TLS-Required",
+    "protection_drop": "less than",
 }
 
 
-_TIMES = {"not_before", "not_after", "next_attempt"}
+_TIMES = {"not_before", "not_after", "next_attempt", "since"}
 
 
 def _print_tls(name: str, value: Any) -> None:

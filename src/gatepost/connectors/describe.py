@@ -45,12 +45,12 @@ def markdown() -> str:
 
 
 def section(heading: str, model: type[BaseModel], skip: Collection[str] = ()) -> str:
-    """A heading, what the table is, and its keys. Lists of tables (keys with an alias) have sections of their own."""
+    """A heading, what the table is, and its keys. Lists of tables (with an alias) have sections of their own."""
     text = " ".join((model.__doc__ or "").split())
     rows = ["| key | takes | default | meaning |", "|---|---|---|---|"]
     defaults = model.model_construct().model_dump(mode="json", by_alias=True)
     for key, info in keys(model).items():
-        if key not in skip and info.alias is None:
+        if key not in skip and (info.alias is None or record_in(info.annotation) is None):
             default = _default(info, defaults.get(key))
             cells = (f"`{key}`", form_of(info.annotation, info.metadata), default, info.description or "")
             rows.append("| " + " | ".join(cells) + " |")

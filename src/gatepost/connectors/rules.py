@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.names import covers, network
+from gatepost.connectors.publication import publication
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
     DomainType,
     ProfileName,
+    PublishedSts,
     RevocationCheck,
     SmtpDaneMode,
     TlsSettings,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.errors import FieldError
     from gatepost.connectors.reader import Draft, OrganizationDraft
-    from gatepost.connectors.records import InboundConnector, MailFlowRule, OutboundConnector
+    from gatepost.connectors.records import AcceptedDomain, InboundConnector, MailFlowRule, OutboundConnector
 
 __all__ = ["PrefixLimits", "check_organization", "check_together"]
 
@@ -243,6 +245,8 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _empty_words(rule)
     yield from _unknown_connectors(draft)
     yield from _wildcard_domains(draft)
+    for domain in draft.domains:
+        yield from _policy(domain)
     yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
@@ -313,6 +317,26 @@ def _wildcard_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
                 'recipients in every subdomain cannot all be known here; write type = "internal-relay", or each '
                 "subdomain",
             )
+
+
+def _policy(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
+    """An MTA-STS policy that nobody would ask for, or that no sender could read."""
+    domain = draft.value
+    if draft.bad & {"name", "mta_sts", "mta_sts_mx", "mta_sts_max_age"} or domain.mta_sts is PublishedSts.NOT_PUBLISHED:
+        return
+    if domain.name.startswith("*."):
+        yield draft.error("mta_sts", _EXACT_DOMAINS)
+        return
+    try:
+        publication(domain, "mx.example")  # the gateway's own name is a setting; any will do to see whether it is right
+    except ValueError as error:
+        yield draft.error("mta_sts_mx" if domain.mta_sts_mx else "mta_sts", f"no sender could use the policy: {error}")
+
+
+_EXACT_DOMAINS = (
+    "senders ask for a policy by the recipient domain's exact name, never by one above (RFC 8461 section 3.4); write "
+    "the subdomains that get mail one by one, each with its mta_sts"
+)
 
 
 def _repeated(key: str, named: Iterable[tuple[Draft[Any], str]]) -> Iterator[FieldError]:

@@ -10,12 +10,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import covers, network
-from gatepost.connectors.values import ConnectorType, DomainType, Mode, TlsSettings
+from gatepost.connectors.publication import publication
+from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.connectors.model import (
+        AcceptedDomain,
         InboundConnector,
         MailFlowRule,
         Organization,
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["warnings"]
 
 
-def warnings(resources: Resources) -> list[str]:
-    """Everything to think about again, one sentence each, in the order of the resources."""
+def warnings(resources: Resources, hostname: str = "") -> list[str]:
+    """Everything to think about again, one sentence each, in the order of the resources.
+
+    hostname: the gateway's own, "" if it is not known.
+    """
     found: list[str] = []
     for organization in resources.organizations:
         found.extend(_domains(organization))
+        for domain in organization.accepted_domains:
+            found.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
         for inbound in organization.inbound_connectors:
             if inbound.enabled:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
@@ -69,6 +76,24 @@ def _domains(organization: Organization) -> Iterator[str]:
             yield from _authoritative(domain.name, organization, label)
             if f"postmaster@{domain.name}" not in addresses:
                 yield f"{label}: there is no postmaster@{domain.name}, which RFC 5321 section 4.5.1 requires"
+
+
+def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
+    """The MTA-STS policy that is served for it."""
+    made = publication(domain, hostname or "mx.example")
+    if made is None:
+        if domain.mta_sts_mx:
+            yield f"{label}: mta_sts_mx has no effect, as no policy is published; write mta_sts"
+        return
+    yield from (f"{label}: {remark.text}" for remark in made.remarks if remark.level != "info")
+    if hostname and domain.mta_sts is PublishedSts.ENFORCE and not made.policy.matches(hostname):
+        yield (
+            f"{label}: its policy leaves out {hostname}, this gateway: senders that obey it do not deliver here; add "
+            "that to mta_sts_mx, unless other hosts are the MX"
+        )
+    for pattern in domain.mta_sts_mx:
+        if pattern.startswith("*.") and "." not in pattern[2:]:
+            yield f"{label}: mta_sts_mx {pattern} allows every host right below a top-level domain; name the hosts"
 
 
 def _authoritative(domain: str, organization: Organization, label: str) -> Iterator[str]:

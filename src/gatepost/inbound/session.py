@@ -72,6 +72,7 @@ class Session:
         self._lost = False
         self._committing = False
         self._held = False
+        self._unable_told = False  # one row of the trace a session: a client may repeat MAIL as often as it likes
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
 
@@ -175,6 +176,8 @@ class Session:
         if output := self._core.take_output():
             self._progressed = self._received  # whatever is answered was complete
             self._stream.write(output)
+        # Who only stops sending gets the answer to its message.
+        self._stream.owe(owing=self._committing or (self._held and self._transaction is not None))
         if self._core.closing:
             self._stream.close()
         elif self._core.full:
@@ -200,10 +203,15 @@ class Session:
         self._stream.start_tls(self._service.tls)
 
     def _on_mail(self, event: MailEvent) -> None:
-        if (unable := self._unable(event.parameters.size or 0)) is not None:
+        unable = self._unable(event.parameters.size or 0)
+        if unable is not None and self._unable_told:
             self._core.refuse(unable)
             return
         verdict = decide_mail(self._record.directory, self._record.facts, event.path)
+        if unable is not None:
+            self._unable_told = True
+            self._refuse(unable, event.path.text, "", verdict)
+            return
         if not verdict.accepted:
             self._refuse(verdict.reply, event.path.text, "", verdict)
             return

@@ -135,6 +135,8 @@ class Transaction:
             body_type=mail.parameters.body,
             smtputf8=mail.parameters.smtputf8,
             require_tls=mail.parameters.require_tls,
+            # Who asks for TLS by REQUIRETLS has the field ignored (RFC 8689 section 4.1).
+            tls_required_no=facts.tls_required_no and not mail.parameters.require_tls,
             ret=mail.parameters.ret,
             envid=mail.parameters.envid,
             message_id=facts.message_id,

@@ -1,8 +1,8 @@
-"""DNS questions to the configured recursive nameservers, with the answer's authenticity beside the data.
+"""DNS questions and their answers, with the answer's authenticity beside the data.
 
-Used by `lookup.mx` (later by `lookup.tlsa` and `lookup.mtasts`). The nameserver recurses, follows CNAMEs and validates
-DNSSEC; this stub asks, checks, remembers and says what it could not learn. It never decides what a missing record
-means.
+Used by all that looks something up; made by `lookup.configured`. An asker (`lookup.nameservers` or `lookup.validator`)
+gets the answer; here it is read along its CNAMEs and remembered, equal questions are asked once, and what could not be
+learnt is said. What a missing record means is never decided here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-import dns.edns
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -23,14 +21,16 @@ import dns.rdataclass
 import dns.rdatatype
 
 from gatepost.lookup.cache import Cache
-from gatepost.lookup.nameserver import UNREAD, Nameserver, NameserverFailed
+from gatepost.lookup.question import UNREAD, LookupFailed, name_text
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable
 
     from dns.rdata import Rdata
     from dns.rdtypes.ANY.SOA import SOA
+
+    from gatepost.lookup.question import Asker, Question, Reply
 
 __all__ = ["Answer", "LookupFailed", "Resolver", "Status"]
 
@@ -38,29 +38,8 @@ _MAX_RECORDS = 50
 _MAX_TLSA = 100  # as many as `dane.tlsa` judges
 _MAX_CNAMES = 10
 _MAX_TTL = 3600
-_PAYLOAD = 1232  # octets over UDP that no path fragments
-_CONCURRENT = 100  # questions at a time, each with a socket
+_CONCURRENT = 100  # questions at a time
 _CACHE_OCTETS = 2 << 20  # of answers as received; parsed they take about ten times as much
-
-# Extended DNS errors of an answer that is there, but not proven (RFC 8914 section 4).
-_BOGUS = frozenset({6, 7, 8, 9, 10, 11, 12, 25})
-_SHOWN = 200  # characters of what a nameserver explains
-
-type _Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
-
-
-class LookupFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
-    """The question could not be answered.
-
-    temporary: a later try may succeed. detail: for us, never on the wire. bogus: there is an answer, but DNSSEC says
-    that it is forged or badly signed; that is no "no record" (RFC 4035 section 5.5).
-    """
-
-    def __init__(self, detail: str, *, temporary: bool = True, bogus: bool = False) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.temporary = temporary
-        self.bogus = bogus
 
 
 class Status(StrEnum):
@@ -76,10 +55,9 @@ class Answer:
     """The records of one name and type.
 
     records: at most 50, empty unless the status is OK; of type TLSA at most 100, as octets that nobody has looked at
-    (`GenericRdata`), with left_out telling how many more there were. authentic: a trusted nameserver says that DNSSEC
-    proved this answer, negative ones too. ttl: seconds the answer may be kept, as received, at most 3600. names: the
-    name asked for, then each CNAME target in turn; the last one owns the records. Lower-case A-labels without trailing
-    dot.
+    (`GenericRdata`), with left_out telling how many more there were. authentic: DNSSEC proved this answer, negative
+    ones too, as the asker found out. ttl: seconds the answer may be kept, as received, at most 3600. names: the name
+    asked for, then each CNAME target in turn; the last one owns the records. Lower-case A-labels without trailing dot.
     """
 
     status: Status
@@ -96,59 +74,38 @@ class Answer:
 
 
 class Resolver:
-    """A stub resolver over one or more recursive nameservers, asked in order.
+    """Answers to questions, by asking `asker` what is not remembered."""
 
-    nameservers: "ADDRESS", "ADDRESS:PORT" or "[V6ADDRESS]:PORT". timeout: seconds for one question to one nameserver.
-    attempts: rounds through all nameservers. trust_ad: believe the AD bit of nameservers on loopback and of those in
-    `trusted` (addresses without port); of others never: the way to them is not protected (RFC 6840 section 5.8). While
-    one is believed, the others are not asked: a name whose signatures are wrong would come from them as if it had none.
-    Raises ValueError if there is no nameserver or one cannot be parsed.
-    """
-
-    def __init__(
-        self,
-        nameservers: Sequence[str],
-        *,
-        timeout: float = 5.0,
-        attempts: int = 2,
-        trust_ad: bool = False,
-        trusted: Collection[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if not nameservers:
-            raise ValueError("no nameserver is given")
-        self.nameservers = tuple(_with_trust(Nameserver.parse(text), trust_ad, trusted) for text in nameservers)
-        believed = tuple(nameserver for nameserver in self.nameservers if nameserver.trusted)
-        self._asked = believed or self.nameservers
-        self._trust_ad = trust_ad
-        self._timeout = timeout
-        self._attempts = attempts
-        self._cache: Cache[_Question, Answer] = Cache(_CACHE_OCTETS, clock)
-        self._running: dict[_Question, asyncio.Task[Answer | LookupFailed]] = {}
+    def __init__(self, asker: Asker, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._asker = asker
+        self._cache: Cache[Question, Answer] = Cache(_CACHE_OCTETS, clock)
+        self._running: dict[Question, asyncio.Task[Answer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def validation(self) -> str:
+        """A sentence about who validates DNSSEC, for the log."""
+        return self._asker.validation
 
     @property
     def dane_off(self) -> str:
         """Why no answer is ever authentic, and DANE therefore off, with what to do about it; "" if some may be."""
-        if self._asked[0].trusted:
-            return ""
-        if not self._trust_ad:
-            return "DANE is off: dns.trust_ad is false, so that no nameserver is believed about DNSSEC"
-        named = ", ".join(str(nameserver) for nameserver in self.nameservers)
-        return (
-            f"DANE is off: no nameserver is on this machine ({named}), and who stands on the way could set the AD bit; "
-            "run a resolver that validates DNSSEC here, and name 127.0.0.1 or ::1 in dns.nameservers"
-        )
+        return self._asker.dane_off
 
     async def validation_missing(self, name: str = ".") -> str:
-        """`dane_off`, or that the nameservers do not validate: they do not call `name`, which is signed, authentic.
+        """`dane_off`, or that nobody validates: the answer about `name`, which is signed, is not called authentic.
 
         "" if DANE works. Raises LookupFailed.
         """
         if self.dane_off or (await self.query(name, "SOA")).authentic:
             return self.dane_off
-        named = ", ".join(str(nameserver) for nameserver in self._asked)
-        return f"DANE is off: {named} does not say that {name!a} is authentic (AD); switch on its DNSSEC validation"
+        return self._asker.unproven(name)
 
     async def query(self, name: str, rdtype: str) -> Answer:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
@@ -171,66 +128,26 @@ class Resolver:
         return found
 
     async def close(self) -> None:
-        """Stop all questions; whoever waits for one is cancelled."""
+        """Stop all questions, and the asker; whoever waits for an answer is cancelled."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._asker.close()
 
-    async def _find(self, question: _Question) -> Answer | LookupFailed:
+    async def _find(self, question: Question) -> Answer | LookupFailed:
         """Ask until somebody answers. The failure is returned, since a task's exception would be logged as a fault."""
         try:
             async with self._slots:
-                message, nameserver = await self._ask(question)
-            answer = _read(message, question, trusted=nameserver.trusted)
+                reply = await self._asker.ask(question)
+            answer = _read(reply, question)
         except LookupFailed as failure:
             return failure
-        self._cache.put(question, answer, answer.ttl, len(message.wire or b""))
+        self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
         return answer
 
-    async def _ask(self, question: _Question) -> tuple[dns.message.Message, Nameserver]:
-        """The first complete answer. Raises LookupFailed with the last reason of each nameserver."""
-        reasons: dict[Nameserver, str] = {}
-        refused: dict[Nameserver, bool] = {}  # those that answered SERVFAIL; whether they said that it is bogus
-        for _ in range(self._attempts):
-            for nameserver in self._asked:
-                try:
-                    message = await nameserver.ask(_query(question), self._timeout)
-                except NameserverFailed as failure:
-                    reasons[nameserver] = str(failure)
-                    continue
-                if message.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-                    return message, nameserver
-                said, bogus = _extended(message)
-                reasons[nameserver] = f"nameserver {nameserver} answered {dns.rcode.to_text(message.rcode())}{said}"
-                if message.rcode() == dns.rcode.SERVFAIL:
-                    refused[nameserver] = bogus
-        name, rdtype = question
-        asked = f"{_text(name)} {dns.rdatatype.to_text(rdtype)}"
-        bogus = any(refused.values()) or await self._bogus(question, refused)
-        told = "; DNSSEC validation fails: the answer is forged or badly signed" if bogus else ""
-        raise LookupFailed(f"{asked}: {'; '.join(reasons.values())}{told}", bogus=bogus)
 
-    async def _bogus(self, question: _Question, refused: Collection[Nameserver]) -> bool:
-        """Whether a nameserver that refused to answer would, did it not have to validate (RFC 4035 section 3.2.2)."""
-        query = _query(question)
-        query.flags |= dns.flags.CD
-        for nameserver in refused:
-            if nameserver.trusted:
-                try:
-                    message = await nameserver.ask(query, self._timeout)
-                except NameserverFailed:
-                    continue
-                return message.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
-        return False
-
-
-def _with_trust(nameserver: Nameserver, trust_ad: bool, trusted: Collection[str]) -> Nameserver:  # noqa: FBT001 - the setting as it is
-    believed = trust_ad and (nameserver.loopback or nameserver.host in trusted)
-    return Nameserver(nameserver.host, nameserver.port, trusted=believed)
-
-
-def _question(name: str, rdtype: str) -> _Question:
+def _question(name: str, rdtype: str) -> Question:
     try:
         absolute = dns.name.from_text(name.encode("ascii").decode("ascii").lower(), dns.name.root)
         return absolute, dns.rdatatype.from_text(rdtype)
@@ -240,16 +157,9 @@ def _question(name: str, rdtype: str) -> _Question:
         raise LookupFailed(f"{name!a} {rdtype!a} cannot be asked for: {error}", temporary=False) from None
 
 
-def _query(question: _Question) -> dns.message.Message:
-    """A question with a random id that wants to know whether the answer is authentic (RFC 6840 section 5.7)."""
-    name, rdtype = question
-    query = dns.message.make_query(name, rdtype, payload=_PAYLOAD, want_dnssec=True)
-    query.flags |= dns.flags.AD
-    return query
-
-
-def _read(message: dns.message.Message, question: _Question, *, trusted: bool) -> Answer:
-    """What `message` says to `question`. Raises LookupFailed if its CNAMEs do not end."""
+def _read(reply: Reply, question: Question) -> Answer:
+    """What a reply says to `question`. Raises LookupFailed if its CNAMEs do not end."""
+    message = reply.message
     names, ttl, records = _follow(message, question)
     limit = _MAX_TLSA if question[1] == dns.rdatatype.TLSA else _MAX_RECORDS
     left_out = max(0, len(records) - limit) if message.rcode() == dns.rcode.NOERROR else 0
@@ -258,11 +168,10 @@ def _read(message: dns.message.Message, question: _Question, *, trusted: bool) -
         status, records = Status.NXDOMAIN, ()
     if status is not Status.OK:
         ttl = min(ttl, _negative_ttl(message))
-    authentic = trusted and bool(message.flags & dns.flags.AD)
-    return Answer(status, records[:limit], authentic, ttl, tuple(_text(name) for name in names), left_out)
+    return Answer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out)
 
 
-def _follow(message: dns.message.Message, question: _Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:
+def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:
     """Walk the answer section from the name asked for along CNAMEs to the records (RFC 1034 section 3.6.2)."""
     name, rdtype = question
     names, ttl = [name], _MAX_TTL
@@ -278,7 +187,7 @@ def _follow(message: dns.message.Message, question: _Question) -> tuple[list[dns
             return names, ttl, ()
         ttl = min(ttl, alias.ttl)
         names.append(alias[0].target)
-    raise LookupFailed(f"{_text(name)}: more than {_MAX_CNAMES} CNAMEs in a row")
+    raise LookupFailed(f"{name_text(name)}: more than {_MAX_CNAMES} CNAMEs in a row")
 
 
 def _negative_ttl(message: dns.message.Message) -> int:
@@ -288,15 +197,3 @@ def _negative_ttl(message: dns.message.Message) -> int:
             soa: SOA = rrset[0]
             return min(rrset.ttl, soa.minimum)
     return 0
-
-
-def _extended(message: dns.message.Message) -> tuple[str, bool]:
-    """What a nameserver says of why it does not answer (RFC 8914), and whether it says that DNSSEC proves a fault."""
-    errors = [option for option in message.options if isinstance(option, dns.edns.EDEOption)][:3]
-    texts = [f"{error.code.name} {error.text or ''}".strip()[:_SHOWN] for error in errors]
-    said = f" ({', '.join(texts)})" if texts else ""
-    return ascii(said)[1:-1], any(error.code in _BOGUS for error in errors)
-
-
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower()

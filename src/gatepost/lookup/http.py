@@ -37,14 +37,20 @@ _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
     """There is no answer that can be used. temporary: a later try may succeed. detail: for us, never on the wire.
 
-    untrusted: it is the server's certificate that cannot be trusted, or that bears another name.
+    untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nobody was
+    asked, since the address is not of the public internet (`Request.private`). status: of the answer, 0 if it was 200
+    or if there was none.
     """
 
-    def __init__(self, detail: str, *, temporary: bool, untrusted: bool = False) -> None:
+    def __init__(
+        self, detail: str, *, temporary: bool, untrusted: bool = False, forbidden: bool = False, status: int = 0
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.temporary = temporary
         self.untrusted = untrusted
+        self.forbidden = forbidden
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,10 @@ class HttpClient:
                 )
                 return await _answer(await connection.handle_async_request(asked), request, url)
         except HttpFailed as failure:
-            raise HttpFailed(f"{_text(url)}: {failure.detail}", temporary=failure.temporary) from failure
+            detail = f"{_text(url)}: {failure.detail}"
+            raise HttpFailed(
+                detail, temporary=failure.temporary, forbidden=failure.forbidden, status=failure.status
+            ) from failure
         except _FAILURES as failure:
             said = str(failure) or type(failure).__name__
             untrusted = _is_untrusted(failure)
@@ -226,7 +235,7 @@ async def _answer(response: httpcore2.Response, request: Request, url: httpcore2
         return headers["location"]
     if response.status != 200:
         temporary = response.status >= 500 or response.status in _TEMPORARY
-        raise HttpFailed(f"status {response.status}", temporary=temporary)
+        raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status)
     body = await _body(response, headers, request.limit)
     return Fetched(body, headers.get("content-type", "").lower(), _text(url))
 
@@ -266,7 +275,9 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         problem: Exception = HttpFailed(f"{host} has no address", temporary=False)
         for address in (await self._addresses(host))[:_MAX_ADDRESSES]:
             if not (self._request.private or _is_public(address)):
-                problem = HttpFailed(f"{host} is at {address}, which is no public address", temporary=False)
+                where = address if host == address else f"{host} is at {address}, which"
+                detail = f"{where} is no public address"
+                problem = HttpFailed(detail, temporary=False, forbidden=True)
                 continue
             try:
                 return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, cast
 
+from gatepost.dns.text_record import RecordError
 from gatepost.lookup.cache import Cache
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpFailed, Request
@@ -21,7 +22,7 @@ from gatepost.lookup.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.lookup.shared import Shared
 from gatepost.mtasts.policy import MAX_BYTES, Mode, Policy, PolicyError, parse_policy
 from gatepost.mtasts.publish import PATH, policy_host, record_name
-from gatepost.mtasts.record import Record, RecordError, parse_record
+from gatepost.mtasts.record import Record, parse_record
 from gatepost.tls.names import normalise
 from gatepost.tlsrpt.result import ResultType
 
@@ -139,6 +140,10 @@ class StsPolicies:
         if seen is not None and not recheck:
             return seen
         return await self._lookups.result(name, lambda: self._look(name, now), f"mta-sts {name}")
+
+    async def fetch(self, domain: str) -> Policy | StsFailure:
+        """What the host of `domain` (A-labels) serves now, whatever the DNS says; nothing of it is kept. For checks."""
+        return await self._ask(domain)
 
     async def refresh_due(self, *, now: float) -> tuple[StsState, ...]:
         """Fetch again what would expire otherwise: for a caller with a timer, in one worker, every hour or so.

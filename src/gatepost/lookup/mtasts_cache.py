@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.lookup.cache_folder import make_room, replace_file
 from gatepost.mtasts.policy import MAX_BYTES, Policy, PolicyError, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["CachedPolicy", "PolicyFolder"]
 
@@ -89,10 +89,10 @@ class PolicyFolder:
         if path is None:
             return
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(path, entry)
+            content = msgspec.json.encode(_File(entry.domain, entry.id, entry.fetched, entry.policy.text))
+            replace_file(path, content, used=entry.used)
             if self._writes % _WRITES == 0:
-                _make_room(path.parent)
+                self._make_room(path.parent)
             self._writes += 1
         except OSError as failure:
             _log.warning("mta-sts: %s cannot be kept: %s", path, failure.strerror)
@@ -112,26 +112,17 @@ class PolicyFolder:
             if found is not None and self._file(found.domain) == path:
                 yield found
 
+    @staticmethod
+    def _make_room(folder: Path) -> None:
+        """Those go that were used longest ago."""
+        if removed := make_room(folder, files=_FILES, octets=_TOTAL_BYTES):
+            _log.warning("mta-sts: %s is full: %d policies that were used longest ago are forgotten", folder, removed)
+
     def _file(self, domain: str) -> Path | None:
         """A name that no domain can make dangerous."""
         if self._path is None:
             return None
         return self._path / f"{hashlib.sha256(domain.encode()).hexdigest()}{_SUFFIX}"
-
-
-def _replace(path: Path, entry: CachedPolicy) -> None:
-    content = msgspec.json.encode(_File(entry.domain, entry.id, entry.fetched, entry.policy.text))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".sts-", delete=False) as file:
-        half = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.utime(file.fileno(), (entry.used, entry.used))
-            os.fsync(file.fileno())  # or a power failure may leave an empty file, and nothing is enforced
-            half.replace(path)
-        except OSError:
-            half.unlink(missing_ok=True)
-            raise
 
 
 def _read(path: Path) -> CachedPolicy | None:
@@ -148,21 +139,3 @@ def _read(path: Path) -> CachedPolicy | None:
     if isinstance(policy, PolicyError):
         return None
     return CachedPolicy(kept.domain, kept.id, policy, kept.fetched, used)
-
-
-def _make_room(folder: Path) -> None:
-    """Remove what was used longest ago until the folder is within its bounds."""
-    files = []
-    for path in folder.iterdir():
-        with suppress(OSError):  # another worker may have removed it
-            state = path.stat()
-            files.append((state.st_mtime, state.st_size, path))
-    files.sort(reverse=True)
-    total = removed = 0
-    for number, (_, size, path) in enumerate(files):
-        total += size
-        if total > _TOTAL_BYTES or number >= _FILES:
-            path.unlink(missing_ok=True)
-            removed += 1
-    if removed:
-        _log.warning("mta-sts: %s is full: %d policies that were used longest ago are forgotten", folder, removed)

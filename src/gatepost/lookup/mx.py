@@ -61,7 +61,7 @@ class MailHosts:
     """The hosts of a domain in the order to try them, at most 20; empty unless LISTED, IMPLICIT or LITERAL.
 
     authentic: DNSSEC proved this list (or that there is none). canonical: the domain after all CNAMEs, which owns the
-    list; a reference identifier of DANE beside the domain itself (RFC 7672 section 3.2.2).
+    list; a reference identifier of DANE beside the domain itself (RFC 7672 section 3.2.2). cut: the list names more.
     """
 
     domain: str
@@ -69,6 +69,7 @@ class MailHosts:
     hosts: tuple[MailHost, ...]
     authentic: bool
     canonical: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ class MailRouter:
         hosts = [
             MailHost(name, preference) for preference, names in listing.by_preference for name in self._shuffled(names)
         ]
-        return MailHosts(domain, listing.kind, tuple(hosts[:_MAX_HOSTS]), listing.authentic, listing.canonical)
+        kept, cut = tuple(hosts[:_MAX_HOSTS]), len(hosts) > _MAX_HOSTS
+        return MailHosts(domain, listing.kind, kept, listing.authentic, listing.canonical, cut)
 
     def _read_listing(self, domain: str, answer: Answer) -> _Listing:
         match answer.status:

@@ -1,7 +1,7 @@
 """One question to one recursive nameserver: UDP, then TCP where the answer did not fit (RFC 1035 section 4.2).
 
-Called by `lookup.dns` only. It checks that an answer belongs to its question and parses it; what the answer means, and
-whether to ask again, is not decided here.
+Called by `lookup.nameservers` only. It checks that an answer belongs to its question and parses it; what the answer
+means, and whether to ask again, is not decided here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import dns.exception
+import dns.flags
 import dns.message
-import dns.rdatatype
-import dns.wire
 
-__all__ = ["UNREAD", "Nameserver", "NameserverFailed"]
+from gatepost.lookup.question import read_message
 
-UNREAD = dns.rdatatype.RdataType.make(65333)
-"""The type (for private use, RFC 6895) under which an answer to a TLSA question holds its records, as they came."""
+__all__ = ["Nameserver", "NameserverFailed"]
 
 _PORT = 53
 _TRUNCATED = 0x02  # the TC bit in the third octet of a message
@@ -93,6 +91,8 @@ class Nameserver:
             writer.close()
         if answer is None:
             raise NameserverFailed(f"nameserver {self} sent something over TCP that is no answer to the question")
+        if answer.flags & dns.flags.TC:  # more than TCP can carry: what is missing must not count as not there
+            raise NameserverFailed(f"nameserver {self} sent an answer over TCP that is cut off (TC)")
         return answer
 
 
@@ -106,34 +106,10 @@ def _port(text: str) -> int:
 def _parse(query: dns.message.Message, wire: bytes) -> dns.message.Message | None:
     """The answer to `query` in `wire`, None if it is damaged or belongs to another question."""
     try:
-        if query.question[0].rdtype == dns.rdatatype.TLSA:
-            wire = _with_unread_tlsa(wire)
-        message = dns.message.from_wire(wire)
+        message = read_message(wire, query.question[0].rdtype)
     except (dns.exception.DNSException, ValueError):
         return None
     return message if query.is_response(message) else None
-
-
-def _with_unread_tlsa(wire: bytes) -> bytes:
-    """The message with its TLSA records under another type, of which the parser reads nothing.
-
-    A record that makes no sense to it would make it refuse the whole message, and the domain could get no mail; but to
-    DANE such a record is merely unusable (RFC 6698 section 4.1). Raises FormError.
-    """
-    parser = dns.wire.Parser(wire)
-    _, _, questions, answers, _, _ = parser.get_struct("!HHHHHH")
-    for _ in range(questions):
-        parser.get_name(decompress=True)
-        parser.get_struct("!HH")
-    changed = bytearray(wire)
-    for _ in range(answers):
-        parser.get_name(decompress=True)
-        start = parser.current
-        rdtype, _, _, size = parser.get_struct("!HHIH")
-        parser.get_bytes(size)
-        if rdtype == dns.rdatatype.TLSA:
-            changed[start : start + 2] = UNREAD.to_bytes(2)
-    return bytes(changed)
 
 
 class _Exchange(asyncio.DatagramProtocol):

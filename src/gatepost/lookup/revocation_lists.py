@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import serialization
 
 from gatepost.lookup.cache import Cache
+from gatepost.lookup.cache_folder import make_room, replace_file
 from gatepost.lookup.http import HttpFailed, Request
 from gatepost.lookup.shared import Shared
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cryptography import x509
 
@@ -174,34 +173,10 @@ class RevocationLists:
         if path is None or not der:
             return
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".crl-", delete=False) as file:
-                fresh = Path(file.name)
-                try:
-                    file.write(der)
-                    file.flush()
-                    fresh.replace(path)
-                except OSError:
-                    fresh.unlink(missing_ok=True)  # on a full disk each try would leave its part
-                    raise
-            self._make_room(path.parent)
+            replace_file(path, der)
+            make_room(path.parent, files=_DISK_FILES, octets=_DISK_BYTES)  # those go that were fetched longest ago
         except OSError as failure:
             _log.warning("revocation list: %s cannot be kept: %s", path, failure.strerror)
-
-    @staticmethod
-    def _make_room(folder: Path) -> None:
-        """Remove what was fetched longest ago until the folder is within its bounds."""
-        files = []
-        for path in folder.iterdir():
-            with suppress(OSError):  # another worker may have removed it
-                state = path.stat()
-                files.append((state.st_mtime, state.st_size, path))
-        files.sort(reverse=True)
-        total = 0
-        for number, (_, size, path) in enumerate(files):
-            total += size
-            if total > _DISK_BYTES or number >= _DISK_FILES:
-                path.unlink(missing_ok=True)
 
 
 def _newer(one: _Held | None, other: _Held | None) -> _Held | None:

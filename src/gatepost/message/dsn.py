@@ -11,16 +11,26 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.message.dsn_report import Action, Actor, Advice, DsnHop, DsnRecipient, DsnReport
+from gatepost.message.dsn_report import Action, Actor, Advice, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.message.dsn_status import MAX_ADDRESS, delivery_status
-from gatepost.message.dsn_text import human_text, subject_of
+from gatepost.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.message.fields import HeaderScanner
 from gatepost.message.header_text import fold, format_date, shown_text
 
 if TYPE_CHECKING:
     from gatepost.message.fields import HeaderFacts
 
-__all__ = ["Action", "Actor", "Advice", "DsnHop", "DsnRecipient", "DsnReport", "build_dsn"]
+__all__ = [
+    "Action",
+    "Actor",
+    "Advice",
+    "DsnHop",
+    "DsnRecipient",
+    "DsnReport",
+    "RedactedNotice",
+    "build_dsn",
+    "build_redacted",
+]
 
 _LINE = 998  # octets without CRLF, RFC 5322 section 2.1.1
 _NOT_BOUNDARY = re.compile(r"[^0-9A-Za-z'()+_,./:=?-]")
@@ -74,7 +84,33 @@ def _head(report: DsnReport, facts: HeaderFacts, boundary: str, *, utf8: bool) -
         ("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"'),
         ("Content-Transfer-Encoding", "8bit" if utf8 else "7bit"),
     ]
+    return _fields(fields)
+
+
+def _fields(fields: list[tuple[str, str]]) -> str:
     return "".join(f"{fold([f'{name}:', *value.split()])}\r\n" for name, value in fields if value)
+
+
+def build_redacted(notice: RedactedNotice) -> bytes:
+    """The whole message, in US-ASCII: the Message-ID and the kind of failure, and nothing else of the original.
+
+    It says no address, name or subject, and so may travel unprotected (RFC 8689 section 5).
+    """
+    about = _message_id(notice.about) if notice.about else ""
+    head = _fields(
+        [
+            ("From", f"Mail Delivery System <{_address(notice.postmaster, utf8=False)}>"),
+            ("To", f"<{_address(f'postmaster@{notice.domain}', utf8=False)}>"),
+            ("Subject", "A delivery status notification was not sent: REQUIRETLS"),
+            ("Date", format_date(notice.now)),
+            ("Message-ID", _message_id(notice.message_id)),
+            ("Auto-Submitted", "auto-generated"),
+            ("MIME-Version", "1.0"),
+            ("Content-Type", "text/plain; charset=us-ascii"),
+            ("Content-Transfer-Encoding", "7bit"),
+        ]
+    )
+    return f"{head}\r\n{redacted_text(notice, about)}".encode("ascii", "replace")
 
 
 def _address(address: str, *, utf8: bool) -> str:

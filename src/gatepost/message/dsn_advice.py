@@ -93,6 +93,7 @@ _PROTECT: Final = (
         "4.8": "The mail systems of the receiving domain are not those its policy names (MTA-STS).",
         "4.317": "No connection as it is required could be made to the receiving mail system.",
         "7.5": "The certificate of the receiving mail system does not satisfy the policy of its domain (MTA-STS).",
+        "7.10": "The message is to be sent over protected connections only, and no such one could be made.",
         "7.320": "The certificate of the receiving mail system could not be verified.",
         "7.321": "The receiving domain promises protected connections (DANE), but its mail system offers none.",
         "7.322": "The certificate of the receiving mail system has expired.",

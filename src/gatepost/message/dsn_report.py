@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Action", "Actor", "Advice", "DsnHop", "DsnRecipient", "DsnReport"]
+__all__ = ["Action", "Actor", "Advice", "DsnHop", "DsnRecipient", "DsnReport", "RedactedNotice"]
 
 
 class Action(StrEnum):
@@ -96,3 +96,20 @@ class DsnReport:
     original_complete: bool = False
     return_limit: int = 262144
     utf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedNotice:
+    """In place of a notification that could not be sent as protected as the message it is about (RFC 8689 section 5).
+
+    domain: of the sender; its postmaster is told. about: Message-ID of the message, "" if it has none. status: RFC
+    3463, why the notification was not sent. The rest as in DsnReport.
+    """
+
+    domain: str
+    reporting_mta: str
+    postmaster: str
+    now: float
+    message_id: str
+    about: str
+    status: str

@@ -18,10 +18,10 @@ from gatepost.message.header_text import ascii_text, format_date, host_text, sho
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.message.dsn_report import DsnRecipient, DsnReport
+    from gatepost.message.dsn_report import DsnRecipient, DsnReport, RedactedNotice
     from gatepost.message.fields import HeaderFacts
 
-__all__ = ["human_text", "subject_of"]
+__all__ = ["human_text", "redacted_text", "subject_of"]
 
 _WIDTH = 72
 _WORD = 200  # characters; four octets each and the indentation stay below 998
@@ -62,6 +62,27 @@ def human_text(report: DsnReport, facts: HeaderFacts, returned: str) -> str:
     lines += _hops(report)
     lines += ["ORIGINAL MESSAGE", *_wrapped(returned, "  ")]
     return "".join(f"{line}\r\n" for line in lines)
+
+
+_REDACTED = (
+    "A message from your domain asks to be sent over protected connections only (REQUIRETLS, RFC 8689). It could not be"
+    " delivered, or its sender asked to be told of it. The notification for its sender could not be sent protected in"
+    " the same way, so it was not sent at all. This is all that may be said of it here:"
+)
+_REDACTED_FIX = (
+    "Let the mail servers of your domain offer TLS with a certificate that proves their name, and REQUIRETLS, so that"
+    " senders who require protected connections can be told what becomes of their messages."
+)
+
+
+def redacted_text(notice: RedactedNotice, about: str) -> str:
+    """The text for a sender's postmaster. about: the Message-ID of the message, fit for a line."""
+    failure = f"{token_text(notice.status)} {advice_for(notice.status).cause}"
+    rows = [("Message-ID:", about or "(none)"), ("Failure:", failure)]
+    lines = [f"This is the mail service at {host_text(notice.reporting_mta)}.", "", *_wrapped(_REDACTED), ""]
+    for name, value in rows:
+        lines += _wrapped(value, f"  {name:12}", " " * 14)
+    return "".join(f"{line}\r\n" for line in [*lines, "", *_wrapped(_REDACTED_FIX)])
 
 
 def _outcomes(recipients: Sequence[DsnRecipient]) -> list[list[DsnRecipient]]:

@@ -27,6 +27,9 @@ _MESSAGE_ID_OCTETS = 998  # a line, RFC 5322 section 2.1.1
 _ADDRESS_OCTETS = 512
 _DELIVERED_TO = 100
 
+_TLS_REQUIRED_OCTETS = 998
+# The one value of TLS-Required, with comments around it (RFC 8689 section 3).
+_NO = re.compile(rb"(?:\s|\([^()\\]*\))*no(?:\s|\([^()\\]*\))*", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 
 # Codecs of Python that are no charsets of mail: some warn, some are slow, some make surrogates of letters.
@@ -39,8 +42,8 @@ class HeaderFacts:
 
     message_id: of the first Message-ID, brackets included. subject: of the first Subject, decoded and printable, at
     most 256 characters. received_count: Received fields. delivered_to: addresses of Delivered-To fields, at most 100.
-    has_8bit: not all US-ASCII. tls_required_no: "TLS-Required: No" (RFC 8689 section 5). bytes: octets of the section,
-    the empty line left out.
+    has_8bit: not all US-ASCII. tls_required_no: "TLS-Required: No" (RFC 8689 section 3), once. bytes: octets of the
+    section, the empty line left out.
     """
 
     message_id: str
@@ -186,9 +189,18 @@ def _facts(section: bytes) -> HeaderFacts:
             for value in islice(_values(text, lower, b"delivered-to"), _DELIVERED_TO)
         ),
         has_8bit=not section.isascii(),
-        tls_required_no=any(value.lower() == b"no" for value in _values(text, lower, b"tls-required")),
+        tls_required_no=_tls_required_no(text, lower),
         bytes=len(section),
     )
+
+
+def _tls_required_no(text: bytes, lower: bytes) -> bool:
+    """Whether the field is there with the one value it has (RFC 8689 section 3).
+
+    It must not stand twice. With two, as with any other value, nobody can say what is meant, and nothing is given up.
+    """
+    values = list(islice(_values(text, lower, b"tls-required"), 2))
+    return len(values) == 1 and len(values[0]) <= _TLS_REQUIRED_OCTETS and bool(_NO.fullmatch(values[0]))
 
 
 def _text(value: bytes, limit: int) -> str:

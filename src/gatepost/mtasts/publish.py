@@ -1,7 +1,11 @@
 """What one of our own accepted domains publishes: the policy's text, the TXT record, where both belong (RFC 8461).
 
-Used, later, by the HTTPS server of policies and by the commands that show what goes into the zone. Pure: the caller
-looks up the domain's MX hosts.
+Used by `connectors.publication`, for the HTTPS server of policies and the command that shows what goes into the zone,
+and by `lookup.mtasts` for the names. Pure: the caller looks up the domain's MX hosts.
+
+The id of the record is the beginning of the policy's SHA-256: every node comes to the same one alone, it changes when
+the text does and never else, and it comes back when an older text does. A sender compares it with the id that it last
+fetched under, so that going back is a change to it as well (section 3.1).
 """
 
 from __future__ import annotations
@@ -71,6 +75,8 @@ def publish(domain: str, mode: Mode, mx: Sequence[str], max_age: int, *, hosts: 
     name = normalise(domain)
     if not name or name.startswith("*."):
         raise ValueError(f"{domain!r} is no domain that could have a policy")
+    if not normalise(record_name(name)):
+        raise ValueError(f"{domain!r} is too long: {record_name(name)} would be no name any more")
     patterns = tuple(dict.fromkeys(_pattern(text) for text in mx))
     policy = Policy(mode, patterns, max_age)
     read = parse_policy(policy.text.encode("ascii"))

@@ -74,9 +74,14 @@ class TrustAnchors:
         return len(self._certificates)
 
     @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """All of them, DER."""
+        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in self._certificates)
+
+    @property
     def der(self) -> bytes:
-        """All of them, DER, one after the other: as the ssl module takes them."""
-        return b"".join(crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in self._certificates)
+        """The same, one after the other: as the ssl module takes them."""
+        return b"".join(self.certificates)
 
     def __repr__(self) -> str:
         return f"TrustAnchors({self.source!r}, {len(self)} certificates)"

@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-__all__ = ["AnchorsError", "CertificateError", "Purpose", "TrustAnchors", "certificate_facts", "judge"]
+__all__ = [
+    "AnchorsError",
+    "CertificateError",
+    "Purpose",
+    "TrustAnchors",
+    "certificate_facts",
+    "extended_usages",
+    "judge",
+    "strong_key",
+    "weak_signature",
+]
 
 type Purpose = Literal["server", "client"]
 
@@ -233,34 +243,35 @@ def _day(moment: datetime) -> str:
 def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:
     """What speaks against a path that OpenSSL has accepted."""
     for certificate in path:
-        if not _strong(kind := key_kind(certificate)):
+        if not strong_key(kind := key_kind(certificate)):
             return (
                 ChainStatus.WEAK_KEY,
                 f"{subject_text(certificate)} has the key {kind}, RSA-2048 or P-256 is the least",
             )
     for certificate in path[:-1]:
-        if weakness := _weak_signature(certificate):
+        if weakness := weak_signature(certificate):
             return ChainStatus.WEAK_SIGNATURE, f"{subject_text(certificate)} is signed with {weakness}"
     for certificate in path:
-        usages = _extended_usages(certificate)
+        usages = extended_usages(certificate)
         if usages is not None and not usages & _USAGES[purpose]:
             return ChainStatus.WRONG_PURPOSE, f"{subject_text(certificate)} is not for a TLS {purpose}"
     return None
 
 
-def _strong(kind: str) -> bool:
+def strong_key(kind: str) -> bool:
+    """Whether a key of this kind (as `certificate.key_kind` names it) is taken: RSA 2048 or P-256 is the least."""
     family, _, size = kind.rpartition("-")
     return int(size) >= _MIN_RSA_BITS if family in {"RSA", "RSA-PSS"} else kind in _STRONG_KEYS
 
 
-def _weak_signature(certificate: x509.Certificate) -> str:
+def weak_signature(certificate: x509.Certificate) -> str:
     """The name of a hash that no longer proves anything, "" if the signature is sound."""
     used = certificate.signature_hash_algorithm
     return used.name.upper() if used is not None and used.name in _WEAK_HASHES else ""
 
 
-def _extended_usages(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
-    """The purposes a certificate is limited to, None if it is not."""
+def extended_usages(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
+    """The purposes a certificate is limited to, None if it is not. Raises what MALFORMED lists."""
     try:
         return frozenset(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:

@@ -61,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         "_opened",
         "_output",
         "_output_bytes",
+        "_owing",
         "_paused",
         "_peer",
         "_proved",
@@ -93,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._inside = False  # the receiver is being called: its writes are flushed when it returns
         self._held = b""  # plaintext that the receiver has not had
         self._paused = False  # by the receiver
+        self._owing = False  # the receiver has not yet said all it will say to what it read
         self._stopped = False  # the transport does not read
         self._blocked = False  # HIGH_WATER is passed
         self._proved = False  # data has come over TLS
@@ -182,7 +184,13 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._paused = False
         self._clock.go()
-        if self._held:
+        if self._held or self._end_of_file is not None:
+            self._loop.call_soon(self._deliver_held)
+
+    def owe(self, *, owing: bool) -> None:
+        """Say whether an answer is still to come: until it has been written, a peer that stops sending is no loss."""
+        self._owing = owing
+        if self._end_of_file is not None and not owing:
             self._loop.call_soon(self._deliver_held)
 
     def timeout(self, seconds: float) -> None:
@@ -232,11 +240,11 @@ class Connection(asyncio.BufferedProtocol):
             self._deliver(bytes(_BUFFER[:nbytes]))
 
     def eof_received(self) -> bool:
-        """The peer sends no more. Gives True to keep the transport open until `_held` is delivered."""
+        """The peer sends no more. Gives True to keep the transport open until all it sent is delivered and answered."""
         if self._loss is not None:
             return False
         loss = self._loss_at_end()
-        if self._held:
+        if self._held or self._owing:
             self._end_of_file = self._end_of_file or loss
             return True
         self._flush()
@@ -341,20 +349,21 @@ class Connection(asyncio.BufferedProtocol):
             self._flush()
 
     def _deliver_held(self) -> None:
-        if not self._held or self._paused or self._loss is not None:
+        if self._paused or self._loss is not None:
             return
-        data, self._held = self._held[:READ_BYTES], self._held[READ_BYTES:]
-        self._deliver(data)
         if self._held:
-            self._loop.call_soon(self._deliver_held)
-            return
-        self._adjust_reading()
-        if self._end_of_file is not None and self._loss is None:
+            data, self._held = self._held[:READ_BYTES], self._held[READ_BYTES:]
+            self._deliver(data)
+            if self._held:
+                self._loop.call_soon(self._deliver_held)
+                return
+            self._adjust_reading()
+        if self._end_of_file is not None and not self._owing and self._loss is None:
             self._finish(self._end_of_file)
 
     def _peer_closed(self) -> None:
         loss = Loss(LossKind.CLOSED)
-        if self._held:
+        if self._held or self._owing:
             self._end_of_file = loss
         else:
             self._finish(loss)

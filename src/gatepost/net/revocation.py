@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -60,13 +60,15 @@ class Standing:
 
     status: "unknown" is only said by OCSP: the responder does not know the certificate. reason: RFC 5280 section
     5.3.1 ("keyCompromise"), "" if none is given. revoked: seconds since 1970 UTC, 0 unless revoked. until: when the
-    source's word ends, seconds since 1970; 0 if it does not say.
+    source's word ends, seconds since 1970; 0 if it does not say. since: when OCSP said it (thisUpdate), which makes no
+    difference to what is said.
     """
 
     status: Literal["good", "revoked", "unknown"]
     until: float
     reason: str = ""
     revoked: float = 0.0
+    since: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +383,7 @@ def _statement(
             ends = single.next_update_utc.timestamp() if single.next_update_utc else 0.0
             begin = single.this_update_utc.timestamp()
             _check_times(begin, ends or begin + _WITHOUT_END, now, "the OCSP response")
-            return _read_single(single, ends)
+            return replace(_read_single(single, ends), since=begin)
     raise RevocationError("the OCSP response is about other certificates")
 
 

@@ -105,6 +105,12 @@ class Stream(Protocol):
     def resume(self) -> None:
         """Read again; bytes kept are delivered in a later turn of the loop."""
 
+    def owe(self, *, owing: bool) -> None:
+        """Say whether an answer to what was read is still to come, because we wait for a disk or a lookup.
+
+        Then a peer that sends no more, but may still read, is no loss until nothing is owed: it gets its answer.
+        """
+
     def timeout(self, seconds: float) -> None:
         """End the stream with LossKind.TIMEOUT if `received` or `secured` is not called within `seconds`.
 

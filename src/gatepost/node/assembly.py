@@ -17,7 +17,8 @@ from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
 from gatepost.inbound.stamp import Stamp
-from gatepost.lookup.dns import Resolver
+from gatepost.lookup.configured import configured_resolver
+from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
@@ -33,17 +34,22 @@ from gatepost.outbound.connection import SmtpTimeouts
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.hop import HopOpener
 from gatepost.outbound.mailbox import Maildirs
+from gatepost.outbound.memory import DestinationMemory
 from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
+from gatepost.outbound.sessions import SessionLog
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
 from gatepost.reports.trace import outcome_events
+from gatepost.settings.model import DnsValidation
 from gatepost.smtp.extensions import Extensions
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.schema import StoreSettings
+from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -72,7 +78,7 @@ class Assembly:
     async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
         """Open the worker's own shard and those that no worker has any more, and make everything around them.
 
-        Raises StoreFailure, CertificateFileError or OSError if the settings cannot be used.
+        Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
         data = Path(settings.server.data_dir)
         own, *orphans = _shards(data / "queue", index, workers)
@@ -83,7 +89,6 @@ class Assembly:
         self._settings = settings
         self._stores = stores
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self.keeper = CertificateKeeper(settings, self._resources)
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
         self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
@@ -93,12 +98,8 @@ class Assembly:
             total=settings.queue.idle_connections,
         )
         self._anchors = lru_cache(64)(TrustAnchors.load)
-        self._resolver = Resolver(
-            settings.dns.nameservers,
-            timeout=settings.dns.timeout,
-            attempts=settings.dns.attempts,
-            trust_ad=settings.dns.trust_ad,
-        )
+        self._resolver = configured_resolver(settings.dns)
+        self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver))
         self._revocation = RevocationChecker(
             HttpClient(self._resolver),
             Path(settings.server.data_dir) / "cache" / "crl",
@@ -111,6 +112,8 @@ class Assembly:
             Path(settings.server.data_dir) / "cache" / "mta-sts",
             hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
         )
+        self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
+        self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
         self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
@@ -158,10 +161,22 @@ class Assembly:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = spawn(self._policies.refresh_due(now=time.time()), "mta-sts refresh")
 
-    @property
-    def dane_off(self) -> str:
-        """Why DANE is off, "" if it is not."""
-        return self._resolver.dane_off
+    async def tell_validation(self) -> None:
+        """Say in the log who validates DNSSEC, or why DANE is off. Who validates here is tried on the root."""
+        if self._resolver.dane_off:
+            _log.warning("%s", self._resolver.dane_off)
+            return
+        _log.info("%s", self._resolver.validation)
+        if self._settings.dns.validation is not DnsValidation.LOCAL:
+            return
+        try:
+            missing = await self._resolver.validation_missing()
+        except LookupFailed as failed:
+            cause = "signatures are dropped on the way, or dns.trust_anchor_file or the clock is wrong"
+            why = cause if failed.bogus else "is the way to the nameservers open?"
+            missing = f"DNSSEC could not be tried on the root, and mail may wait for look-ups; {why}: {failed.detail}"
+        if missing:
+            _log.warning("%s", missing)
 
     @property
     def failed(self) -> bool:
@@ -173,10 +188,14 @@ class Assembly:
         await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
         self._pool.close()
         await self._revocation.close()
+        self.keeper.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
         await self._policies.close()
+        await self._resolver.close()
         self._maildirs.close()
+        await asyncio.to_thread(self._sessions.close)
+        await asyncio.to_thread(self._destinations.close)
         for store in self._stores:
             await store.close()
         self._resources.close()
@@ -205,6 +224,8 @@ class Assembly:
             self._pool,
             profile=settings.tls.profile,
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
+            sessions=self._sessions,
+            memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
         )
         return Deliverer(self._snapshots.current.directory, services)
 

@@ -11,10 +11,11 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["CONFIGURATION_EXIT", "Supervisor"]
 
@@ -28,7 +29,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Worker:
-    index: int
+    name: str
+    work: Callable[[int], int]
     pid: int = 0
     started: float = 0.0
     pause: float = 0.0
@@ -39,12 +41,20 @@ class Supervisor:
     """Runs `workers` processes of `work(index, lifeline)` until told to stop.
 
     work: called in the child; returns its exit status. lifeline: a file descriptor that reads end-of-file when the
-    supervisor is gone, so that no worker outlives it. drain: seconds a worker gets to end before SIGKILL.
+    supervisor is gone, so that no worker outlives it. drain: seconds a worker gets to end before SIGKILL. beside: what
+    runs in a process of its own and is no worker, by its name; called with the lifeline.
     """
 
-    def __init__(self, workers: int, work: Callable[[int, int], int], *, drain: float) -> None:
-        self._workers = [_Worker(index) for index in range(workers)]
-        self._work = work
+    def __init__(
+        self,
+        workers: int,
+        work: Callable[[int, int], int],
+        *,
+        drain: float,
+        beside: Mapping[str, Callable[[int], int]] | None = None,
+    ) -> None:
+        self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
+        self._workers += [_Worker(name, other) for name, other in (beside or {}).items()]
         self._drain = drain
         self._stopping = False
         self._status = 0
@@ -68,18 +78,18 @@ class Supervisor:
         worker.started = time.monotonic()
         worker.pid = os.fork()
         if worker.pid == 0:
-            os._exit(self._child(worker.index))
+            os._exit(self._child(worker))
 
-    def _child(self, index: int) -> int:
+    def _child(self, worker: _Worker) -> int:
         os.close(self._lifeline[1])
         for number in _SIGNALS:
             # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
-            return self._work(index, self._lifeline[0])
+            return worker.work(self._lifeline[0])
         except Exception:  # noqa: BLE001 - the child must end here, whatever it was
-            _log.exception("worker %d failed", index)
+            _log.exception("%s failed", worker.name)
             return 1
 
     def _signal(self, number: int) -> None:
@@ -124,9 +134,7 @@ class Supervisor:
         lived = now - worker.started
         worker.pause = 0.0 if lived > _STABLE_SECONDS else min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
         worker.restart_at = now + worker.pause
-        _log.error(
-            "worker %d ended with %d after %.0f s; next start in %.0f s", worker.index, code, lived, worker.pause
-        )
+        _log.error("%s ended with %d after %.0f s; next start in %.0f s", worker.name, code, lived, worker.pause)
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()

@@ -19,8 +19,10 @@ import uvloop
 
 from gatepost.certificates.files import CertificateFileError
 from gatepost.inbound.registry import SWEEP_SECONDS
+from gatepost.lookup.validator import ValidatorError
 from gatepost.net.tasks import spawn
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
+from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["run_worker"]
+__all__ = ["every", "run_worker"]
 
 _log = logging.getLogger(__name__)
 
@@ -64,19 +66,22 @@ class _Worker:
         loop.add_reader(self._lifeline, self._stop.set)
         try:
             assembly = await Assembly.build(self._settings, *self._place, self._sockets)
-        except (StoreFailure, CertificateFileError, OSError) as error:
+        except (StoreFailure, CertificateFileError, ValidatorError, OSError) as error:
             _log.critical("worker %d cannot start: %s", self._place[0], error)
             return CONFIGURATION_EXIT
         loop.add_signal_handler(signal.SIGHUP, assembly.reload)
         periodic = [
-            spawn(_every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
-            spawn(_every(POLL_SECONDS, assembly.refresh), "resources poll"),
-            spawn(_every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
+            spawn(every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
+            spawn(every(POLL_SECONDS, assembly.refresh), "resources poll"),
+            spawn(every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
+            spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
         ]
         if self._place[0] == 0:  # one is enough for all
-            periodic.append(spawn(_every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
-            if assembly.dane_off:
-                _log.warning("%s", assembly.dane_off)
+            periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
+            for pause, duty in assembly.keeper.duties():
+                duty()  # not only after the first pause: what was missed while nothing ran is due now
+                periodic.append(spawn(every(pause, duty), "certificates"))
+            periodic.append(spawn(assembly.tell_validation(), "validation"))
         await assembly.listener.start()
         await self._stop.wait()
         loop.remove_reader(self._lifeline)
@@ -97,14 +102,15 @@ class _Worker:
         deadline = time.monotonic() + self._settings.server.drain
         assembly.listener.stop()
         assembly.registry.drain()
-        sweep = spawn(_every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep")
+        sweep = spawn(every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep")
         while len(assembly.registry) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.05)
         sweep.cancel()
         await assembly.close(max(0.5, deadline - time.monotonic()))
 
 
-async def _every(seconds: float, work: Callable[[], object]) -> None:
+async def every(seconds: float, work: Callable[[], object]) -> None:
+    """Call `work` each time `seconds` have passed, whatever became of the call before, until cancelled."""
     with contextlib.suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(seconds)

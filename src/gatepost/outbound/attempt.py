@@ -12,15 +12,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
+from gatepost.connectors.values import ProtectionDrop
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
+from gatepost.outbound.downgrade import DowngradeLog
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, route_record
+from gatepost.outbound.sessions import WaySessions
 from gatepost.outbound.shipment import Shipment, may_go_clear
+from gatepost.policy.memory import DestinationName
 from gatepost.policy.published import modes
 from gatepost.policy.requirement import Shortfall
 from gatepost.policy.route import (
@@ -46,8 +50,10 @@ if TYPE_CHECKING:
     from gatepost.outbound.contexts import ClientContexts
     from gatepost.outbound.hop import HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
+    from gatepost.outbound.memory import DestinationMemory
     from gatepost.outbound.pool import ConnectionPool
     from gatepost.outbound.published import Lookups
+    from gatepost.outbound.sessions import SessionLog
     from gatepost.policy.route import Route
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Recipient, Store
@@ -74,7 +80,7 @@ class DeliveryServices:
     mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
     back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
-    nothing.
+    nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
     """
 
     store: Store
@@ -89,16 +95,24 @@ class DeliveryServices:
     patience: float = 900.0
     clock: Callable[[], float] = time.monotonic
     lookups: Lookups | None = None
+    sessions: SessionLog | None = None
+    memory: DestinationMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Hosts to try in order, and what all connections to them have in common. published: what is published of them."""
+    """Hosts to try in order, and what all connections to them have in common.
+
+    published: what is published of them. sessions: counts TLS sessions with them. complete: they are all that the
+    recipient's domain names; False where an administrator here named them, or not all are tried.
+    """
 
     hosts: tuple[NextHop, ...]
     published: Publication
+    sessions: WaySessions
     certificate: ClientCertificate | None = None
     lmtp: bool = False
+    complete: bool = False
 
 
 class Deliverer:
@@ -106,11 +120,14 @@ class Deliverer:
 
     def __init__(self, directory: Directory, services: DeliveryServices) -> None:
         self._services = services
+        self._directory = directory
         self._planner = RoutePlanner(directory, services.profile)
         self._generation = 0
+        self._downgrades = DowngradeLog(services.clock)
 
     def use(self, directory: Directory) -> None:
         """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
+        self._directory = directory
         self._planner = RoutePlanner(directory, self._services.profile)
         self._generation += 1
         self._services.contexts.clear()
@@ -130,15 +147,46 @@ class Deliverer:
         for route, recipients in routes:
             base = _base(route, planner.version)
             shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts)
+            self._remember(route, shipment, delivery.organization)
             shipments.append(shipment)
             try:
                 await self._ship(route, shipment, body)
             except BodyUnreadable as failure:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
         fates = [fate for shipment in shipments for fate in shipment.fates]
-        # What a rule demands of one message says nothing of the other mail for its domain, which must not wait for it.
-        usual = not any(isinstance(route, SmartHosts | MxRoute) and route.by_rule for route, _ in routes)
+        # What a rule, or the message itself, demands for one message says nothing of the other mail for its domain,
+        # which must not wait for it.
+        ruled = any(isinstance(route, SmartHosts | MxRoute) and route.by_rule for route, _ in routes)
+        usual = not ruled and not delivery.message.require_tls
         return Outcome(fates, destination_failed=usual and all(shipment.unreachable for shipment in shipments))
+
+    def _remember(self, route: Route, shipment: Shipment, organization: str) -> None:
+        """By what the shipment's connections are remembered, and what becomes of it where they fall short of that."""
+        match route:
+            case SmartHosts():
+                shipment.destination = DestinationName(organization, "", route.connector.name)
+            case MxRoute():
+                connector = route.connector.name if route.connector else ""
+                shipment.destination = DestinationName(organization, route.domain, connector)
+            case _:
+                return
+        owner = self._directory.organization(organization)
+        holds = owner is not None and owner.protection_drop is ProtectionDrop.HOLD
+        shipment.hold = holds and not all(recipient.released for recipient in shipment.recipients)
+
+    def _recall(self, opened: OpenHop, shipment: Shipment) -> None:
+        """Hold a connection against what the destination was seen to do. Raises HopFailed if mail must not take it."""
+        memory, destination = self._services.memory, shipment.destination
+        # Who writes "TLS-Required: No" wants the message there rather than safe; what it takes says nothing of others.
+        if memory is None or destination is None or shipment.message.tls_required_no:
+            return
+        try:
+            shipment.drop = memory.recall(destination, opened, hold=shipment.hold)
+            if shipment.drop is not None and shipment.hold:
+                raise memory.barred(shipment.drop, opened)
+        except HopFailed:
+            self._services.pool.give(opened)
+            raise
 
     async def _ship(self, route: Route, shipment: Shipment, body: MessageBody) -> None:
         match route:
@@ -147,14 +195,17 @@ class Deliverer:
             case MailboxRoute():
                 await self._to_mailboxes(route, shipment, body)
             case LmtpRoute():
-                await self._over(_Way((route.hop,), Publication(None, modes(None)), lmtp=True), shipment, body)
+                agent = Publication(None, modes(None, shipment.asks), delivers=True)
+                await self._over(_Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
             case SmartHosts():
-                published = Publication(self._services.lookups, modes(route.connector))
-                await self._over(_Way(route.hops, published, route.connector.client_certificate), shipment, body)
+                published = Publication(self._services.lookups, modes(route.connector, shipment.asks))
+                sessions = WaySessions(self._services.sessions)
+                way = _Way(route.hops, published, sessions, route.connector.client_certificate)
+                await self._over(way, shipment, body)
             case MxRoute():
-                way = await self._mail_hosts(route, shipment)
-                if way is not None:
-                    await self._over(way, shipment, body)
+                found = await self._mail_hosts(route, shipment)
+                if found is not None:
+                    await self._over(found, shipment, body)
             case _:
                 assert_never(route)
 
@@ -172,9 +223,11 @@ class Deliverer:
 
     async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> _Way | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
+        sessions = WaySessions(self._services.sessions, route.domain)
         try:
             found = await self._services.router.mail_hosts(route.domain)
         except LookupFailed as failed:
+            sessions.unresolved(failed)
             if failed.temporary:
                 shipment.failures.append(lookup_failed(failed, route.domain).at(route.domain, ""))
                 shipment.conclude()
@@ -187,9 +240,9 @@ class Deliverer:
         port = self._services.mx_port
         hosts = tuple(NextHop(host.name, port, route.requirement, route.rehearsed) for host in found.hosts)
         certificate = route.connector.client_certificate if route.connector else None
-        published = Publication(self._services.lookups, modes(route.connector), found)
+        published = Publication(self._services.lookups, modes(route.connector, shipment.asks), found)
         await published.begin()
-        return _Way(hosts, published, certificate)
+        return _Way(hosts, published, sessions, certificate, complete=not found.cut)
 
     async def _over(self, way: _Way, shipment: Shipment, body: MessageBody) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
@@ -200,7 +253,7 @@ class Deliverer:
         tries = 0
         async for hop in self._hops(way, shipment):
             try:
-                await self._use(hop, shipment, body)
+                await self._use(hop, way.sessions, shipment, body)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
             tries += 1
@@ -215,10 +268,13 @@ class Deliverer:
             try:
                 found = await self._services.router.addresses(host.host)
             except LookupFailed as failed:
-                shipment.failures.append(lookup_failed(failed, host.host).at(host.host, ""))
+                shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
+                way.sessions.unresolved(failed, host.host)
                 continue
             if not found.addresses:
-                shipment.failures.append(no_address(host.host).at(host.host, ""))
+                shipment.failures.append(
+                    no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
+                )
                 continue
             hops = await self._on_terms(way, host, found, shipment)
             for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
@@ -227,8 +283,10 @@ class Deliverer:
     async def _on_terms(self, way: _Way, host: NextHop, found: HostAddresses, shipment: Shipment) -> list[Hop]:
         """The addresses of a host, under all that is asked of it; none if it must not be used now."""
         terms = await way.published.terms(host.requirement, host.port, found)
+        shipment.note(terms.set_aside)
         if isinstance(terms.outcome, Shortfall):
             shipment.failures.append(barred(terms.outcome, host.host, terms.published))
+            way.sessions.barred(host.host, terms.outcome, terms.published)
             return []
         return [
             Hop(
@@ -242,16 +300,27 @@ class Deliverer:
                 lmtp=way.lmtp,
                 generation=self._generation,
                 published=terms.published,
+                without_requiretls=terms.without_requiretls,
             )
             for address in found.addresses
         ]
 
-    async def _use(self, hop: Hop, shipment: Shipment, body: MessageBody) -> None:
+    async def _use(self, hop: Hop, sessions: WaySessions, shipment: Shipment, body: MessageBody) -> None:
         """Send over a kept connection, else over a new one. Raises HopFailed."""
         while (kept := self._services.pool.take(hop)) is not None:
             if await self._transfer(kept, shipment, body):
                 return
-        await self._transfer(await self._services.opener.open(hop), shipment, body)
+        await self._transfer(await self._open(hop, sessions), shipment, body)
+
+    async def _open(self, hop: Hop, sessions: WaySessions) -> OpenHop:
+        """A new connection that meets the requirement, counted either way. Raises HopFailed."""
+        try:
+            opened = await self._services.opener.open(hop)
+        except HopFailed as failed:
+            sessions.failed(hop, failed.failure)
+            raise
+        sessions.opened(opened)
+        return opened
 
     async def _in_clear(self, shipment: Shipment, body: MessageBody) -> None:
         """Where TLS broke and the configuration allows it on a later attempt: fresh connections without TLS."""
@@ -265,12 +334,16 @@ class Deliverer:
                 shipment.failed(failed, hop)
 
     async def _transfer(self, opened: OpenHop, shipment: Shipment, body: MessageBody) -> bool:
-        """Send to all pending recipients. False if a kept connection turned out to be dead before it took anything."""
+        """Send to all pending recipients. False if a kept connection turned out to be dead before it took anything.
+
+        Raises HopFailed before anything is sent, if the destination was seen to do better.
+        """
+        self._recall(opened, shipment)
         connection = opened.connection
         kept = connection.sent > 0
         for batch in shipment.batches(connection.recipients_max):
             try:
-                outcome = await connection.send(shipment.transaction(batch), body.small, body.chunks)
+                outcome = await connection.send(shipment.transaction(batch, opened), body.small, body.chunks)
             except ConnectionEnded as ended:
                 if not kept:
                     shipment.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
@@ -280,6 +353,8 @@ class Deliverer:
                 return True
             if kept and _went_stale(connection, outcome):
                 return False
+            if shipment.message.require_tls:
+                self._downgrades.sent(shipment.message.id, opened)
             shipment.settle(batch, outcome, opened)
             if not connection.usable:
                 break

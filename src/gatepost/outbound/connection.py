@@ -106,6 +106,11 @@ class OutboundConnection:
         return self._ended is None and self._client.usable and not self._events
 
     @property
+    def local(self) -> str:
+        """Our own IP address."""
+        return self._stream.local.host
+
+    @property
     def extensions(self) -> dict[str, str]:
         """What the peer offered in its last reply to EHLO: keyword → parameters."""
         return self._client.extensions

@@ -38,14 +38,21 @@ _log = logging.getLogger(__name__)
 class ClientContexts:
     """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
-    load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError.
+    load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
+    every server is asked for an OCSP response, not only where the requirement makes something of it.
     """
 
     def __init__(
-        self, anchors: str, clock: Callable[[], float], load: Callable[[str], TrustAnchors] = TrustAnchors.load
+        self,
+        anchors: str,
+        clock: Callable[[], float],
+        load: Callable[[str], TrustAnchors] = TrustAnchors.load,
+        *,
+        staple: bool = False,
     ) -> None:
         self._anchors = anchors
         self._clock = clock
+        self._staple = staple
         self._context = lru_cache(_KEPT)(_make_context)
         self._trust = lru_cache(_KEPT)(partial(_load_anchors, load))
 
@@ -58,10 +65,9 @@ class ClientContexts:
         """What to begin TLS with. Raises HopFailed if our own certificate cannot be used."""
         version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
         paths = (certificate.chain, certificate.key) if certificate else None
+        staple = self._staple or revocable(requirement)
         try:
-            return self._context(
-                requirement.profile, version, self._named(requirement), paths, staple=revocable(requirement)
-            )
+            return self._context(requirement.profile, version, self._named(requirement), paths, staple=staple)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error

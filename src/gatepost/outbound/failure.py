@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.facts import HopFacts
+from gatepost.policy.memory import describe_drop
 from gatepost.policy.outbound import deferral
 from gatepost.policy.published import dnssec_failed
+from gatepost.policy.requirement import Shortfall
 from gatepost.smtp.replies import Reply
+from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
     from gatepost.lookup.dns import LookupFailed
+    from gatepost.policy.memory import Drop
     from gatepost.policy.published import Published
-    from gatepost.policy.requirement import Shortfall, Verdict
-    from gatepost.tlsrpt.result import ResultType
+    from gatepost.policy.requirement import Verdict
 
 __all__ = [
     "ConnectionEnded",
@@ -27,6 +30,7 @@ __all__ = [
     "barred",
     "cannot_connect",
     "connection_lost",
+    "fell_below",
     "fell_short",
     "local_fault",
     "located",
@@ -44,6 +48,7 @@ _CLOSED = Reply(450, "4.4.318", ("Connection was closed abruptly",))
 _NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
 _BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
 _NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
+_NO_ADDRESS_YET = Reply(450, "4.4.312", ("DNS query failed: the next hop has no address",))
 _OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
 
 _LOSSES = {
@@ -64,7 +69,8 @@ class HopFailure:
     detail: for us. result_type: RFC 8460, None unless TLS failed. host, address: "" where it failed before they were
     known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
     said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
-    the host, None if it was not known.
+    the host, None if it was not known. local: our own IP address, "" if there was no connection. drop: how the host
+    fell short of what was seen before, None unless that is why.
     """
 
     reply: Reply
@@ -77,6 +83,8 @@ class HopFailure:
     transcript: tuple[str, ...] = ()
     loss: LossKind | None = None
     published: Published | None = None
+    local: str = ""
+    drop: Drop | None = None
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
@@ -89,7 +97,7 @@ class HopFailure:
         return f"{self.reply.text} ({self.detail})" if self.detail else self.reply.text
 
 
-_OWN_WORDS = {_TIMED_OUT, _REFUSED, _NO_SESSION, _CLOSED, _NO_DNS, _BROKEN, _NO_ADDRESS, _OUR_FAULT}
+_OWN_WORDS = {_TIMED_OUT, _REFUSED, _NO_SESSION, _CLOSED, _NO_DNS, _BROKEN, _NO_ADDRESS, _NO_ADDRESS_YET, _OUR_FAULT}
 
 
 def located(reply: Reply, host: str, address: str) -> Reply:
@@ -115,16 +123,20 @@ class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: i
         self.failure = failure
 
 
-def lookup_failed(failure: LookupFailed, name: str = "") -> HopFailure:
-    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be asked for, for good."""
+def lookup_failed(failure: LookupFailed, name: str = "", *, lasting: bool = True) -> HopFailure:
+    """The DNS did not answer, or not what DNSSEC proves; or the name cannot be asked for (then as `no_address`)."""
     if failure.bogus:
         return barred(dnssec_failed(failure.detail), name)
-    return HopFailure(_NO_DNS if failure.temporary else _NO_ADDRESS, failure.detail)
+    return no_address(failure.detail, lasting=lasting) if not failure.temporary else HopFailure(_NO_DNS, failure.detail)
 
 
-def no_address(host: str) -> HopFailure:
-    """The name has no address, or none that we may use."""
-    return HopFailure(_NO_ADDRESS, f"{host} has no usable address")
+def no_address(detail: str, *, lasting: bool = True) -> HopFailure:
+    """The name has no address, or none that we may use.
+
+    lasting: it will have none, as far as anybody knows: the hosts are all that the recipient's domain names (RFC 5321
+    section 5.1). Not so where an administrator here named the host: mail waits for who mends the slip, or the DNS.
+    """
+    return HopFailure(_NO_ADDRESS if lasting else _NO_ADDRESS_YET, detail)
 
 
 def cannot_connect(error: OSError) -> HopFailure:
@@ -179,4 +191,14 @@ def fell_short(verdict: Verdict, facts: HopFacts, transcript: tuple[str, ...]) -
     reply = deferral(shortfall, facts)
     return HopFailure(
         reply, shortfall.detail, shortfall.result_type, facts.host, facts.address, facts, verdict, transcript
+    )
+
+
+def fell_below(fallen: Drop, facts: HopFacts, verdict: Verdict, transcript: tuple[str, ...]) -> HopFailure:
+    """The connection would do, but the destination was seen to do better: its mail is held."""
+    detail = describe_drop(fallen)
+    # No result of RFC 8460: the session was as the domain's policy wants it.
+    shortfall = Shortfall(ResultType.VALIDATION_FAILURE, "4.4.317", "ProtectionDrop", detail)
+    return HopFailure(
+        deferral(shortfall, facts), detail, None, facts.host, facts.address, facts, verdict, transcript, drop=fallen
     )

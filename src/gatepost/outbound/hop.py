@@ -6,7 +6,7 @@ EHLO again; what was seen becomes facts, and `policy.outbound` says whether they
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import Cleartext, RevocationCheck
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.outbound.connection import SmtpTimeouts
     from gatepost.outbound.contexts import ClientContexts
+    from gatepost.policy.memory import DestinationName, Drop
     from gatepost.policy.published import Published
     from gatepost.policy.requirement import DaneProof, Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
@@ -48,7 +49,7 @@ class Hop:
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
     certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
-    connection outlives them.
+    connection outlives them. without_requiretls: as in `policy.published.Terms`.
     """
 
     host: str
@@ -61,6 +62,7 @@ class Hop:
     lmtp: bool = False
     generation: int = 0
     published: Published = NOTHING
+    without_requiretls: str = ""
 
     @property
     def endpoint(self) -> str:
@@ -81,6 +83,8 @@ class OpenHop:
     """A connection that met its requirement.
 
     rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
+    drops: for each destination whose mail it was held ready for, how it falls short of what was seen before, None if it
+    does not (`outbound.memory`).
     """
 
     hop: Hop
@@ -89,6 +93,7 @@ class OpenHop:
     verdict: Verdict
     rehearsal: Verdict | None = None
     testing: Verdict | Shortfall | None = None
+    drops: dict[DestinationName, Drop | None] = field(default_factory=dict)
 
 
 class HopOpener:
@@ -132,6 +137,7 @@ class HopOpener:
             raise HopFailed(failure) from ended
         except HopFailed as failed:
             connection.quit()
+            failed.failure = replace(failed.failure, local=connection.local)
             if failed.failure.host:
                 raise
             # A fault of this machine: where it showed, and what was said until then, belong to the record all the same.
@@ -193,17 +199,20 @@ class HopOpener:
         try:
             tls = await connection.start_tls(context, server_name=hop.server_name, session_key=key)
         except ConnectionEnded as ended:
-            raise self._broken(hop, connection, facts, ended.failure.detail) from ended
+            passing = ended.failure.loss is not LossKind.HANDSHAKE
+            raise self._broken(hop, connection, facts, ended.failure.detail, passing=passing) from ended
         if isinstance(tls, Reply):
-            raise self._broken(hop, connection, facts, f"STARTTLS was answered with {tls.text}")
+            error = f"STARTTLS was answered with {tls.text}"
+            raise self._broken(hop, connection, facts, error, passing=tls.transient)
         try:
             await connection.hello()
         except ConnectionEnded as ended:
             # TLS 1.3: a server that refuses our certificate says so after the client has finished.
             if ended.failure.loss is LossKind.HANDSHAKE:
-                raise self._broken(hop, connection, facts, ended.failure.detail) from ended
+                raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
             raise
-        return await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
+        facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
+        return await self._judge_peer(hop.requirement, facts, tls)
 
     async def _judge_peer(self, requirement: Requirement, facts: HopFacts, tls: TlsFacts) -> HopFacts:
         """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names."""
@@ -227,12 +236,13 @@ class HopOpener:
         hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
         if self._revocation is None:
             return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
-        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        staple = None if tls.resumed else tls.ocsp_response  # a resumed session brings no response
+        found = await self._revocation.check(chain, staple=staple, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)
 
     @staticmethod
-    def _broken(hop: Hop, connection: OutboundConnection, facts: HopFacts, error: str) -> HopFailed:
-        facts = replace(facts, handshake_error=error)
+    def _broken(hop: Hop, connection: OutboundConnection, facts: HopFacts, error: str, *, passing: bool) -> HopFailed:
+        facts = replace(facts, handshake_error=error, passing=passing)
         requirement = hop.requirement
         if isinstance(requirement, Opportunistic):
             # What a later, fresh connection may do in clear, this one may not: judge it without that permission.

@@ -7,10 +7,12 @@ decided in `policy.published`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import MtaStsMode, SmtpDaneMode
-from gatepost.policy.published import Modes, Published, StsFound, Terms, terms
+from gatepost.lookup.mx import MailHostsKind
+from gatepost.policy.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
 from gatepost.policy.requirement import Shortfall
 
 if TYPE_CHECKING:
@@ -39,13 +41,16 @@ class Publication:
     """What is published for the hosts of one way, for one attempt.
 
     lookups: None where nobody is asked: then a way that demands DANE is closed. mail_hosts: the MX hosts; None for
-    smart hosts, which no MTA-STS policy speaks of and whose names need no proof.
+    smart hosts, which no MTA-STS policy speaks of and whose names need no proof. delivers: to a delivery agent (LMTP).
     """
 
-    def __init__(self, lookups: Lookups | None, asked: Modes, mail_hosts: MailHosts | None = None) -> None:
+    def __init__(
+        self, lookups: Lookups | None, asked: Modes, mail_hosts: MailHosts | None = None, *, delivers: bool = False
+    ) -> None:
         self._lookups = lookups
         self._asked = asked
         self._mail_hosts = mail_hosts
+        self._delivers = delivers
         self._sts: StsFound | None = None
         self._rechecked = False
 
@@ -57,14 +62,24 @@ class Publication:
     async def terms(self, requirement: Requirement, port: int, addresses: HostAddresses) -> Terms:
         """The terms of one host, `addresses.host`, on a port."""
         dane = await self._records(port, addresses)
-        found = self._terms(requirement, addresses.host, dane)
+        found = self._terms(requirement, addresses, dane)
         if await self._changed(found):
-            return self._terms(requirement, addresses.host, dane)
+            return self._terms(requirement, addresses, dane)
         return found
 
-    def _terms(self, requirement: Requirement, host: str, dane: TlsaLookup | None) -> Terms:
-        authentic = self._mail_hosts is not None and self._mail_hosts.authentic
-        return terms(requirement, host, self._asked, Published(dane, self._sts), mx_authentic=authentic)
+    def _terms(self, requirement: Requirement, addresses: HostAddresses, dane: TlsaLookup | None) -> Terms:
+        published = Published(dane, self._sts)
+        return terms(requirement, addresses.host, self._asked, published, self._naming(addresses))
+
+    def _naming(self, addresses: HostAddresses) -> Naming:
+        hosts = self._mail_hosts
+        if hosts is not None:
+            # Without an MX record the domain is its own host, and no record need be believed (RFC 8689 section 2).
+            domain = "" if hosts.kind is MailHostsKind.IMPLICIT else hosts.domain
+            return Naming(domain, hosts.authentic)
+        if self._delivers and self._asked.asks.demands:
+            return Naming(here=all(ip_address(address).is_loopback for address in addresses.addresses))
+        return NAMED
 
     async def _records(self, port: int, addresses: HostAddresses) -> TlsaLookup | None:
         lookups, hosts = self._lookups, self._mail_hosts

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from gatepost.outbound.failure import HopFailure
     from gatepost.outbound.hop import OpenHop
     from gatepost.policy.facts import HopFacts
+    from gatepost.policy.memory import Drop
     from gatepost.policy.published import Published, StsFound
     from gatepost.policy.requirement import Requirement
 
-__all__ = ["choice_record", "failure_record", "open_record", "route_record", "tries_record"]
+__all__ = ["choice_record", "drop_record", "failure_record", "open_record", "route_record", "tries_record"]
 
 _TRIES = 20
 _REFUSALS = 10
@@ -70,9 +71,18 @@ def failure_record(failure: HopFailure) -> dict[str, Any]:
         record["result_type"] = str(failure.result_type)
     if failure.detail:
         record["detail"] = failure.detail
+    record |= drop_record(failure.drop)
     if failure.transcript:
         record["transcript"] = list(failure.transcript)
     return record
+
+
+def drop_record(fallen: Drop | None) -> dict[str, Any]:
+    """That the destination was seen to do better; {} if it was not. since: seconds since 1970."""
+    if fallen is None:
+        return {}
+    was, now = describe_achieved(fallen.was), describe_achieved(fallen.now)
+    return {"protection_drop": {"was": was, "since": fallen.since, "now": now}}
 
 
 def tries_record(failures: Sequence[HopFailure]) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _missing(shortfall: Shortfall | None) -> dict[str, Any]:
     if shortfall is None:
         return {}
     return {
-        "result_type": str(shortfall.result_type),
+        "result_type": str(shortfall.result_type or ""),
         "message": shortfall.message,
         "detail": shortfall.detail,
     }

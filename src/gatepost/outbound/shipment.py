@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
 from gatepost.outbound.failure import HopFailure, located
-from gatepost.outbound.record import failure_record, open_record, tries_record
+from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
+from gatepost.policy.requiretls import Asks, asks_of
 from gatepost.queue.outcome import Fate, Sort, sort_of
 from gatepost.smtp.client import Transaction
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.outbound.failure import HopFailed
     from gatepost.outbound.hop import Hop, OpenHop
+    from gatepost.policy.memory import DestinationName, Drop
     from gatepost.policy.requirement import Requirement
     from gatepost.smtp.client import Outcome, RecipientOutcome
     from gatepost.smtp.replies import Reply
@@ -31,6 +33,7 @@ __all__ = ["Shipment", "may_go_clear"]
 # RFC 5321 section 4.5.3.1.8: every server takes a hundred recipients. More only where it says so (RFC 9422).
 _RECIPIENTS = 100
 _RECIPIENTS_MAX = 1000
+_REASONS = 50
 
 
 def may_go_clear(requirement: Requirement, attempts: int) -> bool:
@@ -48,7 +51,8 @@ class Shipment:
 
     base: what the trace shall say of every outcome (connector, requirement, reasons). attempts: made before this one.
     pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
-    with the reason.
+    with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
+    waits where a connection falls short of that; drop: how the one in use does, None if it does not.
     """
 
     message: Message
@@ -61,6 +65,9 @@ class Shipment:
     failures: list[HopFailure] = field(default_factory=list)
     broken: list[tuple[Hop, str]] = field(default_factory=list)
     answered: bool = False
+    destination: DestinationName | None = None
+    hold: bool = False
+    drop: Drop | None = None
 
     def __post_init__(self) -> None:
         self.pending = list(self.recipients)
@@ -72,8 +79,21 @@ class Shipment:
         for start in range(0, len(waiting), size):
             yield waiting[start : start + size]
 
-    def transaction(self, batch: Sequence[Recipient]) -> Transaction:
-        """What the client is to send for a batch."""
+    @property
+    def asks(self) -> Asks:
+        """What the message itself asks of TLS."""
+        message = self.message
+        relayed = not message.reverse_path and not message.is_notice
+        return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
+
+    def note(self, reasons: Sequence[str]) -> None:
+        """More reasons for the trace to tell of every outcome, each once."""
+        if reasons:
+            told = self.base.get("reasons", [])
+            self.base = self.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
+
+    def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
+        """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
         message = self.message
         return Transaction(
             reverse_path=message.reverse_path,
@@ -83,13 +103,15 @@ class Shipment:
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
-            require_tls=message.require_tls,
+            require_tls=message.require_tls and not _goes_without_requiretls(opened),
             header_8bit=self.header_8bit,
         )
 
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
         """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
-        detail = self.base | open_record(opened)
+        detail = self.base | open_record(opened) | drop_record(self.drop)
+        if self.message.require_tls:
+            detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
         undecided: HopFailure | None = None
         for recipient, result in zip(batch, outcome.recipients, strict=True):
             if _leaves_open(result):
@@ -106,29 +128,34 @@ class Shipment:
         if failed.handshake:
             self.broken.append((hop, failed.handshake))
 
-    def decide_all(self, reply: Reply, detail: dict[str, Any]) -> None:
+    def decide_all(self, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
         """Everybody pending gets this reply, and nothing more is tried."""
         for recipient in list(self.pending):
-            self.decide(recipient, reply, self.base | detail)
+            self.decide(recipient, reply, self.base | detail, held=held)
 
     def conclude(self) -> None:
         """No host is left: the pending recipients get what the failures say together."""
         if self.pending:
             failure = _telling(self.failures)
-            self.decide_all(failure.reply, failure_record(failure) | tries_record(self.failures))
+            detail = failure_record(failure) | tries_record(self.failures)
+            self.decide_all(failure.reply, detail, held=_held(self.failures))
 
     @property
     def unreachable(self) -> bool:
         """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
         return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
 
-    def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any]) -> None:
-        """Settle a pending recipient for this attempt."""
-        sort = sort_of(reply)
+    def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
+        """Settle a pending recipient for this attempt. held: an administrator must act, trying again is of no use."""
+        sort = Sort.HELD if held else sort_of(reply)
         if sort is not Sort.DELIVERED and self.failures and "tries" not in detail:
             detail = detail | tries_record(self.failures)
         self.fates.append(Fate(recipient, sort, reply, detail))
         self.pending.remove(recipient)
+
+
+def _goes_without_requiretls(opened: OpenHop) -> bool:
+    return opened.hop.without_requiretls != "" and not opened.facts.requiretls_offered
 
 
 def _leaves_open(result: RecipientOutcome) -> bool:
@@ -147,7 +174,21 @@ def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
 def _telling(failures: Sequence[HopFailure]) -> HopFailure:
     """The failure that stands for all: for good only if each of them is.
 
-    A TLS failure says more than a silent host; of equals the last one is it, as in Exchange's LastAttemptedServerName.
+    A drop in protection says more than a TLS failure, and that more than a silent host; of equals the last one is it,
+    as in Exchange's LastAttemptedServerName.
     """
     transient = [failure for failure in failures if not failure.reply.permanent]
-    return max(transient or failures, key=lambda failure: (failure.result_type is not None, failures.index(failure)))
+
+    def weight(failure: HopFailure) -> tuple[bool, bool, int]:
+        return failure.drop is not None, failure.result_type is not None, failures.index(failure)
+
+    return max(transient or failures, key=weight)
+
+
+def _held(failures: Sequence[HopFailure]) -> bool:
+    """Whether all that is left of a destination protects less than before.
+
+    While a host that may do better is only out of reach for now, mail waits for it and needs nobody.
+    """
+    transient = [failure for failure in failures if not failure.reply.permanent]
+    return bool(transient) and all(failure.drop is not None for failure in transient)

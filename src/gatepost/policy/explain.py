@@ -6,14 +6,16 @@ sessions and attempts (`policy.inbound`, `policy.route`, `policy.outbound`) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.connectors.comparison import other_inbound, other_outbound
 from gatepost.connectors.mail_flow import unmet
+from gatepost.policy.asking import mx_stand_in, route_as_asked
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.failures import FailureOutcome, outcomes
 from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.policy.requiretls import Asks, asks_of
 from gatepost.policy.route import (
     NO_CONTENT,
     LmtpRoute,
@@ -47,7 +49,8 @@ class Explanation:
     others_outbound, other_rules: everybody else of the organizations concerned, and why not. outbound: None if it is
     nobody's mail. supposed: the message is not accepted, and outbound is what would follow if it were. failures: what
     each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
-    by the organization's own word; None is the server's. route: the way itself, for whoever tries it out.
+    by the organization's own word; None is the server's. route: the way itself, for whoever tries it out, without what
+    the message itself asks of TLS. asks: that.
     """
 
     session: SessionFacts
@@ -62,6 +65,7 @@ class Explanation:
     failures: tuple[FailureOutcome, ...]
     expiration: float | None = None
     route: Route | None = None
+    asks: Asks = Asks.NOTHING
 
     @property
     def supposed(self) -> bool:
@@ -97,26 +101,32 @@ class Explanation:
         }
 
 
-def explain(
+def explain(  # noqa: PLR0913 - a message, and what it meets
     directory: Directory,
     session: SessionFacts,
     reverse_path: Path,
     recipient: Path,
     *,
     content: Content = NO_CONTENT,
+    require_tls: bool = False,
     profile: str = "default",
 ) -> Explanation:
     """Decide on a message as its session and its delivery would.
 
-    content: its header, for mail flow rules. profile: the server's TLS profile.
+    content: its header, for mail flow rules and for TLS-Required. require_tls: it comes with REQUIRETLS. profile: the
+    server's TLS profile.
     """
     verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
     if verdict.accepted:
         verdict, stage = decide_recipient(directory, session, reverse_path, recipient, verdict.attribution), "RCPT TO"
     mine = _whose(directory, verdict, reverse_path, recipient)
     owner = directory.organization_of(recipient.domain) or mine
-    route = _route(directory, verdict, (reverse_path, recipient), mine, content, profile)
+    looked_up = _route(directory, verdict, (reverse_path, recipient), mine, content, profile)
+    asks = _asks(reverse_path, content, require_tls=require_tls)
+    route = route_as_asked(looked_up, asks) if looked_up is not None else None
     outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
+    if outbound is not None and isinstance(looked_up, SmartHosts):
+        outbound = replace(outbound, connector=looked_up.connector.name)  # it is the way, even if no host of it will do
     others = tuple(_other_outbound(outbound, owner, recipient)) if outbound is not None and owner is not None else ()
     rules = _other_rules(outbound, (owner, mine), (reverse_path, recipient), content) if outbound is not None else ()
     return Explanation(
@@ -131,8 +141,14 @@ def explain(
         tuple(rules),
         _failures(route),
         mine.message_expiration if mine else None,
-        route,
+        looked_up,
+        asks,
     )
+
+
+def _asks(reverse_path: Path, content: Content, *, require_tls: bool) -> Asks:
+    waived = [value.strip().lower() for value in content.header.get("tls-required", ())] == ["no"]
+    return asks_of(require_tls=require_tls, tls_required_no=waived, relayed_notice=not reverse_path.text)
 
 
 def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:
@@ -320,6 +336,6 @@ def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:
         case SmartHosts():
             return outcomes(route.hops[0].requirement, route.hops[0].rehearsed, route.hops[0].host)
         case MxRoute():
-            return outcomes(route.requirement, route.rehearsed, f"mx.{route.domain}")
+            return outcomes(route.requirement, route.rehearsed, mx_stand_in(route.domain))
         case _:
             return ()

@@ -28,7 +28,9 @@ class HopFacts:
     this connection or on the one that this one replaces; "" if none failed. chain: the next hop's certificates judged
     against the requirement's trust anchors, the first of them if it names several, None if they were not judged.
     chains: against those that it names besides, by name. dane: held against the TLSA records that the requirement asks
-    to be satisfied, None if it asks for none. mx: how the host's name is known to be right.
+    to be satisfied, None if it asks for none. mx: how the host's name is known to be right. passing: TLS failed for a
+    reason that may pass: the peer said so (4xx), or the connection broke. requiretls_offered: EHLO listed REQUIRETLS
+    (RFC 8689), under TLS.
     """
 
     host: str
@@ -40,3 +42,5 @@ class HopFacts:
     chains: tuple[tuple[str, ChainVerdict], ...] = ()
     dane: DaneVerdict | None = None
     mx: MxLevel = MxLevel.NONE
+    passing: bool = False
+    requiretls_offered: bool = False

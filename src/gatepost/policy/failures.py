@@ -6,13 +6,13 @@ Called by `policy.explain`. Each kind is a connection as it would look, put to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import deferral, expired, judge
-from gatepost.policy.requirement import Authenticated, Opportunistic
+from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.tls.profile import PROFILES
 
@@ -38,10 +38,11 @@ class FailureOutcome:
     """One kind of failure, and what it does.
 
     kind: "no-starttls", "handshake-fails", "tls-1.1-only", "self-signed", "unknown-root", "chain-incomplete",
-    "expired", "revoked", "revocation-unknown" or "wrong-name". result: "delivered", "delivered-in-clear",
-    "delivered-in-clear-later" (by another attempt, on a fresh connection) or "waits". reply: the last error of a
-    message that waits. returned: what it is returned with when it expires. message: Exchange's word for it, "" if
-    delivered. rehearsed: the last error that it would have, were nothing in rehearsal; None if it would be delivered.
+    "expired", "revoked", "revocation-unknown", "wrong-name" or "no-requiretls". result: "delivered",
+    "delivered-in-clear", "delivered-in-clear-later" (by another attempt, on a fresh connection), "waits" or "fails".
+    reply: the last error of a message that waits. returned: what it is returned with, when it expires or at once.
+    message: Exchange's word for it, "" if delivered. rehearsed: the last error that it would have, were nothing in
+    rehearsal; None if it would be delivered.
     """
 
     kind: str
@@ -67,13 +68,14 @@ def outcomes(requirement: Requirement, rehearsed: Requirement | None, host: str)
     found = []
     for kind, facts in _failures(requirement, host):
         verdict = judge(requirement, facts)
-        trial = judge(rehearsed, trials[kind]).shortfall if rehearsed is not None else None
+        trial = judge(rehearsed, trials[kind]).shortfall if rehearsed is not None and kind in trials else None
         would = deferral(trial, trials[kind]) if trial is not None else None
         if verdict.shortfall is None:
             found.append(FailureOutcome(kind, _delivered(facts), rehearsed=would))
             continue
         last = deferral(verdict.shortfall, facts)
-        found.append(FailureOutcome(kind, "waits", last, expired(last), verdict.shortfall.message, would))
+        result, returned = ("fails", last) if last.permanent else ("waits", expired(last))
+        found.append(FailureOutcome(kind, result, last, returned, verdict.shortfall.message, would))
     return tuple(found)
 
 
@@ -84,7 +86,15 @@ def _delivered(facts: HopFacts) -> str:
 
 
 def _failures(requirement: Requirement, host: str) -> Iterator[tuple[str, HopFacts]]:
-    """Each kind of failure as the connection would look."""
+    """Each kind of failure as the connection would look: but for that, it is as the requirement wants it."""
+    mx = requirement.mx if isinstance(requirement, Authenticated) else MxLevel.NONE
+    for kind, facts in _kinds(requirement, host):
+        yield kind, replace(facts, mx=mx, requiretls_offered=facts.tls is not None)
+    if isinstance(requirement, Authenticated) and requirement.requiretls:
+        yield "no-requiretls", replace(_secured(host, _trusted(requirement, host)), mx=mx)
+
+
+def _kinds(requirement: Requirement, host: str) -> Iterator[tuple[str, HopFacts]]:
     oldest = _oldest(requirement)
     yield "no-starttls", HopFacts(host, host)
     yield "handshake-fails", HopFacts(host, host, starttls_offered=True, handshake_error="handshake failure")

@@ -28,6 +28,7 @@ from gatepost.policy.requirement import (
     TlsLevel,
     Verdict,
 )
+from gatepost.policy.requiretls import settled
 from gatepost.smtp.replies import Reply
 from gatepost.tls.facts import ChainStatus
 from gatepost.tls.names import describe_names, matches
@@ -185,7 +186,9 @@ def _both_encrypted(one: Encrypted | Authenticated, other: Encrypted | Authentic
         return Encrypted(sources, profile, version)
     revocation = max((each.revocation for each in asking), key=_REVOCATION.index)
     proofs = _proofs([proof for each in asking for proof in each.proofs])
-    return Authenticated(sources, proofs, profile, version, revocation)
+    mx = max(each.mx for each in asking)
+    requiretls = any(each.requiretls for each in asking)
+    return Authenticated(sources, proofs, profile, version, revocation, mx, requiretls)
 
 
 def _proofs(asked: list[Proof]) -> tuple[Proof, ...]:
@@ -253,9 +256,8 @@ def _shortfall(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
         case Encrypted():
             return _unencrypted(requirement, facts) or _too_old(requirement, facts)
         case Authenticated():
-            return (
-                _unencrypted(requirement, facts) or _too_old(requirement, facts) or _unauthenticated(requirement, facts)
-            )
+            missing = _unencrypted(requirement, facts) or _too_old(requirement, facts)
+            return settled(requirement, facts, missing or _unauthenticated(requirement, facts))
         case _:
             assert_never(requirement)
 
@@ -388,7 +390,7 @@ def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: Hop
 def _not_valid(proof: Identity | StsProof, result: ResultType, word: str, detail: str) -> Shortfall:
     if isinstance(proof, StsProof):
         title = f"Remote certificate failed MTA-STS validation. Reason: {word}"
-        return Shortfall(result, _VALIDATE_STS, word, f"{detail} Policy of {proof.domain}.", title)
+        return Shortfall(result, _VALIDATE_STS, word, f"{detail.rstrip('.')}. Policy of {proof.domain}.", title)
     return Shortfall(result, _VALIDATE, word, detail)
 
 
@@ -431,7 +433,8 @@ def describe(requirement: Requirement) -> str:
             return "encrypted"
         case Authenticated():
             proved = " and ".join((*("dane" for _ in requirement.dane), *map(",".join, requirement.names)))
-            return f"authenticated({proved})" if proved else "authenticated"
+            further = " with requiretls" if requirement.requiretls else ""
+            return f"authenticated({proved}){further}" if proved else f"authenticated{further}"
         case _:
             assert_never(requirement)
 
@@ -446,13 +449,16 @@ def describe_achieved(achieved: Achieved) -> str:
 
 
 def deferral(shortfall: Shortfall, facts: HopFacts) -> Reply:
-    """The reply that is kept as a queued message's last error, in the form of exchange.md section 7.3."""
+    """The reply that is kept as a queued message's last error, in the form of exchange.md section 7.3.
+
+    Where the host is unfit for good it is that of a message that is returned.
+    """
     text = (
         f"{shortfall.title or _TITLES[shortfall.enhanced]} [Message={shortfall.message} {shortfall.detail}]"
         f" [LastAttemptedServerName={facts.host}]"
     )
     text += f" [LastAttemptedIP={facts.address}]" if facts.address else ""
-    return Reply(450, shortfall.enhanced, (_reply_text(text),))
+    return Reply(550 if shortfall.enhanced.startswith("5") else 450, shortfall.enhanced, (_reply_text(text),))
 
 
 def expired(last: Reply) -> Reply:

@@ -7,14 +7,14 @@ types of RFC 8460 section 4.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.connectors.values import Mode as ConnectorMode
 from gatepost.connectors.values import MtaStsMode, RevocationCheck, SmtpDaneMode
 from gatepost.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.mtasts.policy import Mode, Policy
-from gatepost.policy.outbound import both
+from gatepost.policy.outbound import both, describe
 from gatepost.policy.requirement import (
     Authenticated,
     DaneProof,
@@ -25,14 +25,17 @@ from gatepost.policy.requirement import (
     Source,
     StsProof,
 )
+from gatepost.policy.requiretls import Asks, demand, obeys_cleartext, relaxed, relaxed_by, unknown_host
 from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import OutboundConnector
 
 __all__ = [
+    "NAMED",
     "NOTHING",
     "Modes",
+    "Naming",
     "Published",
     "StsFound",
     "Terms",
@@ -48,21 +51,27 @@ __all__ = [
 class Modes:
     """What is looked up for a way, and what of it is demanded.
 
-    dane_on_trial: what a connector in rehearsal would have for `dane`.
+    dane_on_trial: what a connector in rehearsal would have for `dane`. asks: what the message itself asks of TLS.
+    relaxed_by: the connector that lets it go where REQUIRETLS is not offered, "" if none does. own_cleartext: the
+    connector says itself when mail may leave in clear.
     """
 
     dane: SmtpDaneMode = SmtpDaneMode.OPPORTUNISTIC
     sts: MtaStsMode = MtaStsMode.OPPORTUNISTIC
     dane_on_trial: SmtpDaneMode | None = None
+    asks: Asks = Asks.NOTHING
+    relaxed_by: str = ""
+    own_cleartext: bool = False
 
 
-def modes(connector: OutboundConnector | None) -> Modes:
-    """Of a connector. One in rehearsal neither demands nor waives anything."""
+def modes(connector: OutboundConnector | None, asks: Asks = Asks.NOTHING) -> Modes:
+    """Of a connector, for a message. A connector in rehearsal neither demands nor waives anything."""
     if connector is None:
-        return Modes()
+        return Modes(asks=asks)
     if connector.mode is ConnectorMode.REHEARSE:
-        return Modes(dane_on_trial=connector.smtp_dane_mode)
-    return Modes(connector.smtp_dane_mode, connector.mta_sts_mode)
+        return Modes(dane_on_trial=connector.smtp_dane_mode, asks=asks)
+    own = obeys_cleartext(connector)
+    return Modes(connector.smtp_dane_mode, connector.mta_sts_mode, None, asks, relaxed_by(connector), own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +112,40 @@ NOTHING = Published()
 class Terms:
     """What a host must achieve by all that is asked of it, or why it must not be used now.
 
-    published: with all that is only to be reported. mx: how the host's name is known to be right.
+    published: with all that is only to be reported. mx: how the host's name is known to be right. without_requiretls:
+    why a message that asks for REQUIRETLS may go where it is not offered, "" if it may not. set_aside: what counts for
+    others, but not for a message that waives it, a sentence each.
     """
 
     outcome: Requirement | Shortfall
     published: Published
     mx: MxLevel
+    without_requiretls: str = ""
+    set_aside: tuple[str, ...] = ()
 
 
-def terms(
-    requirement: Requirement, host: str, asked: Modes, published: Published, *, mx_authentic: bool = False
-) -> Terms:
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How a way came to a host.
+
+    domain: whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic: DNSSEC
+    proved that record. here: the host is a delivery agent on this machine.
+    """
+
+    domain: str = ""
+    authentic: bool = False
+    here: bool = False
+
+
+NAMED = Naming()
+"""By an administrator."""
+
+
+def terms(requirement: Requirement, host: str, asked: Modes, published: Published, naming: Naming = NAMED) -> Terms:
     """The terms of one host.
 
     requirement: of connector and rules. host: as the MX record or the administrator names it. published: `dane` and
-    `sts` of it. mx_authentic: DNSSEC proved the MX record that names the host.
+    `sts` of it.
     """
     profile = requirement.profile
     dane = by_dane(asked.dane, published.dane, host, profile)
@@ -131,8 +159,11 @@ def terms(
     trial = by_dane(asked.dane_on_trial, published.dane, host, profile) if asked.dane_on_trial else None
     on_trial = trial if isinstance(trial, Shortfall) and not isinstance(dane, Shortfall) else None
     found = Published(published.dane, published.sts, testing, on_trial)
-    mx = MxLevel.DNSSEC if mx_authentic else MxLevel.MTA_STS if listed else MxLevel.NONE
-    return Terms(_joined(requirement, dane, enforced), found, mx)
+    mx = MxLevel.DNSSEC if naming.authentic else MxLevel.MTA_STS if listed else MxLevel.NONE
+    if asked.asks is Asks.WAIVED:
+        return _waived(requirement, asked, (dane, enforced), Terms(requirement, found, mx))
+    joined = Terms(_joined(requirement, dane, enforced), found, mx)
+    return _demanding(joined, host, asked, naming) if asked.asks.demands else joined
 
 
 def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) -> Requirement | Shortfall:
@@ -142,6 +173,55 @@ def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) ->
         if one is not None:
             requirement = both(requirement, one)
     return requirement
+
+
+def _waived(
+    requirement: Requirement, asked: Modes, published: tuple[Requirement | Shortfall | None, ...], known: Terms
+) -> Terms:
+    """The terms of a message with "TLS-Required: No": what the domain publishes does not hold, what we demand does."""
+    dane, sts = published
+    kept = dane if asked.dane is SmtpDaneMode.MANDATORY else None
+    eased = relaxed(requirement, obey=asked.own_cleartext)
+    aside = [
+        f"TLS-Required: No sets aside {name}: {describe(one) if not isinstance(one, Shortfall) else one.message}"
+        for name, one in (("DANE", dane if kept is None else None), ("MTA-STS", sts))
+        if one is not None
+    ]
+    if eased != requirement:
+        aside.append("TLS-Required: No sets aside that a failed TLS handshake keeps the message")
+    return replace(known, outcome=_joined(eased, kept), set_aside=tuple(aside))
+
+
+def _demanding(joined: Terms, host: str, asked: Modes, naming: Naming) -> Terms:
+    """The terms of a message with REQUIRETLS. What is temporarily unknown about a host stays so."""
+    if isinstance(joined.outcome, Shortfall):
+        return joined
+    if naming.here:
+        return replace(joined, without_requiretls="local: the message does not leave this machine")
+    if naming.domain and joined.mx is MxLevel.NONE:
+        return replace(joined, outcome=_unknown(joined.published, host, naming.domain))
+    without = _without_requiretls(asked)
+    wanted = demand(joined.outcome, host, by_mx=naming.domain != "", strict=not without)
+    return replace(joined, outcome=_joined(joined.outcome, wanted), without_requiretls=without)
+
+
+def _without_requiretls(asked: Modes) -> str:
+    if asked.relaxed_by:
+        return f"relaxed: connector {asked.relaxed_by!r} sends where it is not offered"
+    if asked.asks is Asks.NOTICE:
+        return "relaxed: a notice is not lost where it is not offered (RFC 8689 section 5)"
+    return ""
+
+
+def _unknown(published: Published, host: str, domain: str) -> Shortfall:
+    found, sts = [], published.sts
+    if published.dane is not None:
+        found.append(f"DNSSEC: {published.dane.detail}. ")
+    if sts is not None and sts.failure is not None:
+        found.append(f"MTA-STS: {sts.detail}. ")
+    # A policy that could not be fetched may be there in an hour.
+    passing = sts is not None and sts.policy is None and sts.failure is not None
+    return unknown_host(host, domain, "".join(found), passing=passing)
 
 
 def by_dane(

@@ -128,7 +128,8 @@ class Authenticated:
     """TLS to a peer that proves who it is.
 
     proofs: all that it must prove, at least one. min_version: as in Encrypted. revocation: whether the chain is looked
-    for among the revoked ones; TLSA records ask nobody for that.
+    for among the revoked ones; TLSA records ask nobody for that. mx: how the host's name must be known to be right, at
+    least. requiretls: after STARTTLS it must offer REQUIRETLS (RFC 8689).
     """
 
     sources: tuple[Source, ...]
@@ -136,6 +137,8 @@ class Authenticated:
     profile: str = "default"
     min_version: str = ""
     revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
+    mx: MxLevel = MxLevel.NONE
+    requiretls: bool = False
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -185,12 +188,13 @@ class Achieved:
 class Shortfall:
     """Why a requirement is not met.
 
-    result_type: RFC 8460. enhanced: status of the 450 deferral ("4.7.320"). message: Exchange's word
+    result_type: RFC 8460, None where it has no word. enhanced: status of the 450 deferral ("4.7.320"), or of the 550
+    that ends it if it is of class 5: the host is unfit for good. message: Exchange's word
     ("SubjectMismatch", "UntrustedRoot", …). detail: expected and presented, thumbprint, host, for trace and DSN. title:
     the words that go with the status where it has none of its own.
     """
 
-    result_type: ResultType
+    result_type: ResultType | None
     enhanced: str
     message: str
     detail: str

@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
-from gatepost.message.dsn import build_dsn
-from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport
+from gatepost.message.dsn import build_dsn, build_redacted
+from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.queue.outcome import Sort
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Delivery, Message, Recipient
@@ -25,6 +25,7 @@ __all__ = ["Bouncer"]
 
 _RETURN_LIMIT = 262_144  # octets of an original that go back whole
 _HEADER_LIMIT = 262_144
+_UNPROTECTED = {"5.7.10", "5.7.30"}  # what fails for want of REQUIRETLS (RFC 8689 section 4.2.1)
 
 
 class _Bodies(Protocol):
@@ -51,7 +52,7 @@ class Bouncer:
         late: the message has waited long enough for a delay notice; recipients told of it are marked so.
         """
         if not delivery.message.reverse_path:
-            return []
+            return self._redacted(delivery, fates, now) if delivery.message.require_tls else []
         settled = [_settled(fate, now) for fate in fates if _wants_settled(fate)]
         waiting = [fate for fate in fates if late and _wants_delay(fate)]
         notices = []
@@ -63,6 +64,38 @@ class Bouncer:
             for fate in waiting:
                 fate.recipient.delayed = True
         return notices
+
+    def _redacted(
+        self, delivery: Delivery, fates: Sequence[Fate], now: float
+    ) -> list[tuple[Message, list[Delivery], bytes]]:
+        """Where a notice with REQUIRETLS cannot be sent for want of it: the postmaster learns that there was one.
+
+        That goes without REQUIRETLS, so nothing follows if it fails (RFC 8689 section 5).
+        """
+        unsent = {
+            _domain(fate.recipient.address): fate.reply.enhanced
+            for fate in fates
+            if fate.sort is Sort.FAILED and fate.reply.enhanced in _UNPROTECTED
+        }
+        return [self._for_postmaster(delivery, domain, status, now) for domain, status in unsent.items() if domain]
+
+    def _for_postmaster(
+        self, delivery: Delivery, domain: str, status: str, now: float
+    ) -> tuple[Message, list[Delivery], bytes]:
+        about, number = delivery.message, self._store.new_id()
+        body = build_redacted(
+            RedactedNotice(
+                domain=domain,
+                reporting_mta=self._hostname,
+                postmaster=f"postmaster@{self._hostname}",
+                now=now,
+                message_id=f"{format_id(number)}@{self._hostname}",
+                about=about.inbound.get("notice_about_message_id", "") if about.is_notice else about.message_id,
+                status=status,
+            )
+        )
+        notice = self._message(number, about, delivery.organization, body, now)
+        return *self._queued(notice, f"postmaster@{domain}"), body
 
     async def _notice(
         self, delivery: Delivery, recipients: list[DsnRecipient], now: float
@@ -82,7 +115,7 @@ class Bouncer:
             arrival=message.received,
             queue_id=format_id(message.id),
             envid=message.envid,
-            ret=message.ret,
+            ret="HDRS" if message.require_tls else message.ret,
             hops=_hops(delivery, self._hostname, now),
             original=original,
             original_complete=complete,
@@ -90,30 +123,34 @@ class Bouncer:
             utf8=message.smtputf8,
         )
         body = build_dsn(report)
-        return self._queued(number, message, organization, body, now)
+        notice = self._message(number, message, organization, body, now)
+        notice.body_type = "8BITMIME" if message.smtputf8 else "7BIT"
+        notice.smtputf8 = message.smtputf8
+        if message.require_tls:
+            # It holds the header section, and is protected as the message was (RFC 8689 section 5).
+            notice.require_tls = True
+            notice.inbound["notice_about_message_id"] = message.message_id
+        return *self._queued(notice, message.reverse_path), body
 
-    def _queued(
-        self, number: int, about: Message, organization: str, body: bytes, now: float
-    ) -> tuple[Message, list[Delivery], bytes]:
-        notice = Message(
+    def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
+        return Message(
             id=number,
             organization=organization,
             received=now,
             reverse_path="",
             size=len(body),
-            body_type="8BITMIME" if about.smtputf8 else "7BIT",
-            smtputf8=about.smtputf8,
             message_id=f"<{format_id(number)}@{self._hostname}>",
             subject="Delivery status notification",
             session=about.session,
             direction="originating",
             inbound={"notice_about": format_id(about.id)},
         )
-        domain = _domain(about.reverse_path)
-        expires = now + self._expiration(organization)
-        recipient = Recipient(about.reverse_path, notify="NEVER")
-        delivery = Delivery(self._store.new_id(), notice, f"{organization}/{domain}", [recipient], expires_at=expires)
-        return notice, [delivery], body
+
+    def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
+        organization = notice.organization
+        destination, expires = f"{organization}/{_domain(to)}", notice.received + self._expiration(organization)
+        recipient = Recipient(to, notify="NEVER")
+        return notice, [Delivery(self._store.new_id(), notice, destination, [recipient], expires_at=expires)]
 
     async def _original(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The original, or as much of it as holds the header section; and whether it is all."""
@@ -151,7 +188,9 @@ def _wants_settled(fate: Fate) -> bool:
 def _wants_delay(fate: Fate) -> bool:
     recipient = fate.recipient
     return (
-        fate.sort is Sort.DEFERRED and not recipient.delayed and (not recipient.notify or "DELAY" in recipient.notify)
+        fate.sort in {Sort.DEFERRED, Sort.HELD}
+        and not recipient.delayed
+        and (not recipient.notify or "DELAY" in recipient.notify)
     )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERNAL", "Conclusion", "conclude", "suspended", "uniform"]
 
+_WAITING = {Sort.DEFERRED, Sort.HELD}
+
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
@@ -22,7 +24,8 @@ INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 class Conclusion:
     """outcome: a fate for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
 
-    last_error: the first deferral's reply, "" if there is none. late: senders are to be told of the delay.
+    last_error: the first deferral's reply, "" if there is none. late: senders are to be told of the delay. held: all
+    that remain wait for an administrator.
     """
 
     outcome: Outcome
@@ -30,6 +33,7 @@ class Conclusion:
     next_at: float
     last_error: str
     late: bool
+    held: bool = False
 
 
 def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: float, luck: float) -> Conclusion:
@@ -38,14 +42,26 @@ def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: floa
     expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at)
     if now >= expires_at:
         outcome = replace(outcome, fates=[_expired(fate) for fate in outcome.fates])
-    deferred = [fate for fate in outcome.fates if fate.sort is Sort.DEFERRED]
+    waiting = [fate for fate in outcome.fates if fate.sort in _WAITING]
+    held = bool(waiting) and all(fate.sort is Sort.HELD for fate in waiting)
+    next_at = 0.0
+    if held:
+        next_at = schedule.look_again(delivery.message.received, now, expires_at)
+    elif waiting:  # some are tried again in any case, and the rest with them
+        outcome = replace(outcome, fates=[_deferred(fate) for fate in outcome.fates])
+        next_at = schedule.next_attempt(delivery.attempts, now, expires_at, luck)
     return Conclusion(
         outcome,
-        [fate.recipient for fate in deferred],
-        schedule.next_attempt(delivery.attempts, now, expires_at, luck) if deferred else 0.0,
-        deferred[0].reply.text if deferred else "",
+        [fate.recipient for fate in waiting],
+        next_at,
+        waiting[0].reply.text if waiting else "",
         schedule.delay_due(delivery.message.received, now),
+        held,
     )
+
+
+def _deferred(fate: Fate) -> Fate:
+    return replace(fate, sort=Sort.DEFERRED) if fate.sort is Sort.HELD else fate
 
 
 def uniform(delivery: Delivery, reply: Reply) -> Outcome:
@@ -78,7 +94,7 @@ def _complete(delivery: Delivery, outcome: Outcome) -> Outcome:
 
 def _expired(fate: Fate) -> Fate:
     """What expiry makes of a deferral: the same number with class 5, and a text that says so (exchange.md §7.3)."""
-    if fate.sort is not Sort.DEFERRED:
+    if fate.sort not in _WAITING:
         return fate
     enhanced = "5" + fate.reply.enhanced[1:] if fate.reply.enhanced else "5.4.7"
     lines = (f"Message expired, {' '.join(fate.reply.lines)}",)

@@ -17,10 +17,11 @@ __all__ = ["Fate", "Outcome", "Sort", "sort_of"]
 
 
 class Sort(StrEnum):
-    """What an attempt may mean for a recipient."""
+    """What an attempt may mean for a recipient. HELD: deferred until an administrator acts, or it is time to say so."""
 
     DELIVERED = "delivered"
     DEFERRED = "deferred"
+    HELD = "held"
     FAILED = "failed"
 
 

@@ -34,6 +34,11 @@ class Schedule:
         wait = self.retry[min(attempts, len(self.retry)) - 1]
         return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
 
+    def look_again(self, received: float, now: float, expires_at: float) -> float:
+        """When to try mail again that waits for an administrator: when its sender is to be told, and at expiry."""
+        notice = received + self.delay_notice
+        return min(notice, max(expires_at, now)) if self.delay_notice and notice > now else max(expires_at, now)
+
     def expires_at(self, received: float, own: float) -> float:
         """When a delivery is given up. own: its own time, 0 if it says nothing."""
         return own or received + self.expiration

@@ -58,6 +58,8 @@ class Settler:
         luck = random.random()  # noqa: S311 - spreads load, guards nothing
         conclusion = conclude(delivery, outcome, self.schedule, now, luck)
         delivery.last_error = conclusion.last_error
+        for recipient in conclusion.remaining:
+            recipient.held = conclusion.held
         notices = await self._notices(delivery, conclusion, now)
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, conclusion.remaining, conclusion.next_at, conclusion.last_error, notices))

@@ -125,6 +125,8 @@ def _published(event: TraceEvent, connector: OutboundConnector | None) -> str:
     sources: list[str] = event.detail.get("requirement_sources", [])
     if event.event != "SEND" and any(source.startswith(("dane:", "mta-sts:")) for source in sources):
         return "DANE or MTA-STS held it then, and what the domain publishes may have changed"
+    if event.event != "SEND" and "requiretls" in sources:
+        return "the message asked for REQUIRETLS, and whether the next hop will do for that is found out anew"
     if modes(connector).dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
         return "whether the next hop has DANE was not found out then"
     return ""
@@ -271,7 +273,8 @@ def _verdict(event: TraceEvent, way: _Way, facts: HopFacts) -> Decision:
     shortfall = judge(demand, facts).shortfall
     if shortfall is None:
         return way.decision(Outcome.DELIVERED)
-    return way.decision(Outcome.HELD, shortfall.detail, reply=shortfall.message, result_type=str(shortfall.result_type))
+    result = str(shortfall.result_type or "")
+    return way.decision(Outcome.HELD, shortfall.detail, reply=shortfall.message, result_type=result)
 
 
 def _below(way: _Way, facts: HopFacts) -> Decision:

@@ -106,8 +106,15 @@ def received_event(message: Message, recipient: str, verdict: InboundVerdict, re
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail(),
+        detail=verdict.detail() | _tls_asked(message),
     )
+
+
+def _tls_asked(message: Message) -> dict[str, str]:
+    """What the message itself asks of TLS (RFC 8689)."""
+    if message.require_tls:
+        return {"requiretls": "asked for"}
+    return {"tls_required": "No"} if message.tls_required_no else {}
 
 
 def refused_event(
@@ -151,7 +158,7 @@ def _outcome_event(delivery: Delivery, fate: Fate, next_at: float, now: float) -
     message, detail = delivery.message, dict(fate.detail)
     tls: dict[str, Any] = detail.pop("tls", {})
     detail["attempt"] = delivery.attempts
-    if fate.sort is Sort.DEFERRED:
+    if fate.sort in {Sort.DEFERRED, Sort.HELD}:
         detail["next_attempt"] = next_at
     return TraceEvent(
         at=now,
@@ -184,6 +191,8 @@ def _event_name(fate: Fate) -> str:
         return "DELIVER" if "mailbox" in fate.detail else "SEND"
     if fate.sort is Sort.DEFERRED:
         return "DEFER"
+    if fate.sort is Sort.HELD:
+        return "HOLD"
     return "EXPIRE" if fate.detail.get("expired") else "FAIL"
 
 

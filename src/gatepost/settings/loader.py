@@ -14,10 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.connectors.names import host_port
 from gatepost.connectors.reader import read
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
-from gatepost.settings.model import ListenerRole, Settings
+from gatepost.settings.model import DnsValidation, ListenerRole, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +114,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         }
 
     whole = dict(document)
-    for section, names in (("server", ("data_dir",)), ("tls", ("trust_anchors",))):
+    for section, names in (("server", ("data_dir",)), ("tls", ("trust_anchors",)), ("dns", ("trust_anchor_file",))):
         if section in whole:
             whole[section] = resolved(whole[section], names)
     if isinstance(certificates := whole.get("certificate"), list):
@@ -132,17 +133,39 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
         *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
         ("admin.address", settings.admin.address),
         ("metrics.address", settings.metrics.address),
+        *([("mta_sts.address", settings.mta_sts.address)] if settings.mta_sts.address else []),
     ]
     counts = Counter(address for _, address in addresses)
     for path, address in addresses:
         if counts[address] > 1 and not address.endswith(":0"):
             yield draft.error(path, f"{address} is used more than once; give each its own port")
+    yield from _trusted(draft)
     if not settings.certificates and "certificate" not in draft.bad:
+        if settings.mta_sts.address:
+            said = "policies are served over HTTPS, which needs TLS; add a [[certificate]] that bears mta-sts.DOMAIN"
+            yield draft.error("mta_sts.address", said)
         for place, listener in enumerate(settings.listeners):
             if listener.role in {ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS}:
                 yield draft.error(
                     f"listener[{place}].role", f"{listener.role} needs TLS; add a [[certificate]] with chain and key"
                 )
+
+
+def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """Of nameservers that are believed: nothing is listed that would have no effect."""
+    dns = draft.value.dns
+    if not dns.trusted:
+        return
+    if dns.validation is DnsValidation.LOCAL:
+        yield draft.error("dns.trusted", 'nobody is believed where validate = "local"; remove one of the two')
+    elif not dns.trust_ad:
+        yield draft.error("dns.trusted", "nobody is believed where trust_ad is false; remove one of the two")
+    asked = {host_port(one, 53)[0] for one in dns.nameservers}
+    for place, address in enumerate(dns.trusted):
+        if address not in asked:
+            yield draft.error(
+                f"dns.trusted[{place}]", f"{address} is none of dns.nameservers; add it there, or remove it"
+            )
 
 
 def _problems(errors: list[FieldError], source: Path | None, text: str, over: Overrides) -> list[str]:

@@ -7,9 +7,10 @@ Settings say how this machine works; who may send what to whom is in the resourc
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from gatepost.connectors.fields import (
     Domain,
@@ -35,6 +36,7 @@ __all__ = [
     "Admin",
     "Certificate",
     "Dns",
+    "DnsValidation",
     "Limits",
     "Listener",
     "ListenerRole",
@@ -42,6 +44,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Metrics",
+    "MtaSts",
     "Outbound",
     "Queue",
     "Server",
@@ -76,6 +79,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class DnsValidation(StrEnum):
+    """Who finds out whether DNSSEC proves an answer."""
+
+    NAMESERVER = "nameserver"
+    LOCAL = "local"
+
+
 def _postmaster(value: str) -> str:
     try:
         return parse_address(value).text if value else ""
@@ -91,11 +101,22 @@ def _store_url(value: str) -> str:
     raise ValueError(f'{value!r} is no store; write "sqlite:", which keeps mail in data_dir')
 
 
+def _address_or_none(value: str) -> str:
+    return _LISTEN_ADDRESS.validate_python(value) if value else ""
+
+
 def _nameserver(value: str) -> str:
     server = SmartHost(*host_port(value, 53))
     if not server.is_address:
         raise ValueError(f"{value!r}: a nameserver is named by its IP address, as names need a nameserver first")
     return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no IP address; write it without port and without brackets") from None
 
 
 def _master_key(value: str) -> str:
@@ -104,6 +125,7 @@ def _master_key(value: str) -> str:
     return value
 
 
+_LISTEN_ADDRESS: TypeAdapter[str] = TypeAdapter(ListenAddress)
 PathText = Annotated[FilePath, Field(min_length=1)]
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -182,13 +204,31 @@ class Dns(Record):
         tuple[Annotated[str, AfterValidator(_nameserver), Form("IP address, or address:port")], ...],
         Field(min_length=1),
     ] = Field(
-        default=("127.0.0.1:53",), description="Recursive resolvers, asked in this order. Port 53 unless written."
+        default=("127.0.0.1:53",),
+        description='Recursive resolvers, asked in this order. Port 53 unless written. With validate = "local" those '
+        "that are written here carry the answers; if none is, the gateway starts at the root's servers itself.",
+    )
+    validation: DnsValidation = Field(
+        default=DnsValidation.NAMESERVER,
+        alias="validate",
+        description="Who validates DNSSEC. nameserver: nameservers that are believed (trust_ad, trusted). local: the "
+        "gateway itself, with libunbound (Debian: libunbound8), without which it does not start.",
     )
     trust_ad: Switch = Field(
         default=True,
         description="Believe the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
-        "it. No other nameserver is believed, as anybody on the way could set it, and none is asked beside one that "
-        "is believed.",
+        "it. No other nameserver is believed unless trusted lists it, as anybody on the way could set it, and none is "
+        "asked beside one that is believed.",
+    )
+    trusted: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
+        default=(),
+        description="Addresses of nameservers elsewhere whose AD bit is believed too. Whoever can alter packets on the "
+        "way to one can then take DANE from your mail, or forge its destination: only for a way that is yours alone.",
+    )
+    trust_anchor_file: PathText = Field(
+        default="/usr/share/dns/root.key",
+        description='The root\'s keys for validate = "local", DS or DNSKEY records in zone file form (Debian: '
+        "dns-root-data). Read at the start; who keeps the file current is the system, not the gateway.",
     )
     timeout: Seconds = Field(default=5, description="Wait for one answer (resolv.conf: 5 s).")
     attempts: Annotated[Whole, Range(1, 10)] = Field(
@@ -231,6 +271,18 @@ class Metrics(Record):
     """Counters for monitoring."""
 
     address: ListenAddress = Field(default="127.0.0.1:9464", description="Where they can be read.")
+
+
+class MtaSts(Record):
+    """Serving the MTA-STS policies of our own accepted domains over HTTPS (RFC 8461 section 3.3)."""
+
+    address: Annotated[
+        str, AfterValidator(_address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
+    ] = Field(
+        default="",
+        description='Where they are served, such as "0.0.0.0:443": senders ask port 443 of mta-sts.DOMAIN, no other. A '
+        "[[certificate]] must bear that name. Which domains have a policy is written in accepted_domain.",
+    )
 
 
 class Limits(Record):
@@ -404,6 +456,7 @@ class Settings(Record):
     certificates: tuple[Certificate, ...] = Field(default=(), alias="certificate", description="[[certificate]]")
     admin: Admin = Field(default_factory=Admin, description="[admin]")
     metrics: Metrics = Field(default_factory=Metrics, description="[metrics]")
+    mta_sts: MtaSts = Field(default_factory=MtaSts, description="[mta_sts]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

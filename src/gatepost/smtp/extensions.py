@@ -52,6 +52,7 @@ class Extensions:
         return cls(
             size=limits.message_bytes,
             starttls=starttls,
+            requiretls=True,
             rcptmax=min(limits.recipients, _LIMIT_CEILING),
             mailmax=min(limits.transactions, _LIMIT_CEILING),
         )

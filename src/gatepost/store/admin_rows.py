@@ -21,6 +21,7 @@ __all__ = ["APPLIES", "Conditions", "QueueEntry", "apply", "conditions", "select
 
 type Conditions = tuple[str, list[Any]]
 
+_encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
 
@@ -30,6 +31,7 @@ _SELECT = (
     " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
 )
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
+_LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
 _REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
 _REMOVE_MESSAGE = (
     "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1) RETURNING big"
@@ -37,7 +39,10 @@ _REMOVE_MESSAGE = (
 _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)"
 # To which deliveries an action applies, and what it changes: one in the owner's memory (next_at 0) stays there, and
 # `apply` removes a dropped one that waits in the store.
-APPLIES = {"hold": "NOT d.held", "release": "d.held", "retry": "NOT d.held", "drop": "TRUE"}
+# Held is what an administrator marked, and what waits for one because its destination protects less than before.
+_HELD_BY_MEMORY = "d.next_at > 0 AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
+_HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
+APPLIES = {"hold": "NOT d.held", "release": _HELD, "retry": "NOT d.held", "drop": "TRUE"}
 _CHANGES = {
     "hold": "UPDATE delivery SET held = 1",
     "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
@@ -79,7 +84,7 @@ def conditions(wanted: QueueFilter) -> Conditions:
         term, parameters = _address("value ->> '$.address'", wanted.recipient)
         add(f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})", *parameters)  # noqa: S608 - ours
     if wanted.held is not None:
-        add("d.held = ?", int(wanted.held))
+        add(_HELD if wanted.held else f"NOT {_HELD}")
     return " AND ".join(terms), values
 
 
@@ -109,13 +114,16 @@ def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
         held=bool(held),
         last_error=last_error,
     )
-    return QueueEntry(delivery, shard, "held" if held else "deferred" if next_at else "active")
+    waits = next_at and any(recipient.held for recipient in delivery.recipients)
+    return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if next_at else "active")
 
 
 def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float) -> list[int]:
     """Change deliveries and leave their owner notices; returns the big files that are no longer needed."""
     statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
     connection.executemany(statement, [(now, delivery.message.id, delivery.id) for delivery in deliveries])
+    if action == "release":
+        connection.executemany(_LET_GO, [_released(delivery) for delivery in deliveries if delivery.next_at])
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
     if action in {"release", "retry"}:
@@ -125,6 +133,15 @@ def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], 
     if action != "drop":
         return []
     return _remove(connection, [delivery for delivery in deliveries if delivery.next_at])
+
+
+def _released(delivery: Delivery) -> tuple[str, int, int]:
+    """Recipients that were held for their destination's sake may go as it is."""
+    recipients = [
+        msgspec.structs.replace(recipient, held=False, released=recipient.released or recipient.held)
+        for recipient in delivery.recipients
+    ]
+    return _encode(recipients).decode(), delivery.message.id, delivery.id
 
 
 def _remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:

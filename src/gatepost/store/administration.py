@@ -17,7 +17,14 @@ import apsw
 from gatepost.store.admin_rows import APPLIES, Conditions, QueueEntry, apply, conditions, select
 from gatepost.store.interface import Delivery, QueueFilter, StoreFailure, TraceEvent, TraceFilter
 from gatepost.store.queue_id import format_id, parse_id
-from gatepost.store.schema import BIG_DIRECTORY, QUEUE_FILE, check_queue_tables, open_for_change, open_for_reading
+from gatepost.store.schema import (
+    BIG_DIRECTORY,
+    QUEUE_FILE,
+    check_queue_tables,
+    exclusively,
+    open_for_change,
+    open_for_reading,
+)
 from gatepost.store.trace import write_events
 from gatepost.store.trace_search import search_trace
 
@@ -149,16 +156,10 @@ class Administration:
 def _change_page(
     connection: apsw.Connection, change: _Change, where: Conditions, shard: str
 ) -> tuple[list[QueueEntry], list[int]]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with exclusively(connection):
         entries = select(connection, shard, where, change.page)
         deliveries = [entry.delivery for entry in entries]
         unlink = apply(connection, change.action, deliveries, change.author, time.time())
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     return entries, unlink
 
 

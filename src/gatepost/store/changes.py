@@ -16,10 +16,10 @@ import apsw
 import msgspec
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, make_directory, open_database
+from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["Change", "ConfigConflict", "ConfigStore"]
@@ -136,13 +136,10 @@ class ConfigStore:
         in no history. Raises StoreFailure if it cannot be written.
         """
         wanted = [(kind, name, value) for kind, group in document.items() for name, value in group.items()]
-
-        def step() -> int:
-            self._keep(content)
-            return self._apply(wanted, (author, note), expected)
-
         try:
-            return self._exclusively(step)
+            with exclusively(self._connection):
+                self._keep(content)
+                return self._apply(wanted, (author, note), expected)
         except apsw.Error as error:
             raise StoreFailure(f"the configuration was not changed: {error}") from error
         finally:
@@ -163,7 +160,8 @@ class ConfigStore:
         self._connection.close()
 
     def _make_tables(self, path: Path) -> None:
-        self._exclusively(lambda: self._make_tables_once(path))
+        with exclusively(self._connection):
+            self._make_tables_once(path)
 
     def _make_tables_once(self, path: Path) -> None:
         version = self._connection.pragma("user_version")
@@ -178,18 +176,6 @@ class ConfigStore:
         self._connection.execute(_TABLES + _CONTENT)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-
-    def _exclusively[T](self, step: Callable[[], T]) -> T:
-        """Do it in one transaction that no other process is in."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = step()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        return result
 
     def _keep(self, content: Mapping[str, bytes | None]) -> None:
         for name, data in content.items():

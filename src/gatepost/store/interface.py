@@ -69,13 +69,16 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     """One forward-path of a message with its RFC 3461 parameters, as received.
 
     notify: "" (default), "NEVER" or a comma list of SUCCESS, FAILURE, DELAY. orcpt: xtext with its address type, "" if
-    none. delayed: a delay DSN was sent for it.
+    none. delayed: a delay DSN was sent for it. held: it waits for an administrator, as its destination protects less
+    than it was seen to do. released: an administrator let it go all the same.
     """
 
     address: str
     notify: str = ""
     orcpt: str = ""
     delayed: bool = False
+    held: bool = False
+    released: bool = False
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -85,6 +88,8 @@ class Message(msgspec.Struct, omit_defaults=True):
     null reverse-path. size: bytes of the stored body, the Received field included. hops: Received fields counted in it.
     body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL" or "HDRS"; envid: xtext (RFC 3461).
     direction: "incoming" or "originating". inbound: facts of the session for the trace (connector, TLS, certificate).
+    require_tls: REQUIRETLS was asked for. tls_required_no: its header asks for the opposite, "TLS-Required: No" (both
+    RFC 8689); never with require_tls.
     """
 
     id: int
@@ -103,11 +108,17 @@ class Message(msgspec.Struct, omit_defaults=True):
     direction: str = "incoming"
     hops: int = 0
     inbound: dict[str, Any] = {}
+    tls_required_no: bool = False
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether `queue.bounce` made it."""
+        return "notice_about" in self.inbound
 
     @property
     def from_on_premises(self) -> bool:
         """Whether servers of the organization brought it. They did not bring the notices that `queue.bounce` makes."""
-        return self.direction == "originating" and "notice_about" not in self.inbound
+        return self.direction == "originating" and not self.is_notice
 
 
 class Delivery(msgspec.Struct, omit_defaults=True):

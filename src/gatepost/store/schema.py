@@ -1,6 +1,7 @@
 """The files of the store: where they lie, how they are opened, and the tables of a shard.
 
-A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db` and `config.db`.
+A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
+`sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.
 Everything of `store` opens its databases here; nothing above it names a file or writes SQL.
 """
 
@@ -16,6 +17,7 @@ import apsw
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "QUEUE_FILE",
     "StoreSettings",
     "check_queue_tables",
+    "exclusively",
     "make_directory",
     "make_queue_tables",
     "open_database",
@@ -164,6 +167,19 @@ def open_for_change(path: Path) -> apsw.Connection:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+@contextlib.contextmanager
+def exclusively(connection: apsw.Connection) -> Iterator[None]:
+    """One transaction that no other process is in: kept if what is done in it ends well, taken back otherwise."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def check_queue_tables(connection: apsw.Connection, path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.lookup.unbound import UnboundError, load
+
 MARK = "PEER MISSING"
 
 # What a test asks for -> the Debian package that brings it ("" = no package does).
@@ -19,6 +21,7 @@ _PACKAGES = {
     "openssl": "openssl",
     "nsd": "nsd",
     "unbound": "unbound",
+    "libunbound": "libunbound8",
     "root": "",
 }
 
@@ -45,10 +48,21 @@ def _present(peer: str) -> bool:
         return os.geteuid() == 0
     if peer == "exim":
         return exim_program() is not None
+    if peer == "libunbound":
+        return libunbound()
     if peer == "swaks-tls":
         return any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders())
     # sbin is not on every user's PATH.
     return shutil.which(peer, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+
+
+def libunbound() -> bool:
+    """Whether the library that validates in the gateway can be loaded."""
+    try:
+        load()
+    except UnboundError:
+        return False
+    return True
 
 
 def _perl_folders() -> list[Path]:
@@ -56,7 +70,9 @@ def _perl_folders() -> list[Path]:
 
 
 def have(*peers: str) -> bool:
-    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound", "root"."""
+    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
+    "libunbound", "root".
+    """
     return all(_present(peer) for peer in peers)
 
 

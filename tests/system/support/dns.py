@@ -14,6 +14,8 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 from support.process import free_port
@@ -36,10 +38,11 @@ class Query:
 class DnsServer:
     """Records as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}.
 
-    Names with no record at or below them are NXDOMAIN, others without the asked type are empty; CNAMEs are followed.
-    `records` may be changed at any time. failures: "NAME" or "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no
-    answer), "GARBAGE" (no DNS message) or "TRUNCATE" (TC over UDP, as if the answer were too long). authentic: set AD,
-    as a validating resolver does, except for names in `insecure`. queries: all questions so far.
+    A record may be octets that make no sense, "\\# LENGTH HEXADECIMAL". Names with no record at or below them are
+    NXDOMAIN, others without the asked type are empty; CNAMEs are followed. `records` may be changed at any time.
+    failures: "NAME" or "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message),
+    "TRUNCATE" (TC over UDP, as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a
+    validating resolver does, except for names in `insecure`. queries: all questions so far.
     """
 
     def __init__(
@@ -115,8 +118,8 @@ class DnsServer:
             return b"\x00" * 7
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA | dns.flags.RA
-        if failure == "TRUNCATE" and transport == "udp":
-            response.flags |= dns.flags.TC
+        if failure == "CUT" or (failure == "TRUNCATE" and transport == "udp"):
+            response.flags |= dns.flags.TC | (dns.flags.AD if self.authentic else 0)
         elif failure and failure != "TRUNCATE":
             response.set_rcode(dns.rcode.from_text(failure))
         else:
@@ -134,7 +137,7 @@ class DnsServer:
             name = alias[0].rstrip(".").lower()
         values = self.records.get(f"{name} {kind}")
         if values:
-            response.answer.append(dns.rrset.from_text_list(f"{name}.", self.ttl, "IN", kind, values))
+            response.answer.append(_records(name, self.ttl, kind, values))
             return
         if not any(f".{key.partition(' ')[0]}".endswith(f".{name}") for key in self.records):
             response.set_rcode(dns.rcode.NXDOMAIN)
@@ -195,6 +198,16 @@ def _wire(response: dns.message.Message, query: dns.message.Message, transport: 
         short = dns.message.make_response(query)
         short.flags = response.flags | dns.flags.TC
         return short.to_wire()
+
+
+def _records(name: str, ttl: int, kind: str, values: Sequence[str]) -> dns.rrset.RRset:
+    """dnspython refuses to read what makes no sense: as octets it takes it."""
+    found = dns.rrset.from_text_list(f"{name}.", ttl, "IN", kind, [one for one in values if one[:2] != "\\#"])
+    for one in values:
+        if one[:2] == "\\#":
+            data = bytes.fromhex("".join(one.split()[2:]))
+            found.add(dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), data), ttl)
+    return found
 
 
 def _key(text: str) -> str:

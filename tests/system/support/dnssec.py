@@ -51,7 +51,7 @@ remote-control:
 _UNBOUND = """\
 server:
   interface: 127.0.0.1@{port}
-  access-control: 127.0.0.0/8 allow
+{also}  access-control: 127.0.0.0/8 allow
   do-daemonize: no
   do-ip6: no
   username: ""
@@ -66,14 +66,20 @@ server:
   val-bogus-ttl: 1
   ede: {explains}
   num-threads: 1
+  so-reuseport: no
 remote-control:
   control-enable: no
-stub-zone:
-  name: "test."
-  stub-addr: 127.0.0.1@{authority}
 forward-zone:
   name: "."
   forward-addr: 127.0.0.1@{authority}
+"""
+
+
+# Each zone has its own: NS records cannot say that the port is not 53.
+_STUB = """\
+stub-zone:
+  name: "{name}."
+  stub-addr: 127.0.0.1@{authority}
 """
 
 
@@ -95,20 +101,27 @@ class Zone:
 class SignedDns:
     """Serves `zones` (by their label below "test.") with NSD, and validates with Unbound at `address`.
 
-    explains: Unbound says why it refuses (RFC 8914).
+    explains: Unbound says why it refuses (RFC 8914). also: a loopback address on whose port 53 it answers as well, for
+    programs that know no other port.
     """
 
-    def __init__(self, zones: Mapping[str, Zone], *, explains: bool = False) -> None:
+    def __init__(self, zones: Mapping[str, Zone], *, explains: bool = False, also: str = "") -> None:
         self._zones = zones
         self._folder = Folder("dnssec")
         self._authority, self._port = free_port(), free_port()
         self._explains = explains
+        self._also = f"  interface: {also}@53\n" if also else ""
         self._children: list[Child] = []
 
     @property
     def address(self) -> str:
         """ "127.0.0.1:PORT" of the resolver, as `dns.nameservers` takes it."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def anchor(self) -> Path:
+        """A file with the key of "test.", for who validates it."""
+        return self._folder / "anchor"
 
     def __enter__(self) -> Self:
         try:
@@ -168,7 +181,9 @@ class SignedDns:
                 port=self._port,
                 authority=self._authority,
                 explains="yes" if self._explains else "no",
-            ),
+                also=self._also,
+            )
+            + "".join(_STUB.format(name=name, authority=self._authority) for name in texts),
         )
 
 

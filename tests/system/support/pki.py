@@ -82,6 +82,7 @@ class Pki:
         incomplete: bool = False,
         crl: str = "",
         ocsp: str = "",
+        padding: int = 0,
     ) -> Leaf:
         """A certificate under the intermediate, with its files NAME-KEY….pem.
 
@@ -89,8 +90,23 @@ class Pki:
         key: "ecdsa", "rsa", "ed25519" or "rsa1024" (too weak). days: validity from and to, counted from now.
         usages: of "server", "client"; () leaves the extension out. incomplete: the chain file holds the leaf alone.
         crl, ocsp: addresses of its CRL distribution point and of its OCSP responder; "" leaves the extension out.
+        padding: octets of an extension that nobody knows.
         """
-        return self._issue(name, names, key, days, usages, chain=not incomplete, status=(crl, ocsp))
+        more = [*_status_extensions(crl, ocsp), *_padding(padding)]
+        return self._issue(name, names, key, days, usages, chain=not incomplete, more=more)
+
+    def deep(self, name: str, length: int) -> Leaf:
+        """A certificate whose chain file holds `length` certificates, each issued by the next, the last by the root."""
+        above = self._root
+        authorities: list[x509.Certificate] = []
+        for number in range(length - 1):
+            key = make_key("ecdsa")
+            certificate = self._authority(f"{self._organization} {number}", key, above, path_length=None)
+            above = _Authority(certificate, key)
+            authorities.insert(0, certificate)
+        made = self._issue(name, None, "ecdsa", (-1, 90), ("server",), chain=False, issuer=above)
+        made.chain.write_bytes(made.certificate.read_bytes() + b"".join(map(_pem, authorities)))
+        return made
 
     def self_signed(
         self, name: str, *, names: Sequence[str] | None = None, days: tuple[float, float] = (-1, 90)
@@ -171,7 +187,7 @@ class Pki:
         *,
         chain: bool,
         issuer: _Authority | str | None = "intermediate",
-        status: tuple[str, str] = ("", ""),
+        more: Sequence[x509.ExtensionType] = (),
     ) -> Leaf:
         key = make_key(key_kind)
         signer = self._intermediate if isinstance(issuer, str) else issuer
@@ -181,7 +197,7 @@ class Pki:
             extended = x509.ExtendedKeyUsage([_USAGES[usage] for usage in usages])
             builder = builder.add_extension(extended, critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        for extension in _status_extensions(*status):
+        for extension in more:
             builder = builder.add_extension(extension, critical=False)
         certificate = _sign(builder, signer.key if signer else key)
         stem = f"{name.replace('*', 'any')}-{certificate.serial_number % 2**32:08x}"
@@ -193,7 +209,9 @@ class Pki:
             key=self._write(f"{stem}.key", _key_pem(key), 0o600),
         )
 
-    def _authority(self, name: str, key: Key, issuer: _Authority | None) -> x509.Certificate:
+    def _authority(
+        self, name: str, key: Key, issuer: _Authority | None, *, path_length: int | None = 0
+    ) -> x509.Certificate:
         usage = x509.KeyUsage(
             digital_signature=True,
             key_cert_sign=True,
@@ -206,7 +224,7 @@ class Pki:
             decipher_only=False,
         )
         builder = _builder(self._subject(name), key, issuer, (-30, 3650))
-        length = 1 if issuer is None else 0
+        length = None if issuer is None else path_length
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=length), critical=True)
         builder = builder.add_extension(usage, critical=True)
         return _sign(builder, issuer.key if issuer else key)
@@ -287,6 +305,11 @@ def _status_extensions(crl: str, ocsp: str) -> list[x509.ExtensionType]:
         description = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
         found.append(x509.AuthorityInformationAccess([description]))
     return found
+
+
+def _padding(octets: int) -> list[x509.ExtensionType]:
+    kind = x509.ObjectIdentifier("2.25.1")
+    return [x509.UnrecognizedExtension(kind, b"\x04\x00".ljust(octets, b"\x00"))] if octets else []
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

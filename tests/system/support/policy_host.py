@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 from support.process import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from support.pki import Leaf
 
 PATH = "/.well-known/mta-sts.txt"
@@ -18,11 +20,15 @@ PATH = "/.well-known/mta-sts.txt"
 class PolicyHost:
     """Serves `body` with `status` and `headers` to a GET of the well-known path, under `certificate`.
 
+    body: the same to everybody, or by the name that is asked for.
+
     All of them may be changed at any time, a certificate between stop() and start(), which keep the port: between them
     the host is down. port: 0 for a free one. requests: "GET /.well-known/mta-sts.txt" so far.
     """
 
-    def __init__(self, certificate: Leaf, body: bytes, *, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, certificate: Leaf, body: bytes | Mapping[str, bytes], *, address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.certificate = certificate
         self.body = body
         self.status = 200
@@ -73,12 +79,13 @@ def _handler(host: PolicyHost) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             host.requests.append(f"GET {self.path}")
+            body = host.body if isinstance(host.body, bytes) else host.body.get(self.headers["Host"], b"")
             self.send_response(host.status if self.path == PATH else 404)
             for name, value in host.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(host.body)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(host.body)
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -29,6 +29,9 @@ ENTRIES = {
         switch_at=5.5,
         replaces=("0011223344556677",),
         must_staple=True,
+        told=("bank.example",),
+        forced="the old one was stolen",
+        held="tlsa: wait",
     ),
 }
 

@@ -16,6 +16,7 @@ from support.web import Web, ok
 from gatepost.certificates.stapling import Stapler, subject_of, try_staple
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.revocation import RevocationError
@@ -60,7 +61,7 @@ def play(act: Callable[[Web], Any]) -> Any:
 
 
 def client() -> HttpClient:
-    return HttpClient(Resolver(["127.0.0.1:9"]))
+    return HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
 
 
 def stapled(identities: list[ServerIdentity], responses: dict[str, bytes]) -> bytes:

@@ -50,6 +50,29 @@ def statuses(found: Seen) -> dict[str, Task]:
     return {task.name: task for task in tasks}
 
 
+@pytest.mark.parametrize(
+    ("requirement", "fields", "status", "words"),
+    [
+        (STRICT, {}, "", ""),
+        (replace(STRICT, requiretls=True), {"requiretls_offered": True}, "succeeded", "offered after STARTTLS"),
+        (replace(STRICT, requiretls=True), {}, "failed", "not offered after STARTTLS"),
+        (replace(STRICT, requiretls=True), {"tls": None}, "skipped", "TLS was not reached"),
+    ],
+)
+def test_requiretls_is_told_where_it_is_asked_for(
+    requirement: Authenticated, fields: dict[str, Any], status: str, words: str
+) -> None:
+    found = seen(requirement, TRUSTED)
+    assert found.facts is not None
+    found.facts = replace(found.facts, **fields)
+    tasks = {task.name: task for task in findings(found, RESOLVED)}
+    assert ("REQUIRETLS" in tasks) is bool(status)
+    if status:
+        assert str(tasks["REQUIRETLS"].status) == status
+        assert words in tasks["REQUIRETLS"].detail
+        assert bool(tasks["REQUIRETLS"].advice) is (status == "failed")
+
+
 @pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH])
 @pytest.mark.parametrize(("address", "status"), [("2001:db8::1", "warning"), ("192.0.2.1", "failed")])
 def test_no_way_to_a_network(number: int, address: str, status: str) -> None:
@@ -103,7 +126,7 @@ def test_a_connection_without_forward_secrecy_says_so() -> None:
 def test_a_version_that_is_too_old_is_said_in_the_handshake() -> None:
     tasks = statuses(seen(replace(STRICT, min_version="TLSv1.3"), TRUSTED))
     assert tasks["TLS handshake"].status is TaskStatus.FAILED
-    assert tasks["TLS handshake"].detail.endswith("; expected: TLSv1.3 or newer")
+    assert tasks["TLS handshake"].text.endswith("; expected: TLSv1.3 or newer")
 
 
 def test_anchors_that_cannot_be_read_are_a_warning_where_nobody_needs_them() -> None:

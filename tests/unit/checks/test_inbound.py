@@ -192,7 +192,7 @@ def test_names_that_sessions_presented_are_offered(
     connector = {"name": "bank", "sender_domains": ["bank.example", "*"], "tls_sender_certificate_name": expected}
     found = validate({key: value for key, value in connector.items() if value}, *rows, anchors=roots(tmp_path))
     tasks = named(found, "Learned names")
-    assert [(str(task.status), words in task.detail) for task in tasks] == ([(status, True)] if status else [])
+    assert [(str(task.status), words in task.text) for task in tasks] == ([(status, True)] if status else [])
 
 
 def test_own_servers_are_known_by_the_accepted_domains() -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
 from gatepost.checks.partner_report import Mark, Stage
+from gatepost.dns.text_record import RecordError
 from gatepost.lookup.mtasts import StsFailure, StsState
 from gatepost.lookup.mx import MailHost, MailHosts, MailHostsKind
 from gatepost.mtasts.policy import Mode, Policy
-from gatepost.tlsrpt.record import Record, RecordError
+from gatepost.tlsrpt.record import Record
 from gatepost.tlsrpt.result import ResultType
 
 HOSTS = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)

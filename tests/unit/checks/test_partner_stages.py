@@ -30,7 +30,7 @@ from gatepost.outbound.failure import (
 from gatepost.outbound.hop import Hop
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
-from gatepost.policy.published import Modes, Published, StsFound, terms
+from gatepost.policy.published import Modes, Naming, Published, StsFound, terms
 from gatepost.policy.requirement import Opportunistic, Shortfall, Source
 from gatepost.smtp.replies import Reply
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
@@ -353,7 +353,7 @@ def test_a_row_says_what_a_delivery_would_do(host: HostFacts, attempt: Reached) 
     assert attempt.facts is not None
     policy = host.sts.policy if host.sts is not None else None
     published = Published(host.tlsa, StsFound("b.example", policy))
-    found = terms(Opportunistic((Source("default"),)), host.name, Modes(), published, mx_authentic=host.mx_authentic)
+    found = terms(Opportunistic((Source("default"),)), host.name, Modes(), published, Naming("b.example", host.mx_authentic))
     facts = replace(attempt.facts, dane=attempt.dane, mx=found.mx)
     passed = not isinstance(found.outcome, Shortfall) and judge(found.outcome, facts).passed
     outcome = address_row(host, attempt).outcome

@@ -11,6 +11,7 @@ import pytest
 from gatepost.certificates.authority import Authority
 from gatepost.checks.probe import PROBE_TASKS, HostReport, TaskStatus, prober
 from gatepost.connectors.model import ClientCertificate
+from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mtasts import StsFailure, StsState
 from gatepost.lookup.mx import MailHost, MailHosts, MailHostsKind
@@ -53,7 +54,7 @@ def test_a_good_partner(probing: Any, kit: Any, world: Any) -> None:
     assert report.usable
     assert report.failed is None
     assert [task.name for task in report.tasks] == list(PROBE_TASKS)
-    details = {task.name: task.detail for task in report.tasks}
+    details = {task.name: task.text for task in report.tasks}
     assert details["Resolve"] == "mx.b.example has 127.0.0.1"
     assert details["Connect"] == report.address
     assert details["EHLO"].startswith("220 peer ESMTP; offers PIPELINING, SIZE 100000000")
@@ -73,7 +74,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, _: kit.Peer(),
         STRICT,
         "STARTTLS",
-        "not offered; the connector asks for authenticated(mx.b.example)",
+        "not offered\nthe connector asks for authenticated(mx.b.example)",
         "The administrators of mx.b.example must switch STARTTLS on",
     ),
     "STARTTLS overwritten": (
@@ -404,9 +405,11 @@ def test_it_is_made_of_the_settings(tmp_path: Any) -> None:
     file.write_text('[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n')
 
     async def run() -> list[HostReport]:
-        made = prober(load(str(file), {}))
-        assert made.port == 25
-        return await made.probe(NextHop("localhost", 1, STRICT))
+        settings = load(str(file), {})
+        async with configured_resolver(settings.dns) as resolver:
+            made = prober(settings, resolver)
+            assert made.port == 25
+            return await made.probe(NextHop("localhost", 1, STRICT))
 
     reports = asyncio.run(run())
     assert {report.address for report in reports} == {"127.0.0.1:1", "[::1]:1"}

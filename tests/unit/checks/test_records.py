@@ -44,6 +44,18 @@ def test_a_record_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = record_path(tmp_path, VALIDATIONS, "contoso", "outbound", "bank")
+    before = os.umask(0)
+    try:
+        keep(path, {"at": 1})
+        keep(path, {"at": 2})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [folder.stat().st_mode & 0o777 for folder in (path.parent, path.parent.parent)] == [0o700, 0o700]
+
+
 def test_a_record_that_is_too_long_loses_its_details(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     keep(path, {"at": 2, "outcome": "validated", "verdict": "v" * 5000, "hosts": ["x" * (1 << 20)]})

@@ -55,7 +55,7 @@ def test_messages_are_counted_not_recipients() -> None:
 def test_only_the_most_frequent_peers_are_named() -> None:
     (seen,) = tasks([row(message=str(number), peer_address=f"198.51.100.{number}") for number in range(8)])
     assert seen.detail.count("198.51.100.") == 5
-    assert seen.detail.endswith("; and 3 more")
+    assert seen.text.endswith("; and 3 more")
 
 
 @pytest.mark.parametrize(("sole", "status"), [(True, TaskStatus.FAILED), (False, TaskStatus.WARNING)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatepost.checks.tasks import HostReport, Task, TaskStatus, host_record, skipped, task_record
+from gatepost.checks.tasks import HostReport, Task, TaskStatus, detail_of, host_record, skipped, task_record
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
 from gatepost.policy.requirement import Encrypted, Opportunistic, Source
@@ -24,6 +24,14 @@ def test_a_report_is_usable_only_with_a_verdict_that_passed() -> None:
     assert not HostReport("mx", "192.0.2.1:25", (GOOD,), facts, not_passed).usable
     assert not HostReport("mx", "192.0.2.1:25", (GOOD, BAD), facts, passed).usable
     assert not HostReport("mx", "192.0.2.1:25", (GOOD,)).usable
+
+
+def test_what_a_peer_says_remains_one_fact_whatever_signs_it_uses() -> None:
+    task = Task("EHLO", TaskStatus.SUCCEEDED, detail_of("220 mx; ready; at last", "", "offers SIZE"))
+    assert task.detail.split("\n") == ["220 mx; ready; at last", "offers SIZE"]
+    assert task.first == "220 mx; ready; at last"
+    assert task.text == "220 mx; ready; at last; offers SIZE"
+    assert task_record(task)["detail"] == task.text
 
 
 def test_tasks_that_were_not_tried() -> None:

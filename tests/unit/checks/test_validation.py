@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.checks.tasks import HostReport, Outcome, Task, TaskStatus
+from gatepost.checks.tasks import HostReport, Outcome, Task, TaskStatus, detail_of
 from gatepost.checks.validation import (
     CannotValidate,
     OutboundRequest,
@@ -76,7 +76,7 @@ def test_a_test_message(probing: Any, kit: Any, world: Any) -> None:
     assert message["Auto-Submitted"] == "auto-generated"
     last = found.hosts[0].tasks[-1]
     assert (last.name, last.status) == ("Test message", TaskStatus.SUCCEEDED)
-    assert "bob@b.example: 250 2.0.0 taken; joe@b.example: 250 2.0.0 taken" in last.detail
+    assert "bob@b.example: 250 2.0.0 taken; joe@b.example: 250 2.0.0 taken" in last.text
     assert peer.said("QUIT") == 1
 
 
@@ -311,7 +311,7 @@ def _host(*tasks: Task) -> HostReport:
     return HostReport("mx", "192.0.2.1:25", tasks)
 
 
-FAILED = Task("Connect", TaskStatus.FAILED, "refused; and more")
+FAILED = Task("Connect", TaskStatus.FAILED, detail_of("refused", "and more"))
 OURS = Task("Resolve", TaskStatus.FAILED, "no answer", ours=True)
 WARNS = Task("Connect", TaskStatus.WARNING, "no IPv6")
 

@@ -60,6 +60,7 @@ WRONG = [
     (["host", "b.example", "--timeout", "301"], "--timeout"),
     (["host", "b.example", "--timeout", "nan"], "--timeout"),
     (["host", "b.example", "--nameserver", "192.0.2.1:x"], "--nameserver: "),
+    (["host", "b.example", "--validate", "remote"], "--validate"),
     (["host", "b.example", "--config", "none.toml"], "none.toml: cannot be read"),
 ]
 
@@ -88,8 +89,9 @@ def test_options_go_over_settings(tmp_path, monkeypatch):
     file = tmp_path / "own.toml"
     file.write_text('[server]\nhostname = "mx1.contoso.example"\n[tls]\nrevocation_timeout = "2s"\n')
     with main.make_context("gatepost", ["check"], resilient_parsing=True):
-        found = command._settings(str(file), ("127.0.0.1:5300",), str(tmp_path), 4.0)
-        plain = command._settings(None, (), None, 60.0)
+        asked = {"config": str(file), "nameservers": ("127.0.0.1:5300",), "anchors": str(tmp_path), "validate": "local"}
+        found = command._settings(asked, 4.0)
+        plain = command._settings(dict.fromkeys(asked), 60.0)
     assert found.dns.nameservers == ("127.0.0.1:5300",)
     assert found.tls.trust_anchors == str(tmp_path)
     assert (found.dns.timeout, found.tls.revocation_timeout) == (4.0, 2.0)
@@ -97,3 +99,14 @@ def test_options_go_over_settings(tmp_path, monkeypatch):
     assert found.server.hostname == "mx1.contoso.example"
     assert plain.tls.trust_anchors == "system"
     assert plain.dns.timeout == 5.0
+    assert (found.dns.validation, plain.dns.validation) == ("local", "nameserver")
+
+
+@pytest.mark.parametrize(("validate", "named"), [(None, True), ("nameserver", True), ("local", False)])
+def test_who_validates_alone_starts_at_the_root(tmp_path, monkeypatch, validate, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "system_nameservers", lambda: ("192.0.2.53",))
+    with main.make_context("gatepost", ["check"], resilient_parsing=True):
+        found = command._settings({"config": None, "nameservers": (), "anchors": None, "validate": validate}, 5.0)
+    assert ("192.0.2.53:53" in found.dns.nameservers) is named
+    assert ("nameservers" in found.dns.model_fields_set) is named

@@ -79,6 +79,8 @@ def test_a_closed_port_is_a_clear_no(stored, closed_port):
 def test_a_dns_that_does_not_answer_leaves_it_open(stored):
     found = validate(stored, "lost", code=3)
     assert found.stdout.splitlines()[-1].startswith("could not tell: Resolve failed on mx.lost.example: ")
+    assert "\n  ? Resolve         " in found.stdout
+    assert "✗" not in found.stdout
 
 
 def test_the_result_is_kept_for_lists(stored):
@@ -157,6 +159,7 @@ def test_an_inbound_connector_that_took_mail(stored):
     assert "198.51.100.9 TLSv1.3 with mail.bank.example (trusted) (1)" in found.stdout
     assert found.stdout.splitlines()[-1].startswith("validated: all ")
     assert stored.json("connector", "validate", "Bank in", "--within", "30m", code=3)["outcome"] == "unknown"
+    assert "  ? Seen            no mail came" in validate(stored, "Bank in", "--within", "30m", code=3).stdout
     assert last(record_path(stored.data, VALIDATIONS, "contoso", "inbound", "Bank in"))["outcome"] == "unknown"
 
 

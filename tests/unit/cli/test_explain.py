@@ -71,3 +71,25 @@ def test_tls_without_a_certificate(stored):
 def test_without_resources_it_says_what_to_do(home):
     result = home.call("explain", "--from", "", "--to", ANN, code=1)
     assert result.stderr == "no organization is stored yet, so that nothing is accepted: gatepost apply -f FILE\n"
+
+
+def test_a_message_with_requiretls_comes_over_tls(stored):
+    words = ["explain", "--from", ANN, "--to", "x@any.test", "--ip", "203.0.113.9", "--requiretls"]
+    said = stored.json(*words)
+    assert said["tls"] == "TLSv1.3"
+    assert said["outbound"]["requirement"] == "authenticated(mx.any.test) with requiretls"
+    assert said["outbound"]["requirement_sources"] == ["requiretls"]
+    (last,) = [one for one in said["failures"] if one["kind"] == "no-requiretls"]
+    assert (last["result"], last["reply"][:10]) == ("fails", "550 5.7.30")
+    text = stored.call(*words).stdout
+    assert "the message asks for REQUIRETLS" in text
+    assert "no REQUIRETLS offered returned at once: 550 5.7.30 RequireTlsNotOffered\n" in text
+    assert "leave one away" in stored.call(*words, "--tls", "none", code=2).stderr
+
+
+def test_tls_required_no_is_a_field_of_the_message(stored):
+    words = ["explain", "--from", ANN, "--to", "x@any.test", "--ip", "203.0.113.9", "--header", "TLS-Required: No"]
+    text = stored.call(*words).stdout
+    assert "TLS-Required: No sets aside that a failed TLS handshake keeps the message" in " ".join(text.split())
+    assert "handshake fails" in text
+    assert "waits, then delivered in clear by a later attempt" in text

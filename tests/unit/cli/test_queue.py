@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import apsw
 import pytest
 
 from gatepost.store.interface import QueueFilter
@@ -82,7 +83,14 @@ def test_the_list_for_machines(home):
         "state": "deferred",
         "destination": "contoso/partner.example",
         "recipients": [
-            {"address": f"{name}@partner.example", "notify": "", "orcpt": "", "delayed": False}
+            {
+                "address": f"{name}@partner.example",
+                "notify": "",
+                "orcpt": "",
+                "delayed": False,
+                "held": False,
+                "released": False,
+            }
             for name in ("bob", "joe")
         ],
         "attempts": 0,
@@ -247,3 +255,19 @@ def test_the_whole_message_goes_through_a_pipe(home):
     argv = [sys.executable, "-m", "gatepost", "--config", str(home.file), "queue", "show", ids["liz"], "--body"]
     done = subprocess.run(argv, capture_output=True, check=True)
     assert done.stdout.endswith(b"0123456789\r\n" * 50_000)
+
+
+def test_show_says_who_holds_a_message(home):
+    ids = home.fill()
+    assert "why held      by an administrator" in home.call("queue", "show", ids["null"]).stdout
+    assert "why held" not in home.call("queue", "show", ids["liz"]).stdout
+    connection = apsw.Connection(str(home.data / "queue" / "1" / QUEUE_FILE))
+    recipients = '[{"address":"bob@partner.example","held":true}]'
+    connection.execute("UPDATE delivery SET recipients = ?", (recipients,))
+    connection.close()
+    assert "its destination protects less than it did" in home.call("queue", "show", ids["liz"]).stdout
+    assert len(home.table("queue", "list", "--held")) == 2
+    assert home.call("queue", "release", ids["liz"]).stdout == "release: 1 deliveries\n"
+    (row,) = home.json("queue", "show", ids["liz"])
+    assert row["state"] == "deferred"
+    assert row["recipients"][0]["released"] is True

@@ -80,6 +80,10 @@ FAULTS = {
     ),
     "no trust anchors": ({"tls": {"trust_anchors": "missing.pem"}}, ["tls.trust_anchors: {}/missing.pem: "]),
     "a key for trust anchors": ({"tls": {"trust_anchors": "mx.key"}}, ["tls.trust_anchors: {}/mx.key: "]),
+    "no key of the root": (
+        {"dns": {"validate": "local", "trust_anchor_file": "mx.pem"}},
+        ['dns.validate = "local": '],  # also where the library is missing
+    ),
     "everything": (
         {
             "listener": [],
@@ -106,9 +110,9 @@ def test_all_that_is_wrong_is_named_at_once(settings, home, capsys, sections, li
 
 def test_every_listener_is_bound(settings):
     listeners = [{"role": "mx", "address": address} for address in ("127.0.0.1:0", "localhost:0")]
-    sockets = bind(settings(listener=listeners))
-    assert len(sockets) >= 2
-    for one in sockets:
+    mail, policies = bind(settings(listener=listeners, mta_sts={"address": "127.0.0.1:0"}))
+    assert (len(mail) >= 2, len(policies)) == (True, 1)
+    for one in (*mail, *policies):
         assert one.getsockname()[1]
         one.close()
 

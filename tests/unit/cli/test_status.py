@@ -116,3 +116,20 @@ def test_what_cannot_be_read_is_not_known(home):
     result = home.call("status", code=3)
     assert result.stdout == ""
     assert str(home.data) in result.stderr
+
+
+def test_a_port_for_policies_that_serves_none(home):
+    own(home, f"{os.getpid()}\n")
+    with server(b"220 mx\r\n") as mail, server(b"220 this is no TLS\r\n") as policies:
+        home.settings(
+            server={"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 1},
+            listener=[{"role": "mx", "address": f"127.0.0.1:{mail}"}],
+            certificate=[{"chain": "c.pem", "key": "c.key"}],
+            mta_sts={"address": f"127.0.0.1:{policies}"},
+        )
+        told = home.json("status", code=1)["listeners"]
+    assert [(one["name"], one["ok"]) for one in told] == [
+        (f"mx 127.0.0.1:{mail}", True),
+        (f"mta-sts 127.0.0.1:{policies}", False),
+    ]
+    assert told[1]["detail"].startswith("does not answer: ")

@@ -278,3 +278,41 @@ def test_a_connector_without_a_usable_name_may_be_the_one_that_a_rule_names() ->
 def test_a_rule_with_a_wrong_connector_name_is_told_so_once() -> None:
     wrong = errors_of(RULE + "require_tls = true\nroute_via_connector = 7")
     assert [path for path, _ in wrong] == ["mail_flow_rule[0] 'r'.route_via_connector"]
+
+
+POLICY = '[organization.o]\n[[organization.o.accepted_domain]]\nname = "{}"\ntype = "internal-relay"\n{}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "field", "why"),
+    [
+        (
+            "*.o.example",
+            'mta_sts = "testing"',
+            "mta_sts",
+            "senders ask for a policy by the recipient domain's exact name",
+        ),
+        (
+            "o.example",
+            f'mta_sts = "enforce"\nmta_sts_mx = {[f"m{n}.example" for n in range(501)]}',
+            "mta_sts_mx",
+            "501",
+        ),
+        (".".join(["a" * 60] * 4 + ["b"]), 'mta_sts = "none"', "mta_sts", "is too long: _mta-sts."),
+    ],
+)
+def test_a_policy_that_no_sender_could_use(name: str, fields: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(POLICY.format(name, fields))
+    assert path.endswith(f".{field}")
+    assert why.replace("501", "more than 500 mx") in message
+
+
+@pytest.mark.parametrize(
+    "fields", ["", 'mta_sts = "not-published"', 'mta_sts = "none"', 'mta_sts = "enforce"\nmta_sts_mx = ["*.b.example"]']
+)
+def test_a_policy_that_senders_can_use(fields: str) -> None:
+    assert errors_of(POLICY.format("o.example", fields)) == []
+
+
+def test_a_wrong_field_of_a_policy_is_told_once() -> None:
+    assert len(errors_of(POLICY.format("*.o.example", 'mta_sts = "always"'))) == 1

@@ -239,3 +239,32 @@ def test_every_pair_that_shares_addresses_is_told_once(resources: Build) -> None
     text = "".join(premises_at(organization, one) for organization, one in networks.items())
     found = [one.partition(" share")[0] for one in warnings(resources(text))]
     assert found == ["a and c", "a and b", "c and b"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "hostname", "warning"),
+    [
+        ('mta_sts_mx = ["mx.o.example"]', "mx.o.example", "mta_sts_mx has no effect, as no policy is published"),
+        ('mta_sts = "enforce"\nmta_sts_mx = ["mx.p.example"]', "mx.o.example", "its policy leaves out mx.o.example"),
+        ('mta_sts = "enforce"\nmta_sts_mx = ["*.example"]', "mx.example", "allows every host right below a top-level"),
+        ('mta_sts = "testing"\nmta_sts_mx = ["mx"]', "", "mx mx can never match: MX hosts have whole names"),
+    ],
+)
+def test_a_trap_of_a_served_policy_is_told(resources: Build, fields: str, hostname: str, warning: str) -> None:
+    (found,) = warnings(resources(OWN + fields), hostname)
+    assert found.startswith("accepted domain o.example of o: ")
+    assert warning in found
+
+
+@pytest.mark.parametrize(
+    ("fields", "hostname"),
+    [
+        ('mta_sts = "enforce"', "mx.o.example"),
+        ('mta_sts = "enforce"\nmta_sts_mx = ["*.o.example"]', "mx.o.example"),
+        ('mta_sts = "enforce"\nmta_sts_mx = ["mx.p.example"]', ""),
+        ('mta_sts = "testing"\nmta_sts_mx = ["mx.p.example"]', "mx.o.example"),
+        ('mta_sts = "none"', "mx.o.example"),
+    ],
+)
+def test_a_served_policy_that_is_meant_gives_no_warning(resources: Build, fields: str, hostname: str) -> None:
+    assert warnings(resources(OWN + fields), hostname) == []

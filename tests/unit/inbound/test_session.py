@@ -100,11 +100,33 @@ async def test_a_client_lost_during_the_commit_has_its_message_delivered_all_the
             client.send(MESSAGE)
             await gate.until(lambda: client.session._committing)
             client.vanish()
-            await gate.until(lambda: not len(gate.registry))
             assert gate.offered == []
-        await gate.until(lambda: gate.offered)
+        await gate.until(lambda: gate.offered and not len(gate.registry))
         assert [one.event for one in gate.traced] == ["RECEIVE"]
         assert len(gate.entries()) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_client_that_only_stops_sending_gets_its_250_all_the_same(gate, tls):
+    async with gate.open():
+        client = await gate.greeted()
+        if tls:
+            await client.starttls()
+            await client.say("EHLO client.example")
+        await client.envelope(STRANGER, ANN)
+        with gate.busy_disk():
+            client.send(MESSAGE, f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>", "BDAT 2 LAST", b"x\n")
+            client.stream._flush()
+            if tls:
+                client.stream._send(client.stream._engine.shutdown())
+            client.stream._transport.write_eof()
+            await gate.until(lambda: client.session._committing and client.session._stream._end_of_file)
+            assert len(gate.registry) == 1
+        queue_id(await client.reply())
+        assert [await client.reply() for _ in range(3)][:2] == ["250 2.1.0 Sender OK", "250 2.1.5 Recipient OK"]
+        await client.ends()
+        await gate.until(lambda: not len(gate.registry))
+        assert len(gate.offered) == 1
 
 
 async def test_two_messages_and_their_commands_in_one_flight(gate):
@@ -334,8 +356,13 @@ async def test_a_full_disk_is_said_at_mail(gate):
     gate.store_settings = StoreSettings(free_space_mark=1 << 62)
     async with gate.open():
         client = await gate.greeted()
-        assert await client.say(f"MAIL FROM:<{STRANGER}>") == "452 4.3.1 Insufficient system storage"
+        for _ in range(3):
+            assert await client.say(f"MAIL FROM:<{STRANGER}>") == "452 4.3.1 Insufficient system storage"
         assert await client.say("NOOP") == "250 2.0.0 OK"
+    (row,) = gate.trace_rows()  # one is enough for a session
+    assert (row.event, row.sender, row.recipient, row.reply) == (
+        "REFUSE", STRANGER, "", "452 4.3.1 Insufficient system storage",
+    )  # fmt: skip
 
 
 async def test_the_announced_size_counts_for_the_room(gate):
@@ -388,7 +415,8 @@ async def test_a_body_that_cannot_be_written_is_read_over_and_refused(gate):
         assert await client.say(f"MAIL FROM:<{STRANGER}>") == reply
         assert gate.entries() == []
         (gate.path / "queue" / "0" / "big").mkdir()
-    assert [(row.event, row.recipient, row.reply) for row in gate.trace_rows()] == [("REFUSE", ANN, reply)]
+    rows = [(row.event, row.recipient, row.reply) for row in gate.trace_rows()]
+    assert rows == [("REFUSE", ANN, reply), ("REFUSE", "", reply)]
 
 
 # Large bodies
@@ -433,10 +461,9 @@ async def test_a_client_lost_while_the_disk_is_behind_leaves_nothing(gate, fails
             client.send(BIG)
             await gate.until(lambda: client.session._held)
             client.vanish()
-            await gate.until(lambda: not len(gate.registry))
             if fails:
                 (gate.path / "queue" / "0" / "big").rmdir()
-        await gate.until(lambda: not client.session._held)
+        await gate.until(lambda: not client.session._held and not len(gate.registry))
         (gate.path / "queue" / "0" / "big").mkdir(exist_ok=True)
         assert bool(gate.store.failure) is fails
         await gate.until(lambda: not gate.left_behind() and not gate.store._bodies.waiting)

@@ -28,10 +28,11 @@ SOA = "ns.example. hostmaster.example. 1 3600 600 86400 {minimum}"
 class NameserverDouble(asyncio.DatagramProtocol):
     """`records`: (name, type) → texts of the records; a CNAME is followed as a recursor does.
 
-    A name with no type at all does not exist. `behaviour`: name → "servfail", "silent", "truncated" (over UDP),
-    "foreign" (another id, then the true answer), "junk", "no-soa", "other-question", "bogus" (SERVFAIL unless asked not
-    to validate), "explained" (SERVFAIL that says that it is bogus). TLSA records are "USAGE SELECTOR MATCHING HEX" of
-    any length, also with numbers left out. `insecure`: names whose answers are not authentic, whatever the others are.
+    A name with no type at all does not exist. `behaviour`: name → "servfail", "silent", "truncated" (over UDP;
+    "tcp-truncated" over TCP too), "foreign" (another id, then the true answer), "junk", "no-soa", "other-question",
+    "bogus" (SERVFAIL unless asked not to validate), "explained" (SERVFAIL that says that it is bogus). TLSA records are
+    "USAGE SELECTOR MATCHING HEX" of any length, also with numbers left out. `insecure`: names whose answers are not
+    authentic, whatever the others are.
     """
 
     records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class NameserverDouble(asyncio.DatagramProtocol):
                 other = dns.message.make_response(dns.message.make_query("other.example", "A", id=query.id))
                 self._transport.sendto(other.to_wire(), addr)
         answer = self._answer(query)
-        if self.behaviour.get(name) in {"truncated", "tcp-closes", "tcp-junk"}:
+        if self.behaviour.get(name) in {"truncated", "tcp-closes", "tcp-junk", "tcp-truncated"}:
             answer = dns.message.make_response(query)
             answer.flags |= dns.flags.TC
         self._transport.sendto(answer.to_wire(), addr)
@@ -75,6 +76,8 @@ class NameserverDouble(asyncio.DatagramProtocol):
         query = dns.message.from_wire(await reader.readexactly(size))
         name = self._note(query, "tcp")
         wire = self._answer(query).to_wire(max_size=65535)
+        if self.behaviour.get(name) == "tcp-truncated":
+            wire = wire[:2] + bytes([wire[2] | 0x02]) + wire[3:]
         if self.behaviour.get(name) == "tcp-junk":
             wire = b"\xff" * 20
         if self.behaviour.get(name) == "tcp-closes":
@@ -139,6 +142,21 @@ def _octets(text: str) -> bytes:
     return bytes(int(word) for word in words[:3]) + bytes.fromhex("".join(words[3:]))
 
 
+def _port_for_both() -> tuple[socket.socket, socket.socket]:
+    """A port that is free for TCP may be taken for UDP, by any program's question to a nameserver: then another one."""
+    for _ in range(50):
+        stream = socket.create_server(("127.0.0.1", 0))
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            datagrams.bind(stream.getsockname())
+        except OSError:
+            stream.close()
+            datagrams.close()
+        else:
+            return stream, datagrams
+    raise RuntimeError("no port is free for UDP and TCP alike")
+
+
 class Serving:
     """Runs a double on a loopback port that is free for UDP and TCP alike."""
 
@@ -146,12 +164,10 @@ class Serving:
         self.double = double
 
     async def __aenter__(self) -> NameserverDouble:
-        stream = socket.create_server(("127.0.0.1", 0))
+        stream, datagrams = _port_for_both()
         self.double.port = stream.getsockname()[1]
         self._tcp = await asyncio.start_server(self.double.serve_tcp, sock=stream)
-        self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self.double, local_addr=("127.0.0.1", self.double.port)
-        )
+        self._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self.double, sock=datagrams)
         return self.double
 
     async def __aexit__(self, *_: object) -> None:

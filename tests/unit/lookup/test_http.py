@@ -12,6 +12,7 @@ from support.web import Web, ok, status
 
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import Fetched, HttpClient, HttpFailed, Request, https_context
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.net.anchors import TrustAnchors
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def fetched(path: str, **fields: Any) -> Fetched | HttpFailed:
         async with Web(ANSWERS, hanging={"/silent"}, dripping={"/drip"}) as web:
             url = path if ":" in path else web.url(path)
             try:
-                return await HttpClient(Resolver(["127.0.0.1:9"])).fetch(
+                return await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
                     Request(url, **{"limit": 1000, "timeout": 5, "private": True} | fields)
                 )
             except HttpFailed as failure:
@@ -171,11 +172,12 @@ def test_names_are_found_by_our_resolver(
 ) -> None:
     async def run() -> Any:
         async with nameserver(records) as double, Web(ANSWERS) as web:
-            client = HttpClient(Resolver([f"127.0.0.1:{double.port}"]))
+            client = HttpClient(Resolver(Nameservers([f"127.0.0.1:{double.port}"])))
             url = web.url("/good", host="www.example")
             try:
                 found = await client.fetch(Request(url, 1000, 5, private=private))
             except HttpFailed as failure:
+                assert failure.forbidden == ("no public address" in failure.detail)
                 return failure.detail, web.heads
             return found.body, web.heads
 
@@ -197,7 +199,7 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
         context.load_cert_chain(leaf.chain, leaf.key)
         trusting = https_context(TrustAnchors.load(str(ours.root)))
         async with Web(ANSWERS, context=context) as web:
-            client = HttpClient(Resolver(["127.0.0.1:9"]))
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
             client.use(trusting)
             try:
                 return (await client.fetch(Request(web.url("/good"), 1000, 5, private=True))).body
@@ -218,7 +220,9 @@ def test_https_trusts_the_systems_roots_by_default(tmp_path: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(leaf.chain, leaf.key)
         async with Web(ANSWERS, context=context) as web:
-            await HttpClient(Resolver(["127.0.0.1:9"])).fetch(Request(web.url("/good"), 1000, 5, private=True))
+            await HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))).fetch(
+                Request(web.url("/good"), 1000, 5, private=True)
+            )
 
     with pytest.raises(HttpFailed, match="certificate verify failed"):
         asyncio.run(run())

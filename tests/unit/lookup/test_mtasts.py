@@ -17,7 +17,8 @@ from gatepost.lookup import mtasts
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsFailure, StsPolicies, StsState
-from gatepost.mtasts.policy import Mode
+from gatepost.lookup.nameservers import Nameservers
+from gatepost.mtasts.policy import Mode, Policy
 from gatepost.mtasts.record import Record
 from gatepost.net.anchors import TrustAnchors
 from gatepost.tlsrpt.result import ResultType
@@ -85,7 +86,7 @@ class Scene:
         self.policies = self.worker()
 
     def worker(self) -> StsPolicies:
-        resolver = Resolver([f"127.0.0.1:{self.double.port}"], timeout=1, attempts=1)
+        resolver = Resolver(Nameservers([f"127.0.0.1:{self.double.port}"], timeout=1, attempts=1))
         client = HttpClient(resolver, https_context(TrustAnchors.load(str(self.anchors))))
         hosts = PolicyHosts(**{"timeout": 5.0, "private": True, "port": self.web.port} | self.options)
         return StsPolicies(resolver, client, self.folder, hosts=hosts, clock=lambda: self.now)
@@ -161,6 +162,22 @@ def test_a_policy_is_found_and_kept(play: Play, mode: Mode) -> None:
     assert fetches == 1
     for later, count in others:
         assert (later.policy, later.origin, later.expires, count) == (state.policy, "cache", state.expires, 1)
+
+
+def test_what_is_served_now_can_be_had_whatever_the_dns_says(play: Play) -> None:
+    async def acts(scene: Scene) -> None:
+        scene.publish("1", body("testing"))
+        scene.double.records.pop((RECORD, "TXT"))
+        served = await scene.policies.fetch(DOMAIN)
+        assert isinstance(served, Policy)
+        assert served.mode is Mode.TESTING
+        scene.web.answers.clear()
+        failure = await scene.policies.fetch(DOMAIN)
+        assert isinstance(failure, StsFailure)
+        assert failure.result_type is FETCH
+        assert (await scene.find()).policy is None
+
+    play(acts)
 
 
 def test_what_is_asked_of_the_policy_host(play: Play) -> None:

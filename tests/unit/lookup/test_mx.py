@@ -9,6 +9,7 @@ import pytest
 
 from gatepost.lookup.dns import Answer, LookupFailed, Resolver, Status
 from gatepost.lookup.mx import Family, HostAddresses, MailHosts, MailHostsKind, MailRouter
+from gatepost.lookup.nameservers import Nameservers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +101,8 @@ def test_equal_preferences_are_shuffled_and_others_are_not() -> None:
 def test_at_most_twenty_hosts() -> None:
     found = mail_hosts(mx(*(f"{number} mx{number}.b.example." for number in range(40))))
     assert [host.preference for host in found.hosts] == list(range(20))
+    assert found.cut
+    assert not mail_hosts(mx(*(f"{number} mx{number}.b.example." for number in range(20)))).cut
 
 
 @pytest.mark.parametrize("authentic", [True, False])
@@ -243,7 +246,7 @@ def test_through_a_real_nameserver_with_a_cname(nameserver: Callable[..., Any]) 
 
     async def run() -> tuple[MailHosts, HostAddresses]:
         async with nameserver(records) as double:
-            router = MailRouter(Resolver([f"127.0.0.1:{double.port}"]), Random(1))  # noqa: S311 - an order, no secret
+            router = MailRouter(Resolver(Nameservers([f"127.0.0.1:{double.port}"])), Random(1))  # noqa: S311 - an order, no secret
             hosts = await router.mail_hosts("b.example")
             return hosts, await router.addresses(hosts.hosts[0].name)
 

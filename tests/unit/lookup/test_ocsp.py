@@ -12,6 +12,7 @@ from support.web import Web, ok
 
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.lookup.ocsp import Responders
 from gatepost.net.revocation import RevocationError
 
@@ -29,7 +30,7 @@ def test_the_certificate_is_asked_for_once_by_however_many() -> None:
 
     async def run() -> Any:
         async with Web({"/ocsp": answer}) as web:
-            responders = Responders(HttpClient(Resolver(["127.0.0.1:9"])), timeout=5, clock=lambda: 0.0)
+            responders = Responders(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), timeout=5, clock=lambda: 0.0)
 
             def ask() -> Any:
                 return responders.ask(web.url("/ocsp"), LEAF, AUTHORITY.certificate, now=TIME, private=True)
@@ -55,7 +56,7 @@ def test_an_unusable_answer_about_one_says_nothing_of_another() -> None:
 
     async def run() -> tuple[list[str], int]:
         async with Web({"/ocsp": answer}) as web:
-            responders = Responders(HttpClient(Resolver(["127.0.0.1:9"])), timeout=5, clock=lambda: 0.0)
+            responders = Responders(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), timeout=5, clock=lambda: 0.0)
             found = []
             for certificate in (LEAF, LEAF, OTHER):
                 try:
@@ -73,7 +74,7 @@ def test_an_unusable_answer_about_one_says_nothing_of_another() -> None:
 def test_a_responder_that_is_not_there_is_not_asked_for_the_next() -> None:
     async def run() -> int:
         async with Web() as web:
-            responders = Responders(HttpClient(Resolver(["127.0.0.1:9"])), timeout=5, clock=lambda: 0.0)
+            responders = Responders(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), timeout=5, clock=lambda: 0.0)
             for certificate in (LEAF, OTHER):
                 with pytest.raises(RevocationError, match="status 404"):
                     await responders.ask(web.url("/x"), certificate, AUTHORITY.certificate, now=TIME, private=True)

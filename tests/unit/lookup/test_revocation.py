@@ -388,7 +388,7 @@ def test_an_authority_of_the_whole_world_names_no_address_of_ours(monkeypatch: p
 
     found, requests = play(act)
     assert found.status == "unknown"
-    assert "which is no public address" in found.detail
+    assert "is no public address" in found.detail
     assert requests == []
 
 

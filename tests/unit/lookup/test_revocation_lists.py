@@ -15,6 +15,7 @@ from support.web import Web, ok
 from gatepost.lookup import revocation_lists
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import HttpClient
+from gatepost.lookup.nameservers import Nameservers
 from gatepost.lookup.revocation_lists import RevocationLists
 from gatepost.net.revocation import RevocationError, RevocationList, read_list
 
@@ -28,7 +29,7 @@ TIME = NOW.timestamp()
 
 
 async def _find(web: Web, folder: Path | None, *paths: str, authority: StatusAuthority = AUTHORITY) -> list[int]:
-    lists = RevocationLists(HttpClient(Resolver(["127.0.0.1:9"])), folder, timeout=5, clock=lambda: 0.0)
+    lists = RevocationLists(HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), folder, timeout=5, clock=lambda: 0.0)
     found = [
         await lists.find(web.url(path), authority.certificate, now=TIME, private=True)  # one after the other
         for path in paths
@@ -138,7 +139,9 @@ def test_large_lists_are_read_one_after_the_other(tmp_path: Path, monkeypatch: p
     async def run() -> None:
         async with Web({f"/{n}": ok(AUTHORITY.crl()) for n in range(5)}) as web:
             for _ in range(2):  # from the web, then from the disk
-                lists = RevocationLists(HttpClient(Resolver(["127.0.0.1:9"])), tmp_path, timeout=5, clock=lambda: 0.0)
+                lists = RevocationLists(
+                    HttpClient(Resolver(Nameservers(["127.0.0.1:9"]))), tmp_path, timeout=5, clock=lambda: 0.0
+                )
                 await asyncio.gather(
                     *(lists.find(web.url(f"/{n}"), AUTHORITY.certificate, now=TIME, private=True) for n in range(5))
                 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gatepost.message.dsn import Action, DsnHop, build_dsn
+from gatepost.message.dsn import Action, DsnHop, RedactedNotice, build_dsn, build_redacted
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -314,6 +314,38 @@ def test_nobody_and_nothing(report: MakeReport) -> None:
     for changes in ({"recipients": ()}, {"to": ""}):
         with pytest.raises(ValueError, match="nobody"):
             build_dsn(report(**changes))
+
+
+def redacted(**fields: Any) -> RedactedNotice:
+    usual = {
+        "domain": "a.example", "reporting_mta": "mx1.a.example", "postmaster": "postmaster@mx1.a.example", "now": 0.0,
+        "message_id": "2@mx1.a.example", "about": "<1@a.example>", "status": "5.7.30",
+    }  # fmt: skip
+    return RedactedNotice(**{**usual, **fields})
+
+
+@pytest.mark.parametrize(("about", "told"), [("<1@a.example>", "<1@a.example>"), ("", "(none)")])
+def test_a_redacted_notice_tells_the_message_id_and_the_kind_of_failure(about: str, told: str) -> None:
+    made = build_redacted(redacted(about=about))
+    message = message_from_bytes(made, policy=policy.SMTP)
+    assert message["To"] == "postmaster@a.example"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert f"  Message-ID: {told}\r\n".encode() in made
+    assert b"5.7.30 The message asks every mail system" in made
+
+
+@pytest.mark.parametrize(
+    "text", ["a\r\nX-Evil: yes", "a\n\nbody", "\0", "\u00fc@b\u00fccher.example", "x" * 5000, "<" * 300]
+)
+@pytest.mark.parametrize("name", ["domain", "reporting_mta", "postmaster", "message_id", "about", "status"])
+def test_a_redacted_notice_is_harmless(name: str, text: str) -> None:
+    made = build_redacted(redacted(**{name: text}))
+    fields = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
+    assert [*message_from_bytes(made)] == [*fields, "Content-Transfer-Encoding"]
+    assert made.isascii()
+    assert b"\0" not in made
+    assert made.count(b"\r") == made.count(b"\n") == made.count(b"\r\n")
+    assert all(len(line) <= 998 for line in made.split(b"\r\n"))
 
 
 def test_a_thousand_recipients(report: MakeReport, recipient: MakeRecipient) -> None:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.message.dsn_report import Action, Actor, Advice, DsnHop
-from gatepost.message.dsn_text import human_text, subject_of
+from gatepost.message.dsn_report import Action, Actor, Advice, DsnHop, RedactedNotice
+from gatepost.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.message.fields import HeaderFacts
 
 if TYPE_CHECKING:
@@ -181,3 +181,28 @@ def test_hostile_text_stays_in_its_line(report: MakeReport, recipient: MakeRecip
     made = human_text(report(about, reporting_mta=text, queue_id=text, hops=(DsnHop(0.0, text, text),)), facts, "x")
     assert lines(made).count("CAUSE") == 1
     assert all(line.isprintable() and len(line.encode()) <= 998 for line in lines(made))
+
+
+REDACTED = """\
+This is the mail service at mx1.a.example.
+
+A message from your domain asks to be sent over protected connections
+only (REQUIRETLS, RFC 8689). It could not be delivered, or its sender
+asked to be told of it. The notification for its sender could not be
+sent protected in the same way, so it was not sent at all. This is all
+that may be said of it here:
+
+  Message-ID: <1@a.example>
+  Failure:    5.7.10 The message is to be sent over protected
+              connections only, and no such one could be made.
+
+Let the mail servers of your domain offer TLS with a certificate that
+proves their name, and REQUIRETLS, so that senders who require protected
+connections can be told what becomes of their messages.
+"""
+
+
+def test_what_a_postmaster_is_told_of_a_notice_that_was_not_sent() -> None:
+    notice = RedactedNotice("a.example", "mx1.a.example", "p@mx1.a.example", 0.0, "2@mx1.a.example", "", "5.7.10")
+    assert redacted_text(notice, "<1@a.example>").replace("\r\n", "\n") == REDACTED
+    assert "  Message-ID: (none)\r\n" in redacted_text(notice, "")

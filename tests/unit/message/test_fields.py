@@ -181,14 +181,32 @@ def test_decoding_hostile_text_is_quick() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("No", True), ("no", True), ("  NO  ", True), ("Yes", False), ("", False), ("No thanks", False)],
+    [
+        ("No", True),
+        ("no", True),
+        ("  NO  ", True),
+        ("\n\tNo", True),
+        ("(please) No (I mean it)", True),
+        ("Yes", False),
+        ("", False),
+        ("No thanks", False),
+        ("No, No", False),
+        ("(No)", False),
+        ("No (", False),
+        ("No" + " ()" * 400, False),
+    ],
 )
 def test_tls_required(value: str, expected: bool) -> None:
     assert facts(f"TLS-Required: {value}\n").tls_required_no is expected
 
 
+@pytest.mark.parametrize("values", [("No", "No"), ("Yes", "No"), ("No", "Yes"), ("No", "")])
+def test_tls_required_must_not_stand_twice(values: tuple[str, ...]) -> None:
+    assert not facts("".join(f"TLS-Required: {value}\n" for value in values)).tls_required_no
+
+
 def test_a_field_counts_wherever_it_stands() -> None:
-    assert facts("TLS-Required: Yes\nTLS-Required: No\n").tls_required_no
+    assert facts("Subject: a\nX: b\nTLS-Required: No\nTo: c\n").tls_required_no
 
 
 @pytest.mark.parametrize(("header", "expected"), [("Subject: a\n", False), ("Subject: \u00fc\n", True)])

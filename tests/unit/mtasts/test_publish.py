@@ -66,6 +66,7 @@ def test_it_covers_the_hosts_of_the_domain() -> None:
         ({"domain": "*.contoso.example"}, "is no domain"),
         ({"domain": "not a domain"}, "is no domain"),
         ({"domain": ""}, "is no domain"),
+        ({"domain": ".".join(["a" * 60] * 4 + ["b"])}, "is too long: _mta-sts."),
         ({"mx": []}, "mode enforce without an mx"),
         ({"mx": ["mail.*.example"]}, "'mail.*.example' is neither a host name"),
         ({"mx": ["[192.0.2.1]"]}, "is neither a host name"),

@@ -12,6 +12,8 @@ def test_a_file_with_several_certificates(pki, tmp_path):
     anchors = TrustAnchors.load(str(file))
     assert (len(anchors), anchors.source) == (2, str(file))
     assert repr(anchors) == f"TrustAnchors('{file}', 2 certificates)"
+    assert set(anchors.certificates) == {pki.root.der, pki.stranger.der}
+    assert anchors.der == b"".join(anchors.certificates)
 
 
 def test_a_file_in_der(pki, tmp_path):

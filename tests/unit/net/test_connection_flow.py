@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -42,6 +44,50 @@ def test_a_paused_receiver_holds_the_sender_back_and_loses_nothing(run, sockets,
         assert server.data == b"".join(bytes([number % 256]) * size for number in range(blocks))
         assert max(map(len, server.calls)) <= READ_BYTES
         await client.says_goodbye(server)
+
+    run(talk())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("paused", [False, True])
+def test_who_is_owed_an_answer_gets_it_after_its_own_end(run, pairs, tls, paused):
+    """A half-closed socket, or a close_notify, ends one direction only."""
+
+    async def talk():
+        client, server = await (pairs.secured() if tls else pairs.joined())
+        server.stream.owe(owing=True)
+        client.stream.write(b"DATA")
+        client.stream._flush()
+        if tls:
+            client.stream._send(client.stream._engine.shutdown())
+        client.stream._transport.write_eof()
+        while server.stream._end_of_file is None:  # noqa: ASYNC110 - of which a receiver is told nothing
+            await asyncio.sleep(0.001)
+        assert (server.data, server.loss, client.loss) == (b"DATA", None, None)
+        if paused:
+            server.stream.pause()
+        server.stream.write(b"250 kept")
+        server.stream.owe(owing=False)
+        if paused:
+            await asyncio.sleep(0.01)
+            assert server.loss is None
+            server.stream.resume()
+        assert (await server.ends()).kind is LossKind.CLOSED
+        await client.ends()
+        assert client.data == b"250 kept"
+
+    run(talk())
+
+
+def test_a_reset_is_a_loss_whatever_is_owed(run, sockets):
+    async def talk():
+        client, server = await sockets.joined()
+        server.stream.owe(owing=True)
+        raw = client.stream._transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.stream.abort(Loss(LossKind.CLOSED))
+        assert (await server.ends()).kind is LossKind.RESET
+        await client.ends()
 
     run(talk())
 

@@ -234,14 +234,19 @@ def test_the_listener_accepts_and_turns_away(home):
 
 
 @pytest.mark.parametrize(("trust_ad", "off"), [(True, ""), (False, "DANE is off: dns.trust_ad is false")])
-def test_deliveries_look_up_what_domains_publish(home, trust_ad, off):
+def test_deliveries_look_up_what_domains_publish(home, caplog, trust_ad, off):
+    caplog.set_level("INFO")
+
     async def scene(assembly):
         for deliverer in assembly._deliverers:
             lookups = deliverer._services.lookups
             assert lookups.sts is assembly._policies
-            assert lookups.dane_off == assembly.dane_off
-        assert assembly.dane_off.startswith(off)
-        assert bool(assembly.dane_off) is bool(off)
+            assert lookups.dane_off == assembly._resolver.dane_off
+        assert assembly._resolver.dane_off.startswith(off)
+        assert bool(assembly._resolver.dane_off) is bool(off)
+        await assembly.tell_validation()
+        assert caplog.records[-1].getMessage().startswith(off or "DNSSEC: what [127.0.0.1]:9 says to be authentic")
+        assert (caplog.records[-1].levelname == "WARNING") is bool(off)
 
     assembled(home.settings(dns={"nameservers": ["127.0.0.1:9"], "trust_ad": trust_ad}), scene)
 

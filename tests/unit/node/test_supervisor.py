@@ -66,6 +66,24 @@ def work(index, lifeline):
     assert script.expect("status") == "status 0"
 
 
+def test_what_runs_beside_the_workers_has_a_name_and_a_life_of_its_own(run):
+    work = """
+def beside(lifeline):
+    say(f"beside {os.getpid()}")
+    sleep(9, lifeline)
+work = sleep
+"""
+    script = run(SCRIPT.replace("drain=drain)", "drain=drain, beside={'the side': beside})"), work, 1, 10.0, 0.0)
+    lines = [script.expect(" ") for _ in range(3)]
+    (first,) = [pid(line) for line in lines if line.startswith("beside")]
+    os.kill(first, signal.SIGKILL)
+    script.expect("ERROR the side ended with -9 after 0 s")
+    assert pid(script.expect("beside")) != first
+    script.signal(signal.SIGTERM)
+    assert script.expect("status") == "status 0"
+    assert not any("worker 0 ended" in line for line in script.said)
+
+
 def test_a_worker_that_dies_is_started_again_and_the_others_go_on(supervise):
     script = supervise(workers=2, stable=0.0)
     workers = {line.split()[1]: pid(line) for line in (script.expect("worker"), script.expect("worker"))}
@@ -116,7 +134,7 @@ def test_who_dies_again_and_again_waits_longer_and_longer(before, pause):
     lived, paused = before
     supervisor = Supervisor(0, lambda _index, _lifeline: 0, drain=1)
     now = time.monotonic()
-    worker = module._Worker(0, pid=1, started=now - lived, pause=paused)
+    worker = module._Worker("worker 0", lambda _lifeline: 0, pid=1, started=now - lived, pause=paused)
     supervisor._ended(worker, 1)
     assert (worker.pid, worker.pause) == (0, pause)
     assert abs(worker.restart_at - now - pause) < 1

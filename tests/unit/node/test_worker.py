@@ -9,7 +9,7 @@ import time
 import pytest
 
 from gatepost.node.supervisor import CONFIGURATION_EXIT
-from gatepost.node.worker import _every
+from gatepost.node.worker import every
 from gatepost.store.changes import ConfigStore
 from gatepost.store.sqlite import SqliteStore
 
@@ -153,7 +153,7 @@ def test_periodic_work_that_fails_is_tried_again(caplog):
             raise RuntimeError("on purpose")
 
     async def scene():
-        task = asyncio.get_running_loop().create_task(_every(0.01, work))
+        task = asyncio.get_running_loop().create_task(every(0.01, work))
         while len(calls) < 3:  # noqa: ASYNC110 - the work knows no event
             await asyncio.sleep(0.005)
         task.cancel()

@@ -471,6 +471,24 @@ def test_names(world: Any, kit: Any, table: dict[Any, Any], reply: str, sort: So
     assert fate.detail["requirement"] == "opportunistic"
 
 
+@pytest.mark.parametrize("addresses", [[""], [], ["0.0.0.0"]])
+def test_mail_waits_for_a_smart_host_without_address(world: Any, kit: Any, addresses: list[str]) -> None:
+    """An administrator named it: a slip, or a gap in our own DNS, must not lose mail."""
+    world.connector(25)
+    world.names.table["mx.b.example", "A"] = addresses
+    outcome = attempt(world, kit.Peer(), kit.delivery())
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.enhanced, outcome.destination_failed) == (Sort.DEFERRED, "4.4.312", True)
+    assert fate.detail["detail"] == "mx.b.example has no usable address"
+
+
+@pytest.mark.parametrize(("hosts", "code"), [(20, 550), (21, 450)])
+def test_mail_waits_where_not_every_mx_host_was_tried(world: Any, kit: Any, hosts: int, code: int) -> None:
+    world.mx(*(f"{number} gone{number}.b.example." for number in range(hosts)))
+    world.names.table |= {(f"gone{number}.b.example", "A"): [""] for number in range(hosts)}
+    assert only(attempt(world, kit.Peer(), kit.delivery())).reply.code == code
+
+
 def test_a_dead_name_does_not_outweigh_a_silent_host(world: Any, kit: Any) -> None:
     world.mx("10 gone.b.example.", "20 mx.b.example.")
     world.names.table["gone.b.example", "A"] = [""]

@@ -9,8 +9,9 @@ from gatepost.net.stream import Loss, LossKind
 from gatepost.outbound import failure
 from gatepost.outbound.failure import HopFailed, HopFailure
 from gatepost.policy.facts import HopFacts
+from gatepost.policy.memory import Drop
 from gatepost.policy.outbound import judge
-from gatepost.policy.requirement import Encrypted, Opportunistic
+from gatepost.policy.requirement import Achieved, Encrypted, MxLevel, Opportunistic, TlsLevel
 from gatepost.smtp.replies import Reply
 
 
@@ -22,7 +23,9 @@ from gatepost.smtp.replies import Reply
         (failure.cannot_connect(OSError(errno.ENETUNREACH, "Network is unreachable")), "450 4.4.317"),
         (failure.lookup_failed(LookupFailed("servfail")), "450 4.4.312"),
         (failure.lookup_failed(LookupFailed("no name", temporary=False)), "550 5.4.4"),
-        (failure.no_address("mx.b.example"), "550 5.4.4"),
+        (failure.lookup_failed(LookupFailed("no name", temporary=False), lasting=False), "450 4.4.312"),
+        (failure.no_address("mx.b.example has none"), "550 5.4.4"),
+        (failure.no_address("mx.b.example has none", lasting=False), "450 4.4.312"),
         (failure.local_fault("no key"), "450 4.3.5"),
         (failure.protocol_broken("rubbish"), "450 4.5.0"),
         (failure.refused(Reply(554, "5.7.1", ("go away",)), "EHLO"), "554 5.7.1"),
@@ -41,7 +44,8 @@ def test_our_words_say_where_and_the_peers_stay_as_they_are() -> None:
     where = "[LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
     assert ours.reply.text == f"450 4.5.0 The next hop broke the protocol {where}"
     assert (ours.host, ours.address, ours.transcript) == ("mx.b.example", "192.0.2.1:25", ("< 220 hi",))
-    assert failure.no_address("x").at("x", "").reply.text.endswith("[LastAttemptedServerName=x]")
+    for lasting in (True, False):
+        assert failure.no_address("x", lasting=lasting).at("x", "").reply.text.endswith("[LastAttemptedServerName=x]")
     peers = failure.refused(Reply(450, "4.3.2", ("busy",)), "EHLO").at("mx.b.example", "192.0.2.1:25")
     assert peers.reply.text == "450 4.3.2 busy"
 
@@ -73,3 +77,16 @@ def test_a_host_that_must_not_be_used_waits_with_the_cause() -> None:
         "[Message=DnssecInvalid forged.] [LastAttemptedServerName=mx.b.example]"
     )
     assert failure.lookup_failed(LookupFailed("no answer"), "b.example").reply.enhanced == "4.4.312"
+
+
+def test_a_drop_in_protection_reads_like_other_shortfalls_but_is_no_result_of_a_tls_report() -> None:
+    was, now = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC), Achieved(TlsLevel.NONE)
+    fallen = Drop("mx.b.example", was, 1_700_000_000.0, now, news=True)
+    facts = HopFacts("mx.b.example", "192.0.2.1:25")
+    found = failure.fell_below(fallen, facts, judge(Opportunistic(()), facts), ("> EHLO",))
+    assert found.reply.text == (
+        "450 4.4.317 Cannot establish session with remote server [Message=ProtectionDrop"
+        " Expected: dnssec/authenticated, as seen since 2023-11-14 22:13Z. Presented: none/none by mx.b.example.]"
+        " [LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
+    )
+    assert (found.drop, found.result_type, found.transcript) == (fallen, None, ("> EHLO",))

@@ -208,6 +208,40 @@ def test_a_peer_that_ends_after_tls(world: Any, kit: Any, says: str, handshake: 
     assert found.handshake == handshake
 
 
+REQUIRETLS = Authenticated((Source("requiretls"),), (Identity(("mx.b.example",)),), requiretls=True)
+
+
+@pytest.mark.parametrize(
+    ("starttls", "text"),
+    [
+        ("454 4.7.0 not now", "450 4.4.317"),  # the peer says that it may pass
+        ("!close", "450 4.4.317"),
+        ("501 5.5.4 never", "550 5.7.10"),
+        ("!break", "550 5.7.10"),
+    ],
+)
+def test_what_may_pass_does_not_fail_a_message_with_requiretls(world: Any, kit: Any, starttls: str, text: str) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": [starttls]})
+    found = opened(world, kit, peer, REQUIRETLS)
+    assert isinstance(found, HopFailed)
+    assert found.failure.reply.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "offered"),
+    [("", "250-peer\n250 REQUIRETLS", True), ("250-REQUIRETLS\n", "250 peer", False)],
+)
+def test_requiretls_counts_under_tls_only(world: Any, kit: Any, before: str, after: str, offered: bool) -> None:
+    says = {"EHLO": [f"250-peer\n{before}250 STARTTLS", after]}
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example"), says=says), REQUIRETLS)
+    if offered:
+        assert isinstance(found, OpenHop)
+        assert found.facts.requiretls_offered
+    else:
+        assert isinstance(found, HopFailed)
+        assert found.failure.reply.text.startswith("550 5.7.30 REQUIRETLS needed")
+
+
 def test_a_server_that_refuses_our_missing_certificate(world: Any, kit: Any) -> None:
     """TLS 1.3 says so only after the client has finished: still a failed handshake."""
     from OpenSSL import SSL  # noqa: PLC0415 - only here
@@ -294,6 +328,21 @@ def test_tlsa_records_need_no_trust_anchors_that_can_be_read(world: Any, kit: An
     assert failed.failure.facts.tls.server_name == "tlsa.b.example"
     contexts = ClientContexts("/nowhere/anchors.pem", lambda: 5.0)
     assert contexts.judge(asked, failed.failure.facts.tls, "") is None
+
+
+@pytest.mark.parametrize(
+    ("requirement", "always", "asked"),
+    [
+        (Opportunistic(()), False, False),
+        (Opportunistic(()), True, True),  # whoever checks a host wants to see it
+        (Authenticated((), (Identity(()),)), False, True),
+        (Authenticated((), (Identity(()),), revocation=RevocationCheck.NONE), False, False),
+        (Authenticated((), (StsProof("b.example", "mx.b.example"),), revocation=RevocationCheck.NONE), False, False),
+    ],
+)
+def test_who_is_asked_for_a_stapled_response(requirement: Requirement, always: bool, asked: bool) -> None:
+    contexts = ClientContexts("/nowhere/anchors.pem", lambda: 5.0, staple=always)
+    assert contexts.context(requirement, None).asks_for_staple is asked
 
 
 def test_of_two_sets_of_records_both_must_be_satisfied(world: Any, kit: Any) -> None:

@@ -19,7 +19,8 @@ from gatepost.net.engine import ServerIdentity, server_context
 from gatepost.outbound.published import Lookups, Publication
 from gatepost.policy.outbound import describe
 from gatepost.policy.published import Modes, Terms
-from gatepost.policy.requirement import MxLevel, Opportunistic, Shortfall
+from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic, Shortfall
+from gatepost.policy.requiretls import Asks
 from gatepost.queue.outcome import Sort
 from gatepost.tls.profile import PROFILES
 from gatepost.tlsrpt.result import ResultType
@@ -107,6 +108,44 @@ def test_dane_that_is_demanded_where_it_cannot_be_had_closes_the_way(kit: Any, s
     assert isinstance(outcome, Shortfall)
     assert outcome.result_type == "dane-required"
     assert ("DANE is off: nobody validates" in outcome.detail) is services
+
+
+STRICT = Modes(asks=Asks.REQUIRED)
+UNSIGNED = MailHosts(DOMAIN, MailHostsKind.LISTED, (MailHost(HOST, 10),), authentic=False, canonical=DOMAIN)
+IMPLICIT = MailHosts(HOST, MailHostsKind.IMPLICIT, (MailHost(HOST, 0),), authentic=False, canonical=HOST)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "text"),
+    [
+        (HOSTS, "authenticated(mx.b.example) with requiretls"),
+        (UNSIGNED, "HostNotAuthentic"),
+        (IMPLICIT, "authenticated(mx.b.example) with requiretls"),  # there is no record that must be proved
+        (None, "authenticated(mx.b.example) with requiretls"),  # the administrator names it
+    ],
+)
+def test_how_a_host_must_be_known_for_requiretls(hosts: MailHosts | None, text: str) -> None:
+    outcome = found(None, STRICT, hosts).outcome
+    assert (outcome.message if isinstance(outcome, Shortfall) else describe(outcome)) == text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "asks", "text", "without"),
+    [
+        (("127.0.0.1", "::1"), Asks.REQUIRED, "opportunistic", "local: "),
+        (("127.0.0.1", "192.0.2.1"), Asks.REQUIRED, "authenticated(mx.b.example) with requiretls", ""),
+        (("127.0.0.1",), Asks.NOTHING, "opportunistic", ""),
+    ],
+)
+def test_requiretls_ends_at_a_delivery_agent_on_this_machine(
+    addresses: tuple[str, ...], asks: Asks, text: str, without: str
+) -> None:
+    publication = Publication(None, Modes(asks=asks), delivers=True)
+    terms = asyncio.run(publication.terms(OWN, 24, HostAddresses(HOST, HOST, addresses, authentic=False)))
+    assert isinstance(terms.outcome, Opportunistic | Authenticated)
+    assert describe(terms.outcome) == text
+    assert terms.without_requiretls.startswith(without)
+    assert bool(terms.without_requiretls) is bool(without)
 
 
 def test_without_lookups_the_connector_alone_counts() -> None:

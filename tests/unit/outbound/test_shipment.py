@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gatepost.connectors.values import Cleartext
@@ -7,6 +9,7 @@ from gatepost.outbound.failure import HopFailed, HopFailure
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
+from gatepost.policy.requiretls import Asks
 from gatepost.queue.outcome import Sort
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Message, Recipient
@@ -33,6 +36,32 @@ def test_cleartext_after_a_failed_handshake(requirement: Requirement, attempts: 
 def shipment(count: int = 1) -> Shipment:
     recipients = [Recipient(f"r{number}@b.example") for number in range(count)]
     return Shipment(Message(1, "contoso", 1.0, ""), recipients, {"connector": "out"})
+
+
+def test_what_is_set_aside_is_told_once_and_within_bounds() -> None:
+    one = shipment()
+    one.note(())
+    assert "reasons" not in one.base
+    one.note(("DANE", "MTA-STS"))
+    one.note(("DANE",))
+    assert one.base["reasons"] == ["DANE", "MTA-STS"]
+    one.note([str(number) for number in range(100)])
+    assert len(one.base["reasons"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "asks"),
+    [
+        ({"require_tls": True, "reverse_path": "a@a.example"}, Asks.REQUIRED),
+        ({"require_tls": True}, Asks.NOTICE),
+        ({"require_tls": True, "inbound": {"notice_about": "1"}}, Asks.REQUIRED),
+        ({"tls_required_no": True}, Asks.WAIVED),
+        ({}, Asks.NOTHING),
+    ],
+)
+def test_what_the_message_asks(fields: dict[str, Any], asks: Asks) -> None:
+    message = Message(1, "contoso", 1.0, **{"reverse_path": "", **fields})
+    assert Shipment(message, [], {}).asks is asks
 
 
 def failure(code: int, enhanced: str, result: ResultType | None = None) -> HopFailure:

@@ -1,80 +1,25 @@
-"""Facts in one line: happy defaults, of which a test overrides what it is about."""
+"""The facts of an outbound connection, beside what all unit tests share."""
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.connectors.facts import SessionFacts
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import Resources, parse
 from gatepost.policy.facts import HopFacts
-from gatepost.smtp.grammar import Path, parse_path
-from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
-
-
-def make_leaf(*names: str, common_name: str = "") -> CertificateFacts:
-    """A certificate for some names."""
-    subject = f"CN={common_name or (names[0] if names else 'nobody')}"
-    return CertificateFacts(
-        subject, "CN=Test CA", "1", common_name, names, (), "aa" * 32, "bb" * 20, "cc" * 32, 0, 2, "RSA"
-    )
-
-
-def make_chain(*names: str, status: str = "trusted", detail: str = "", common_name: str = "") -> ChainVerdict:
-    """A chain that was judged."""
-    return ChainVerdict(ChainStatus(status), detail, make_leaf(*names, common_name=common_name))
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 
 @pytest.fixture
-def chain() -> Callable[..., ChainVerdict]:
-    return make_chain
-
-
-@pytest.fixture
-def leaf() -> Callable[..., CertificateFacts]:
-    return make_leaf
-
-
-@pytest.fixture
-def session() -> Callable[..., SessionFacts]:
-    """A session from a stranger's address, in clear unless a chain is given."""
-
-    def build(ip: str = "203.0.113.9", chain: ChainVerdict | None = None, **fields: Any) -> SessionFacts:
-        tls = TLS if chain is not None else None
-        return SessionFacts("s1", ip, "client.example", **{"tls": tls, "client_chain": chain, **fields})
-
-    return build
-
-
-@pytest.fixture
-def resources() -> Callable[[str], Resources]:
-    return lambda text: parse(tomllib.loads(text))
-
-
-@pytest.fixture
-def directory() -> Callable[[str], Directory]:
-    return lambda text: Directory(parse(tomllib.loads(text)))
-
-
-@pytest.fixture
-def path() -> Callable[[str], Path]:
-    return lambda address: parse_path(f"<{address}>", smtputf8=True)
-
-
-@pytest.fixture
-def hop() -> Callable[..., HopFacts]:
+def hop(tls: TlsFacts, chain: Callable[..., ChainVerdict]) -> Callable[..., HopFacts]:
     """A connection under TLS with a certificate trusted for mail.b.example; `tls=None` and such override."""
 
     def build(**fields: Any) -> HopFacts:
-        happy = {"starttls_offered": True, "tls": TLS, "chain": make_chain("mail.b.example")}
+        happy = {"starttls_offered": True, "tls": tls, "chain": chain("mail.b.example")}
         return HopFacts("mail.b.example", "192.0.2.1:25", **{**happy, **fields})
 
     return build

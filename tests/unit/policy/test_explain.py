@@ -8,6 +8,7 @@ import pytest
 from gatepost.connectors.mail_flow import Content
 from gatepost.policy.explain import Explanation, explain
 from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.policy.requiretls import Asks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,36 @@ def ask(directory: Build, path: MakePath) -> Callable[..., Explanation]:
         return explain(directory(RESOURCES), facts, path(sender), path(recipient), content=content)
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("sender", "header", "require_tls", "asks", "reason"),
+    [
+        ("ann@o.example", {}, True, Asks.REQUIRED, "the message asks for REQUIRETLS"),
+        ("", {}, True, Asks.NOTICE, "relaxed: a notice is not lost"),
+        ("ann@o.example", {"tls-required": ("no",)}, False, Asks.WAIVED, "TLS-Required: No sets aside"),
+        ("ann@o.example", {"tls-required": ("No",)}, True, Asks.REQUIRED, "the message asks for REQUIRETLS"),
+        ("ann@o.example", {"tls-required": ("No", "No")}, False, Asks.NOTHING, ""),
+        ("ann@o.example", {"tls-required": ("Yes",)}, False, Asks.NOTHING, ""),
+        ("ann@o.example", {}, False, Asks.NOTHING, ""),
+    ],
+)
+def test_what_the_message_asks_of_tls(  # noqa: PLR0917 - a row and the fixtures
+    directory: Build, path: MakePath, session: Session, sender: str, header: dict[str, tuple[str, ...]],
+    require_tls: bool, asks: Asks, reason: str,
+) -> None:  # fmt: skip
+    index, ends = directory(RESOURCES), (path(sender), path("x@internet.test"))
+    found = explain(index, session("192.0.2.9"), *ends, content=Content(header), require_tls=require_tls)
+    assert found.asks is asks
+    assert found.outbound is not None
+    assert any(one.startswith(reason) for one in found.outbound.reasons) is (
+        reason != "" or bool(found.outbound.reasons)
+    )
+    if require_tls:
+        assert "requiretls" in found.outbound.record()["requirement_sources"]
+        assert "no-requiretls" in [one.kind for one in found.failures] or asks is Asks.NOTICE
+    usual = explain(index, session("192.0.2.9"), *ends, content=Content(header))
+    assert found.route == usual.route  # whoever tries it out joins what is asked himself
 
 
 def test_inbound_is_what_a_session_would_be_told(

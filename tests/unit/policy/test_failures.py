@@ -9,6 +9,7 @@ from gatepost.policy.requirement import (
     Cleartext,
     Encrypted,
     Identity,
+    MxLevel,
     Opportunistic,
     Requirement,
     Source,
@@ -100,6 +101,24 @@ def test_the_words_are_those_of_real_attempts() -> None:
         "revocation-unknown": ("", None, None),
         "wrong-name": ("SubjectMismatch", *invalid),
     }
+
+
+def test_with_requiretls_what_fails_is_returned_at_once() -> None:
+    proofs, unasked = (Identity((HOST,)),), RevocationCheck.NONE
+    strict = Authenticated((Source("requiretls"),), proofs, revocation=unasked, mx=MxLevel.MTA_STS, requiretls=True)
+    found = {one.kind: one for one in outcomes(strict, None, HOST)}
+    fails = {kind: one.reply.enhanced for kind, one in found.items() if one.result == "fails" and one.reply}
+    for_want_of_tls = dict.fromkeys([*ALL, "self-signed", "unknown-root", "chain-incomplete", "expired"], "5.7.10")
+    assert fails == for_want_of_tls | {"wrong-name": "5.7.10", "no-requiretls": "5.7.30"}
+    assert found["no-requiretls"].reply == found["no-requiretls"].returned
+    assert found["revoked"].result == "delivered"  # REQUIRETLS alone has nobody look
+
+
+def test_what_is_in_rehearsal_need_not_know_every_kind() -> None:
+    strict = Authenticated((Source("requiretls"),), (Identity((HOST,)),), requiretls=True)
+    found = {one.kind: one for one in outcomes(strict, Encrypted(SOURCES), HOST)}
+    assert found["no-requiretls"].rehearsed is None
+    assert found["no-starttls"].rehearsed is not None
 
 
 def test_a_name_is_asked_for_only_where_one_is() -> None:

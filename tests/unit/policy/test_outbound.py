@@ -448,7 +448,7 @@ CHAINS = st.none() | st.builds(lambda status, names: ChainVerdict(status, "", ma
 VERSIONS = st.sampled_from(["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"])
 SESSIONS = st.builds(lambda version: TlsFacts(version, "suite", "X25519", "", False, ""), VERSIONS)
 HOPS = st.builds(
-    lambda offered, tls, error, chain, dane, mx: HopFacts(
+    lambda offered, tls, error, chain, dane, mx, passing, requiretls: HopFacts(
         "mail.b.example",
         "192.0.2.1",
         offered or tls is not None,
@@ -457,6 +457,8 @@ HOPS = st.builds(
         chain if tls else None,
         dane=dane if tls else None,
         mx=mx,
+        passing=passing and not tls,
+        requiretls_offered=requiretls and tls is not None,
     ),
     st.booleans(),
     st.none() | SESSIONS,
@@ -464,6 +466,8 @@ HOPS = st.builds(
     CHAINS,
     st.none() | st.sampled_from([MATCHED, *MISSED.values()]),
     st.sampled_from(MxLevel),
+    st.booleans(),
+    st.booleans(),
 )
 LEAST = st.sampled_from(["", "TLSv1.2", "TLSv1.3"])
 NAMES = st.sampled_from([(), ("mail.b.example",), ("*.b.example", "other.example")])
@@ -472,6 +476,7 @@ FORCED = st.builds(Encrypted, st.just(OUT), min_version=LEAST) | st.builds(
     Authenticated, st.just(OUT), NAMED_BY_ADMINISTRATORS | st.sampled_from([(BY_DANE,), (BY_STS,)]), min_version=LEAST
 )
 
+REQUIRETLS = (Source("requiretls"),)
 SOURCES = st.sampled_from([OUT, RULE, BOTH_SOURCES, (Source("mta-sts"),)])
 PROFILES = st.sampled_from(["modern", "default", "compatible", "legacy"])
 ONE_ANCHORS = st.just("")
@@ -488,6 +493,9 @@ def single(anchors: st.SearchStrategy[str]) -> st.SearchStrategy[Requirement]:
         st.builds(Opportunistic, SOURCES, st.sampled_from(Cleartext), PROFILES),
         st.builds(Encrypted, SOURCES, PROFILES, LEAST),
         st.builds(Authenticated, SOURCES, proofs(anchors), PROFILES, LEAST, st.sampled_from(RevocationCheck)),
+        st.builds(
+            Authenticated, st.just(REQUIRETLS), proofs(anchors), mx=st.sampled_from(MxLevel), requiretls=st.booleans()
+        ),
     )
 
 
@@ -576,6 +584,7 @@ RAISES: dict[str, Callable[[HopFacts], HopFacts]] = {
     ),
     "dane": lambda facts: replace(facts, dane=MATCHED if facts.tls else None),
     "mx": lambda facts: replace(facts, mx=MxLevel.DNSSEC),
+    "requiretls": lambda facts: replace(facts, requiretls_offered=facts.tls is not None),
 }
 
 
@@ -602,7 +611,8 @@ def test_every_shortfall_can_be_told(requirement: Requirement, facts: HopFacts) 
     shortfall = judge(requirement, facts).shortfall
     if shortfall:
         reply = deferral(shortfall, facts)
-        assert (reply.code, reply.enhanced) in {(450, status) for status in STATUSES_OF_TLS}
+        unfit = {(550, "5.7.10"), (550, "5.7.30")} if REQUIRETLS[0] in requirement.sources else set()
+        assert (reply.code, reply.enhanced) in {(450, status) for status in STATUSES_OF_TLS} | unfit
         assert re.fullmatch(r"[ -~]+", reply.lines[0])
 
 

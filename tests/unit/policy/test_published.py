@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from gatepost.policy.outbound import both, deferral, describe, expired, judge
 from gatepost.policy.published import (
     NOTHING,
     Modes,
+    Naming,
     Published,
     StsFound,
     Terms,
@@ -28,6 +30,7 @@ from gatepost.policy.published import (
 )
 from gatepost.policy.requirement import (
     Authenticated,
+    Cleartext,
     DaneProof,
     Encrypted,
     Identity,
@@ -37,7 +40,9 @@ from gatepost.policy.requirement import (
     Shortfall,
     Source,
     StsProof,
+    TlsLevel,
 )
+from gatepost.policy.requiretls import Asks
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.tlsrpt.result import ResultType
 
@@ -220,7 +225,118 @@ def test_what_a_connector_asks_for_stays() -> None:
     ],
 )
 def test_how_the_name_of_the_host_is_known(sts: StsFound | None, authentic: bool, level: MxLevel) -> None:
-    assert held(Published(NONE, sts), mx_authentic=authentic).mx is level
+    assert held(Published(NONE, sts), naming=Naming(DOMAIN, authentic)).mx is level
+
+
+# What a message asks itself (RFC 8689)
+
+STRICT = Modes(asks=Asks.REQUIRED)
+NAMED_BY_MX = Naming(DOMAIN)
+PROVED_MX = Naming(DOMAIN, authentic=True)
+UNFETCHED = StsFound(DOMAIN, failure=ResultType.STS_POLICY_FETCH_ERROR, detail="connection refused")
+KEPT = replace(ENFORCE, failure=ResultType.STS_POLICY_FETCH_ERROR, detail="connection refused")
+
+
+@pytest.mark.parametrize(
+    ("dane", "sts", "naming", "asked", "text"),
+    [
+        (USABLE, None, PROVED_MX, STRICT, "authenticated(dane) with requiretls"),
+        (UNUSABLE, None, PROVED_MX, STRICT, "authenticated(mx.b.example) with requiretls"),
+        (NONE, None, PROVED_MX, STRICT, "authenticated(mx.b.example) with requiretls"),
+        (INSECURE, ENFORCE, NAMED_BY_MX, STRICT, "authenticated(mx.b.example and mx.b.example) with requiretls"),
+        (INSECURE, KEPT, NAMED_BY_MX, STRICT, "authenticated(mx.b.example and mx.b.example) with requiretls"),
+        (INSECURE, None, NAMED_BY_MX, STRICT, "5.7.10 "),
+        (None, None, NAMED_BY_MX, STRICT, "5.7.10 "),
+        (INSECURE, TESTING, NAMED_BY_MX, STRICT, "5.7.10 "),
+        (INSECURE, WITHDRAWN, NAMED_BY_MX, STRICT, "5.7.10 "),
+        (INSECURE, UNFETCHED, NAMED_BY_MX, STRICT, "4.7.10 "),
+        (INSECURE, OTHER, NAMED_BY_MX, STRICT, "4.4.8 validation-failure"),
+        (BOGUS, None, PROVED_MX, STRICT, "4.7.324 dnssec-invalid"),
+        (INSECURE, None, Naming(), STRICT, "authenticated(mx.b.example) with requiretls"),
+        (INSECURE, None, Naming(here=True), STRICT, "opportunistic"),
+        (NONE, None, PROVED_MX, Modes(asks=Asks.NOTICE), "authenticated(mx.b.example)"),
+        (NONE, None, PROVED_MX, Modes(asks=Asks.REQUIRED, relaxed_by="out"), "authenticated(mx.b.example)"),
+        (INSECURE, None, NAMED_BY_MX, Modes(asks=Asks.REQUIRED, relaxed_by="out"), "5.7.10 "),
+    ],
+)
+def test_requiretls_of_a_message(
+    dane: TlsaLookup | None, sts: StsFound | None, naming: Naming, asked: Modes, text: str
+) -> None:
+    outcome = held(Published(dane, sts), asked=asked, naming=naming).outcome
+    if isinstance(outcome, Shortfall):
+        assert f"{outcome.enhanced} {outcome.result_type or ''}" == text
+    else:
+        assert describe(outcome) == text
+
+
+@pytest.mark.parametrize(
+    ("asked", "naming", "begins"),
+    [
+        (STRICT, PROVED_MX, ""),
+        (Modes(), PROVED_MX, ""),
+        (Modes(asks=Asks.NOTICE), PROVED_MX, "relaxed: a notice is not lost"),
+        (Modes(asks=Asks.REQUIRED, relaxed_by="out"), PROVED_MX, "relaxed: connector 'out' sends"),
+        (Modes(relaxed_by="out"), PROVED_MX, ""),
+        (STRICT, Naming(here=True), "local: "),
+    ],
+)
+def test_who_lets_requiretls_go(asked: Modes, naming: Naming, begins: str) -> None:
+    without = held(Published(NONE), asked=asked, naming=naming).without_requiretls
+    assert without.startswith(begins)
+    assert bool(without) is bool(begins)
+
+
+def test_what_is_known_of_a_host_that_nothing_proves_is_told() -> None:
+    outcome = held(Published(INSECURE, UNFETCHED), asked=STRICT, naming=NAMED_BY_MX).outcome
+    assert isinstance(outcome, Shortfall)
+    assert "DNSSEC: DNSSEC does not prove it. MTA-STS: connection refused." in outcome.detail
+
+
+def test_a_smart_host_without_a_name_is_unfit() -> None:
+    outcome = terms(NOTHING_ASKED, "192.0.2.1", STRICT, Published(NONE)).outcome
+    assert isinstance(outcome, Shortfall)
+    assert outcome.message == "HostHasNoName"
+
+
+EASED = Opportunistic(BY_CONNECTOR, Cleartext.AFTER_FAILED_HANDSHAKE)
+KEEPS = "TLS-Required: No sets aside that a failed TLS handshake keeps the message"
+
+
+@pytest.mark.parametrize(
+    ("dane", "sts", "asked", "outcome", "aside"),
+    [
+        (NONE, None, Modes(asks=Asks.WAIVED), EASED, [KEEPS]),
+        (NONE, None, Modes(asks=Asks.WAIVED, own_cleartext=True), NOTHING_ASKED, []),
+        (
+            USABLE,
+            None,
+            Modes(asks=Asks.WAIVED),
+            EASED,
+            ["TLS-Required: No sets aside DANE: authenticated(dane)", KEEPS],
+        ),
+        (BOGUS, None, Modes(asks=Asks.WAIVED), EASED, ["TLS-Required: No sets aside DANE: DnssecInvalid", KEEPS]),
+        (SILENT, None, Modes(asks=Asks.WAIVED), EASED, ["TLS-Required: No sets aside DANE: TlsaLookupFailed", KEEPS]),
+        (
+            NONE,
+            ENFORCE,
+            Modes(asks=Asks.WAIVED),
+            EASED,
+            ["TLS-Required: No sets aside MTA-STS: authenticated(mx.b.example)", KEEPS],
+        ),
+        (NONE, OTHER, Modes(asks=Asks.WAIVED), EASED, ["TLS-Required: No sets aside MTA-STS: HostNotInPolicy", KEEPS]),
+        (NONE, TESTING, Modes(asks=Asks.WAIVED), EASED, [KEEPS]),
+        # what an administrator demands is no policy of the domain
+        (USABLE, None, Modes(MANDATORY, asks=Asks.WAIVED), PROVED, [KEEPS]),
+        (BOGUS, None, Modes(MANDATORY, asks=Asks.WAIVED), "4.7.324 dnssec-invalid", [KEEPS]),
+    ],
+)
+def test_tls_required_no(
+    dane: TlsaLookup, sts: StsFound | None, asked: Modes, outcome: Requirement | str, aside: list[str]
+) -> None:
+    found = held(Published(dane, sts), asked=asked, naming=PROVED_MX)
+    assert told(found.outcome) == outcome
+    assert list(found.set_aside) == aside
+    assert found.published.dane is dane  # it is looked up and told all the same
 
 
 # Connectors
@@ -238,14 +354,21 @@ def connector(**fields: Any) -> OutboundConnector:
         ({"smtp_dane_mode": "mandatory"}, Modes(MANDATORY)),
         ({"mode": "rehearse", "smtp_dane_mode": "mandatory"}, Modes(dane_on_trial=MANDATORY)),
         ({"mode": "rehearse", "mta_sts_mode": "none"}, Modes(dane_on_trial=OPPORTUNISTIC)),
+        ({"requiretls_mode": "relaxed", "cleartext": "never"}, Modes(relaxed_by="out", own_cleartext=True)),
+        (
+            {"mode": "rehearse", "requiretls_mode": "relaxed", "cleartext": "never"},
+            Modes(dane_on_trial=OPPORTUNISTIC),
+        ),
     ],
 )
-def test_what_a_connector_looks_up(fields: dict[str, Any], asked: Modes) -> None:
-    assert modes(connector(**fields)) == asked
+@pytest.mark.parametrize("asks", Asks)
+def test_what_a_connector_looks_up(fields: dict[str, Any], asked: Modes, asks: Asks) -> None:
+    assert modes(connector(**fields), asks) == replace(asked, asks=asks)
 
 
 def test_without_a_connector_both_are_looked_up() -> None:
     assert modes(None) == Modes(OPPORTUNISTIC, MtaStsMode.OPPORTUNISTIC)
+    assert modes(None, Asks.REQUIRED) == STRICT
 
 
 def test_a_demand_in_rehearsal_is_reported_and_not_made() -> None:
@@ -259,9 +382,12 @@ def test_a_demand_in_rehearsal_is_reported_and_not_made() -> None:
 # The laws
 
 
-def facts(tls: str, dane: DaneVerdict | None, chain: ChainVerdict | None) -> HopFacts:
+def facts(
+    tls: str, dane: DaneVerdict | None, chain: ChainVerdict | None, requiretls: bool = True, mx: MxLevel = MxLevel.NONE
+) -> HopFacts:
     session = TlsFacts(tls, "suite", "X25519", "", False, HOST) if tls else None
-    return HopFacts(HOST, "192.0.2.1:25", bool(tls), session, chain=chain, dane=dane)
+    offered = requiretls and session is not None
+    return HopFacts(HOST, "192.0.2.1:25", bool(tls), session, chain=chain, dane=dane, mx=mx, requiretls_offered=offered)
 
 
 LEAF = CertificateFacts("CN=x", "CN=y", "1", "", (HOST,), (), "a" * 64, "b" * 40, "c" * 64, 0, 1, "RSA")
@@ -270,6 +396,8 @@ HOPS = st.builds(
     st.sampled_from(["", "TLSv1.3"]),
     st.none() | st.just(DaneVerdict(RECORD, "it is satisfied")),
     st.none() | st.builds(lambda status: ChainVerdict(status, "", LEAF), st.sampled_from(ChainStatus)),
+    st.booleans(),
+    st.sampled_from(MxLevel),
 )
 POLICIES = st.sampled_from([None, ENFORCE, TESTING, WITHDRAWN, OTHER, OTHER_TESTING])
 OWN = st.sampled_from([NOTHING_ASKED, Encrypted(BY_CONNECTOR), Authenticated(BY_CONNECTOR, (Identity((HOST,)),))])
@@ -296,6 +424,41 @@ def test_a_dane_domain_never_gets_mail_in_clear(own: Requirement, asked: Modes, 
     elif not isinstance(outcome, Shortfall) and judge(outcome, hop).passed:
         assert hop.tls is not None
         assert what.dane is UNUSABLE or hop.dane is not None
+
+
+NAMINGS = st.builds(Naming, st.sampled_from(["", DOMAIN]), st.booleans(), st.just(False))
+
+
+@given(OWN, MODES, PUBLICATIONS, NAMINGS, HOPS, st.sampled_from([Asks.REQUIRED, Asks.NOTICE]), st.booleans())
+def test_requiretls_never_weakens(  # noqa: PLR0917 - drawn one by one
+    own: Requirement, asked: Modes, what: Published, naming: Naming, hop: HopFacts, asks: Asks, relaxed: bool
+) -> None:
+    """Who may have a message with REQUIRETLS may have it without; and is authenticated."""
+    usual = terms(own, HOST, asked, what, naming)
+    strict = terms(own, HOST, replace(asked, asks=asks, relaxed_by="out" if relaxed else ""), what, naming)
+    assert isinstance(strict.outcome, Shortfall | Authenticated)
+    if isinstance(usual.outcome, Shortfall):
+        assert strict.outcome == usual.outcome
+    elif isinstance(strict.outcome, Authenticated):
+        verdict = judge(strict.outcome, hop)
+        assert not verdict.passed or judge(usual.outcome, hop).passed
+        assert not verdict.passed or verdict.achieved.tls is TlsLevel.AUTHENTICATED
+        assert not verdict.passed or hop.requiretls_offered or strict.without_requiretls
+        assert not verdict.passed or not naming.domain or hop.mx > MxLevel.NONE
+
+
+@given(OWN, MODES, PUBLICATIONS, NAMINGS, HOPS, st.booleans())
+def test_tls_required_no_takes_nothing_from_what_is_demanded(
+    own: Requirement, asked: Modes, what: Published, naming: Naming, hop: HopFacts, obeyed: bool
+) -> None:
+    found = terms(own, HOST, replace(asked, asks=Asks.WAIVED, own_cleartext=obeyed), what, naming)
+    if isinstance(found.outcome, Shortfall):
+        assert asked.dane is MANDATORY
+    elif judge(found.outcome, hop).passed and not isinstance(own, Opportunistic):
+        assert judge(own, hop).passed
+    if asked.dane is MANDATORY:
+        demanded = by_dane(MANDATORY, what.dane, HOST)
+        assert isinstance(found.outcome, Shortfall) is isinstance(demanded, Shortfall)
 
 
 @given(OWN, PUBLICATIONS)

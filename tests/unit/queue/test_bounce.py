@@ -6,7 +6,8 @@ from email import message_from_bytes, policy
 import pytest
 
 from gatepost.queue.bounce import Bouncer
-from gatepost.queue.outcome import Fate, sort_of
+from gatepost.queue.outcome import Fate, Sort, sort_of
+from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Recipient
 
 ORIGINAL = b"Subject: Figures\r\nMessage-ID: <1@contoso.example>\r\n\r\nThe figures.\r\n"
@@ -167,6 +168,78 @@ def test_a_large_original_without_an_end_of_headers_is_read_within_bounds(make):
     assert bodies.chunks <= 5
 
 
+# REQUIRETLS (RFC 8689 section 5)
+
+NEEDED = Reply(550, "5.7.30", ("REQUIRETLS needed [Message=RequireTlsNotOffered ann@partner.example]",))
+
+
+def test_a_notice_is_as_protected_as_its_message(make):
+    recipient = Recipient("ann@partner.example", "SUCCESS,FAILURE")
+    for reply in (make.unknown, make.ok):
+        secret = make.message(require_tls=True, ret="FULL", message_id="<1@contoso.example>")
+        delivery = make.delivery(2, recipient, message=secret, body=ORIGINAL)
+        ((notice, _, body),) = notices(delivery, fate(recipient, reply))
+        assert notice.require_tls
+        assert not notice.tls_required_no
+        assert b"The figures." not in body  # RET=FULL is disregarded
+        assert b"Figures" in body
+        assert notice.inbound["notice_about_message_id"] == "<1@contoso.example>"
+
+
+def test_a_notice_of_a_usual_message_asks_for_nothing(make):
+    recipient = Recipient("ann@partner.example")
+    delivery = make.delivery(2, recipient, message=make.message(tls_required_no=True))
+    ((notice, _, _),) = notices(delivery, fate(recipient, make.unknown))
+    assert not notice.require_tls
+    assert "notice_about_message_id" not in notice.inbound
+
+
+def failed_notice(make, *recipients, **fields):
+    inbound = {"notice_about": "1", "notice_about_message_id": "<1@contoso.example>"}
+    about = make.message(reverse_path="", require_tls=True, **{"inbound": inbound, **fields})
+    return make.delivery(2, *recipients, message=about)
+
+
+@pytest.mark.parametrize("status", ["5.7.30", "5.7.10"])
+def test_a_notice_that_cannot_be_protected_is_redacted(make, status):
+    recipient = Recipient("bob@Contoso.example", "NEVER")
+    reply = Reply(550, status, NEEDED.lines)
+    ((notice, (onward,), body),) = notices(failed_notice(make, recipient), fate(recipient, reply))
+    assert (notice.reverse_path, notice.require_tls, notice.smtputf8, notice.body_type) == ("", False, False, "7BIT")
+    assert [one.address for one in onward.recipients] == ["postmaster@contoso.example"]
+    assert onward.destination == "contoso/contoso.example"
+    text = body.decode("ascii")
+    assert "<1@contoso.example>" in text
+    assert status in text
+    assert "bob" not in text
+    assert "ann" not in text
+    assert notices(onward, fate(onward.recipients[0], reply)) == []  # and that is all
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [({}, "later"), ({}, "ok"), ({}, "unknown"), ({"require_tls": False}, "needed")],
+)
+def test_nothing_else_is_redacted(make, fields, kind):
+    recipient = Recipient("bob@contoso.example")
+    reply = NEEDED if kind == "needed" else getattr(make, kind)
+    delivery = make.delivery(2, recipient, message=make.message(reverse_path="", **{"require_tls": True, **fields}))
+    assert notices(delivery, fate(recipient, reply), late=True) == []
+
+
+def test_a_domain_is_told_once(make):
+    recipients = [Recipient(f"{name}@contoso.example") for name in ("bob", "eve")]
+    fates = [fate(one, NEEDED) for one in recipients]
+    assert len(notices(failed_notice(make, *recipients), *fates)) == 1
+
+
+def test_of_somebody_elses_notice_its_own_message_id_is_told(make):
+    recipient = Recipient("bob@contoso.example")
+    delivery = failed_notice(make, recipient, inbound={}, message_id="<bounce@elsewhere.example>")
+    ((_, _, body),) = notices(delivery, fate(recipient, NEEDED))
+    assert b"<bounce@elsewhere.example>" in body
+
+
 @pytest.mark.parametrize(
     ("reverse_path", "domain"),
     [
@@ -182,3 +255,11 @@ def test_where_a_notice_goes(make, reverse_path, domain):
     ((notice, (onward,), _),) = notices(make.delivery(2, recipient, message=message), fate(recipient, make.unknown))
     assert onward.destination == f"contoso/{domain}"
     assert notice.smtputf8
+
+
+def test_the_sender_of_held_mail_is_told_of_the_delay(make):
+    delivery = make.delivery(2)
+    kept = Fate(delivery.recipients[0], Sort.HELD, make.later, {})
+    assert notices(delivery, kept) == []
+    assert len(notices(delivery, kept, late=True)) == 1
+    assert delivery.recipients[0].delayed

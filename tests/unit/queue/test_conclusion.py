@@ -85,3 +85,38 @@ def test_everybody_for_one_reason(make):
             (JOE, Sort.DEFERRED, detail),
         ]
         assert not result.destination_failed
+
+
+def held(*recipients):
+    reply = Reply(450, "4.4.317", ("Held",))
+    return [Fate(recipient, Sort.HELD, reply, {}) for recipient in recipients]
+
+
+def test_held_mail_waits_until_its_sender_is_to_be_told(make):
+    conclusion = end(make.delivery(2, ANN, JOE), Outcome(held(ANN, JOE)))
+    assert conclusion.held
+    assert conclusion.remaining == [ANN, JOE]
+    assert conclusion.next_at == 1000.0 + 14_400
+    assert conclusion.last_error == "450 4.4.317 Held"
+
+
+def test_who_is_held_beside_somebody_who_is_deferred_is_tried_with_him(make):
+    fates = [*held(ANN), *outcome((JOE, make.later), (EVE, make.ok)).fates]
+    conclusion = end(make.delivery(2, ANN, JOE, EVE), Outcome(fates))
+    assert not conclusion.held
+    assert conclusion.remaining == [ANN, JOE]
+    assert [fate.sort for fate in conclusion.outcome.fates] == [Sort.DEFERRED, Sort.DEFERRED, Sort.DELIVERED]
+    assert conclusion.next_at == 2900.0
+
+
+def test_held_beside_somebody_who_is_done_is_held(make):
+    conclusion = end(make.delivery(2, ANN, EVE), Outcome([*held(ANN), *outcome((EVE, make.ok)).fates]))
+    assert conclusion.held
+    assert conclusion.remaining == [ANN]
+
+
+def test_held_mail_expires_like_any_other(make):
+    conclusion = end(make.delivery(2, ANN, expires_at=2000.0), Outcome(held(ANN)))
+    assert conclusion.outcome.fates[0].sort is Sort.FAILED
+    assert conclusion.outcome.fates[0].reply.enhanced == "5.4.317"
+    assert (conclusion.remaining, conclusion.held) == ([], False)

@@ -426,6 +426,42 @@ def test_hold_and_release_in_the_store(rig):
     run(main)
 
 
+def test_mail_held_for_its_destinations_sake_waits_for_a_release_and_its_sender_is_told_meanwhile(rig):
+    joe = "joe@partner.example"
+
+    async def deliver(delivery):
+        outcome = await rig.peer.deliver(delivery)
+        notice = not delivery.message.reverse_path
+        released = notice or all(recipient.released for recipient in delivery.recipients)
+        sort = Sort.DELIVERED if released else Sort.HELD
+        return Outcome([Fate(fate.recipient, sort, LATER, fate.detail) for fate in outcome.fates])
+
+    async def main():
+        async with rig.open(deliver=deliver):
+            await rig.accept(ANN)
+            await rig.accept(joe)
+            await rig.calm()
+            assert [entry.state for entry in rig.entries(held=True)] == ["held", "held"]
+            assert rig.entries(held=False) == []
+            assert rig.entries()[0].delivery.last_error == LATER.text
+            rig.tried()
+            await rig.pass_time(3.9 * HOUR)
+            assert rig.tried() == []
+            await asyncio.to_thread(rig.admin.release, QueueFilter(recipient=joe), author="me")
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert rig.tried() == [joe]
+            await rig.pass_time(0.2 * HOUR)
+            assert rig.tried() == [ANN, "bob@contoso.example"]  # held again, and its sender told of the delay
+            assert [entry.state for entry in rig.entries()] == ["held"]
+            await rig.pass_time(20 * HOUR)
+            assert rig.tried() == [ANN, "bob@contoso.example"]
+            assert rig.entries() == []
+            assert ("failed", ANN) in [line[:2] for line in rig.told]
+
+    run(main)
+
+
 @pytest.mark.parametrize("action", ["hold", "drop"])
 def test_hold_and_drop_of_what_waits_in_memory(rig, action):
     async def main():

@@ -51,3 +51,17 @@ def test_gates_double_up_to_the_first_retry_wait():
 @pytest.mark.parametrize(("notice", "age", "due"), [(14_400, 14_399, False), (14_400, 14_400, True), (0, DAY, False)])
 def test_delay_notices(notice, age, due):
     assert Schedule(delay_notice=notice).delay_due(1000.0, 1000.0 + age) is due
+
+
+@pytest.mark.parametrize(
+    ("notice", "now", "expires_at", "looks"),
+    [
+        (100, 1000.0, 5000.0, 1100.0),  # received at 1000: its sender is told
+        (100, 1100.0, 5000.0, 5000.0),
+        (100, 1000.0, 1050.0, 1050.0),
+        (0, 1000.0, 5000.0, 5000.0),
+        (100, 6000.0, 5000.0, 6000.0),
+    ],
+)
+def test_held_mail_is_looked_at_when_its_sender_is_to_be_told(notice, now, expires_at, looks):
+    assert Schedule(delay_notice=notice).look_again(1000.0, now, expires_at) == looks

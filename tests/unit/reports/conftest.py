@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
 from gatepost.store.interface import TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.store.trace_search import TraceRow
 
@@ -55,8 +51,3 @@ def stored(columns: Sequence[str], event: TraceEvent) -> TraceRow:
     return tuple(
         msgspec.json.encode(values[name]).decode() if name in {"tls", "detail"} else values[name] for name in columns
     )
-
-
-@pytest.fixture
-def directory() -> Callable[[str], Directory]:
-    return lambda text: Directory(parse(tomllib.loads(text)))

@@ -103,6 +103,12 @@ DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Outcome, str, str]] = 
         None, PLAIN, {"event": "DEFER", "detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.UNKNOWN,
         "", "may have changed",
     ),
+    "failed for want of REQUIRETLS": (
+        None, PLAIN, {"event": "FAIL", "detail": {"requirement_sources": ["requiretls"]}}, Outcome.UNKNOWN, "", "anew",
+    ),
+    "sent with REQUIRETLS": (
+        None, PLAIN, {"detail": {"requirement_sources": ["requiretls"]}}, Outcome.DELIVERED, "", "",
+    ),
     "sent under DANE": (
         None, PLAIN, {"detail": {"requirement_sources": ["dane:mx.lab.example"]}}, Outcome.DELIVERED, "", "",
     ),

@@ -173,6 +173,21 @@ def test_a_message_received(tls, achieved, version, group):
     } | ({"tls": tls, "tls_version": version, "tls_group": group} if tls else {})
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"require_tls": True}, {"requiretls": "asked for"}),
+        ({"tls_required_no": True}, {"tls_required": "No"}),
+        ({}, {}),
+    ],
+)
+def test_what_a_message_asks_of_tls_is_told(fields, told):
+    event = received_event(
+        Message(1, "contoso", 1.0, "", **fields), "a@b.example", verdict(SESSION), Reply(250, "2.0.0", ("OK",))
+    )
+    assert {key: event.detail[key] for key in ("requiretls", "tls_required") if key in event.detail} == told
+
+
 def test_a_notice_of_our_own_came_by_no_session():
     event = received_event(
         Message(1, "contoso", 1.0, ""), "a@b.example", verdict(SESSION), Reply(250, "2.0.0", ("OK",))
@@ -213,6 +228,7 @@ FATES = [
     (Sort.DELIVERED, {"host": "mx.b.example"}, "SEND"),
     (Sort.DELIVERED, {"mailbox": "ann@contoso.example"}, "DELIVER"),
     (Sort.DEFERRED, {}, "DEFER"),
+    (Sort.HELD, {}, "HOLD"),
     (Sort.FAILED, {}, "FAIL"),
     (Sort.FAILED, {"expired": False}, "FAIL"),
     (Sort.FAILED, {"expired": True}, "EXPIRE"),
@@ -226,7 +242,7 @@ def test_the_events_that_an_attempt_may_be(sort, detail, name):
     (event,) = outcome_events(tried, Outcome([fate]), 900.0, 50.0)
     assert (event.event, event.at, event.recipient, event.reply) == (name, 50.0, "bob@b.example", "250 2.0.0 taken")
     assert event.detail["attempt"] == 2
-    assert event.detail.get("next_attempt") == (900.0 if name == "DEFER" else None)
+    assert event.detail.get("next_attempt") == (900.0 if name in {"DEFER", "HOLD"} else None)
 
 
 def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():

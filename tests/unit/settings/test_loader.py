@@ -49,6 +49,38 @@ def test_the_file_named_goes_before_the_variable_and_that_before_the_default_pla
     assert load(None, {}).server.hostname == "etc.example"
 
 
+TRUSTED = {
+    # [dns] -> the beginning of what is wrong with its first line, "" for nothing
+    'nameservers = ["192.0.2.53", "127.0.0.1"]\ntrusted = ["192.0.2.53"]': "",
+    'nameservers = ["[2001:db8::53]:5300"]\ntrusted = ["2001:DB8:0::53"]': "",
+    'trusted = ["192.0.2.53"]': "dns.trusted[0]: 192.0.2.53 is none of dns.nameservers; add it there, or remove it",
+    'trusted = ["ns.example"]': "dns.trusted[0]: 'ns.example' is no IP address; write it without port",
+    'trusted = ["127.0.0.1:53"]': "dns.trusted[0]: '127.0.0.1:53' is no IP address; write it without port",
+    'trust_ad = false\ntrusted = ["127.0.0.1"]': "dns.trusted: nobody is believed where trust_ad is false; remove one",
+    'validate = "local"\ntrusted = ["127.0.0.1"]': 'dns.trusted: nobody is believed where validate = "local"; remove',
+    'validate = "remote"': "dns.validate: ",
+    'validation = "local"': "dns.validation: ",
+}
+
+
+@pytest.mark.parametrize(("text", "begin"), TRUSTED.items(), ids=range(len(TRUSTED)))
+def test_who_is_believed_about_dnssec(tmp_path: Path, text: str, begin: str) -> None:
+    path = written(tmp_path, f"{GOOD}[dns]\n{text}\n")
+    if not begin:
+        assert load(path, {}).dns.trusted in {("192.0.2.53",), ("2001:db8::53",)}
+        return
+    (problem,) = problems_of(path)
+    assert problem.split(": ", 1)[1].startswith(begin)
+
+
+def test_who_validates_and_by_which_key(tmp_path: Path) -> None:
+    path = written(tmp_path, f'{GOOD}[dns]\nvalidate = "local"\ntrust_anchor_file = "root.key"\n')
+    dns = load(path, {}).dns
+    assert (dns.validation, dns.trust_anchor_file) == ("local", str(tmp_path / "root.key"))
+    assert "nameservers" not in dns.model_fields_set
+    assert load(path, {"GATEPOST_DNS__VALIDATE": "nameserver"}).dns.validation == "nameserver"
+
+
 def test_the_environment_alone_may_do() -> None:
     assert load(None, HOSTNAME).server.hostname == "mx.example"
 
@@ -170,6 +202,13 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
         ),
         (LISTEN.format("mx", "127.0.0.1:8443"), [":5: listener[0].address", ": admin.address"]),
         (LISTEN.format("mx", "127.0.0.1:0") * 2, []),
+        ('[mta_sts]\naddress = "0.0.0.0:443"\n', [":4: mta_sts.address: policies are served over HTTPS"]),
+        ('[mta_sts]\naddress = "443"\n', [":4: mta_sts.address: '443' needs a port"]),
+        ('[mta_sts]\naddress = ""\n', []),
+        (
+            '[mta_sts]\naddress = "127.0.0.1:8443"\n[[certificate]]\nchain = "/c"\nkey = "/k"\n',
+            [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],
+        ),
         (LISTEN.format("submissions", "0.0.0.0:465"), [":4: listener[0].role: submissions needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587"), [":4: listener[0].role: submission needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\nkey = "/k"\n', []),

@@ -137,6 +137,33 @@ def test_retry_is_due_now_and_leaves_held_ones(shop, admin):
     assert times[other.id] == 6000.0
 
 
+def test_what_waits_for_its_destinations_sake_is_held_and_remembers_its_release(shop, admin):
+    deferred, active, other = asyncio.run(fill(shop))
+
+    async def keep_back():
+        async with shop.open() as store:
+            for delivery in await store.lease(deferred.destination, 10, 9e9):
+                for recipient in delivery.recipients:
+                    recipient.held = True
+                store.settle([Settlement(delivery, delivery.recipients, 9e8, "450 4.4.317 Held")])
+
+    asyncio.run(keep_back())
+    assert ids(admin.entries(QueueFilter(held=True))) == [deferred.id]
+    assert ids(admin.entries(QueueFilter(held=False))) == [active.id, other.id]
+    assert ids(admin.retry(QueueFilter(held=True), author="me")) == [deferred.id]  # unlike what somebody marked
+    (before,) = admin.release(QueueFilter(organization="contoso"), author="me")
+    assert (before.delivery.id, before.state) == (deferred.id, "held")
+    assert admin.entries(QueueFilter(held=True)) == []
+    entry = next(one for one in admin.entries(QueueFilter()) if one.delivery.id == deferred.id)
+    assert entry.state == "deferred"
+    assert [(one.held, one.released) for one in entry.delivery.recipients] == [(False, True)] * 2
+    # Held by hand as well: a release that does not mean the destination does not accept it.
+    assert ids(admin.hold(QueueFilter(organization="fabrikam"), author="me")) == [other.id]
+    admin.release(QueueFilter(organization="fabrikam"), author="me")
+    entry = next(one for one in admin.entries(QueueFilter()) if one.delivery.id == other.id)
+    assert not entry.delivery.recipients[0].released
+
+
 def test_drop_on_a_stopped_gateway(shop, admin):
     deferred, active, other = asyncio.run(fill(shop))
     assert ids(admin.drop(QueueFilter(), author="me")) == [deferred.id, active.id, other.id]

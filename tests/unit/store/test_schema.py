@@ -7,7 +7,14 @@ import pytest
 
 from gatepost.store import rows
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, make_directory, make_queue_tables, open_database, open_for_change
+from gatepost.store.schema import (
+    StoreSettings,
+    exclusively,
+    make_directory,
+    make_queue_tables,
+    open_database,
+    open_for_change,
+)
 
 
 def test_pragmas(tmp_path):
@@ -67,4 +74,26 @@ def test_questions_about_deferred_mail_read_the_index_alone(tmp_path, statement)
     values = ("contoso/partner.example",) if "?" in statement else ()
     plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
     assert all("COVERING INDEX due" in row[3] for row in plan)
+    connection.close()
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path, undone):
+    connection = open_database(tmp_path / "q.db", StoreSettings())
+    connection.execute("CREATE TABLE t (a)")
+
+    def fail():
+        with exclusively(connection):
+            connection.execute("INSERT INTO t VALUES (2)")
+            if undone:  # as SQLite does by itself when the disk is full
+                connection.execute("ROLLBACK")
+            raise KeyError
+
+    with exclusively(connection):
+        connection.execute("INSERT INTO t VALUES (1)")
+        assert connection.in_transaction
+    with pytest.raises(KeyError):
+        fail()
+    assert not connection.in_transaction
+    assert connection.execute("SELECT * FROM t").fetchall() == [(1,)]
     connection.close()

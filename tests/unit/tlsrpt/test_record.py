@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.tlsrpt.record import MAX_ADDRESSES, Record, RecordError, parse_record, record_name
+from gatepost.dns.text_record import RecordError
+from gatepost.tlsrpt.record import MAX_ADDRESSES, Record, parse_record, record_name
 
 MAIL, WEB = "mailto:tls@b.example", "https://reports.b.example/v1/tlsrpt"
 MANY = [f"mailto:{number}@b.example" for number in range(MAX_ADDRESSES + 2)]
@@ -35,7 +36,7 @@ READ = [
 WRONG = [
     # TXT records -> a word of the sentence
     ([f"v=TLSRPTv1; rua={MAIL}"] * 2, "2 TXT records"),
-    (["v=TLSRPTv1"], "no rua"),
+    (["v=TLSRPTv1"], "does not begin"),
     (["v=TLSRPTv1;"], "no rua"),
     (["v=TLSRPTv1; ruf=mailto:a@b"], "no rua"),
     (["v=TLSRPTv1; rua"], "no name=value"),

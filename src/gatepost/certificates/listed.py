@@ -1,0 +1,69 @@
+"""Every certificate there is: those of the inventory, and those of the settings' files that it does not know (yet).
+
+Used by commands and pages. A gateway that runs records its settings' files (`certificates.watch`); before it first ran
+they are read here, so that they are never missing from a list.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.certificates.entry import Origin, State
+from gatepost.certificates.files import CertificateFileError, load_identity
+from gatepost.certificates.inventory import entry_from
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatepost.certificates.entry import Entry
+    from gatepost.certificates.inventory import Inventory
+
+__all__ = ["Listed", "listed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
+
+    unreadable: what is wrong with files of the settings that are in no entry, a sentence each.
+    """
+
+    version: int
+    entries: dict[str, Entry]
+    chains: dict[str, bytes]
+    unreadable: tuple[str, ...] = ()
+
+
+def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float) -> Listed:
+    """The certificates as they are. files: chain and key of the settings. now: seconds since 1970.
+
+    Raises ValueError if an entry is not of this version.
+    """
+    version, entries = inventory.entries()
+    chains = {}
+    for entry in entries.values():
+        with suppress(CertificateFileError):
+            chains[entry.id] = inventory.chain_pem(entry)
+    unreadable = []
+    for chain, key in files:
+        try:
+            identity = load_identity(chain, key)
+        except CertificateFileError as error:
+            unreadable.append(str(error))
+            continue
+        found = replace(
+            entry_from(identity, now=now),
+            origin=Origin.SETTINGS,
+            state=State.CURRENT,
+            chain_file=str(chain),
+            key_file=str(key),
+            added=0.0,
+            since=0.0,
+        )
+        if found.id not in entries:
+            entries[found.id] = found
+            chains[found.id] = identity.chain_pem
+    return Listed(version, entries, chains, tuple(unreadable))

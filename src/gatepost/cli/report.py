@@ -1,0 +1,18 @@
+"""`gatepost report …`: what the gateway has seen, summed up. Each command is in a module of its own."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.cli.lazy import LazyGroup
+
+__all__ = ["report"]
+
+_COMMANDS = {
+    "tlsrpt": ("report_tlsrpt", "tlsrpt", "TLS sessions of a day by policy domain, policy and result (RFC 8460)."),
+}
+
+
+@click.group(cls=LazyGroup, commands=_COMMANDS)
+def report() -> None:
+    """What the gateway has seen, summed up."""

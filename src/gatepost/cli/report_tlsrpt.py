@@ -1,0 +1,92 @@
+"""`gatepost report tlsrpt`: the TLS sessions of a day, as the report to each policy domain would tell them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.tables import print_json, print_table
+from gatepost.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries
+from gatepost.store.interface import StoreFailure
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
+from gatepost.store.trace import day_of
+from gatepost.tls.names import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.reports.tlsrpt import DomainSummary
+
+__all__ = ["tlsrpt"]
+
+_COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "sessions", "host", "address", "reason")
+
+
+@click.command()
+@click.option("--day", default="", metavar="YYYY-MM-DD", help="UTC day; default: today.")
+@click.option("--domain", default="", help="Only the report to this domain.")
+@config_option
+@json_option
+def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
+    """TLS sessions of a day by policy domain, policy and result, as TLS reports have them (RFC 8460).
+
+    A session is an attempt to begin TLS with one address; messages over a kept connection are not counted again. Each
+    policy that a domain publishes (TLSA records, MTA-STS) is judged by itself, also where mail went all the same: in
+    testing mode, in clear, under "TLS-Required: No". Counts are kept for 14 days, and are complete some seconds after
+    the event. --json prints the report objects, without the fields that say who sends them.
+
+    Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
+    """
+    settings = settings_of(config)
+    directory = Path(settings.server.data_dir) / SESSIONS_DIRECTORY
+    chosen, name = _day(day), _domain(domain)
+    try:
+        found = summaries(directory, chosen, name)
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+    if as_json:
+        reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
+        print_json({"day": chosen, "left_to_the_sender": list(LEFT_TO_THE_SENDER), "reports": reports})
+    elif found:
+        print_table(_COLUMNS, [row for one in found for row in _rows(one)])
+    if not found:
+        whose = f" with {name}" if name else ""
+        fail(NO, f"no TLS sessions{whose} were counted on {chosen}; {_there(counted_days(directory))}")
+
+
+def _day(text: str) -> str:
+    if not text:
+        return day_of(time.time())
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).strftime("%Y-%m-%d")
+    except ValueError:
+        fail(BAD_INPUT, f"--day {text!r} is no day like 2026-11-24")
+
+
+def _domain(text: str) -> str:
+    name = normalise(text) if text else ""
+    if text and not name:
+        fail(BAD_INPUT, f"--domain {text!r} is no domain name")
+    return name
+
+
+def _there(days: list[str]) -> str:
+    if not days:
+        return "no day has any"
+    return f"there are counts of {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
+
+
+def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
+    """A line for each failure of each policy; what belongs to the whole policy stands in its first one."""
+    for one in summary.policies:
+        head: tuple[object, ...] = (summary.domain, one.policy.type, one.policy.domain, one.passed, one.failed)
+        if not one.failures:
+            yield (*head, "", "", "", "", "")
+        for failure, sessions in one.failures:
+            yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
+            head = (summary.domain, one.policy.type, one.policy.domain, "", "")

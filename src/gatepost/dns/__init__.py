@@ -1,0 +1,1 @@
+"""DNS records whose form several RFCs share, as text."""

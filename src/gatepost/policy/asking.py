@@ -1,0 +1,106 @@
+"""A route as one message would take it that asks something of TLS itself (RFC 8689), before a name is looked up.
+
+Called by `policy.explain`. Pure: it asks `policy.published` as a delivery does, supposing that the domain publishes
+nothing but what such a message needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, assert_never
+
+from gatepost.policy.facts import HopFacts
+from gatepost.policy.outbound import deferral
+from gatepost.policy.published import NAMED, NOTHING, Modes, Naming, modes, terms
+from gatepost.policy.requirement import Shortfall
+from gatepost.policy.requiretls import Asks
+from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+
+if TYPE_CHECKING:
+    from gatepost.connectors.model import OutboundConnector
+    from gatepost.policy.requirement import Requirement
+    from gatepost.policy.route import NextHop, Route
+
+__all__ = ["mx_stand_in", "route_as_asked"]
+
+_DEMANDS = (
+    "the message asks for REQUIRETLS: each next hop must prove its name over TLS and offer REQUIRETLS, "
+    "and an MX host must be known by DNSSEC or MTA-STS"
+)
+
+
+def mx_stand_in(domain: str) -> str:
+    """A name for the MX hosts of a domain while nobody has looked them up."""
+    return f"mx.{domain}"
+
+
+def route_as_asked(route: Route, asks: Asks) -> Route:
+    """The route with what the message asks joined to its requirement, and said in its reasons.
+
+    Unroutable if no next hop could ever do what is asked.
+    """
+    if asks is Asks.NOTHING:
+        return route
+    match route:
+        case MxRoute():
+            host, naming = mx_stand_in(route.domain), Naming(route.domain, authentic=True)
+            outcome, reasons = _terms(route.requirement, host, _modes(route.connector, asks), naming)
+            assert not isinstance(outcome, Shortfall)  # noqa: S101 - its host has a name, and nothing was looked up
+            return replace(route, requirement=outcome, reasons=(*route.reasons, *reasons))
+        case SmartHosts():
+            return _smart_hosts(route, _modes(route.connector, asks))
+        case LmtpRoute():
+            return _agent(route, Modes(asks=asks))
+        case MailboxRoute() | Unroutable():
+            return route
+        case _:
+            assert_never(route)
+
+
+def _modes(connector: OutboundConnector | None, asks: Asks) -> Modes:
+    """Without what is looked up only when mail is sent."""
+    found = modes(connector, asks)
+    return Modes(asks=asks, relaxed_by=found.relaxed_by, own_cleartext=found.own_cleartext)
+
+
+def _smart_hosts(route: SmartHosts, asked: Modes) -> Route:
+    fit: list[NextHop] = []
+    unfit: list[Unroutable] = []
+    reasons: tuple[str, ...] = ()
+    for hop in route.hops:
+        outcome, reasons = _terms(hop.requirement, hop.host, asked, NAMED)
+        if isinstance(outcome, Shortfall):
+            unfit.append(_nowhere(outcome, hop.host, route.reasons, route.passed_over))
+        else:
+            fit.append(replace(hop, requirement=outcome))
+    return replace(route, hops=tuple(fit), reasons=(*route.reasons, *reasons)) if fit else unfit[-1]
+
+
+def _agent(route: LmtpRoute, asked: Modes) -> Route:
+    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=_is_here(route.hop.host)))
+    if isinstance(outcome, Shortfall):
+        return _nowhere(outcome, route.hop.host)
+    return LmtpRoute(replace(route.hop, requirement=outcome))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _terms(
+    requirement: Requirement, host: str, asked: Modes, naming: Naming
+) -> tuple[Requirement | Shortfall, tuple[str, ...]]:
+    found = terms(requirement, host, asked, NOTHING, naming)
+    demands = (_DEMANDS,) if asked.asks.demands else ()
+    without = (found.without_requiretls,) if found.without_requiretls else ()
+    return found.outcome, (*demands, *without, *found.set_aside)
+
+
+def _nowhere(
+    shortfall: Shortfall, host: str, reasons: tuple[str, ...] = (), passed_over: tuple[tuple[str, str], ...] = ()
+) -> Unroutable:
+    return Unroutable(deferral(shortfall, HopFacts(host, "")), shortfall.detail, reasons, passed_over)

@@ -1,0 +1,284 @@
+"""What destinations were seen to do, on disk: `destinations.db` in the data directory, shared by workers and commands.
+
+`DestinationFile` is the file: read and changed by whoever holds it, one transaction a change. `DestinationStore` is a
+worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that writes them in
+batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's to judge. What
+the records mean is `policy.memory`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import msgspec
+
+from gatepost.policy.memory import DestinationName, Remembered, Session, seen, warned
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["DESTINATIONS_FILE", "DestinationFile", "DestinationStore"]
+
+DESTINATIONS_FILE = "destinations.db"
+"""Name of the file in the data directory."""
+
+_log = logging.getLogger(__name__)
+
+_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
+_SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x67706473  # "gpds"
+_TABLES = """
+CREATE TABLE destination (
+    organization TEXT NOT NULL,
+    domain       TEXT NOT NULL,
+    connector    TEXT NOT NULL,
+    at           REAL NOT NULL,
+    document     TEXT NOT NULL,
+    PRIMARY KEY (organization, domain, connector)
+) WITHOUT ROWID;
+CREATE INDEX longest_ago ON destination (at);
+"""
+_READ = "SELECT document FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
+_WRITE = "INSERT OR REPLACE INTO destination (organization, domain, connector, at, document) VALUES (?, ?, ?, ?, ?)"
+_REMOVE = "DELETE FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
+_LIST = (
+    "SELECT organization, domain, connector, document FROM destination"
+    " WHERE (?1 = '' OR organization = ?1) AND (?2 = '' OR domain = ?2) AND (?3 = '' OR connector = ?3 COLLATE NOCASE)"
+    " ORDER BY organization, domain, connector LIMIT ?4"
+)
+_TOO_MANY = (
+    "DELETE FROM destination WHERE (organization, domain, connector) IN"
+    " (SELECT organization, domain, connector FROM destination ORDER BY at LIMIT"
+    " max((SELECT count(*) FROM destination) - ?, 0))"
+)
+
+_MOST = 100_000  # destinations that are remembered; those that saw no session for the longest time go
+_WAITING = 10_000  # sessions that may wait for the disk
+_INTERVAL = 1.0
+_LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
+_READ_TIMEOUT_MS = 100  # reading happens on the event loop
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(Remembered).decode
+
+type _Noted = tuple[Session, bool]
+
+
+class DestinationFile:
+    """For one thread at a time; methods may wait for another process's lock, and raise StoreFailure."""
+
+    def __init__(self, path: Path, *, most: int = _MOST, timeout_ms: int = 5000) -> None:
+        """Open `path`, made if it is not there. most: destinations kept. Raises StoreFailure."""
+        self._path = path
+        self._most = most
+        try:
+            make_directory(path.parent)
+        except OSError as error:
+            raise StoreFailure(f"{path.parent}: {error.strerror}") from error
+        # A power cut may cost the last second of memory, which the next connections bring back.
+        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL")
+        try:
+            self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
+            if not self._is_made():
+                with exclusively(self._connection):
+                    self._make_tables()
+        except StoreFailure:
+            self._connection.close()
+            raise
+        except apsw.Error as error:
+            self._connection.close()
+            raise StoreFailure(f"{path}: {error}") from error
+        self._connection.set_busy_timeout(timeout_ms)
+
+    def find(self, name: DestinationName) -> Remembered:
+        """What is remembered of a destination; nothing of one that was never seen."""
+        with self._reported():
+            document: str | None = self._connection.execute(_READ, tuple(name)).get
+            return Remembered() if document is None else _decode(document)
+
+    def listed(
+        self, *, organization: str = "", domain: str = "", connector: str = "", limit: int = -1
+    ) -> list[tuple[DestinationName, Remembered]]:
+        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all."""
+        with self._reported():
+            rows: list[tuple[Any, ...]] = self._connection.execute(
+                _LIST, (organization, domain, connector, limit)
+            ).fetchall()
+            return [(DestinationName(*row[:3]), _decode(row[3])) for row in rows]
+
+    def change(self, name: DestinationName, step: Callable[[Remembered], Remembered]) -> Remembered:
+        """Change what is remembered in one transaction that nobody else is in. Returns it."""
+        with self._reported(), exclusively(self._connection):
+            return self._change(name, step)
+
+    def forget(self, name: DestinationName) -> None:
+        """Begin anew with a destination."""
+        with self._reported():
+            self._connection.execute(_REMOVE, tuple(name))
+
+    def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
+        """Take up sessions, each with whether the log was told, into what is there by now."""
+        with self._reported(), exclusively(self._connection):
+            self._write(noted)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _is_made(self) -> bool:
+        version = self._connection.pragma("user_version")
+        return bool(version == _SCHEMA_VERSION and self._connection.pragma("application_id") == _APPLICATION_ID)
+
+    def _make_tables(self) -> None:
+        if self._is_made():  # by somebody else a moment ago
+            return
+        version = self._connection.pragma("user_version")
+        if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise StoreFailure(f"{self._path} is no memory of destinations of this version (schema {version})")
+        self._connection.execute(_TABLES)
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
+        for name, sessions in noted.items():
+            self._change(name, lambda before, sessions=sessions: _with(before, sessions))  # type: ignore[misc] # mypy#12557
+        self._connection.execute(_TOO_MANY, (self._most,))
+
+    def _change(self, name: DestinationName, step: Callable[[Remembered], Remembered]) -> Remembered:
+        document: str | None = self._connection.execute(_READ, tuple(name)).get
+        before = Remembered() if document is None else _decode(document)
+        after = step(before)
+        if after is not before:
+            self._connection.execute(_WRITE, (*name, after.at, _encode(after).decode()))
+        return after
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Errors of SQLite, and documents that are none, as StoreFailure."""
+        try:
+            yield
+        except (apsw.Error, msgspec.MsgspecError, OSError) as error:
+            raise StoreFailure(f"{self._path}: {error}") from error
+
+
+class DestinationStore:
+    """A worker's memory of destinations. `find` and `note` are for the event loop; writing happens on a thread."""
+
+    def __init__(self, path: Path, *, interval: float = _INTERVAL, most: int = _MOST) -> None:
+        """Never raises: a file that cannot be opened is tried again at each use."""
+        self._path = path
+        self._interval = interval
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: dict[DestinationName, list[_Noted]] = defaultdict(list)
+        self._leaving: dict[DestinationName, list[_Noted]] = {}  # on its way to the disk
+        self._count = 0
+        self._dropped = 0
+        self._ending = threading.Event()
+        self._reading = self._made()
+        self._writing: DestinationFile | None = None
+        self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
+        self._thread.start()
+
+    def _made(self) -> DestinationFile | None:
+        """Open the file, and make it, while nobody waits for the event loop."""
+        try:
+            return DestinationFile(self._path, timeout_ms=_READ_TIMEOUT_MS)
+        except StoreFailure as failure:
+            _log.error("the memory of destinations: %s", failure)
+            return None
+
+    def find(self, name: DestinationName) -> Remembered:
+        """What is remembered of a destination, this worker's sessions of the last moment included.
+
+        Raises StoreFailure if it cannot be read: then nobody knows what is remembered.
+        """
+        with self._lock:
+            # Read before the file: what leaves meanwhile is counted twice, which changes nothing.
+            noted = [*self._leaving.get(name, ()), *self._waiting.get(name, ())]
+        try:
+            if self._reading is None:
+                self._reading = DestinationFile(self._path, timeout_ms=_READ_TIMEOUT_MS)
+            return _with(self._reading.find(name), noted)
+        except StoreFailure:
+            self._reading = _let_go(self._reading)
+            raise
+
+    def note(self, name: DestinationName, session: Session, *, told: bool = False) -> None:
+        """A session to be written within a second or so. told: the log was told that it does less than was seen."""
+        with self._lock:
+            if self._count >= _WAITING:
+                self._dropped += 1
+                return
+            self._count += 1
+            self._waiting[name].append((session, told))
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._ending.set()
+        self._thread.join()
+        if self._reading is not None:
+            self._reading.close()
+
+    # ------------------------------------------------------------------------------------------- on the thread
+
+    def _run(self) -> None:
+        wait = self._interval
+        while not self._ending.wait(wait):
+            wait = self._interval if self._flush() else min(wait * 2, _LONGEST_WAIT)
+        self._flush()
+        if self._writing is not None:
+            self._writing.close()
+
+    def _flush(self) -> bool:
+        """Write what waits. False if that failed: it waits on."""
+        with self._lock:
+            noted, self._waiting = self._waiting, defaultdict(list)
+            self._leaving = noted
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            _log.error("the memory of destinations: %d sessions were dropped, the disk is behind", dropped)
+        try:
+            if noted:
+                if self._writing is None:
+                    self._writing = DestinationFile(self._path, most=self._most)
+                self._writing.write(noted)
+        except StoreFailure as failure:
+            _log.error("the memory of destinations: %s", failure)
+            self._writing = _let_go(self._writing)
+            self._put_back(noted)
+            return False
+        with self._lock:
+            self._leaving = {}
+            self._count -= sum(map(len, noted.values()))
+        return True
+
+    def _put_back(self, noted: dict[DestinationName, list[_Noted]]) -> None:
+        with self._lock:
+            for name, sessions in noted.items():
+                self._waiting[name][:0] = sessions
+            self._leaving = {}
+
+
+def _let_go(file: DestinationFile | None) -> DestinationFile | None:
+    """Close a file that failed. None: it is to be opened anew, as somebody may have put another in its place."""
+    if file is not None:
+        file.close()
+    return None
+
+
+def _with(before: Remembered, noted: Sequence[_Noted]) -> Remembered:
+    after = before
+    for session, told in noted:
+        after = seen(after, session)
+        if told:
+            after = warned(after, session.at)
+    return after

@@ -1,0 +1,131 @@
+"""Which is the leaf, who issued whom, and what a certificate says of itself."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from support.chains import CLIENT, SERVER, server, sha1_signed
+from support.status_authority import NOW, StatusAuthority
+
+from gatepost.checks.chain_facts import From
+from gatepost.checks.chain_path import choose_leaf, climb, issued, link, public_key
+from gatepost.net.certificate import parse
+
+ROOT = StatusAuthority("Root")
+INTERMEDIATE = StatusAuthority("Intermediate", parent=ROOT)
+STRANGER = StatusAuthority("Root")  # the same name, another key
+LEAF, OTHER = server(INTERMEDIATE), server(INTERMEDIATE, "mx2.contoso.example")
+TIME = NOW.timestamp()
+
+
+def der(authority):
+    return authority.certificate.public_bytes(Encoding.DER)
+
+
+A, B, C, D = LEAF.der, der(INTERMEDIATE), der(ROOT), OTHER.der
+
+
+@pytest.mark.parametrize(
+    ("certificates", "public", "place"),
+    [
+        ([A, B, C], b"", 0),
+        ([C, B, A], b"", 2),
+        ([A, D, B], public_key(OTHER.certificate), 1),
+        ([A, D, B], b"of another certificate", 0),
+        ([C, B], b"", 1),
+        ([C], b"", 0),
+        ([A, A], b"", 0),
+    ],
+)
+def test_the_leaf(certificates, public, place):
+    assert choose_leaf(certificates, public) == place
+
+
+@pytest.mark.parametrize(
+    ("pool", "path"),
+    [
+        ([A, B, C], [A, B, C]),
+        ([C, D, B], [A, B, C]),
+        ([B], [A, B]),
+        ([], [A]),
+        ([B, der(STRANGER)], [A, B]),
+    ],
+)
+def test_the_way_up(pool, path):
+    assert climb(A, pool, TIME) == path
+
+
+def test_of_two_certificates_of_an_authority_the_valid_one_is_taken():
+    subject, key = INTERMEDIATE.certificate.subject, INTERMEDIATE.key
+    constraint = [(x509.BasicConstraints(ca=True, path_length=None), True)]
+    for days in ((-20, -10), (10, 20), (-10, 9)):
+        second = ROOT.issue(subject, key, constraint, ca=True, days=days).public_bytes(Encoding.DER)
+        assert climb(A, [second, B, C], TIME) == [A, B, C]
+    longer = ROOT.issue(subject, key, constraint, ca=True, days=(-10, 400)).public_bytes(Encoding.DER)
+    assert climb(A, [longer, B, C], TIME) == [A, longer, C]
+
+
+def test_a_circle_has_an_end():
+    one, two = StatusAuthority("One"), StatusAuthority("Two")
+    constraint = [(x509.BasicConstraints(ca=True, path_length=None), True)]
+    circle = [
+        two.issue(one.name, one.key, constraint, ca=True).public_bytes(Encoding.DER),
+        one.issue(two.name, two.key, constraint, ca=True).public_bytes(Encoding.DER),
+    ]
+    assert climb(server(one).der, circle, TIME)[1:] == circle
+
+
+def test_a_long_path_is_cut_off():
+    chain = [StatusAuthority("0")]
+    for number in range(1, 15):
+        chain.append(StatusAuthority(str(number), parent=chain[-1]))
+    assert len(climb(server(chain[-1]).der, [der(one) for one in chain], TIME)) == 10
+
+
+def test_signatures_that_prove_nothing_still_tell_the_issuer(tmp_path):
+    leaf, issuer = map(parse, sha1_signed(tmp_path))
+    assert issued(leaf, issuer)
+    assert not issued(leaf, STRANGER.certificate)
+    forged = StatusAuthority("Old").certificate
+    assert not issued(leaf, forged)
+    assert not issued(leaf, StatusAuthority("Old", key=rsa.generate_private_key(65537, 2048)).certificate)
+    assert not issued(leaf, StatusAuthority("Old", key=ed25519.Ed25519PrivateKey.generate()).certificate)
+    found = link(leaf.public_bytes(Encoding.DER), From.FILE)
+    assert (found.weak, found.signature) == ("SHA1", "SHA-1")
+
+
+def test_what_a_certificate_says():
+    made = server(
+        INTERMEDIATE,
+        crl=["http://crl.example/a", "ldap://x"],
+        ocsp=["http://ocsp.example"],
+        issuers=["http://aia.example/a.cer", "ldap://x", "HTTPS://aia.example/b.cer"],
+        usages=(SERVER, CLIENT, x509.ObjectIdentifier("1.2.3")),
+        more=[(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)],
+    )
+    found = link(made.der, From.FETCHED)
+    assert found.published.crl == ("http://crl.example/a",)
+    assert found.published.ocsp == ("http://ocsp.example",)
+    assert found.issuers == ("http://aia.example/a.cer", "HTTPS://aia.example/b.cer")
+    assert found.usages == {"serverAuth", "clientAuth", "1.2.3"}
+    assert (found.must_staple, found.authority, found.self_issued, found.weak) == (True, False, False, "")
+    assert (found.signature, found.place) == ("SHA-256", From.FETCHED)
+
+
+def test_what_an_authority_says():
+    found = link(C, From.STORE)
+    assert (found.authority, found.self_issued, found.usages, found.issuers) == (True, True, None, ())
+    modern = StatusAuthority("Ed", key=ed25519.Ed25519PrivateKey.generate())
+    assert link(server(modern).der, From.FILE).signature == ""
+
+
+def test_extensions_that_cannot_be_read():
+    def with_junk(oid):
+        junk = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), b"junk")
+        return link(server(INTERMEDIATE, usages=(), more=[(junk, False)]).der, From.FILE)
+
+    assert with_junk("2.5.29.37").usages == frozenset()
+    assert with_junk("1.3.6.1.5.5.7.1.1").issuers == ()
+    assert with_junk("1.3.6.1.5.5.7.1.24").must_staple is False

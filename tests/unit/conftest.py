@@ -1,0 +1,71 @@
+"""Facts in one line: happy defaults, of which a test overrides what it is about."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatepost.connectors.facts import SessionFacts
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import Resources, parse
+from gatepost.smtp.grammar import Path, parse_path
+from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def tls() -> TlsFacts:
+    return TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "ecdsa_secp256r1_sha256", False, "")
+
+
+@pytest.fixture
+def leaf() -> Callable[..., CertificateFacts]:
+    """A certificate for some names."""
+
+    def build(*names: str, common_name: str = "") -> CertificateFacts:
+        subject = f"CN={common_name or (names[0] if names else 'nobody')}"
+        return CertificateFacts(
+            subject, "CN=Test CA", "1", common_name, names, (), "aa" * 32, "bb" * 20, "cc" * 32, 0, 2, "RSA"
+        )
+
+    return build
+
+
+@pytest.fixture
+def chain(leaf: Callable[..., CertificateFacts]) -> Callable[..., ChainVerdict]:
+    """A chain that was judged."""
+
+    def build(*names: str, status: str = "trusted", detail: str = "", common_name: str = "") -> ChainVerdict:
+        return ChainVerdict(ChainStatus(status), detail, leaf(*names, common_name=common_name))
+
+    return build
+
+
+@pytest.fixture
+def session(tls: TlsFacts) -> Callable[..., SessionFacts]:
+    """A session from a stranger's address, in clear unless a chain is given."""
+
+    def build(ip: str = "203.0.113.9", chain: ChainVerdict | None = None, **fields: Any) -> SessionFacts:
+        secured = tls if chain is not None else None
+        return SessionFacts("s1", ip, "client.example", **{"tls": secured, "client_chain": chain, **fields})
+
+    return build
+
+
+@pytest.fixture
+def resources() -> Callable[[str], Resources]:
+    return lambda text: parse(tomllib.loads(text))
+
+
+@pytest.fixture
+def directory(resources: Callable[[str], Resources]) -> Callable[[str], Directory]:
+    return lambda text: Directory(resources(text))
+
+
+@pytest.fixture
+def path() -> Callable[[str], Path]:
+    return lambda address: parse_path(f"<{address}>", smtputf8=True)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from gatepost.lookup.question import UNREAD, name_text, question_text, read_message
+
+TLSA = dns.rdatatype.TLSA
+
+
+def answer(*octets: bytes) -> bytes:
+    message = dns.message.make_response(dns.message.make_query("_25._tcp.a.example", "TLSA"))
+    alias = dns.rrset.from_text("_25._tcp.a.example.", 60, "IN", "CNAME", "_25._tcp.b.example.")
+    records = [dns.rdata.GenericRdata(dns.rdataclass.IN, TLSA, one) for one in octets]
+    message.answer += [alias, dns.rrset.from_rdata("_25._tcp.b.example.", 60, *records)]
+    return message.to_wire()
+
+
+def test_tlsa_records_are_left_unread() -> None:
+    octets = (b"", b"\x03", b"\x03\x01\x01\x00", b"\x03\x01\x01" + b"\xab" * 32)
+    with pytest.raises(dns.exception.FormError):
+        dns.message.from_wire(answer(*octets))
+    message = read_message(answer(*octets), TLSA)
+    owner = dns.name.from_text("_25._tcp.b.example")
+    found = message.get_rrset(dns.message.ANSWER, owner, dns.rdataclass.IN, UNREAD)
+    assert found is not None
+    assert {record.to_generic().data for record in found} == set(octets)
+    assert message.answer[0].rdtype == dns.rdatatype.CNAME
+
+
+@pytest.mark.parametrize("wire", [b"", b"\0" * 11, answer(b"\x03")[:-1], answer(b"\x03")[:40]])
+def test_what_is_cut_short_makes_no_sense(wire: bytes) -> None:
+    with pytest.raises((dns.exception.DNSException, ValueError)):
+        read_message(wire, TLSA)
+
+
+def test_names_and_questions_as_people_write_them() -> None:
+    name = dns.name.from_text("MX.A.Example.")
+    assert name_text(name) == "mx.a.example"
+    assert question_text((name, dns.rdatatype.MX)) == "mx.a.example MX"

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+
+import pytest
+
+from gatepost.store.changes import ConfigStore
+
+# The process without a supervisor; its lifeline ends with the script's standard input.
+SCRIPT = """
+import logging, sys
+from gatepost.net.listener import bind
+from gatepost.node.policy_host import run_policy_host
+from gatepost.settings.loader import load
+
+logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout, level=logging.INFO)
+settings = load(sys.argv[1], {})
+sockets = bind("127.0.0.1:0")
+print("port", sockets[0].getsockname()[1], flush=True)
+print("status", run_policy_host(settings, sockets, 0), flush=True)
+"""
+HOST = "mta-sts.contoso.example"
+PATH = "/.well-known/mta-sts.txt"
+
+
+@pytest.fixture
+def serve(run, home):
+    """Starts it; the script and the port. names: of the certificate."""
+
+    def start(name=HOST):
+        home.issue(name)
+        home.settings(mta_sts={"address": "127.0.0.1:0"})
+        script = run(SCRIPT, home.file)
+        return script, int(script.expect("port").split()[1])
+
+    return start
+
+
+@pytest.fixture
+def publish(home):
+    """Stores what the accepted domains are, each "NAME MODE"."""
+
+    def write(*domains):
+        parts = [dict(zip(("name", "mta_sts"), one.split(), strict=True)) for one in domains]
+        config = ConfigStore(home.data / "config.db")
+        config.apply({"organization": {"contoso": {"accepted_domain": parts}}}, author="test")
+        config.close()
+
+    return write
+
+
+def ask(port, anchors, host=HOST):
+    """The certificate's names, and what is answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(anchors)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=host) as stream,
+    ):
+        stream.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        names = [value for _, value in stream.getpeercert()["subjectAltName"]]
+        return names, b"".join(iter(lambda: stream.recv(65536), b"")).decode()
+
+
+def test_the_life_of_the_process(serve, publish, home):
+    script, port = serve()
+    script.expect("INFO MTA-STS policies served at 127.0.0.1:0: none: no accepted domain has mta_sts")
+    assert ask(port, home.anchors)[1].startswith("HTTP/1.1 404 ")
+
+    # New resources are taken up by themselves; the first certificate serves all names that no other bears.
+    publish("contoso.example testing", "other.example none")
+    script.expect("served at 127.0.0.1:0: contoso.example (testing, id ")
+    assert "other.example (none, id " in script.said[-1]
+    script.expect("WARNING no certificate bears mta-sts.other.example: senders cannot fetch the policy there")
+    assert "mode: testing\r\nmx: mx.gate.example\r\n" in ask(port, home.anchors)[1]
+    publish("contoso.example enforce")
+    script.expect("contoso.example (enforce, id ")
+    script.expect("WARNING no certificate bears mx.gate.example, and the policy of contoso.example is enforced")
+    assert "mode: enforce\r\n" in ask(port, home.anchors)[1]
+
+    # Certificates are read again on SIGHUP; one that cannot be used changes nothing.
+    home.issue("mta-sts.other.example")
+    script.signal(signal.SIGHUP)
+    script.expect(f"WARNING no certificate bears {HOST}")
+    assert ask(port, home.anchors)[0] == ["mta-sts.other.example"]
+    home.chain.write_bytes(b"")
+    script.signal(signal.SIGHUP)
+    script.expect("ERROR certificates are kept as they were: ")
+    assert ask(port, home.anchors)[0] == ["mta-sts.other.example"]
+
+    script.signal(signal.SIGTERM)
+    assert script.expect("status") == "status 0"
+    assert script.ends() == 0
+    with socket.socket() as late:
+        assert late.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_what_does_not_change_a_policy_is_not_told(serve, publish):
+    publish("contoso.example none")
+    script, _ = serve()
+    script.expect("served at")
+    publish("contoso.example none", "b.example not-published")
+    script.expect("resources version 2 in force")
+    publish("contoso.example none", "b.example none")
+    script.expect("b.example (none, id ")
+    assert sum("served at" in line for line in script.said) == 2
+
+
+def test_an_open_connection_may_end_and_is_not_waited_for_long(serve):
+    script, port = serve()
+    script.expect("served at")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as idle:
+        idle.sendall(b"\x16")
+        script.signal(signal.SIGTERM)
+        assert script.expect("status") == "status 0"
+
+
+def test_it_does_not_outlive_its_supervisor(serve):
+    script, _ = serve()
+    script.expect("served at")
+    script.process.stdin.close()
+    assert script.expect("status") == "status 0"
+
+
+def test_what_it_cannot_start_with_ends_it_alone(run, home):
+    home.settings(mta_sts={"address": "127.0.0.1:0"})
+    home.key.write_bytes(b"")
+    script = run(SCRIPT, home.file)
+    script.expect("CRITICAL MTA-STS policies cannot be served: ")
+    assert script.expect("status") == "status 1"
+
+
+def test_many_domains_are_named_in_part(serve, publish):
+    publish(*(f"d{number}.example none" for number in range(12)))
+    script, _ = serve()
+    assert script.expect("served at").endswith(" and 2 more")
+    assert " and 2 more: senders cannot fetch" in script.expect("no certificate bears")

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import apsw
+import pytest
+
+from gatepost.policy.memory import DestinationName, Remembered, Session, accept, best, seen, warned
+from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store import destinations
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
+from gatepost.store.interface import StoreFailure
+
+AUTH, TLS, CLEAR = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC), Achieved(TlsLevel.ENCRYPTED), Achieved(TlsLevel(0))
+PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")
+NOW = 1_700_000_000.0
+
+
+def session(achieved=AUTH, at=NOW, host="mx1"):
+    return Session(host, achieved, at, "TLSv1.3" if achieved.tls else "")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / DESTINATIONS_FILE
+
+
+@pytest.fixture
+def file(path):
+    file = DestinationFile(path)
+    yield file
+    file.close()
+
+
+@pytest.fixture
+def store(path):
+    store = DestinationStore(path, interval=0.01)
+    yield store
+    store.close()
+
+
+def written(path, name=PARTNER, count=1):
+    """What is on disk, once it is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        file = DestinationFile(path)
+        remembered = file.find(name)
+        file.close()
+        if len(remembered.hosts) >= count:
+            return remembered
+        time.sleep(0.01)
+    raise AssertionError("nothing was written")
+
+
+def test_it_begins_empty(file):
+    assert file.find(PARTNER) == Remembered()
+    assert file.listed() == []
+    file.forget(PARTNER)
+
+
+def test_what_was_written_reads_back_the_same(file, path):
+    file.write({PARTNER: [(session(), False), (session(CLEAR, NOW + 86400, "mx2"), True)]})
+    wanted = warned(seen(seen(Remembered(), session()), session(CLEAR, NOW + 86400, "mx2")), NOW + 86400)
+    assert file.find(PARTNER) == wanted
+    accepted = file.change(PARTNER, lambda before: accept(before, at=NOW, by="ann"))
+    assert accepted.hosts["mx2"].accepted.by == "ann"
+    again = DestinationFile(path)
+    assert again.find(PARTNER) == accepted
+    again.close()
+
+
+def test_one_destination_is_forgotten_and_others_stay(file):
+    file.write({PARTNER: [(session(), False)], OTHER: [(session(), False)]})
+    file.forget(PARTNER)
+    assert file.find(PARTNER) == Remembered()
+    assert [name for name, _ in file.listed()] == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, [OTHER, PARTNER, DestinationName("fabrikam", "partner.example", "bank")]),
+        ({"organization": "contoso"}, [OTHER, PARTNER]),
+        ({"domain": "partner.example"}, [PARTNER, DestinationName("fabrikam", "partner.example", "bank")]),
+        ({"connector": "bank"}, [OTHER, DestinationName("fabrikam", "partner.example", "bank")]),
+        ({"connector": "bank", "organization": "fabrikam"}, [DestinationName("fabrikam", "partner.example", "bank")]),
+        ({"domain": "nobody.example"}, []),
+        ({"limit": 1}, [OTHER]),
+    ],
+)
+def test_the_list(file, wanted, found):
+    names = [PARTNER, OTHER, DestinationName("fabrikam", "partner.example", "bank")]
+    file.write({name: [(session(), False)] for name in names})
+    assert [name for name, _ in file.listed(**wanted)] == found
+
+
+def test_the_destinations_that_were_not_used_for_the_longest_time_go(path):
+    file = DestinationFile(path, most=3)
+    names = [DestinationName("contoso", f"d{number}.example") for number in range(5)]
+    for number, name in enumerate(names):
+        file.write({name: [(session(at=NOW - number), False)]})
+    assert {name for name, _ in file.listed()} == set(names[:3])
+    file.close()
+
+
+def test_writers_do_not_undo_each_others_sessions(path):
+    files = [DestinationFile(path) for _ in range(4)]
+
+    def write(number, file):
+        for step in range(20):
+            file.write({PARTNER: [(session(TLS, NOW + step * 1000, f"mx{number}"), False)]})
+        file.close()
+
+    threads = [threading.Thread(target=write, args=pair) for pair in enumerate(files)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    remembered = written(path)
+    assert {name: host.at for name, host in remembered.hosts.items()} == {f"mx{n}": NOW + 19000 for n in range(4)}
+
+
+def make_foreign(path):
+    path.parent.mkdir()
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE something (id)")
+    connection.close()
+
+
+def make_rubbish(path):
+    path.parent.mkdir()
+    path.write_bytes(b"no database " * 1000)
+
+
+def make_unusable_folder(path):
+    path.parent.write_text("a file")
+
+
+@pytest.mark.parametrize("spoil", [make_foreign, make_rubbish, make_unusable_folder])
+def test_what_is_no_memory_is_refused_and_left_alone(path, spoil):
+    spoil(path)
+    spoilt = path if path.is_file() else path.parent
+    before = spoilt.read_bytes()
+    with pytest.raises(StoreFailure, match="data"):
+        DestinationFile(path)
+    assert spoilt.read_bytes()[100:] == before[100:]  # the head of a database says that it was opened
+
+
+def test_a_failure_in_a_change_changes_nothing(file):
+    file.write({PARTNER: [(session(), False)]})
+    with pytest.raises(KeyError):
+        file.change(PARTNER, lambda before: Remembered({"mx2": before.hosts["mx9"]}))
+    assert list(file.find(PARTNER).hosts) == ["mx1"]
+
+
+def test_a_document_that_is_none_is_a_failure_not_an_empty_memory(file, path):
+    file.write({PARTNER: [(session(), False)]})
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE destination SET document = '{\"hosts\": 5}'")
+    connection.close()
+    for step in (lambda: file.find(PARTNER), file.listed, lambda: file.write({PARTNER: [(session(), False)]})):
+        with pytest.raises(StoreFailure, match=DESTINATIONS_FILE):
+            step()
+
+
+def test_a_session_is_known_at_once_and_on_disk_soon(store, path):
+    assert store.find(PARTNER) == Remembered()
+    store.note(PARTNER, session())
+    assert best(store.find(PARTNER), NOW).achieved == AUTH
+    store.note(PARTNER, session(CLEAR, NOW + 1), told=True)
+    assert store.find(PARTNER).warned == NOW + 1
+    assert list(written(path).hosts) == ["mx1"]
+
+
+def test_workers_see_what_the_others_wrote(store, path):
+    other = DestinationStore(path, interval=0.01)
+    other.note(PARTNER, session())
+    written(path)
+    assert best(store.find(PARTNER), NOW).achieved == AUTH
+    other.close()
+
+
+def test_what_waits_is_written_at_the_end(path):
+    store = DestinationStore(path, interval=3600)
+    store.note(PARTNER, session())
+    store.find(PARTNER)
+    store.close()
+    assert list(written(path).hosts) == ["mx1"]
+
+
+def test_what_cannot_be_written_waits_and_is_known_meanwhile(path, caplog):
+    make_rubbish(path)
+    store = DestinationStore(path, interval=0.01)
+    store.note(PARTNER, session())
+    with pytest.raises(StoreFailure):
+        store.find(PARTNER)
+    deadline = time.monotonic() + 20
+    while "memory of destinations" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.01)
+    path.unlink()  # an administrator moves it away
+    assert list(written(path).hosts) == ["mx1"]
+    assert best(store.find(PARTNER), NOW).achieved == AUTH
+    store.close()
+
+
+def test_a_file_that_breaks_while_it_is_open_is_opened_anew(store, path):
+    store.note(PARTNER, session())
+    written(path)
+    store.find(PARTNER)
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE destination SET document = 'rubbish'")
+    connection.close()
+    with pytest.raises(StoreFailure):
+        store.find(PARTNER)
+    for name in path.parent.iterdir():
+        name.unlink()
+    assert store.find(PARTNER) == Remembered()
+
+
+def test_only_so_many_sessions_wait_for_the_disk(path, monkeypatch, caplog):
+    monkeypatch.setattr(destinations, "_WAITING", 2)
+    store = DestinationStore(path, interval=3600)
+    for number in range(5):
+        store.note(PARTNER, session(host=f"mx{number}"))
+    assert list(store.find(PARTNER).hosts) == ["mx0", "mx1"]
+    store.close()
+    assert "3 sessions were dropped" in caplog.text

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatepost.store import session_counts as module
+from gatepost.store.interface import StoreFailure
+from gatepost.store.session_counts import (
+    MOST_FAILURES,
+    MOST_POLICIES,
+    counted_days,
+    prune_counts,
+    read_counts,
+    write_counts,
+)
+from gatepost.tlsrpt.result import ResultType
+from gatepost.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY, DOMAIN = "2026-11-24", "b.example"
+TLSA = applied(PolicyType.TLSA, "mx.b.example", ["3 1 1 aa", "3 1 1 bb"])
+STS = applied(PolicyType.STS, DOMAIN, ["version: STSv1", "mode: enforce"], ["*.b.example"])
+NONE = applied(PolicyType.NONE, DOMAIN)
+EXPIRED = detail(
+    ResultType.CERTIFICATE_EXPIRED,
+    mx_host="mx.b.example",
+    address="192.0.2.1",
+    helo="helo.example",
+    sending_address="198.51.100.7",
+    reason="CertificateExpired",
+)
+NO_TLS = detail(ResultType.STARTTLS_NOT_SUPPORTED)
+
+
+def count(
+    policy: AppliedPolicy = STS, failure: FailureDetail | None = None, sessions: int = 1, domain: str = DOMAIN
+) -> Count:
+    return Count(DAY, domain, policy, failure, sessions)
+
+
+def test_everything_comes_back_and_is_added_up(tmp_path: Path) -> None:
+    directory = tmp_path / "data" / "sessions"
+    first = [count(TLSA, None, 3), count(STS, EXPIRED, 2), count(STS, NO_TLS), count(NONE, None, 1, "a.example")]
+    assert write_counts(directory, DAY, first) == 0
+    assert [path.name for path in directory.iterdir()] == [f"{DAY}.db"]
+    assert read_counts(directory, DAY) == [first[3], first[0], first[1], first[2]]
+    write_counts(directory, DAY, [count(TLSA, None, 4), count(STS, EXPIRED), count(STS, None)])
+    assert set(read_counts(directory, DAY, DOMAIN)) == {
+        count(TLSA, None, 7),
+        count(STS, None, 1),
+        count(STS, EXPIRED, 3),
+        count(STS, NO_TLS, 1),
+    }
+    assert stat.S_IMODE((directory / f"{DAY}.db").stat().st_mode) == 0o600
+
+
+def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
+    assert read_counts(tmp_path / "nowhere", DAY) == []
+    assert counted_days(tmp_path / "nowhere") == []
+    (tmp_path / f"{DAY}.db").touch()  # another process is about to make it
+    assert read_counts(tmp_path, DAY) == []
+
+
+def test_failures_beyond_the_bound_are_counted_by_their_result(tmp_path: Path) -> None:
+    many = [count(STS, detail(ResultType.VALIDATION_FAILURE, address=f"a{n}"), 2) for n in range(MOST_FAILURES + 40)]
+    other = count(STS, detail(ResultType.CERTIFICATE_EXPIRED, address="x"), 5)
+    elsewhere = count(STS, EXPIRED, 1, "c.example")
+    write_counts(tmp_path, DAY, [*many, other, elsewhere])
+    write_counts(tmp_path, DAY, [many[0], many[-1]])
+    found = read_counts(tmp_path, DAY)
+    assert len(found) == MOST_FAILURES + 3
+    assert count(STS, FailureDetail(ResultType.VALIDATION_FAILURE), 2 * 41) in found
+    assert count(STS, FailureDetail(ResultType.CERTIFICATE_EXPIRED), 5) in found
+    assert count(STS, detail(ResultType.VALIDATION_FAILURE, address="a0"), 4) in found
+    assert elsewhere in found
+    assert sum(one.sessions for one in found) == 2 * (MOST_FAILURES + 42) + 5 + 1
+
+
+def test_policies_beyond_the_bound_are_counted_without_what_they_say(tmp_path: Path) -> None:
+    many = [count(applied(PolicyType.STS, DOMAIN, [f"id: {n}"])) for n in range(MOST_POLICIES + 5)]
+    write_counts(tmp_path, DAY, [*many, many[-1], count(NONE)])
+    found = read_counts(tmp_path, DAY)
+    assert len(found) == MOST_POLICIES + 2
+    assert count(AppliedPolicy(PolicyType.STS, DOMAIN), None, 6) in found
+    assert count(NONE) in found
+
+
+def test_a_full_file_takes_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_PAGES", 40)
+    many = [
+        count(applied(PolicyType.STS, f"d{n}.example", [f"mx: {n} {'x' * 1000}"] * 4), NO_TLS, 2) for n in range(50)
+    ]
+    left_out = write_counts(tmp_path, DAY, many)
+    assert 0 < left_out < 100
+    assert write_counts(tmp_path, DAY, [many[0], many[-1], count(many[0].policy, EXPIRED, 5)]) == 2 + 5
+    found = read_counts(tmp_path, DAY)
+    assert sum(one.sessions for one in found) == 100 - left_out + 2
+    assert (tmp_path / f"{DAY}.db").stat().st_size <= 46 * 4096
+
+
+def test_what_cannot_be_written_is_said_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(StoreFailure, match=f"{DAY}.db"):
+        write_counts(tmp_path / "file", DAY, [count()])
+    (tmp_path / f"{DAY}.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreFailure):
+        write_counts(tmp_path, DAY, [count()])
+    with pytest.raises(StoreFailure, match=f"{DAY}.db"):
+        read_counts(tmp_path, DAY)
+
+    def broken() -> Any:
+        yield count(TLSA)
+        raise OSError("the disk is full")
+
+    with pytest.raises(StoreFailure, match="full"):
+        write_counts(tmp_path / "other", DAY, broken())
+    assert read_counts(tmp_path / "other", DAY) == []
+
+
+def test_old_days_are_forgotten(tmp_path: Path) -> None:
+    for day in ("2026-11-09", "2026-11-10", DAY):
+        write_counts(tmp_path, day, [count()._replace(day=day)])
+    (tmp_path / "2026-11-09.db-wal").touch()
+    (tmp_path / "notes.db").touch()
+    assert counted_days(tmp_path) == ["2026-11-09", "2026-11-10", DAY]
+    assert prune_counts(tmp_path, "2026-11-10") == ["2026-11-09"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2026-11-10.db", f"{DAY}.db", "notes.db"]
+
+
+ROUNDS, WRITERS = 20, 4
+
+
+# As `outbound.sessions` does: after a failure nothing was written, and the counts are still there.
+WRITER = """
+import sys, time
+from pathlib import Path
+from gatepost.store.interface import StoreFailure
+from gatepost.store.session_counts import write_counts
+from gatepost.tlsrpt.result import ResultType
+from gatepost.tlsrpt.tally import Count, FailureDetail, PolicyType, applied
+
+directory, day, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+sts, none = applied(PolicyType.STS, "b.example", ["mode: enforce"]), applied(PolicyType.NONE, "b.example")
+failure = FailureDetail(ResultType.CERTIFICATE_EXPIRED, "mx.b.example")
+for number in range(rounds):
+    counts = [
+        Count(day, "b.example", sts, None, 1),
+        Count(day, "b.example", sts, failure, 2),
+        Count(day, f"d{number}.example", none, None, 1),
+    ]
+    for _ in range(20):
+        try:
+            write_counts(directory, day, counts)
+        except StoreFailure:
+            time.sleep(0.05)
+            continue
+        break
+"""
+
+
+def test_processes_write_one_day_together(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "sessions"), DAY, str(ROUNDS)]
+    writers = [subprocess.Popen(command) for _ in range(WRITERS)]
+    assert [writer.wait(50) for writer in writers] == [0] * WRITERS
+    found = read_counts(tmp_path / "sessions", DAY)
+    policy = applied(PolicyType.STS, DOMAIN, ["mode: enforce"])
+    assert count(policy, None, ROUNDS * WRITERS) in found
+    assert count(policy, FailureDetail(ResultType.CERTIFICATE_EXPIRED, "mx.b.example"), 2 * ROUNDS * WRITERS) in found
+    assert count(NONE, None, WRITERS, "d0.example") in found
+    assert len(found) == 2 + ROUNDS
