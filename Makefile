@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
-LOCKS := requirements/run.txt requirements/dev.txt
+LOCKS := requirements/run.txt requirements/acme.txt requirements/dev.txt
 PYTEST := $(BIN)/pytest
 
 .PHONY: help env demo test check format lint types imports unit system coverage peers lock docs bench clean

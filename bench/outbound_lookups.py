@@ -107,7 +107,10 @@ def sent(gateway: Gateway, sink: Sink, kind: str, domains: int) -> float:
     with smtplib.SMTP("127.0.0.1", gateway.port, local_hostname="client.example", timeout=60) as client:
         for number in range(domains):
             client.sendmail(ALICE, [f"bob@d{number}.{kind}.test"], content)
-    wait_until(lambda: sink.counts["message"] >= taken + domains, f"{kind}: all messages", timeout=60)
+    try:
+        wait_until(lambda: sink.counts["message"] >= taken + domains, f"{kind}: all messages", timeout=60)
+    except FixtureError as late:
+        raise FixtureError(f"{late}; {gateway.trace(event='DEFER', limit='1')}") from late
     return (cpu(gateway) - before) / domains * 1000
 
 

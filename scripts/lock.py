@@ -4,7 +4,7 @@
     .venv/bin/python scripts/lock.py --upgrade  takes the newest of everything
 
 The locks name no package index, so that they work with whichever one a machine is set up for: this script refuses to
-write an address. Nothing is changed unless all four locks could be made.
+write an address. Nothing is changed unless all locks could be made.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def sources() -> dict[str, tuple[list[str], str]]:
         build: list[str] = tomllib.load(file)["build-system"]["requires"]
     return {
         "run.txt": (["pyproject.toml"], ""),
-        "dev.txt": (["pyproject.toml", "--group", "dev"], ""),
+        # With the optional extra; the tests need it too.
+        "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
+        "dev.txt": (["pyproject.toml", "--extra", "acme", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
         # An editable install needs "editables" beside the build backend.
         "build.txt": (["-"], "".join(f"{requirement}\n" for requirement in [*build, "editables"])),

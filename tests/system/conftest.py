@@ -11,6 +11,7 @@ from support.debian import MARK, need
 from support.dns import DnsServer
 from support.dnssec import SignedDns
 from support.gateway import Gateway
+from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
 from support.sink import Sink
@@ -71,6 +72,13 @@ def signed_dns() -> Iterator[Callable[..., SignedDns]]:
     need("nsd", "unbound")
     with ExitStack() as stack:
         yield lambda zones, **options: stack.enter_context(SignedDns(zones, **options))
+
+
+@pytest.fixture
+def pebble(running: ExitStack, pki: Pki) -> Callable[..., Pebble]:
+    """pebble(...) starts an ACME authority; see `support.pebble.Pebble`."""
+    need("pebble")
+    return lambda **options: running.enter_context(Pebble(pki, **options))
 
 
 @pytest.fixture

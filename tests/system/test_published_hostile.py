@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NET = "127.0.4.{}"
 POLICIES = NET.format(2)
 MEGABYTE = 1 << 20
-GROWTH = 150 * MEGABYTE  # of the gateway, by all rows together
+GROWTH = 80 * MEGABYTE  # of the gateway, by all rows together; it was 12 when this was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,4 +194,5 @@ def test_a_check_says_so_too(lab: Lab, name: str) -> None:
 
 def test_memory_is_bounded(lab: Lab, events: dict[str, dict[str, Any]]) -> None:
     assert len(events) == len(TABLE)
-    assert lab.gateway.resident() - lab.before < GROWTH
+    grown = lab.gateway.resident() - lab.before
+    assert grown < GROWTH

@@ -56,7 +56,6 @@ def held(code: str, result: str, sources: str = "", told: dict[str, Any] | None 
 NO_TLS, MISMATCH, UNTRUSTED = "starttls-not-supported", "certificate-host-mismatch", "certificate-not-trusted"
 EXPIRED, BOGUS, VAGUE = "certificate-expired", "dnssec-invalid", "validation-failure"
 PROVED, NAMED = "dnssec/authenticated", "mta-sts/authenticated"
-
 PASSED, TRIAL = "mta_sts.testing.passed", "mta_sts.testing.result_type"
 
 TABLE: dict[str, tuple[Partner, Fate]] = {
@@ -65,10 +64,7 @@ TABLE: dict[str, tuple[Partner, Fate]] = {
     "old.good.test": (Partner("self-old", "leaf"), sent("self-old", PROVED)),  # 3 1 1: neither name nor date matters
     "anchor.good.test": (Partner("anchored", "anchor"), sent("anchored", PROVED, "dane:anchor-1.good.test")),
     "named.good.test": (Partner("anchored", "anchor", names="domain"), sent("anchored", PROVED)),
-    "wrong.good.test": (
-        Partner("self", "wrong"),
-        held("4.7.323", "tlsa-invalid", "dane:wrong-1.good.test"),
-    ),
+    "wrong.good.test": (Partner("self", "wrong"), held("4.7.323", "tlsa-invalid", "dane:wrong-1.good.test")),
     "anchor-name.good.test": (Partner("anchored-other", "anchor"), held("4.7.325", MISMATCH)),
     "anchor-old.good.test": (Partner("anchored-old", "anchor"), held("4.7.322", EXPIRED)),
     "clear.good.test": (Partner("clear", "wrong"), held("4.7.321", NO_TLS, "dane:clear-1.good.test")),
@@ -130,7 +126,7 @@ TABLE: dict[str, tuple[Partner, Fate]] = {
         Partner("self", zone=("_tcp.lame-1 NS ns.test.", f"_tcp.lame-1 DS 1 13 2 {'00' * 32}")),
         held("4.4.312", VAGUE),
     ),
-    # DANE and connectors.
+    # DANE and connectors; a connector's smart host is another row's MX host.
     "smart.example": (Partner(), sent("self", "none/authenticated", "dane:match-1.good.test")),
     "smart-wrong.example": (Partner(), held("4.7.323", "tlsa-invalid")),
     "must.good.test": (Partner("self", "leaf"), sent("self", PROVED)),
@@ -162,13 +158,11 @@ TABLE: dict[str, tuple[Partner, Fate]] = {
     ),
     "testing-mx.plain.test": (
         Partner("trusted", sts="testing x.plain.test"),
-        sent("trusted", "none/authenticated", told={PASSED: False,
-                                                 "mta_sts.testing.message": "HostNotInPolicy"}),
+        sent("trusted", "none/authenticated", told={PASSED: False, "mta_sts.testing.message": "HostNotInPolicy"}),
     ),
     "testing-name.plain.test": (
         Partner("trusted-other", sts="testing 1"),
-        sent("trusted-other", "none/encrypted", told={PASSED: False,
-                                                   TRIAL: MISMATCH}),
+        sent("trusted-other", "none/encrypted", told={PASSED: False, TRIAL: MISMATCH}),
     ),
     "testing-self.plain.test": (
         Partner("self", sts="testing 1"),
@@ -413,5 +407,6 @@ def only_dane(domain: str) -> bool:
 def test_postfix_sends_where_we_do(by_postfix: dict[str, str], world: World, domain: str) -> None:
     """Also to the next host after one that falls short."""
     fate, said = TABLE[domain][1], by_postfix[domain]
-    assert said.partition(" ")[0] == ("sent" if fate.event == "SEND" else "deferred"), said
-    assert world.taken_by(f"carl@{domain}") == ([fate.at] if fate.at else [])
+    takes = "" if domain in DIFFERENCES else fate.at
+    assert said.partition(" ")[0] == ("sent" if takes else "deferred"), said
+    assert world.taken_by(f"carl@{domain}") == ([takes] if takes else [])

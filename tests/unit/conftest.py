@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatepost.certificates.entry import Entry
 from gatepost.connectors.facts import SessionFacts
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources, parse
@@ -31,6 +33,32 @@ def leaf() -> Callable[..., CertificateFacts]:
         return CertificateFacts(
             subject, "CN=Test CA", "1", common_name, names, (), "aa" * 32, "bb" * 20, "cc" * 32, 0, 2, "RSA"
         )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def entry() -> Callable[..., Entry]:
+    """A certificate of the inventory: entry("new", "mx.a.example", state=State.CURRENT). Valid for all time."""
+
+    def build(title: str, *names: str, key: str = "EC-P-256", **fields: Any) -> Entry:
+        names, thumbprint = names or ("mx.a.example",), hashlib.sha256(title.encode()).hexdigest()
+        hosts = tuple(one for one in names if not one[0].isdigit())
+        facts = CertificateFacts(
+            subject=f"CN={names[0]}",
+            issuer="CN=Test CA",
+            serial="1",
+            common_name=names[0],
+            dns_names=hosts,
+            ip_addresses=tuple(one for one in names if one not in hosts),
+            sha256=thumbprint,
+            sha1=thumbprint[:40],
+            spki_sha256=thumbprint[::-1],
+            not_before=0.0,
+            not_after=1e11,
+            key=key,
+        )
+        return Entry(thumbprint[:16], facts, **fields)
 
     return build
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-__all__ = ["Authority", "self_signed"]
+__all__ = ["BACKDATED", "Authority", "begun", "general_name", "self_signed", "subject_name"]
 
-_BACKDATED = timedelta(hours=1)  # so that a peer whose clock is a little behind accepts a new certificate
+BACKDATED = timedelta(hours=1)
+"""A new certificate begins so much earlier, so that a peer whose clock is a little behind accepts it."""
 _COMMON_NAME = 64  # characters (RFC 5280, ub-common-name); longer names stand in subjectAltName whole
 
 
@@ -29,7 +30,8 @@ def _key(kind: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
 
 
-def _name(common_name: str, organization: str) -> x509.Name:
+def subject_name(common_name: str, organization: str) -> x509.Name:
+    """A subject: the common name, cut to what RFC 5280 allows, below the organization if there is one."""
     parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_COMMON_NAME])]
     if organization:
         parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
@@ -58,10 +60,10 @@ class Authority:
         crl_url: str = "",
     ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._subject = _name(name, organization)
+        self._subject = subject_name(name, organization)
         now = datetime.now(UTC)
         above = issuer or self
-        builder = above._builder(self._subject, self._key.public_key(), now - _BACKDATED, now + lifetime)  # noqa: SLF001 - of its own kind
+        builder = above._builder(self._subject, self._key.public_key(), now - BACKDATED, now + lifetime)  # noqa: SLF001 - of its own kind
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -101,8 +103,8 @@ class Authority:
         where its revocation would be published, "" for nowhere. The chain has the intermediates, not the root.
         """
         private = _key(key)
-        begin = not_before or datetime.now(UTC) - _BACKDATED
-        builder = self._builder(_name(names[0], ""), private.public_key(), begin, begin + lifetime + _BACKDATED)
+        begin = not_before or datetime.now(UTC) - BACKDATED
+        builder = self._builder(subject_name(names[0], ""), private.public_key(), begin, begin + lifetime + BACKDATED)
         builder = _as_leaf(builder, names).add_extension(self._identifier(), critical=False)
         leaf = _published(builder, crl_url).sign(self._key, hashes.SHA256())
         return leaf.public_bytes(serialization.Encoding.PEM) + self._sent, _pem(private)
@@ -113,14 +115,14 @@ class Authority:
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._subject)
-            .last_update(now - _BACKDATED)
+            .last_update(now - BACKDATED)
             .next_update(now + lifetime)
             .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
             .add_extension(self._identifier(), critical=False)
         )
         for chain in revoked:
             serial = x509.load_pem_x509_certificates(chain)[0].serial_number
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _BACKDATED).build()
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - BACKDATED).build()
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
@@ -134,23 +136,24 @@ class Authority:
         begin: datetime,
         end: datetime,
     ) -> x509.CertificateBuilder:
-        return _begun(subject, self._subject, public_key, (begin, end))
+        return begun(subject, self._subject, public_key, (begin, end))
 
 
 def self_signed(names: Sequence[str], *, lifetime: timedelta = timedelta(days=90)) -> tuple[bytes, bytes]:
     """A leaf that no authority stands for: (certificate PEM, key PEM). names: as `Authority.issue` takes them."""
     private = _key("ecdsa")
-    begin, subject = datetime.now(UTC) - _BACKDATED, _name(names[0], "")
-    builder = _as_leaf(_begun(subject, subject, private.public_key(), (begin, begin + lifetime)), names)
+    begin, subject = datetime.now(UTC) - BACKDATED, subject_name(names[0], "")
+    builder = _as_leaf(begun(subject, subject, private.public_key(), (begin, begin + lifetime)), names)
     return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(private)
 
 
-def _begun(
+def begun(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     valid: tuple[datetime, datetime],
 ) -> x509.CertificateBuilder:
+    """What every certificate has; the rest is its profile."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -166,7 +169,7 @@ def _begun(
 def _as_leaf(builder: x509.CertificateBuilder, names: Sequence[str]) -> x509.CertificateBuilder:
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     return (
-        builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        builder.add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usages, critical=False)
     )
@@ -179,7 +182,8 @@ def _published(builder: x509.CertificateBuilder, crl_url: str) -> x509.Certifica
     return builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """An IP address or a DNS name for subjectAltName."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

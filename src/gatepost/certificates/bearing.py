@@ -1,7 +1,7 @@
 """Which of the service's certificates bear a name, and what a client would find wrong with it.
 
-Used by `node.policy_host` and `gatepost domain mta-sts`. The choice itself is made in the handshake (`net.engine`), by
-the same names.
+Used by `node.keeper`, `node.policy_host` and `gatepost domain mta-sts`. The choice itself is made in the handshake
+(`net.engine`), by the same names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatepost.net.identity import ServerIdentity
     from gatepost.tls.facts import CertificateFacts
 
-__all__ = ["bearing"]
+__all__ = ["bearing", "foremost"]
 
 
 def bearing(identities: Sequence[ServerIdentity], host: str) -> list[CertificateFacts]:
@@ -28,3 +28,11 @@ def bearing(identities: Sequence[ServerIdentity], host: str) -> list[Certificate
     leaves = [read_identity(identity).leaf for identity in identities]
     exact = [leaf for leaf in leaves if host in leaf.dns_names]
     return exact or [leaf for leaf in leaves if matches(host, leaf)]
+
+
+def foremost(identities: Sequence[ServerIdentity], host: str) -> list[ServerIdentity]:
+    """Those that bear the name `host` first, otherwise in their order: the first is shown to clients without SNI.
+
+    Raises IdentityError for an identity that cannot be read.
+    """
+    return sorted(identities, key=lambda one: not bearing([one], host))

@@ -1,8 +1,8 @@
 """The course of a certificate: what a changeover does to the entries of the inventory, and what it refuses to do. Pure.
 
 Used by `checks.changeover` and `gatepost certificate changeover`; the states are those of `certificates.entry`. Whether
-it is wise to switch is for the gates (`checks.gates`); here is what must never be: a name that nobody covers any more, a
-certificate in two places, a way back to a key that is gone.
+it is wise to switch is for the gates (`checks.gates`); here is what must never be: a name that nobody covers any more,
+a certificate in two places, a way back to a key that is gone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.entry import Purpose, State
+from gatepost.certificates.entry import Origin, Purpose, State
 from gatepost.tls.names import matches
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "ROLL_BACK_SECONDS",
     "Refused",
     "after_switch",
+    "can_roll_back",
     "cancel",
     "hold",
     "is_covered",
@@ -43,6 +44,7 @@ ROLL_BACK_SECONDS: Final = 86400.0
 """For so long after a switch one command takes it back."""
 
 _SHOWN: Final = 10  # names in a sentence
+_IN_FILES: Final = frozenset({Origin.SETTINGS, Origin.FILES})  # whose keys are in no store
 
 
 class Refused(ValueError):  # noqa: N818 - it names what was said
@@ -58,8 +60,10 @@ def names_of(entry: Entry) -> tuple[str, ...]:
 
 
 def is_covered(name: str, entries: Iterable[Entry]) -> bool:
-    """Whether one of them bears a name; a wildcard of theirs covers names one label below it, and itself."""
-    return any(name in names_of(one) or matches(name, one.leaf) for one in entries)
+    """Whether one of them bears a name; a wildcard covers names one label below it, and is covered by itself alone."""
+    if name.startswith("*."):
+        return any(name in one.leaf.dns_names for one in entries)
+    return any(matches(name, one.leaf) for one in entries)
 
 
 def replaced(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -86,8 +90,8 @@ def _same_place(entry: Entry, other: Entry) -> bool:
 
 
 def after_switch(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
-    """The certificates of its purpose that would be current, `entry` first."""
-    gone = {one.id for one in replaced(entry, entries)}
+    """The certificates of its purpose that would be current, `entry` first; if it is current, those that are."""
+    gone = {one.id for one in _to_go(entry, entries)}
     stay = (one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose)
     return (entry, *(one for one in stay if one.id not in gone and one.id != entry.id))
 
@@ -97,8 +101,12 @@ def lost_names(entry: Entry, entries: Mapping[str, Entry]) -> tuple[str, ...]:
     if entry.purpose is Purpose.CLIENT:
         return ()
     left = after_switch(entry, entries)
-    names = (name for one in replaced(entry, entries) for name in names_of(one))
+    names = (name for one in _to_go(entry, entries) for name in names_of(one))
     return tuple(dict.fromkeys(name for name in names if not is_covered(name, left)))
+
+
+def _to_go(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+    return replaced(entry, entries) if entry.state is State.NEXT else ()
 
 
 def successor(entry: Entry, entries: Mapping[str, Entry]) -> Entry | None:
@@ -189,11 +197,21 @@ def _to_come_back(number: str, entries: Mapping[str, Entry], now: float) -> Entr
     old = entries.get(number)
     if old is None:
         raise Refused(f"{number}, which was replaced, is not in the inventory any more")
+    if old.state is State.RETIRED or (old.origin in _IN_FILES and not old.key_file):
+        raise Refused(f"{number} cannot come back: its key is gone")
     if old.state is not State.DEPRECATED:
-        gone = "its key is gone" if old.state is State.RETIRED else f"it is {old.state}"
-        raise Refused(f"{number} cannot come back: {gone}")
+        raise Refused(f"{number} cannot come back: it is {old.state}")
     _must_be_valid(old, now)
     return old
+
+
+def can_roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> bool:
+    """Whether `roll_back` would do it."""
+    try:
+        roll_back(entry, entries, now=now)
+    except Refused:
+        return False
+    return True
 
 
 def withdraw(entry: Entry, entries: Mapping[str, Entry], *, now: float, early: bool = False) -> Entry:

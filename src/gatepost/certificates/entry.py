@@ -98,8 +98,8 @@ def document_of(entry: Entry) -> dict[str, Any]:
     leaf = {name: getattr(entry.leaf, name) for name in _LEAF}
     document = {"leaf": {name: list(value) if isinstance(value, tuple) else value for name, value in leaf.items()}}
     course = {"purpose": str(entry.purpose), "state": str(entry.state), "origin": str(entry.origin)}
-    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)} | {"replaces": list(entry.replaces), "told": list(entry.told)}
-    return document | course | rest
+    rest = {name: getattr(entry, name) for name in (*_PLAIN, *_TIMES)}
+    return document | course | rest | {"replaces": list(entry.replaces), "told": list(entry.told)}
 
 
 def entry_of(number: str, document: dict[str, Any]) -> Entry:

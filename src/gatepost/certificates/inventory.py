@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from gatepost.certificates.directories import WatchedDirectories
 from gatepost.certificates.entry import Entry, State, document_of, entry_id, entry_of
 from gatepost.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.certificates.request import Requests
 from gatepost.certificates.vault import VaultError
 from gatepost.net.certificate import must_staple
 from gatepost.net.identity import ServerIdentity, read_identity
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["CertificateUnknown", "Inventory", "entry_from", "find_among"]
 
 _KIND = "certificate"
+_KINDS = (_KIND, "certificate_request", "certificate_directory")
+_SEEN = "seen"
 
 
 class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
@@ -36,13 +40,21 @@ class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
 class Inventory:
     """store: where the inventory is. vault: opens and seals keys; None if no master key is set.
 
-    files: reads those that are not in the store.
+    files: reads those that are not in the store. requests: keys that wait for a certificate. directories: where others
+    put certificates.
     """
 
     def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
         self._store = store
         self._vault = vault
         self.files = IdentityFiles()
+        self.requests = Requests(store, vault)
+        self.directories = WatchedDirectories(store)
+
+    @property
+    def seals(self) -> bool:
+        """Whether keys can be stored: a master key is set."""
+        return self._vault is not None
 
     def entries(self) -> tuple[int, dict[str, Entry]]:
         """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
@@ -76,19 +88,22 @@ class Inventory:
         except VaultError as failure:
             raise CertificateFileError(f"certificate {entry.id}: {failure}") from failure
 
-    def add(self, entry: Entry, identity: ServerIdentity, *, author: str, note: str = "") -> int:
+    def add(
+        self, entry: Entry, identity: ServerIdentity, *, author: str, note: str = "", others: Iterable[Entry] = ()
+    ) -> int:
         """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
 
-        Raises CertificateFileError if the key cannot be sealed, StoreFailure.
+        others: what became of other entries by it, stored with it or not at all. Raises CertificateFileError if the key
+        cannot be sealed, StoreFailure.
         """
         content: dict[str, bytes | None] = {_place(entry, "chain"): identity.chain_pem}
         if not entry.key_file:
             if self._vault is None:
                 raise CertificateFileError(
-                    "a key is stored only sealed: set store.master_key, or leave the key in its file"
+                    "a key is stored only sealed: set store.master_key, or leave the key in its file (--leave-key)"
                 )
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
-        document = {_KIND: {entry.id: document_of(entry)}}
+        document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
         return self._store.apply(document, author=author, note=note, content=content)
 
     def record(
@@ -106,17 +121,27 @@ class Inventory:
         """
         changed = list(entries)
         document = {_KIND: {one.id: document_of(one) for one in changed}}
-        gone: dict[str, bytes | None] = {_place(one, "key"): None for one in changed if one.state is State.RETIRED}
+        retired = [one for one in changed if one.state is State.RETIRED]
+        gone: dict[str, bytes | None] = {_place(one, what): None for one in retired for what in ("key", _SEEN)}
         return self._store.apply(document, author=author, note=note, expected=expected, content=gone)
 
     def remove(self, entry: Entry, *, author: str, note: str = "") -> int:
         """Forget a certificate with its chain and its key. Raises StoreFailure."""
-        content: dict[str, bytes | None] = {_place(entry, "chain"): None, _place(entry, "key"): None}
+        content: dict[str, bytes | None] = {_place(entry, what): None for what in ("chain", "key", _SEEN)}
         return self._store.apply({_KIND: {entry.id: None}}, author=author, note=note, content=content)
 
+    def seen(self, entry: Entry) -> bytes:
+        """What was remembered of what the world shows of a certificate (`checks.changeover`), b"" if nothing was."""
+        return self._store.content(_place(entry, _SEEN)) or b""
+
+    def remember(self, entry: Entry, seen: bytes) -> None:
+        """Keep it, in no history and without a new version. Raises StoreFailure."""
+        self._store.apply({}, author="gatepost", content={_place(entry, _SEEN): seen})
+
     def history(self, limit: int) -> list[Change]:
-        """The newest changes of certificates first, at most so many; no key is in them."""
-        return self._store.history(_KIND, limit=limit)
+        """The newest changes of certificates, requests and directories first, at most so many; no key is in them."""
+        found = [one for kind in _KINDS for one in self._store.history(kind, limit=limit)]
+        return sorted(found, key=lambda one: -one.version)[:limit]
 
 
 def find_among(entries: Iterable[Entry], number: str) -> Entry:

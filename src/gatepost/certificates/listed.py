@@ -28,13 +28,13 @@ __all__ = ["Listed", "listed"]
 class Listed:
     """version: of the inventory. entries: by id. chains: PEM, by id; one that is lost is left out.
 
-    unreadable: what is wrong with files of the settings that are in no entry, a sentence each.
+    trouble: what is wrong with files of the settings, a sentence each.
     """
 
     version: int
     entries: dict[str, Entry]
     chains: dict[str, bytes]
-    unreadable: tuple[str, ...] = ()
+    trouble: tuple[str, ...] = ()
 
 
 def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float) -> Listed:
@@ -47,23 +47,25 @@ def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: flo
     for entry in entries.values():
         with suppress(CertificateFileError):
             chains[entry.id] = inventory.chain_pem(entry)
-    unreadable = []
+    holders = {(one.chain_file, one.key_file): one.id for one in entries.values() if one.chain_file}
+    trouble = []
     for chain, key in files:
         try:
             identity = load_identity(chain, key)
         except CertificateFileError as error:
-            unreadable.append(str(error))
+            trouble.append(str(error))
             continue
         found = replace(
-            entry_from(identity, now=now),
-            origin=Origin.SETTINGS,
-            state=State.CURRENT,
-            chain_file=str(chain),
-            key_file=str(key),
-            added=0.0,
-            since=0.0,
+            entry_from(identity, now=now), origin=Origin.SETTINGS, state=State.CURRENT, added=0.0, since=0.0
         )
-        if found.id not in entries:
-            entries[found.id] = found
-            chains[found.id] = identity.chain_pem
-    return Listed(version, entries, chains, tuple(unreadable))
+        if found.id in entries:
+            continue
+        if holder := holders.get((str(chain), str(key))):
+            trouble.append(
+                f"{chain} holds {found.id}, which did not take the place of {holder} yet: a gateway that runs looks "
+                "within seconds, and its log says why it takes one not"
+            )
+            continue
+        entries[found.id] = replace(found, chain_file=str(chain), key_file=str(key))
+        chains[found.id] = identity.chain_pem
+    return Listed(version, entries, chains, tuple(trouble))

@@ -10,17 +10,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from gatepost.certificates.entry import Origin, Purpose, State, entry_id
-from gatepost.certificates.files import CertificateFileError
+from gatepost.certificates.files import CertificateFileError, OtherCertificate
 from gatepost.net.identity import read_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from gatepost.certificates.entry import Entry
     from gatepost.certificates.inventory import Inventory
     from gatepost.net.identity import ServerIdentity
 
-__all__ = ["presented"]
+__all__ = ["presented", "settings_identities"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,28 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     return [*stored, *wanted]
 
 
+def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
+    """What the settings' files hold, or held when it was last approved: a renewal counts once it is recorded.
+
+    Raises CertificateFileError, which names all that are wrong.
+    """
+    _, entries = inventory.entries()
+    holders = {(one.chain_file, one.key_file): one for one in entries.values() if one.chain_file}
+    found, errors = [], []
+    for chain, key in pairs:
+        holder = holders.get((str(chain), str(key)))
+        try:
+            found.append(inventory.files.read(chain, key, holder.id if holder else ""))
+        except OtherCertificate as other:
+            if holder is not None and holder.state is State.CURRENT:
+                found.append(other.identity)
+        except CertificateFileError as error:
+            errors.append(str(error))
+    if errors:
+        raise CertificateFileError("\n".join(errors))
+    return found
+
+
 def _stored(inventory: Inventory, entries: Iterable[Entry]) -> Iterable[ServerIdentity]:
     current = [one for one in entries if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
     for entry in sorted(current, key=lambda one: -one.current_from):
@@ -47,6 +70,8 @@ def _stored(inventory: Inventory, entries: Iterable[Entry]) -> Iterable[ServerId
             continue
         try:
             yield inventory.identity(entry)
+        except OtherCertificate as other:  # renewed while nothing ran; it is looked at more closely in a moment
+            yield other.identity
         except CertificateFileError as failure:
             _log.error("a current certificate is not presented: %s", failure)
 

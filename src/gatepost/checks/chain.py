@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from gatepost.checks.chain_answers import Asker, Question
 from gatepost.checks.chain_facts import Answer, ChainFacts, From, KeyFacts, Kind, Link, Result
 from gatepost.checks.chain_file import CertificateFile, ChainFileError
-from gatepost.checks.chain_path import MAX_PATH, choose_leaf, climb, link, public_key
+from gatepost.checks.chain_path import choose_leaf, link, public_key
 from gatepost.checks.chain_report import ChainCheck
 from gatepost.checks.chain_stages import chain_findings
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 from gatepost.net.chain import judge
+from gatepost.net.path import MAX_PATH, climb
 
 if TYPE_CHECKING:
     from gatepost.checks.chain_key import KeyFile

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.checks.chain_facts import Answer, Kind, Link, Result
 from gatepost.checks.chain_file import ChainFileError, parse_file
-from gatepost.checks.chain_path import issued
 from gatepost.lookup.http import HttpFailed, Request
 from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, parse, quietly
+from gatepost.net.path import issued
 from gatepost.net.revocation import (
     MAX_LIST_BYTES,
     MAX_RESPONSE_BYTES,

@@ -1,7 +1,6 @@
-"""Reading a file's certificates as a path: which is the leaf, who issued whom, what each says of itself.
+"""Reading a file's certificates: which is the leaf, and what each says of itself.
 
-Used by `checks.chain`. Whether the path is trusted is `net.chain`'s word; here it is put together also where it is not,
-so that there is something to show. Nothing is fetched.
+Used by `checks.chain`. The path is put together by `net.path`. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -10,23 +9,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gatepost.checks.chain_facts import From, Link
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
 from gatepost.net.chain import extended_usages, weak_signature
+from gatepost.net.path import is_authority, issued, issuer_places, self_issued
 from gatepost.net.revocation import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["MAX_PATH", "choose_leaf", "climb", "issued", "issuer_places", "link", "public_key", "self_issued"]
+__all__ = ["choose_leaf", "link", "public_key"]
 
-MAX_PATH: Final = 10
-_MAX_PLACES: Final = 4
 _USAGES: Final = {
     ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
     ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
@@ -46,68 +42,12 @@ def choose_leaf(certificates: Sequence[bytes], public: bytes = b"") -> int:
             if public and public_key(certificate) == public:
                 return place
         for place, certificate in enumerate(read):
-            if not _authority(certificate) and not self_issued(certificate):
+            if not is_authority(certificate) and not self_issued(certificate):
                 return place
         for place, certificate in enumerate(read):
             if not any(other is not certificate and issued(other, certificate) for other in read):
                 return place
     return 0
-
-
-def climb(start: bytes, pool: Iterable[bytes], now: float) -> list[bytes]:
-    """The path from a certificate upwards, itself included, as far as `pool` goes; at most ten certificates.
-
-    Of several issuers one that is valid at `now` is taken, among these the one that is valid longest.
-    """
-    with quietly():
-        known = [(der, parse(der)) for der in dict.fromkeys(pool)]
-        path, top = [start], parse(start)
-        while len(path) < MAX_PATH and not self_issued(top):
-            above = [(der, one) for der, one in known if der not in path and issued(top, one)]
-            if not above:
-                break
-            der, top = max(above, key=lambda found: _preference(found[1], now))
-            path.append(der)
-    return path
-
-
-def _preference(certificate: x509.Certificate, now: float) -> tuple[bool, float]:
-    begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
-    return begin <= now <= end, end
-
-
-def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether `issuer` signed `certificate`, by whatever means: also by one that proves nothing any more."""
-    try:
-        if certificate.issuer != issuer.subject:
-            return False
-        if weak_signature(certificate):
-            _verify_weak(certificate, issuer.public_key())
-        else:
-            certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, *MALFORMED):
-        return False
-    return True
-
-
-def _verify_weak(certificate: x509.Certificate, key: object) -> None:
-    """What the library does not do for MD5 and SHA-1: many an old root is signed so. Raises InvalidSignature."""
-    used, signed = certificate.signature_hash_algorithm, certificate.tbs_certificate_bytes
-    assert used is not None  # noqa: S101 - it is weak
-    if isinstance(key, rsa.RSAPublicKey):
-        key.verify(certificate.signature, signed, padding.PKCS1v15(), used)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(certificate.signature, signed, ec.ECDSA(used))
-    else:
-        raise InvalidSignature
-
-
-def self_issued(certificate: x509.Certificate) -> bool:
-    """Whether it names itself as its issuer."""
-    try:
-        return certificate.issuer == certificate.subject
-    except MALFORMED:
-        return False
 
 
 def public_key(certificate: x509.Certificate) -> bytes:
@@ -127,7 +67,7 @@ def link(der: bytes, place: From) -> Link:
             certificate_facts(der),
             place,
             self_issued=self_issued(certificate),
-            authority=_authority(certificate),
+            authority=is_authority(certificate),
             signature=_hash(certificate),
             weak=_weak(certificate),
             usages=_usages(certificate),
@@ -152,12 +92,6 @@ def _weak(certificate: x509.Certificate) -> str:
         return ""
 
 
-def _authority(certificate: x509.Certificate) -> bool:
-    with suppress(x509.ExtensionNotFound, *MALFORMED):
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    return False
-
-
 def _usages(certificate: x509.Certificate) -> frozenset[str] | None:
     try:
         found = extended_usages(certificate)
@@ -172,17 +106,3 @@ def _must_staple(certificate: x509.Certificate) -> bool:
             x509.TLSFeatureType.status_request in certificate.extensions.get_extension_for_class(x509.TLSFeature).value
         )
     return False
-
-
-def issuer_places(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Where a certificate says that its issuer's is to be had: http and https, at most four."""
-    with quietly(), suppress(x509.ExtensionNotFound, *MALFORMED):
-        places = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-        found = [
-            place.access_location.value
-            for place in places
-            if place.access_method == AuthorityInformationAccessOID.CA_ISSUERS
-            and isinstance(place.access_location, x509.UniformResourceIdentifier)
-        ]
-        return tuple(one for one in found if one.lower().startswith(("http://", "https://")))[:_MAX_PLACES]
-    return ()

@@ -22,16 +22,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gatepost.checks.chain_file import ChainFileError, is_pkcs12, parse_file
-from gatepost.checks.chain_path import choose_leaf, climb, issuer_places, public_key, self_issued
+from gatepost.checks.chain_path import choose_leaf, public_key
 from gatepost.net.certificate import MALFORMED, certificate_facts, issuer_text, parse, quietly, subject_text
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.net.path import climb, issuer_places, self_issued
 from gatepost.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.net.anchors import TrustAnchors
+    from gatepost.net.chain import Purpose
 
 __all__ = ["Given", "Intake", "PasswordNeeded", "chain_pem_of", "key_of", "taken_in"]
 
@@ -46,12 +48,17 @@ class PasswordNeeded(ChainFileError):  # noqa: N818 - it names what happened
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What came in. source: what it is called in the text of an error. key_pem: the key, if it came apart (`key_of`)."""
+    """What came in.
+
+    source: what it is called in the text of an error. key_pem: the key, if it came apart (`key_of`). purpose: which end
+    of a connection it is for.
+    """
 
     content: bytes = field(repr=False)
     source: str
     key_pem: bytes = field(default=b"", repr=False)
     password: bytes | None = field(default=None, repr=False)
+    purpose: Purpose = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,7 @@ class Intake:
     warnings: tuple[str, ...] = ()
 
 
-def taken_in(
-    given: Given, *, known: Sequence[bytes] = (), anchors: TrustAnchors | None = None, now: float
-) -> Intake:
+def taken_in(given: Given, *, known: Sequence[bytes] = (), anchors: TrustAnchors | None = None, now: float) -> Intake:
     """Read the certificates, and the key if it is among them, and make them fit to be presented.
 
     known: certificates (DER) that may complete the chain. anchors: what partners are thought to trust; None leaves that
@@ -86,7 +91,7 @@ def taken_in(
         if key_pem:
             _usable(path, key_pem)
         notes = tuple(_notes(leaf, certificates, path))
-        return Intake(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, now)))
+        return Intake(tuple(path), key_pem, notes, tuple(_warnings(path, anchors, given.purpose, now)))
 
 
 def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
@@ -197,7 +202,7 @@ def _notes(leaf: bytes, given: Sequence[bytes], path: Sequence[bytes]) -> list[s
     return notes
 
 
-def _warnings(path: Sequence[bytes], anchors: TrustAnchors | None, now: float) -> list[str]:
+def _warnings(path: Sequence[bytes], anchors: TrustAnchors | None, purpose: Purpose, now: float) -> list[str]:
     facts, top = certificate_facts(path[0]), parse(path[-1])
     found = []
     if facts.not_after <= now:
@@ -205,7 +210,7 @@ def _warnings(path: Sequence[bytes], anchors: TrustAnchors | None, now: float) -
     elif facts.not_before > now:
         found.append("it is not valid yet: nobody who checks it will accept it before it is")
     elif anchors is not None:
-        verdict = judge(path, anchors, now=now, purpose="server")
+        verdict = judge(path, anchors, now=now, purpose=purpose)
         if verdict.status is ChainStatus.INCOMPLETE:
             places = " or ".join(issuer_places(top)) or "its authority"
             found.append(

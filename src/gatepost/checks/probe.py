@@ -10,8 +10,10 @@ import asyncio
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gatepost.certificates.clients import stored_client_identities
 from gatepost.checks import advice
 from gatepost.checks.findings import Seen, findings
 from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped
@@ -36,9 +38,10 @@ from gatepost.policy.requiretls import Asks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gatepost.connectors.model import ClientCertificate, OutboundConnector
+    from gatepost.connectors.model import OutboundConnector
     from gatepost.lookup.dns import Resolver
     from gatepost.lookup.mx import HostAddresses, MailHosts
+    from gatepost.outbound.contexts import OurCertificate
     from gatepost.outbound.hop import OpenHop
     from gatepost.policy.route import NextHop
     from gatepost.settings.model import Settings
@@ -115,7 +118,7 @@ class Prober:
         self,
         next_hop: NextHop,
         *,
-        certificate: ClientCertificate | None = None,
+        certificate: OurCertificate | None = None,
         listed_by: str = "",
         keep: Callable[[HostReport, OpenHop], None] | None = None,
         told: Callable[[Seen], None] | None = None,
@@ -233,7 +236,8 @@ def prober(settings: Settings, resolver: Resolver, *, staple: bool = False) -> P
         end=min(own.end_timeout, timeouts.end),
     )
     router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
-    contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple)
+    identity = partial(stored_client_identities, settings)
+    contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
     revocation = revocation_checker(settings, resolver)
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation)
     return Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.checks.chain_facts import From, Link
 from gatepost.checks.chain_file import CertificateFile, ChainFileError
-from gatepost.checks.chain_path import issued, link, public_key
+from gatepost.checks.chain_path import link, public_key
 from gatepost.checks.chain_report import certificate_record
 from gatepost.checks.chain_stages import day
 from gatepost.checks.partner_report import Mark
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 from gatepost.net.chain import judge, strong_key
+from gatepost.net.path import issued
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,6 +18,7 @@ from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.names import covers
 from gatepost.connectors.values import Mode
 from gatepost.message.fields import field_values
+from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.outbound import required, with_tls
 from gatepost.policy.route import NextHop, RoutePlanner
 from gatepost.smtp.grammar import GrammarError, parse_address
@@ -303,7 +304,7 @@ async def _try(
         progress(f"trying {hop.host}")
         return await prober.probe(
             hop,
-            certificate=request.connector.client_certificate,
+            certificate=our_certificate(request.connector, request.organization.name),
             listed_by=target.domain,
             publication=target.publication,
             keep=partial(kept.offer, rank) if target.recipients else None,

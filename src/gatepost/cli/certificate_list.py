@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.cli.certificate_store import choose_certificate, listed_certificates, opened
-from gatepost.cli.certificate_view import certificate_record, list_record, print_certificate, print_list
+from gatepost.cli.certificate_view import (
+    certificate_record,
+    list_record,
+    print_certificate,
+    print_list,
+    print_requests,
+    request_record,
+)
 from gatepost.cli.options import config_option, json_option, settings_of
-from gatepost.cli.tables import moment, print_json, print_table
+from gatepost.cli.tables import moment, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from gatepost.store.changes import Change
 
 __all__ = ["history", "list_", "show"]
 
-_COLUMNS = ("version", "at", "author", "certificate", "names", "change", "note")
+_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 
 
 @click.command("list")
@@ -26,14 +33,18 @@ _COLUMNS = ("version", "at", "author", "certificate", "names", "change", "note")
 def list_(config: str | None, as_json: bool) -> None:
     """Certificates: current beside next and deprecated, when each is valid and when it was presented.
 
-    Client identities, which outbound connectors present, have a table of their own. A certificate of the settings is
-    listed also if the gateway never ran. Exit codes: 0 done (also if there are none), 3 not readable.
+    Client identities, which outbound connectors present, have a table of their own, as have requests that
+    wait. A certificate of the settings is listed also if the gateway never ran.
+
+    Exit codes: 0 done (also if there are none), 3 not readable.
     """
     settings, now = settings_of(config), time.time()
-    with opened(settings) as inventory:
+    with opened(settings, keys=False) as inventory:
         found = listed_certificates(inventory, settings)
-    for line in found.unreadable:
-        click.echo(f"[[certificate]] cannot be used: {line}", err=True)
+        requests = list(inventory.requests.waiting().values())
+        directories = [str(path) for path in inventory.directories.paths()]
+    for line in found.trouble:
+        click.echo(f"[[certificate]]: {line}", err=True)
     entries = list(found.entries.values())
     if as_json:
         rows = [list_record(one, now) for one in entries]
@@ -42,11 +53,16 @@ def list_(config: str | None, as_json: bool) -> None:
                 "version": found.version,
                 "certificates": [row for row in rows if row["purpose"] == "server"],
                 "client_identities": [row for row in rows if row["purpose"] == "client"],
-                "unreadable": list(found.unreadable),
+                "requests": [request_record(one) for one in requests],
+                "directories": directories,
+                "trouble": list(found.trouble),
             }
         )
     else:
         print_list(entries, now)
+        print_requests(requests)
+        for path in directories:
+            click.echo(f"watched: {printable(path)}", err=True)
 
 
 @click.command()
@@ -59,7 +75,7 @@ def show(number: str, config: str | None, as_json: bool) -> None:
     Exit codes: 0 found, 2 no such certificate, 3 not readable.
     """
     settings = settings_of(config)
-    with opened(settings) as inventory:
+    with opened(settings, keys=False) as inventory:
         found = listed_certificates(inventory, settings)
     entry = choose_certificate(found, number)
     record = certificate_record(entry, found.chains.get(entry.id, b""), time.time())
@@ -74,11 +90,11 @@ def show(number: str, config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def history(limit: int, config: str | None, as_json: bool) -> None:
-    """Who changed the certificates, when and why: the newest first.
+    """Who changed certificates, requests and directories, when and why: the newest first.
 
     Exit codes: 0 done (also if there is nothing), 3 not readable.
     """
-    with opened(settings_of(config)) as inventory:
+    with opened(settings_of(config), keys=False) as inventory:
         rows = [_change(one) for one in inventory.history(limit)]
     if as_json:
         print_json(rows)
@@ -98,8 +114,9 @@ def _change(change: Change) -> dict[str, Any]:
         "version": change.version,
         "at": change.at,
         "author": change.author,
-        "certificate": change.name,
-        "names": leaf.get("dns_names") or [leaf.get("subject", "")],
+        "kind": change.kind.removeprefix("certificate_"),
+        "id": change.name,
+        "names": leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
         "change": _what(change.before, change.after),
         "note": change.note,
     }
@@ -107,7 +124,7 @@ def _change(change: Change) -> dict[str, Any]:
 
 def _what(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     if before is None:
-        return f"added as {(after or {}).get('state')}"
+        return f"added as {after['state']}" if after and "state" in after else "added"
     if after is None:
         return "removed"
     if before.get("state") != after.get("state"):

@@ -7,10 +7,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.certificates.entry import Purpose
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import CertificateUnknown, Inventory, find_among
 from gatepost.certificates.listed import listed
 from gatepost.certificates.vault import Vault, VaultError
+from gatepost.cli.chosen import choose_organization, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
     from gatepost.certificates.listed import Listed
     from gatepost.settings.model import Settings
 
-__all__ = ["choose_certificate", "listed_certificates", "opened", "settings_files"]
+__all__ = ["check_client", "choose_certificate", "listed_certificates", "opened", "settings_files"]
+
+_LABEL = 64
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Inventory]:
-    """The inventory of a data directory; ends the command, with what to do, if it or the master key cannot be used."""
+def opened(settings: Settings, *, keys: bool = True) -> Iterator[Inventory]:
+    """The inventory of a data directory; ends the command, with what to do, if something of it cannot be used.
+
+    keys: whether the master key is wanted, which not everybody may read who may look.
+    """
     try:
-        vault = Vault.of(settings.store.master_key)
+        vault = Vault.of(settings.store.master_key) if keys else None
     except VaultError as error:
         fail(BAD_INPUT, f"store.master_key: {error}")
     try:
@@ -41,6 +48,19 @@ def opened(settings: Settings) -> Iterator[Inventory]:
         fail(NO, f"somebody else changed something meanwhile, and nothing was done: {conflict}")
     except CertificateFileError as error:
         fail(BAD_INPUT, str(error))
+
+
+def check_client(settings: Settings, purpose: Purpose, organization: str, label: str) -> None:
+    """Ends the command unless it is said whose client identity it is, and by which label connectors name it."""
+    if purpose is Purpose.SERVER:
+        if organization:
+            fail(BAD_INPUT, "--organization is for client identities: say --client too, or leave it out")
+        return
+    if not organization or not label:
+        fail(BAD_INPUT, "a client identity needs --organization, whose it is, and --label, by which connectors name it")
+    if len(label) > _LABEL or not label.isprintable():
+        fail(BAD_INPUT, f"--label {label!r}: text of 1 to {_LABEL} characters is needed")
+    choose_organization(stored_directory(settings).resources, organization)
 
 
 def settings_files(settings: Settings) -> list[tuple[Path, Path]]:

@@ -21,13 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.certificates.entry import Entry
+    from gatepost.certificates.request import Request
 
-__all__ = ["certificate_record", "chain_records", "list_record", "print_certificate", "print_list"]
+__all__ = [
+    "certificate_record",
+    "chain_records",
+    "list_record",
+    "print_certificate",
+    "print_list",
+    "print_requests",
+    "request_record",
+]
 
 _DAY = 86400.0
 _STATES = (State.CURRENT, State.NEXT, State.DEPRECATED, State.RETIRED)
 _COLUMNS = ("id", "state", "names", "issuer", "key", "valid_until", "presented", "origin")
 _CLIENT_COLUMNS = ("id", "state", "organization", "label", "subject", "issuer", "key", "valid_until", "origin")
+_REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "added", "key_is")
 _SIDES = {Purpose.SERVER: _COLUMNS, Purpose.CLIENT: _CLIENT_COLUMNS}
 
 
@@ -130,6 +140,36 @@ def print_list(entries: Sequence[Entry], now: float) -> None:
         print_table(columns, [_row(one, columns, now) for one in chosen])
 
 
+def request_record(request: Request) -> dict[str, Any]:
+    """A request that waits, with stable keys."""
+    wish = request.wish
+    return {
+        "id": request.id,
+        "purpose": str(wish.purpose),
+        "organization": wish.organization,
+        "label": wish.label,
+        "names": list(wish.names),
+        "key": wish.key,
+        "must_staple": wish.must_staple,
+        "added": request.added,
+        "key_file": request.key_file,
+    }
+
+
+def print_requests(requests: Sequence[Request]) -> None:
+    """What waits for its certificate, if anything does."""
+    if not requests:
+        return
+    click.echo("\nrequests that wait for their certificate")
+    records = [request_record(one) for one in requests]
+    shown = [
+        one
+        | {"names": ", ".join(one["names"]), "added": moment(one["added"])[:16], "key_is": one["key_file"] or "sealed"}
+        for one in records
+    ]
+    print_table(_REQUEST_COLUMNS, [[str(one[column]) for column in _REQUEST_COLUMNS] for one in shown])
+
+
 def _row(entry: Entry, columns: Sequence[str], now: float) -> list[str]:
     record = list_record(entry, now)
     shown = record | {
@@ -156,10 +196,10 @@ def _left(days: int) -> str:
 
 
 def _presented(entry: Entry) -> str:
-    if not entry.current_from:
+    begun, ended = (moment(one)[:16] for one in (entry.current_from, entry.current_until))
+    if not begun and not ended:
         return "current" if entry.state is State.CURRENT else "never"
-    until = moment(entry.current_until)[:16] if entry.current_until else ""
-    return f"{moment(entry.current_from)[:16]} - {until}".rstrip()
+    return f"{begun} - {ended}".strip()
 
 
 def _common_name(name: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["destination"]
 
+_NAMED = 10  # organizations in a message
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
 
 
@@ -106,13 +107,16 @@ def show(config: str | None, as_json: bool, **which: str) -> None:
 def accept(config: str | None, as_json: bool, everything: bool, **which: str) -> None:
     """Take a destination as it is now: each of its hosts may do as little as it did last.
 
-    What it does better from now on counts again. Mail that is held for it is tried again. Exit codes: 0 done, 1 nothing
-    is remembered of it or it does what it did before, 2 wrong use, 3 not writable.
+    What it does better from now on counts again. Mail that is held for it is tried again. One organization at a time,
+    but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 wrong use, 3 not
+    writable.
     """
     settings, now, by = settings_of(config), time.time(), author()
     fallen = [one for one in _meant(settings, which, "accept", everything=everything) if below(one[1], now)]
     if not fallen:
         fail(NO, "it does what it did before: there is nothing to accept")
+    if not everything:
+        _one_owner(fallen, "accept")
     with _memory(settings) as file:
         changed = [(name, file.change(name, partial(accepted, at=now, by=by))) for name, _ in fallen]
     retried = sum(_retry(settings, name, by) for name in {(name.organization, name.domain) for name, _ in changed})
@@ -130,12 +134,14 @@ def accept(config: str | None, as_json: bool, everything: bool, **which: str) ->
 @_all
 @config_option
 def forget(config: str | None, everything: bool, **which: str) -> None:
-    """Begin anew: the next connection is remembered as the first.
+    """Begin anew: the next connection is remembered as the first. One organization at a time, but with --all.
 
     Exit codes: 0 done, 1 nothing is remembered of it, 2 wrong use, 3 not writable.
     """
     settings = settings_of(config)
     found = _meant(settings, which, "forget", everything=everything)
+    if not everything:
+        _one_owner(found, "forget")
     with _memory(settings) as file:
         for name, _ in found:
             file.forget(name)
@@ -152,6 +158,18 @@ def _meant(settings: Settings, which: dict[str, str], verb: str, *, everything: 
         wanted = which["domain"] or (f"connector {which['connector']}" if which["connector"] else "any destination")
         fail(NO, f"nothing is remembered of {printable(wanted)}; `gatepost destination list` prints what is")
     return found
+
+
+def _one_owner(found: Found, verb: str) -> None:
+    """Ends the command if several organizations are meant: what one of them takes is not the others' to take."""
+    owners = sorted({name.organization for name, _ in found})
+    if len(owners) > 1:
+        more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
+        named = printable(", ".join(owners[:_NAMED]))
+        fail(
+            BAD_INPUT,
+            f"say whose to {verb}: {named}{more}; --organization NAME, or --all to {verb} it for all of them",
+        )
 
 
 def _found(settings: Settings, which: dict[str, str]) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.certificates.bearing import bearing
-from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.certificates.files import CertificateFileError
+from gatepost.certificates.inventory import Inventory
+from gatepost.certificates.presented import presented, settings_identities
+from gatepost.certificates.vault import Vault, VaultError
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.part import DOMAIN, choose_part
@@ -20,6 +24,8 @@ from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.publication import publication
 from gatepost.mtasts.policy import Mode
 from gatepost.mtasts.publish import policy_host, record_name
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
 from gatepost.tlsrpt import record as tlsrpt
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.checks.partner_report import Finding
     from gatepost.mtasts.publish import Publication
+    from gatepost.net.identity import ServerIdentity
     from gatepost.settings.model import Settings
 
 __all__ = ["mta_sts"]
@@ -96,8 +103,8 @@ def _names(settings: Settings, found: Publication | None) -> _Names:
             "server serve exactly this text"
         )
     try:
-        identities = load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
-    except CertificateFileError as error:
+        identities = _presented(settings)
+    except (CertificateFileError, VaultError, StoreFailure) as error:
         return _Names("", (*problems, f"the certificates cannot be read here: {error}"))
     leaves = bearing(identities, host)
     if not leaves:
@@ -108,6 +115,14 @@ def _names(settings: Settings, found: Publication | None) -> _Names:
         problems.append(f"no [[certificate]] bears {own}: senders that obey the policy do not deliver here; add one")
     text = f"{leaves[0].subject}, until {moment(leaves[0].not_after)}" if leaves else ""
     return _Names(text, tuple(problems))
+
+
+def _presented(settings: Settings) -> list[ServerIdentity]:
+    """What the HTTPS server chooses among. Raises CertificateFileError, VaultError, StoreFailure."""
+    pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+    with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        inventory = Inventory(store, Vault.of(settings.store.master_key))
+        return presented(inventory, settings_identities(inventory, pairs))
 
 
 def _zone(settings: Settings, found: Publication) -> list[str]:

@@ -224,4 +224,5 @@ async def _probe(settings: Settings, explanation: Explanation) -> list[HostRepor
     """What the next hops present, each address; none for a mailbox and for nowhere."""
     from gatepost.cli.explain_live import probe  # noqa: PLC0415 - only --live needs what it imports
 
-    return await probe(settings, explanation.route, explanation.asks)
+    owner = explanation.outbound.organization if explanation.outbound is not None else ""
+    return await probe(settings, explanation.route, explanation.asks, owner)

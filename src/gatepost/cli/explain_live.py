@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from gatepost.checks.probe import HostReport, prober
 from gatepost.cli.resolving import resolver_of
+from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.checks.probe import Prober
-    from gatepost.connectors.model import ClientCertificate
+    from gatepost.outbound.contexts import OurCertificate
     from gatepost.outbound.published import Publication
     from gatepost.policy.requiretls import Asks
     from gatepost.policy.route import Route
@@ -24,23 +25,26 @@ __all__ = ["probe"]
 _HOSTS = 10
 
 
-async def probe(settings: Settings, route: Route | None, asks: Asks) -> list[HostReport]:
-    """A report for each address of each next hop; [] where there is none to reach. asks: what the message asks."""
+async def probe(settings: Settings, route: Route | None, asks: Asks, organization: str) -> list[HostReport]:
+    """A report for each address of each next hop; [] where there is none to reach.
+
+    asks: what the message asks. organization: whose connectors route it.
+    """
     async with resolver_of(settings) as resolver:
         probing = prober(settings, resolver)
         try:
-            return await _reports(probing, route, asks)
+            return await _reports(probing, route, asks, organization)
         finally:
             await probing.close()
 
 
-async def _reports(probing: Prober, route: Route | None, asks: Asks) -> list[HostReport]:
+async def _reports(probing: Prober, route: Route | None, asks: Asks, organization: str) -> list[HostReport]:
     match route:
         case SmartHosts():
             publication = await probing.publication(route.connector, None, asks)
-            return await _reach(probing, route.hops, route.connector.client_certificate, publication)
+            return await _reach(probing, route.hops, our_certificate(route.connector, organization), publication)
         case MxRoute():
-            return await _reach_mail_hosts(probing, route, asks)
+            return await _reach_mail_hosts(probing, route, asks, organization)
         case LmtpRoute():
             return []  # it speaks LMTP, which the prober does not
         case _:
@@ -50,7 +54,7 @@ async def _reports(probing: Prober, route: Route | None, asks: Asks) -> list[Hos
 async def _reach(
     probing: Prober,
     hops: Sequence[NextHop],
-    certificate: ClientCertificate | None,
+    certificate: OurCertificate | None,
     publication: Publication,
     domain: str = "",
 ) -> list[HostReport]:
@@ -63,11 +67,11 @@ async def _reach(
     return [report for group in groups for report in group]
 
 
-async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks) -> list[HostReport]:
+async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks, organization: str) -> list[HostReport]:
     found = await probing.mail_hosts(route.domain)
     if isinstance(found, HostReport):
         return [found]
     hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
-    certificate = route.connector.client_certificate if route.connector else None
+    certificate = our_certificate(route.connector, organization)
     publication = await probing.publication(route.connector, found, asks)
     return await _reach(probing, hops, certificate, publication, route.domain)

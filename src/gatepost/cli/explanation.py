@@ -202,6 +202,12 @@ def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
             "--live asks now.",
             2,
         )
+    if explanation.held_below_memory:
+        page.line(
+            '  Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
+            "better, whatever is said here: gatepost destination show.",
+            2,
+        )
 
 
 def _result(page: _Page, outcome: FailureOutcome) -> str:

@@ -87,7 +87,7 @@ def _written(record: Record) -> dict[str, Any]:
 
 def _fields(record: Record) -> list[dict[str, Any]]:
     """Every field that is no list of resources: its value in force, and whether it was written."""
-    values = record.model_dump(mode="json", by_alias=True)
+    values = record.model_dump(mode="json", by_alias=True) | _written(record)  # of a table inside, what was written
     return [
         {
             "field": key,

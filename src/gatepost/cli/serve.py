@@ -6,8 +6,9 @@ import grp
 import os
 import pwd
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -18,14 +19,17 @@ from gatepost.lookup.validator import ValidatorError
 from gatepost.net.chain import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.openssl_private import PrivateCallError, self_test
+from gatepost.node.challenge_host import run_challenge_host
 from gatepost.node.logs import set_up
 from gatepost.node.policy_host import run_policy_host
+from gatepost.node.site_host import run_site_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.settings.model import ListenerRole
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Iterator
 
     from gatepost.settings.model import Settings
 
@@ -44,20 +48,58 @@ def serve(config: str | None) -> None:
     settings = settings_of(config)
     set_up(settings.log.level, settings.log.format)
     _check(settings)
-    mail, policies = _bind(settings)
+    ports = _bind(settings)
     _drop_privileges(settings)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
-        _close(policies)
-        return run_worker(settings, index, workers, mail, lifeline)
+        ports.keep(ports.mail)
+        return run_worker(settings, index, workers, ports.mail, lifeline)
 
-    def serve_policies(lifeline: int) -> int:
-        _close(mail)
-        return run_policy_host(settings, policies, lifeline)
-
-    beside = {"policy host": serve_policies} if policies else {}
+    beside = _beside(settings, ports)
     sys.exit(Supervisor(workers, work, drain=settings.server.drain + _GRACE, beside=beside).run())
+
+
+class _Ports(NamedTuple):
+    """What was bound: for mail; for policies and the certificate table, by address; for ACME; for nodes of the site."""
+
+    mail: list[socket.socket]
+    public: dict[str, list[socket.socket]]
+    tokens: list[socket.socket]
+    nodes: list[socket.socket]
+
+    def keep(self, own: list[socket.socket]) -> None:
+        """Close those of other processes, of which this one was given copies."""
+        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes):
+            if one not in own:
+                one.close()
+
+    @property
+    def shared(self) -> list[socket.socket]:
+        """Those for policies and the table."""
+        return [one for sockets in self.public.values() for one in sockets]
+
+
+def _beside(settings: Settings, ports: _Ports) -> dict[str, Callable[[int], int]]:
+    """The processes that are no workers, by name."""
+
+    def serve_public(lifeline: int) -> int:
+        ports.keep(ports.shared)
+        return run_policy_host(settings, ports.public, lifeline)
+
+    def serve_tokens(lifeline: int) -> int:
+        ports.keep(ports.tokens)
+        return run_challenge_host(settings, ports.tokens, lifeline)
+
+    def serve_nodes(lifeline: int) -> int:
+        ports.keep(ports.nodes)
+        return run_site_host(settings, ports.nodes, lifeline)
+
+    found: dict[str, Callable[[int], int]] = {}
+    found |= {"policy host": serve_public} if ports.public else {}
+    found |= {"challenge host": serve_tokens} if ports.tokens else {}
+    found |= {"site host": serve_nodes} if ports.nodes else {}
+    return found
 
 
 def _check(settings: Settings) -> None:
@@ -85,24 +127,33 @@ def _check(settings: Settings) -> None:
         check_validation(settings.dns)
     except ValidatorError as error:
         errors.append(f'dns.validate = "local": {error}')
+    errors.extend(_acme_errors(settings))
     if errors:
         fail(BAD_INPUT, "\n".join(errors))
 
 
-def _bind(settings: Settings) -> tuple[list[socket.socket], list[socket.socket]]:
-    """The sockets for mail, and those where policies are served."""
+def _acme_errors(settings: Settings) -> Iterator[str]:
+    """What would keep every certificate from being asked for."""
+    if not settings.acme.is_on:
+        return
+    if find_spec("acme") is None:
+        yield "[acme] needs a Python package that is missing; install gatepost with its extra: gatepost[acme]"
+    try:
+        TrustAnchors.load(settings.acme.trust_anchors)
+    except AnchorsError as error:
+        yield f"acme.trust_anchors: {error}"
+
+
+def _bind(settings: Settings) -> _Ports:
     try:
         mail = [one for listener in settings.listeners for one in bind(listener.address)]
-        policies = bind(settings.mta_sts.address) if settings.mta_sts.address else []
+        addresses = filter(None, (settings.mta_sts.address, settings.certificate_table.address))
+        public = {address: bind(address) for address in dict.fromkeys(addresses)}
+        tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
+        nodes = bind(settings.site.address) if settings.site.address else []
     except OSError as error:
         fail(BAD_INPUT, error.strerror or str(error))
-    return mail, policies
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    """Those of another process, of which this one was given copies."""
-    for one in sockets:
-        one.close()
+    return _Ports(mail, public, tokens, nodes)
 
 
 def _drop_privileges(settings: Settings) -> None:

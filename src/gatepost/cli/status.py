@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gatepost.cli.certificate_alarms import found_alarms, summary
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.names import host_port
@@ -47,15 +49,18 @@ class _Answer(NamedTuple):
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Whether the gateway runs: listeners, workers, the configuration in force and the queue.
+    """Whether the gateway runs: listeners, workers, the configuration in force, the queue, certificates.
 
     Exit codes: 0 every listener greets and every worker lives, 1 something does not, 2 settings, 3 not readable.
     """
     settings = settings_of(config)
     configuration, queue = _configuration(settings), _queue(settings)
+    certificates = _certificates(settings)
     listeners = [_greeting(one) for one in settings.listeners]
     if settings.mta_sts.address:
-        listeners.append(_policy_host(settings.mta_sts.address))
+        listeners.append(_https("mta-sts", settings.mta_sts.address, "policies"))
+    if settings.certificate_table.address:
+        listeners.append(_https("certificate-table", settings.certificate_table.address, "the certificate table"))
     workers = [_worker(settings, index) for index in range(settings.server.workers or len(os.sched_getaffinity(0)))]
     well = all(one.ok for one in [*listeners, *workers]) and bool(listeners)
     if as_json:
@@ -66,6 +71,7 @@ def status(config: str | None, as_json: bool) -> None:
                 "listeners": [one._asdict() for one in listeners],
                 "workers": [one._asdict() for one in workers],
                 "queue": queue,
+                "certificates": certificates,
             }
         )
     else:
@@ -75,6 +81,7 @@ def status(config: str | None, as_json: bool) -> None:
             _line(f"worker {one.name}", one.detail)
         _line("configuration", _changed(configuration))
         _line("queue", _waiting(queue))
+        _line("certificates", certificates["text"])
         click.echo("it runs" if well else "it does not run as it should", err=True)
     if not well:
         raise SystemExit(NO)
@@ -100,6 +107,15 @@ def _changed(configuration: dict[str, Any]) -> str:
     if not configuration["version"]:
         return "version 0: nothing was applied yet, so all mail is refused"
     return f"version {configuration['version']}, {moment(configuration['at'])}, by {configuration['author']}"
+
+
+def _certificates(settings: Settings) -> dict[str, Any]:
+    """How much is wrong with the gateway's own certificates, None if that cannot be told; and a line about it."""
+    try:
+        found = found_alarms(settings, time.time())
+    except StoreFailure as failure:
+        return {"alarms": None, "text": f"cannot be told: {failure}"}
+    return {"alarms": len(found.alarms), "text": summary(found)}
 
 
 def _queue(settings: Settings) -> dict[str, int]:
@@ -128,19 +144,19 @@ def _greeting(listener: Listener) -> _Answer:
     return _Answer(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
 
 
-def _policy_host(address: str) -> _Answer:
-    """Whether MTA-STS policies are served: any answer of HTTP will do. The port alone is open without the process."""
+def _https(role: str, address: str, what: str) -> _Answer:
+    """Whether something is served over HTTPS: any answer will do. The port alone is open without the process."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    name = f"mta-sts {address}"
+    name = f"{role} {address}"
     try:
         with _connected(address) as plain, context.wrap_socket(plain) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: status\r\n\r\n")
             answers = connection.recv(_GREETING).startswith(b"HTTP/1.1 ")
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
-    return _Answer(name, ok=answers, detail="serves policies" if answers else "does not answer as an HTTPS server")
+    return _Answer(name, ok=answers, detail=f"serves {what}" if answers else "does not answer as an HTTPS server")
 
 
 def _connected(address: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Points in time as people type them: `--since 2h`, `--since 2026-11-24T16:00`."""
+"""Points in time as people type them: `--since 2h`, `--since 2026-11-24T16:00`, `--at 2h`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-__all__ = ["MOMENT"]
+__all__ = ["AHEAD", "MOMENT"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGO = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -32,4 +32,13 @@ class _Moment(click.ParamType[float]):
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+class _Ahead(_Moment):
+    """The same, but "30m" is from now on."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        ahead = _AGO.fullmatch(str(value))
+        return time.time() + int(ahead[1]) * _SECONDS[ahead[2]] if ahead else super().convert(value, param, ctx)
+
+
 MOMENT = _Moment()
+AHEAD = _Ahead()

@@ -6,7 +6,7 @@ import click
 
 from gatepost.cli.options import BAD_INPUT, fail, json_option
 from gatepost.cli.tables import print_json, print_table
-from gatepost.tls.profile import PROFILES, published
+from gatepost.tls.profile import PROFILES, profile_record, published
 
 __all__ = ["tls"]
 
@@ -36,7 +36,7 @@ def profiles(names: tuple[str, ...], as_json: bool) -> None:
         fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; there are {', '.join(PROFILES)}")
     chosen = [PROFILES[name] for name in names or PROFILES]
     if as_json:
-        print_json([_as_json(profile.name) for profile in chosen])
+        print_json([profile_record(profile) for profile in chosen])
         return
     rows = [
         (
@@ -52,24 +52,3 @@ def profiles(names: tuple[str, ...], as_json: bool) -> None:
         for suite in published(profile)
     ]
     print_table(_COLUMNS, rows)
-
-
-def _as_json(name: str) -> dict[str, object]:
-    profile = PROFILES[name]
-    return {
-        "profile": name,
-        "min_version": profile.min_version,
-        "max_version": profile.max_version,
-        "groups": profile.groups,
-        "suites": [
-            {
-                "name": suite.name,
-                "key_exchange": suite.key_exchange,
-                "forward_secrecy": suite.forward_secrecy,
-                "cipher": suite.cipher,
-                "authentication": suite.authentication,
-                "oldest_version": suite.version,
-            }
-            for suite in published(profile)
-        ],
-    }

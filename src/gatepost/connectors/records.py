@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from gatepost.connectors.fields import (
     AddressPattern,
+    ClientLabel,
     Domain,
     Duration,
     FilePath,
@@ -115,10 +116,17 @@ class Mailbox(Record):
 
 
 class ClientCertificate(Record):
-    """The certificate with which the gateway proves who it is to a next hop that asks."""
+    """The certificate with which the gateway proves who it is to a next hop that asks: a label, or two files."""
 
-    chain: FilePath = Field(description="File with the certificate and its intermediates, PEM, leaf first.")
-    key: FilePath = Field(description="File with the private key, PEM, mode 0600.")
+    label: ClientLabel = Field(
+        default="",
+        description="Of a client identity of this organization, as `gatepost certificate list` shows it; the one that "
+        "is current is presented. If there is none, mail waits.",
+    )
+    chain: FilePath = Field(
+        default="", description="File with the certificate and its intermediates, PEM, leaf first. Not beside label."
+    )
+    key: FilePath = Field(default="", description="File with the private key, PEM, mode 0600. Not beside label.")
 
 
 class InboundConnector(Record):

@@ -240,6 +240,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _wide_networks(inbound, prefixes)
     for outbound in draft.outbound:
         yield from _apply(outbound, _OUTBOUND)
+        yield from _client_certificate(outbound)
     for rule in draft.mail_flow:
         yield from _apply(rule, _MAIL_FLOW)
         yield from _empty_words(rule)
@@ -283,6 +284,23 @@ def _wide_networks(draft: Draft[InboundConnector], prefixes: PrefixLimits) -> It
                 f"sender_ip_addresses[{place}]",
                 f"{text} is wider than /{shortest} and would trust strangers; write several smaller networks",
             )
+
+
+def _client_certificate(draft: Draft[OutboundConnector]) -> Iterator[FieldError]:
+    """It is named in exactly one way: by a label, or by both files."""
+    named = draft.value.client_certificate
+    if named is None or "client_certificate" in draft.bad:
+        return
+    files = {"chain": named.chain, "key": named.key}
+    if named.label:
+        for field in (field for field, value in files.items() if value):
+            said = "the label says which certificate it is; leave this out, or name both files and no label"
+            yield draft.error(f"client_certificate.{field}", said)
+    elif not any(files.values()):
+        yield draft.error("client_certificate", "it names no certificate; write label, or chain and key")
+    else:
+        for field in (field for field, value in files.items() if not value):
+            yield draft.error(f"client_certificate.{field}", "is missing; a certificate in files has a chain and a key")
 
 
 def _empty_words(draft: Draft[MailFlowRule]) -> Iterator[FieldError]:

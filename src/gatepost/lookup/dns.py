@@ -58,6 +58,7 @@ class Answer:
     (`GenericRdata`), with left_out telling how many more there were. authentic: DNSSEC proved this answer, negative
     ones too, as the asker found out. ttl: seconds the answer may be kept, as received, at most 3600. names: the name
     asked for, then each CNAME target in turn; the last one owns the records. Lower-case A-labels without trailing dot.
+    zone_ttl: seconds that the zone gives the records, as their signature says (RFC 4034 section 3.1.4); 0 if not known.
     """
 
     status: Status
@@ -66,6 +67,7 @@ class Answer:
     ttl: int
     names: tuple[str, ...]
     left_out: int = 0
+    zone_ttl: int = 0
 
     @property
     def canonical(self) -> str:
@@ -168,7 +170,8 @@ def _read(reply: Reply, question: Question) -> Answer:
         status, records = Status.NXDOMAIN, ()
     if status is not Status.OK:
         ttl = min(ttl, _negative_ttl(message))
-    return Answer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out)
+    whole = _zone_ttl(message, (names[-1], question[1])) if records else 0
+    return Answer(status, records[:limit], reply.authentic, ttl, tuple(map(name_text, names)), left_out, whole)
 
 
 def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.name.Name], int, tuple[Rdata, ...]]:
@@ -188,6 +191,13 @@ def _follow(message: dns.message.Message, question: Question) -> tuple[list[dns.
         ttl = min(ttl, alias.ttl)
         names.append(alias[0].target)
     raise LookupFailed(f"{name_text(name)}: more than {_MAX_CNAMES} CNAMEs in a row")
+
+
+def _zone_ttl(message: dns.message.Message, question: Question) -> int:
+    """The time to live that was signed; what a nameserver gives from its memory is less. 0 if it gives no signature."""
+    name, rdtype = question
+    signed = message.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, dns.rdatatype.RRSIG, covers=rdtype)
+    return max((int(one.original_ttl) for one in signed), default=0) if signed else 0
 
 
 def _negative_ttl(message: dns.message.Message) -> int:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "https_context"]
 
 _MAX_URL: Final = 2048
+_MAX_FRAME: Final = (
+    128 * 1024
+)  # octets on the wire beyond twice the limit of an answer: header, interim answers, chunks
 _MAX_ADDRESSES: Final = 4
 _TEMPORARY: Final = frozenset({408, 425, 429})  # of the 4xx: trying later may help
 _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
@@ -280,7 +283,8 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 problem = HttpFailed(detail, temporary=False, forbidden=True)
                 continue
             try:
-                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                return _Bounded(stream, 2 * self._request.limit + _MAX_FRAME)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as failure:
                 said = str(failure) or "no connection in time"
                 problem = HttpFailed(f"{address} port {port}: {said}", temporary=True)
@@ -310,6 +314,47 @@ class _Backend(httpcore2.AsyncNetworkBackend):
             return await self._resolver.query(host, rdtype)
         except LookupFailed as failure:  # the other family may be enough
             return failure
+
+
+class _Bounded(httpcore2.AsyncNetworkStream):
+    """A connection that reads no more than `room` octets.
+
+    Interim answers (1xx) may come without end, and a chunk may bring more of extensions than of content: all of it is
+    read on the event loop, where mail waits meanwhile.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, room: int) -> None:
+        self._stream = stream
+        self._room = room
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the library's
+        """Raises HttpFailed if there is too much of it."""
+        if self._room <= 0:
+            raise HttpFailed("the answer has too much around its content", temporary=False)
+        data = await self._stream.read(max_bytes, timeout)
+        self._room -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the library's
+        """Send."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """End it."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the library's
+    ) -> httpcore2.AsyncNetworkStream:
+        """The same under TLS: what is read there counts."""
+        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._room)
+
+    def get_extra_info(self, info: str) -> object:
+        """Of the connection underneath."""
+        return self._stream.get_extra_info(info)
 
 
 def _is_public(text: str) -> bool:

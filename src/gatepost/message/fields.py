@@ -200,7 +200,10 @@ def _tls_required_no(text: bytes, lower: bytes) -> bool:
     It must not stand twice. With two, as with any other value, nobody can say what is meant, and nothing is given up.
     """
     values = list(islice(_values(text, lower, b"tls-required"), 2))
-    return len(values) == 1 and len(values[0]) <= _TLS_REQUIRED_OCTETS and bool(_NO.fullmatch(values[0]))
+    if len(values) != 1 or len(values[0]) > _TLS_REQUIRED_OCTETS or not _NO.fullmatch(values[0]):
+        return False
+    # Nor may it stand there once more in the obsolete form, with a blank before the colon (RFC 5322 section 4.5).
+    return b"\r\ntls-required " not in lower and b"\r\ntls-required\t" not in lower
 
 
 def _text(value: bytes, limit: int) -> str:

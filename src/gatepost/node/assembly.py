@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.checks.own_certificates import OwnCertificates
 from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
@@ -27,7 +28,9 @@ from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
+from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.keeper import CertificateKeeper
+from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
@@ -55,8 +58,9 @@ from gatepost.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from gatepost.connectors.match import Directory
     from gatepost.net.stream import Stream
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
@@ -99,7 +103,8 @@ class Assembly:
         )
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
-        self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver))
+        self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
+        self._contexts = ClientContexts(settings.tls.trust_anchors, time.time, identity=self.keeper.clients.find)
         self._revocation = RevocationChecker(
             HttpClient(self._resolver),
             Path(settings.server.data_dir) / "cache" / "crl",
@@ -119,6 +124,7 @@ class Assembly:
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
         ]
+        self.alarms = self._alarms(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
         self._service = self._inbound(stores[0], self._managers[0])
@@ -142,11 +148,11 @@ class Assembly:
         self._service.directory = current.directory
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
-        self._present()
+        self._present(self.keeper.present)
 
     def reload(self) -> None:
         """Read certificates, keys and trust anchors again; those in use stay if a new one cannot be used."""
-        if not self._present():
+        if not self._present(self.keeper.reload):
             return  # what was read before stays, all of it
         self._contexts.clear()
         self._anchors.cache_clear()
@@ -189,6 +195,7 @@ class Assembly:
         self._pool.close()
         await self._revocation.close()
         self.keeper.close()
+        self.alarms.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
         await self._policies.close()
@@ -252,6 +259,16 @@ class Assembly:
             paused=queue.paused,
         )
 
+    def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmKeeper:
+        server = self._settings.server
+
+        def directory() -> Directory:
+            return self._snapshots.current.directory
+
+        world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
+        mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
+        return AlarmKeeper(self._settings, self._resources, self.keeper, world, directory, mail=mail)
+
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
@@ -279,9 +296,9 @@ class Assembly:
             check_revocation=self._check_revocation,
         )
 
-    def _present(self) -> bool:
+    def _present(self, take: Callable[[], bool]) -> bool:
         """New sessions see the certificates that are current by now; False if those cannot be used."""
-        done = self.keeper.present()
+        done = take()
         self._service.tls = self.keeper.tls
         self._service.extensions = self._extensions()
         return done

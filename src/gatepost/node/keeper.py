@@ -12,11 +12,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.certificates.acme_duty import ACME_SECONDS, AcmeDuty
+from gatepost.certificates.bearing import foremost
+from gatepost.certificates.clients import ClientIdentities
+from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.presented import presented
+from gatepost.certificates.membership import RENEWAL_SECONDS, Renewal
+from gatepost.certificates.presented import presented, settings_identities
+from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.stapling import Stapler
 from gatepost.certificates.vault import Vault, VaultError
+from gatepost.certificates.watch import WATCH_SECONDS, FileWatch
+from gatepost.checks.changeover import Gatekeeper
+from gatepost.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import IdentityError, ServerContext, server_context
 from gatepost.net.tasks import spawn
 from gatepost.tls.profile import PROFILES
@@ -25,12 +33,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from gatepost.lookup.dns import Resolver
     from gatepost.lookup.http import HttpClient
     from gatepost.net.identity import ServerIdentity
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["STAPLE_SECONDS", "CertificateKeeper"]
+__all__ = ["STAPLE_SECONDS", "CertificateKeeper", "vault_of"]
 
 STAPLE_SECONDS = 60.0
 """Between two looks at the responses to staple."""
@@ -39,15 +48,25 @@ _log = logging.getLogger(__name__)
 
 
 class CertificateKeeper:
-    """tls: what a listener presents, None if there is no certificate. inventory: for who looks at it.
+    """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
-    client: asks authorities. Raises CertificateFileError if what is to be presented cannot be used.
+    client: asks authorities; resolver: what the DNS says of us. Raises CertificateFileError if what is to be presented
+    cannot be used.
     """
 
-    def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient) -> None:
+    def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
         self._settings = settings
-        self.inventory = Inventory(resources, _vault(settings))
+        self.inventory = Inventory(resources, vault_of(settings))
+        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._watch = FileWatch(self.inventory, self._pairs)
+        self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
+        self._acme = AcmeDuty(settings, resources)
+        self._site = Renewal(
+            SiteStore(resources, vault_of(settings)), settings.server.hostname, settings.site.node_lifetime
+        )
+        gatekeeper = Gatekeeper(settings, self.inventory, resolver, client, self._stapler)
+        self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
         self._renewing: asyncio.Task[object] | None = None
         self._identities = self._found()
         self.tls = self._context(self._identities)
@@ -58,6 +77,7 @@ class CertificateKeeper:
         False if it cannot be used: what was presented stays, with a line in the log.
         """
         try:
+            self.clients.refresh()
             identities = self._found()
             if identities != self._identities:
                 self.tls = self._context(identities)
@@ -67,6 +87,24 @@ class CertificateKeeper:
             return False
         return True
 
+    def reload(self) -> bool:
+        """Read files again and present what they hold, whatever was thought of it; else as `present`."""
+        before, self.inventory.files = self.inventory.files, IdentityFiles()
+        self._watch.accept()
+        if self.present():
+            return True
+        self.inventory.files = before
+        return False
+
+    @property
+    def presented(self) -> tuple[ServerIdentity, ...]:
+        """What listeners present: those for our hostname first, of them the one that became current last."""
+        return tuple(self._identities)
+
+    def stapled(self) -> frozenset[str]:
+        """The ids of those for which there is a response to staple that holds."""
+        return frozenset(one[:16] for one in self._stapler.kept(self._identities, time.time()))
+
     def staple(self) -> None:
         """Staple the responses that are kept and hold: in every worker, every minute."""
         if self.tls is not None:
@@ -74,10 +112,20 @@ class CertificateKeeper:
 
     def duties(self) -> list[tuple[float, Callable[[], object]]]:
         """What worker 0 does again and again: seconds between two times, and the work, which must not block."""
-        return [(STAPLE_SECONDS, self._renew_staples)]
+        return [
+            (WATCH_SECONDS, self._look),
+            (STAPLE_SECONDS, self._renew_staples),
+            (ACME_SECONDS, self._acme.look),
+            (RENEWAL_SECONDS, self._site.look),
+            (SWITCH_SECONDS, self._switches.switch_due),
+            (SIGHT_SECONDS, self._switches.sight),
+        ]
 
     def close(self) -> None:
         """Stop what is under way."""
+        self._switches.close()
+        self._acme.close()
+        self._site.close()
         if self._renewing is not None:
             self._renewing.cancel()
 
@@ -89,9 +137,12 @@ class CertificateKeeper:
         if await self._stapler.renew(self._identities, time.time()):
             self.staple()
 
+    def _look(self) -> None:
+        self._watch.look(time.time())
+
     def _found(self) -> list[ServerIdentity]:
-        files = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
-        return presented(self.inventory, load_identities(files))
+        found = presented(self.inventory, settings_identities(self.inventory, self._pairs))
+        return foremost(found, self._settings.server.hostname)
 
     def _context(self, identities: Sequence[ServerIdentity]) -> ServerContext | None:
         if not identities:
@@ -104,7 +155,8 @@ class CertificateKeeper:
         return made
 
 
-def _vault(settings: Settings) -> Vault | None:
+def vault_of(settings: Settings) -> Vault | None:
+    """What opens the keys in the store, None without a master key. Raises CertificateFileError."""
     try:
         return Vault.of(settings.store.master_key)
     except VaultError as error:

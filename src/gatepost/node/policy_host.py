@@ -1,46 +1,49 @@
-"""The process that serves the MTA-STS policies of our accepted domains over HTTPS (RFC 8461 section 3.3).
+"""The process that serves over HTTPS what is public: MTA-STS policies of our own domains, and the certificate table.
 
-Run by the supervisor beside the workers, so that whoever floods the port for policies takes nothing from mail but a
-share of the processor (docs/decisions/0009). It touches no queue. It reacts to SIGTERM (end), SIGHUP (certificates
-again), to new resources, and to the supervisor's death.
+Run by the supervisor beside the workers, so that whoever floods its ports takes nothing from mail but a share of the
+processor (docs/decisions/0009). It touches no queue. It reacts to new resources and certificates, and as `node.beside`
+says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import os
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import uvloop
-
 from gatepost.certificates.bearing import bearing
-from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.certificates.inventory import Inventory
+from gatepost.certificates.presented import presented, settings_identities
 from gatepost.connectors.publication import publications
 from gatepost.mtasts.policy import Mode
+from gatepost.mtasts.publish import CONTENT_TYPE, PATH
 from gatepost.net.engine import IdentityError, server_context
 from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.node.policy_session import SECONDS, PolicySession
+from gatepost.node.beside import run_beside
+from gatepost.node.keeper import vault_of
+from gatepost.node.policy_session import PolicySession
+from gatepost.node.public_page import Page
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
+from gatepost.node.table_pages import TablePages
 from gatepost.node.worker import every
 from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import StoreFailure
+from gatepost.tls.names import normalise
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatepost.mtasts.publish import Publication
     from gatepost.net.engine import ServerContext
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
+    from gatepost.node.public_page import Sites
     from gatepost.settings.model import Settings
 
 __all__ = ["PolicyHost", "run_policy_host"]
@@ -52,102 +55,147 @@ _NAMED: Final = 10  # domains in a line of the log
 _log = logging.getLogger(__name__)
 
 
-def run_policy_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
-    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone.
+def run_policy_host(settings: Settings, sockets: Mapping[str, Sequence[socket.socket]], lifeline: int) -> int:
+    """The life of the process; its exit status. sockets: by the address that the settings name.
+
+    lifeline: reads end-of-file when the supervisor is gone.
 
     Whatever it cannot start for, it is started again: mail is never stopped for it.
     """
-    os.environ.setdefault("UV_USE_IO_URING", "0")  # as in `node.worker`
-    gc.freeze()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, sockets, lifeline))
-
-
-async def _run(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_reader(lifeline, stop.set)
-    try:
-        host = PolicyHost(settings, sockets)
-    except (StoreFailure, CertificateFileError, OSError) as error:
-        _log.critical("MTA-STS policies cannot be served: %s", error)
-        return 1
-    loop.add_signal_handler(signal.SIGHUP, host.reload)
-    await host.start()
-    await stop.wait()
-    loop.remove_reader(lifeline)
-    await host.close(min(settings.server.drain, SECONDS))
-    return 0
+    what = "MTA-STS policies" if settings.mta_sts.address else "the certificate table"
+    return run_beside(lambda: PolicyHost(settings, sockets), lifeline, drain=settings.server.drain, what=what)
 
 
 class PolicyHost:
-    """Serves what the stored resources say now. Raises StoreFailure, CertificateFileError or OSError if it cannot."""
+    """Serves what the store says now. Raises StoreFailure, CertificateFileError or OSError if it cannot.
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    sockets: by the address that the settings name. Without any certificate it serves nothing, until there is one.
+    """
+
+    def __init__(self, settings: Settings, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         self._settings = settings
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._identities, self._tls = _certificates(settings)
+        self._inventory = Inventory(self._resources, vault_of(settings))
+        self._identities, self._tls = self._certificates()
+        self._version = self._snapshots.current.version
         self._policies: dict[str, Publication] = {}
-        self._listener = Listener(
+        self._table = TablePages(self._inventory, settings) if settings.certificate_table.address else None
+        self._sites: dict[str, Sites] = {}
+        self._listeners = [self._listener(address, several) for address, several in sockets.items()]
+        self._poll: asyncio.Task[None] | None = None
+
+    def _listener(self, address: str, sockets: Sequence[socket.socket]) -> Listener:
+        return Listener(
             sockets,
-            self._accept,
+            lambda stream: self._accept(stream, lambda: self._sites.get(address, {})),
             refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
         )
-        self._poll: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to serve, and to follow the resources."""
-        self._publish()
+        if self._table is not None:
+            self._table.refresh()
+        if not self._publish():
+            self._warn()
         self._poll = spawn(every(POLL_SECONDS, self.refresh), "resources poll")
-        await self._listener.start()
+        for listener in self._listeners:
+            await listener.start()
 
     def refresh(self) -> None:
-        """Take up new resources, if there are any."""
-        if self._snapshots.refresh():
-            self._publish()
+        """Take up new resources and certificates, if there are any."""
+        version = self._resources.version()
+        if version == self._version:
+            return
+        self._version = version
+        self._snapshots.refresh()
+        before = self._identities
+        self._present()
+        if self._table is not None:
+            self._table.refresh()
+        if not self._publish() and self._identities != before:
+            self._warn()
 
     def reload(self) -> None:
         """Read certificates and keys again; those in use stay if a new one cannot be used."""
-        try:
-            self._identities, self._tls = _certificates(self._settings)
-        except CertificateFileError as error:
-            _log.error("certificates are kept as they were: %s", error)
+        before, self._inventory.files = self._inventory.files, IdentityFiles()
+        if not self._present():
+            self._inventory.files = before
             return
+        if self._table is not None:
+            self._table.reload()
+        self._serve()
         self._warn()
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and let open connections end for at most `seconds`."""
         if self._poll is not None:
             self._poll.cancel()
-        self._listener.stop()
+        for listener in self._listeners:
+            listener.stop()
         deadline = time.monotonic() + seconds
-        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+        while any(one.connections for one in self._listeners) and time.monotonic() < deadline:  # noqa: ASYNC110 - once
             await asyncio.sleep(0.05)
         self._resources.close()
 
-    def _publish(self) -> None:
-        """Serve what the snapshot says, and log what that is if it is something else than before."""
+    def _present(self) -> bool:
+        """Show new connections what is current by now; False if that cannot be used."""
+        try:
+            self._identities, self._tls = self._certificates()
+        except CertificateFileError as error:
+            _log.error("certificates are kept as they were: %s", error)
+            return False
+        return True
+
+    def _certificates(self) -> tuple[list[ServerIdentity], ServerContext | None]:
+        """What is presented, and what chooses by SNI. Always under the profile "default": clients are strangers."""
+        pairs = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
+        identities = presented(self._inventory, settings_identities(self._inventory, pairs))
+        if not identities:
+            return [], None
+        try:
+            return identities, server_context(identities, PROFILES["default"], ask_client_certificate=False)
+        except IdentityError as error:
+            raise CertificateFileError(str(error)) from error
+
+    def _serve(self) -> None:
+        """Put together what each address serves, by host and path."""
+        policies = {host: {PATH: Page(CONTENT_TYPE, one.body)} for host, one in self._policies.items()}
+        self._sites = {self._settings.mta_sts.address: policies}
+        if self._table is not None:
+            address, host = self._settings.certificate_table.address, normalise(self._settings.server.hostname)
+            sites = self._sites.get(address, {})
+            self._sites[address] = {**sites, host: {**sites.get(host, {}), **self._table.pages}}
+
+    def _publish(self) -> bool:
+        """Serve what the snapshot says, and log what that is if it is something else than before; whether it is."""
         found = publications(self._snapshots.current.directory.resources.organizations, self._settings.server.hostname)
-        if found == self._policies and found:
-            return
-        self._policies = found
+        known, self._policies = self._policies, found
+        self._serve()
+        if not self._settings.mta_sts.address or (found == known and found):
+            return False
         served = [f"{one.domain} ({one.policy.mode}, id {one.record.id})" for one in found.values()]
         more = f" and {len(served) - _NAMED} more" if len(served) > _NAMED else ""
         what = ", ".join(served[:_NAMED]) + more if served else "none: no accepted domain has mta_sts"
         _log.info("MTA-STS policies served at %s: %s", self._settings.mta_sts.address, what)
         self._warn()
+        return True
 
     def _warn(self) -> None:
         hostname = self._settings.server.hostname
-        for text in _trouble(self._policies, self._identities, hostname):
+        policies = self._policies if self._settings.mta_sts.address else {}
+        for text in _trouble(policies, self._identities, hostname):
             _log.warning("%s", text)
+        if self._table is not None and not bearing(self._identities, normalise(hostname)):
+            _log.warning("no certificate bears %s: browsers do not show the certificate table there", hostname)
 
-    def _accept(self, stream: Stream) -> None:
-        PolicySession(stream, lambda: self._policies, time.time).begin(self._tls)
+    def _accept(self, stream: Stream, sites: Callable[[], Sites]) -> None:
+        if self._tls is None:
+            stream.abort(Loss(LossKind.CLOSED, "there is no certificate"))
+            return
+        PolicySession(stream, sites, time.time).begin(self._tls)
 
 
 def _trouble(policies: dict[str, Publication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:
@@ -167,12 +215,3 @@ def _trouble(policies: dict[str, Publication], identities: Sequence[ServerIdenti
             f"no certificate bears {hostname}, and the policy of {named[0]} is enforced: senders that obey it do not "
             "deliver here; add a [[certificate]] with that name"
         )
-
-
-def _certificates(settings: Settings) -> tuple[list[ServerIdentity], ServerContext]:
-    """All of them, and what chooses among them by SNI. Always under the profile "default": senders are strangers."""
-    identities = load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
-    try:
-        return identities, server_context(identities, PROFILES["default"], ask_client_certificate=False)
-    except IdentityError as error:
-        raise CertificateFileError(str(error)) from error

@@ -21,6 +21,7 @@ from gatepost.certificates.files import CertificateFileError
 from gatepost.inbound.registry import SWEEP_SECONDS
 from gatepost.lookup.validator import ValidatorError
 from gatepost.net.tasks import spawn
+from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
@@ -78,7 +79,7 @@ class _Worker:
         ]
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
-            for pause, duty in assembly.keeper.duties():
+            for pause, duty in (*assembly.keeper.duties(), (ALARM_SECONDS, assembly.alarms.tick)):
                 duty()  # not only after the first pause: what was missed while nothing ran is due now
                 periodic.append(spawn(every(pause, duty), "certificates"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))

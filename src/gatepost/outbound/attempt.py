@@ -16,6 +16,7 @@ from gatepost.connectors.values import ProtectionDrop
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
+from gatepost.outbound.contexts import our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
 from gatepost.outbound.hop import Hop
@@ -44,10 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gatepost.connectors.match import Directory
-    from gatepost.connectors.model import ClientCertificate
     from gatepost.lookup.mx import HostAddresses, MailRouter
     from gatepost.outbound.connection import OutboundConnection
-    from gatepost.outbound.contexts import ClientContexts
+    from gatepost.outbound.contexts import ClientContexts, OurCertificate
     from gatepost.outbound.hop import HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
     from gatepost.outbound.memory import DestinationMemory
@@ -110,7 +110,7 @@ class _Way:
     hosts: tuple[NextHop, ...]
     published: Publication
     sessions: WaySessions
-    certificate: ClientCertificate | None = None
+    certificate: OurCertificate | None = None
     lmtp: bool = False
     complete: bool = False
 
@@ -177,8 +177,10 @@ class Deliverer:
     def _recall(self, opened: OpenHop, shipment: Shipment) -> None:
         """Hold a connection against what the destination was seen to do. Raises HopFailed if mail must not take it."""
         memory, destination = self._services.memory, shipment.destination
-        # Who writes "TLS-Required: No" wants the message there rather than safe; what it takes says nothing of others.
-        if memory is None or destination is None or shipment.message.tls_required_no:
+        # "TLS-Required: No" forgoes what proves the peer, and what it takes says nothing of others. But what holds mail
+        # where TLS was taken away is an administrator's demand, which no field of a message takes back.
+        unasked = shipment.message.tls_required_no and (opened.facts.tls is not None or not shipment.hold)
+        if memory is None or destination is None or unasked:
             return
         try:
             shipment.drop = memory.recall(destination, opened, hold=shipment.hold)
@@ -200,7 +202,7 @@ class Deliverer:
             case SmartHosts():
                 published = Publication(self._services.lookups, modes(route.connector, shipment.asks))
                 sessions = WaySessions(self._services.sessions)
-                way = _Way(route.hops, published, sessions, route.connector.client_certificate)
+                way = _Way(route.hops, published, sessions, our_certificate(route.connector, _owner(shipment)))
                 await self._over(way, shipment, body)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
@@ -239,7 +241,7 @@ class Deliverer:
             return None
         port = self._services.mx_port
         hosts = tuple(NextHop(host.name, port, route.requirement, route.rehearsed) for host in found.hosts)
-        certificate = route.connector.client_certificate if route.connector else None
+        certificate = our_certificate(route.connector, _owner(shipment))
         published = Publication(self._services.lookups, modes(route.connector, shipment.asks), found)
         await published.begin()
         return _Way(hosts, published, sessions, certificate, complete=not found.cut)
@@ -379,6 +381,11 @@ async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) 
         content=await body.header_fields(names) if names else NO_CONTENT,
         from_on_premises=message.from_on_premises,
     )
+
+
+def _owner(shipment: Shipment) -> str:
+    """The organization whose connectors route it, "" where nobody's do."""
+    return shipment.destination.organization if shipment.destination is not None else ""
 
 
 def _base(route: Route | None, version: int) -> dict[str, Any]:

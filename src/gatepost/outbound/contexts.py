@@ -8,6 +8,7 @@ it was made under.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,22 +25,45 @@ from gatepost.tls.profile import PROFILES, with_minimum
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.connectors.model import ClientCertificate
+    from gatepost.connectors.model import ClientCertificate, OutboundConnector
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["ClientContexts", "asked_anchors", "revocable"]
+__all__ = ["ClientContexts", "OurCertificate", "asked_anchors", "our_certificate", "revocable"]
 
 _KEPT = 200
 
 _log = logging.getLogger(__name__)
+
+type ClientIdentity = Callable[[str, str, float], ServerIdentity]
+
+
+@dataclass(frozen=True, slots=True)
+class OurCertificate:
+    """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own."""
+
+    organization: str
+    named: ClientCertificate
+
+
+def our_certificate(connector: OutboundConnector | None, organization: str) -> OurCertificate | None:
+    """What a connector of an organization presents, None if it names nothing."""
+    if connector is None or connector.client_certificate is None:
+        return None
+    return OurCertificate(organization, connector.client_certificate)
+
+
+def _no_identity(organization: str, label: str, now: float) -> ServerIdentity:
+    del now
+    raise IdentityError(f"there is no inventory here to look for {label!r} of {organization}")
 
 
 class ClientContexts:
     """anchors: of requirements that name none: "system", a file or a directory. clock: seconds since 1970.
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
-    every server is asked for an OCSP response, not only where the requirement makes something of it.
+    every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
+    the client identity of an organization by its label, as it is now; raises IdentityError.
     """
 
     def __init__(
@@ -49,8 +73,10 @@ class ClientContexts:
         load: Callable[[str], TrustAnchors] = TrustAnchors.load,
         *,
         staple: bool = False,
+        identity: ClientIdentity = _no_identity,
     ) -> None:
         self._anchors = anchors
+        self._identity = identity
         self._clock = clock
         self._staple = staple
         self._context = lru_cache(_KEPT)(_make_context)
@@ -61,13 +87,13 @@ class ClientContexts:
         self._context.cache_clear()
         self._trust.cache_clear()
 
-    def context(self, requirement: Requirement, certificate: ClientCertificate | None) -> ClientContext:
+    def context(self, requirement: Requirement, certificate: OurCertificate | None) -> ClientContext:
         """What to begin TLS with. Raises HopFailed if our own certificate cannot be used."""
         version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
-        paths = (certificate.chain, certificate.key) if certificate else None
         staple = self._staple or revocable(requirement)
         try:
-            return self._context(requirement.profile, version, self._named(requirement), paths, staple=staple)
+            ours = self._ours(certificate) if certificate else None
+            return self._context(requirement.profile, version, self._named(requirement), ours, staple=staple)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
@@ -89,6 +115,13 @@ class ClientContexts:
         """Seconds since 1970 UTC, by which chains are judged."""
         return self._clock
 
+    def _ours(self, certificate: OurCertificate) -> ServerIdentity | tuple[str, str]:
+        """The identity, or the files that are read when its context is made. Raises IdentityError."""
+        named = certificate.named
+        if named.label:
+            return self._identity(certificate.organization, named.label, self._clock())
+        return named.chain, named.key
+
     def _named(self, requirement: Requirement) -> tuple[str, ...]:
         return tuple(name or self._anchors for name in asked_anchors(requirement) or ("",))
 
@@ -106,7 +139,12 @@ def revocable(requirement: Requirement) -> bool:
 
 
 def _make_context(
-    profile: str, version: str, anchors: tuple[str, ...], certificate: tuple[str, str] | None, *, staple: bool
+    profile: str,
+    version: str,
+    anchors: tuple[str, ...],
+    certificate: ServerIdentity | tuple[str, str] | None,
+    *,
+    staple: bool,
 ) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
     chosen = PROFILES[profile]
@@ -114,9 +152,10 @@ def _make_context(
         chosen = with_minimum(chosen, version)
     if certificate is None:
         return client_context(chosen, ask_for_staple=staple)
-    chain_file, key_file = map(Path, certificate)
-    identity = ServerIdentity(chain_file.read_bytes(), key_file.read_bytes())
-    return client_context(chosen, identity=identity, ask_for_staple=staple)
+    if isinstance(certificate, tuple):
+        chain_file, key_file = map(Path, certificate)
+        certificate = ServerIdentity(chain_file.read_bytes(), key_file.read_bytes())
+    return client_context(chosen, identity=certificate, ask_for_staple=staple)
 
 
 def _load_anchors(load: Callable[[str], TrustAnchors], spec: str) -> TrustAnchors | AnchorsError:

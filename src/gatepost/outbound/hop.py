@@ -26,12 +26,11 @@ from gatepost.tls.facts import Revocation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gatepost.connectors.model import ClientCertificate
     from gatepost.dane.match import DaneVerdict
     from gatepost.lookup.revocation import RevocationChecker
     from gatepost.net.stream import Stream
     from gatepost.outbound.connection import SmtpTimeouts
-    from gatepost.outbound.contexts import ClientContexts
+    from gatepost.outbound.contexts import ClientContexts, OurCertificate
     from gatepost.policy.memory import DestinationName, Drop
     from gatepost.policy.published import Published
     from gatepost.policy.requirement import DaneProof, Requirement
@@ -57,7 +56,7 @@ class Hop:
     port: int
     requirement: Requirement
     rehearsed: Requirement | None = None
-    certificate: ClientCertificate | None = None
+    certificate: OurCertificate | None = None
     mx: MxLevel = MxLevel.NONE
     lmtp: bool = False
     generation: int = 0

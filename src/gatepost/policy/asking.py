@@ -31,8 +31,8 @@ _DEMANDS = (
 
 
 def mx_stand_in(domain: str) -> str:
-    """A name for the MX hosts of a domain while nobody has looked them up."""
-    return f"mx.{domain}"
+    """A name for the MX hosts of a domain while nobody has looked them up; an address literal is its own host."""
+    return domain if domain.startswith("[") else f"mx.{domain}"
 
 
 def route_as_asked(route: Route, asks: Asks) -> Route:
@@ -46,7 +46,8 @@ def route_as_asked(route: Route, asks: Asks) -> Route:
         case MxRoute():
             host, naming = mx_stand_in(route.domain), Naming(route.domain, authentic=True)
             outcome, reasons = _terms(route.requirement, host, _modes(route.connector, asks), naming)
-            assert not isinstance(outcome, Shortfall)  # noqa: S101 - its host has a name, and nothing was looked up
+            if isinstance(outcome, Shortfall):
+                return _nowhere(outcome, host, route.reasons, route.passed_over)
             return replace(route, requirement=outcome, reasons=(*route.reasons, *reasons))
         case SmartHosts():
             return _smart_hosts(route, _modes(route.connector, asks))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.connectors.comparison import other_inbound, other_outbound
 from gatepost.connectors.mail_flow import unmet
+from gatepost.connectors.values import ProtectionDrop
 from gatepost.policy.asking import mx_stand_in, route_as_asked
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.failures import FailureOutcome, outcomes
@@ -50,7 +51,7 @@ class Explanation:
     nobody's mail. supposed: the message is not accepted, and outbound is what would follow if it were. failures: what
     each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
     by the organization's own word; None is the server's. route: the way itself, for whoever tries it out, without what
-    the message itself asks of TLS. asks: that.
+    the message itself asks of TLS. asks: that. held_below_memory: what does less than it was seen to do gets no mail.
     """
 
     session: SessionFacts
@@ -66,6 +67,7 @@ class Explanation:
     expiration: float | None = None
     route: Route | None = None
     asks: Asks = Asks.NOTHING
+    held_below_memory: bool = False
 
     @property
     def supposed(self) -> bool:
@@ -89,6 +91,7 @@ class Explanation:
             "inbound": self.inbound.record() | {"others": passed_over_record(self.others_inbound, limit=None)},
             "outbound": self._outbound_record(),
             "failures": [one.record() for one in self.failures],
+            "held_below_memory": self.held_below_memory,
         }
 
     def _outbound_record(self) -> dict[str, Any] | None:
@@ -143,6 +146,7 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         mine.message_expiration if mine else None,
         looked_up,
         asks,
+        mine is not None and mine.protection_drop is ProtectionDrop.HOLD and isinstance(route, SmartHosts | MxRoute),
     )
 
 

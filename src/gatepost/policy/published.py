@@ -216,7 +216,7 @@ def _without_requiretls(asked: Modes) -> str:
 def _unknown(published: Published, host: str, domain: str) -> Shortfall:
     found, sts = [], published.sts
     if published.dane is not None:
-        found.append(f"DNSSEC: {published.dane.detail}. ")
+        found.append(f"{published.dane.detail}. ")
     if sts is not None and sts.failure is not None:
         found.append(f"MTA-STS: {sts.detail}. ")
     # A policy that could not be fetched may be there in an hour.

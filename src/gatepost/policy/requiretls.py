@@ -99,12 +99,18 @@ def demand(requirement: Requirement, host: str, *, by_mx: bool, strict: bool) ->
     """
     proofs = _proofs(requirement, host, by_mx=by_mx)
     if not proofs:
-        detail = f"Expected: a host with a name to prove. Presented: {host}, an IP address. Set by requiretls."
-        return Shortfall(None, NO_TLS, "HostHasNoName", detail, "Encryption needed (REQUIRETLS)")
+        return _without_name(
+            host, "" if by_mx else "Name it here, or by domain-validation what its certificate bears. "
+        )
     mx = MxLevel.MTA_STS if by_mx else MxLevel.NONE
     return Authenticated(
         (_SOURCE,), proofs, requirement.profile, revocation=RevocationCheck.NONE, mx=mx, requiretls=strict
     )
+
+
+def _without_name(host: str, advice: str = "") -> Shortfall:
+    detail = f"Expected: a host with a name to prove. Presented: {host}, an IP address. {advice}Set by requiretls."
+    return Shortfall(None, NO_TLS, "HostHasNoName", detail, "Encryption needed (REQUIRETLS)")
 
 
 def _proofs(requirement: Requirement, host: str, *, by_mx: bool) -> tuple[Proof, ...]:
@@ -127,6 +133,8 @@ def _is_address(host: str) -> bool:
 
 def unknown_host(host: str, domain: str, found: str, *, passing: bool) -> Shortfall:
     """Nothing proves that the domain wants its mail at the host. found: what was looked up. passing: not for good."""
+    if domain.startswith("["):
+        return _without_name(host)
     detail = (
         f"Expected: the MX record of {domain} that names {host} proved by DNSSEC, or the host named by its MTA-STS "
         f"policy in mode enforce. Presented: neither. {found}Set by requiretls."

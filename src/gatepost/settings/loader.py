@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.names import host_port
 from gatepost.connectors.reader import read
+from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
 from gatepost.settings.model import DnsValidation, ListenerRole, Settings
@@ -114,7 +115,12 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         }
 
     whole = dict(document)
-    for section, names in (("server", ("data_dir",)), ("tls", ("trust_anchors",)), ("dns", ("trust_anchor_file",))):
+    for section, names in (
+        ("server", ("data_dir",)),
+        ("tls", ("trust_anchors",)),
+        ("dns", ("trust_anchor_file",)),
+        ("acme", ("trust_anchors",)),
+    ):
         if section in whole:
             whole[section] = resolved(whole[section], names)
     if isinstance(certificates := whole.get("certificate"), list):
@@ -134,13 +140,23 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
         ("admin.address", settings.admin.address),
         ("metrics.address", settings.metrics.address),
         *([("mta_sts.address", settings.mta_sts.address)] if settings.mta_sts.address else []),
+        *(
+            [("certificate_table.address", settings.certificate_table.address)]
+            if settings.certificate_table.address not in {"", settings.mta_sts.address}  # one server serves both
+            else []
+        ),
+        *([("acme.http_address", settings.acme.served_at)] if settings.acme.served_at else []),
+        *([("site.address", settings.site.address)] if settings.site.address else []),
     ]
     counts = Counter(address for _, address in addresses)
     for path, address in addresses:
         if counts[address] > 1 and not address.endswith(":0"):
             yield draft.error(path, f"{address} is used more than once; give each its own port")
     yield from _trusted(draft)
-    if not settings.certificates and "certificate" not in draft.bad:
+    yield from _acme(draft)
+    yield from _site(draft)
+    elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
+    if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:
             said = "policies are served over HTTPS, which needs TLS; add a [[certificate]] that bears mta-sts.DOMAIN"
             yield draft.error("mta_sts.address", said)
@@ -149,6 +165,35 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
                 yield draft.error(
                     f"listener[{place}].role", f"{listener.role} needs TLS; add a [[certificate]] with chain and key"
                 )
+
+
+def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
+    if draft.value.site.address and not draft.value.store.master_key:
+        said = "the key of the site's authority is stored only sealed; write file:/PATH, env:NAME or credential:NAME"
+        yield draft.error("store.master_key", said)
+
+
+def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """What certificates from an ACME authority need elsewhere."""
+    acme = draft.value.acme
+    if not acme.agree_tos and acme != Acme() and acme.directory_url:
+        said = f"nothing is asked for without it; write true if you agree to the terms of {acme.directory_url}"
+        yield draft.error("acme.agree_tos", said)
+    if not acme.is_on:
+        return
+    if not draft.value.store.master_key:
+        said = (
+            "ACME needs it, to seal the keys of account and certificates; write file:/PATH, env:NAME or credential:NAME"
+        )
+        yield draft.error("store.master_key", said)
+    if acme.challenge is Challenge.DNS_01 and not acme.dns_hook:
+        yield draft.error(
+            "acme.dns_hook", "dns-01 needs a program that publishes TXT records; write its path in a list"
+        )
+    for place, name in enumerate(acme.names):
+        if name.startswith("*") and acme.challenge is not Challenge.DNS_01:
+            said = f'{name} can be shown to be ours by the DNS only; write challenge = "dns-01", or the names in full'
+            yield draft.error(f"acme.names[{place}]", said)
 
 
 def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 
 from gatepost.connectors.fields import (
     Domain,
@@ -29,12 +29,17 @@ from gatepost.connectors.names import SmartHost, host_port
 from gatepost.connectors.rules import PrefixLimits
 from gatepost.connectors.units import format_duration, format_size
 from gatepost.connectors.values import ProfileName
+from gatepost.settings.acme import Acme
+from gatepost.settings.addresses import address_or_none
+from gatepost.settings.site import Site
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.limits import SmtpLimits
 
 __all__ = [
     "Admin",
+    "Alarms",
     "Certificate",
+    "CertificateTable",
     "Dns",
     "DnsValidation",
     "Limits",
@@ -93,16 +98,18 @@ def _postmaster(value: str) -> str:
         raise ValueError(f"{value!r} is not a mail address: {error.why}") from None
 
 
+def _owner(value: str) -> str:
+    if not value:
+        raise ValueError("an empty text is no mail address; leave it out")
+    return _postmaster(value)
+
+
 def _store_url(value: str) -> str:
     if value == "sqlite:":
         return value
     if value.startswith("postgresql:"):
         raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
     raise ValueError(f'{value!r} is no store; write "sqlite:", which keeps mail in data_dir')
-
-
-def _address_or_none(value: str) -> str:
-    return _LISTEN_ADDRESS.validate_python(value) if value else ""
 
 
 def _nameserver(value: str) -> str:
@@ -125,7 +132,6 @@ def _master_key(value: str) -> str:
     return value
 
 
-_LISTEN_ADDRESS: TypeAdapter[str] = TypeAdapter(ListenAddress)
 PathText = Annotated[FilePath, Field(min_length=1)]
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -277,11 +283,35 @@ class MtaSts(Record):
     """Serving the MTA-STS policies of our own accepted domains over HTTPS (RFC 8461 section 3.3)."""
 
     address: Annotated[
-        str, AfterValidator(_address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
+        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
     ] = Field(
         default="",
         description='Where they are served, such as "0.0.0.0:443": senders ask port 443 of mta-sts.DOMAIN, no other. A '
         "[[certificate]] must bear that name. Which domains have a policy is written in accepted_domain.",
+    )
+
+
+class Alarms(Record):
+    """Who is told when something is wrong with the gateway's own certificates."""
+
+    mail_to: Annotated[
+        tuple[Annotated[str, AfterValidator(_owner), Form("mail address")], ...], Field(max_length=20)
+    ] = Field(
+        default=(),
+        description="Who gets mail about it: at once for what is critical, else one message a day at most. Empty: "
+        "server.postmaster, if that is set. The log and `gatepost certificate alarms` say the same.",
+    )
+
+
+class CertificateTable(Record):
+    """Serving the table of our certificates that partners need, at https://HOSTNAME/certificates (S12, S13)."""
+
+    address: Annotated[
+        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: the table is not served')
+    ] = Field(
+        default="",
+        description='Where it is served, to everybody who knows the name, such as "0.0.0.0:443"; the address of '
+        "[mta_sts] may be the same. A certificate must bear server.hostname.",
     )
 
 
@@ -454,9 +484,13 @@ class Settings(Record):
     dns: Dns = Field(default_factory=Dns, description="[dns]")
     tls: Tls = Field(default_factory=Tls, description="[tls]")
     certificates: tuple[Certificate, ...] = Field(default=(), alias="certificate", description="[[certificate]]")
+    acme: Acme = Field(default_factory=Acme, description="[acme]")
     admin: Admin = Field(default_factory=Admin, description="[admin]")
     metrics: Metrics = Field(default_factory=Metrics, description="[metrics]")
     mta_sts: MtaSts = Field(default_factory=MtaSts, description="[mta_sts]")
+    certificate_table: CertificateTable = Field(default_factory=CertificateTable, description="[certificate_table]")
+    alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
+    site: Site = Field(default_factory=Site, description="[site]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

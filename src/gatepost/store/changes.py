@@ -8,6 +8,7 @@ microseconds.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ class ConfigStore:
             raise StoreFailure(f"{path.parent}: {error.strerror}") from error
         self._connection = open_database(path, _SETTINGS)
         self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        self._connection.execute("PRAGMA secure_delete = ON")  # what is removed may have been a key
         try:
             self._make_tables(path)
         except apsw.Error as error:
@@ -144,6 +146,8 @@ class ConfigStore:
             raise StoreFailure(f"the configuration was not changed: {error}") from error
         finally:
             self._data_version = -1
+            if None in content.values():
+                self._forget()
 
     def history(self, kind: str = "", name: str = "", limit: int = 100, version: int = 0) -> list[Change]:
         """The newest changes first: of one resource if it is named, of one version if it is given; limit -1 for all."""
@@ -176,6 +180,11 @@ class ConfigStore:
         self._connection.execute(_TABLES + _CONTENT)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _forget(self) -> None:
+        """What was removed stands in the write-ahead log until that is cut; if somebody reads just now, a bit later."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _keep(self, content: Mapping[str, bytes | None]) -> None:
         for name, data in content.items():

@@ -54,13 +54,16 @@ _LIST = (
     " WHERE (?1 = '' OR organization = ?1) AND (?2 = '' OR domain = ?2) AND (?3 = '' OR connector = ?3 COLLATE NOCASE)"
     " ORDER BY organization, domain, connector LIMIT ?4"
 )
+# Of the organization that has the most: who makes one organization send to ever new domains takes no other's memory.
 _TOO_MANY = (
     "DELETE FROM destination WHERE (organization, domain, connector) IN"
-    " (SELECT organization, domain, connector FROM destination ORDER BY at LIMIT"
-    " max((SELECT count(*) FROM destination) - ?, 0))"
+    " (SELECT organization, domain, connector FROM destination"
+    " ORDER BY row_number() OVER (PARTITION BY organization ORDER BY at DESC) DESC, at"
+    " LIMIT ?)"
 )
+_COUNT = "SELECT count(*) FROM destination"
 
-_MOST = 100_000  # destinations that are remembered; those that saw no session for the longest time go
+_MOST = 100_000  # destinations that are remembered; those that saw no session for the longest time go first
 _WAITING = 10_000  # sessions that may wait for the disk
 _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
@@ -150,7 +153,10 @@ class DestinationFile:
     def _write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
         for name, sessions in noted.items():
             self._change(name, lambda before, sessions=sessions: _with(before, sessions))  # type: ignore[misc] # mypy#12557
-        self._connection.execute(_TOO_MANY, (self._most,))
+        count = int(self._connection.execute(_COUNT).get)
+        if count > self._most:
+            # Some more than must go, so that not every batch sorts them all.
+            self._connection.execute(_TOO_MANY, (count - self._most + self._most // 100,))
 
     def _change(self, name: DestinationName, step: Callable[[Remembered], Remembered]) -> Remembered:
         document: str | None = self._connection.execute(_READ, tuple(name)).get

@@ -20,6 +20,7 @@ __all__ = [
     "PublishedSuite",
     "group_name",
     "iana_name",
+    "profile_record",
     "published",
     "stricter",
     "version_name",
@@ -193,6 +194,27 @@ def published(profile: Profile) -> list[PublishedSuite]:
     if profile.min_version != "TLSv1.3":
         rows += (_row(_ROWS[name], profile) for name in profile.suites12.split(":"))
     return rows
+
+
+def profile_record(profile: Profile) -> dict[str, object]:
+    """The profile with its list for machines. The keys do not change."""
+    return {
+        "profile": profile.name,
+        "min_version": profile.min_version,
+        "max_version": profile.max_version,
+        "groups": profile.groups,
+        "suites": [
+            {
+                "name": suite.name,
+                "key_exchange": suite.key_exchange,
+                "forward_secrecy": suite.forward_secrecy,
+                "cipher": suite.cipher,
+                "authentication": suite.authentication,
+                "oldest_version": suite.version,
+            }
+            for suite in published(profile)
+        ],
+    }
 
 
 def _row(suite: tuple[str, str, str, str, str], profile: Profile) -> PublishedSuite:

@@ -22,6 +22,7 @@ _PACKAGES = {
     "nsd": "nsd",
     "unbound": "unbound",
     "libunbound": "libunbound8",
+    "pebble": "pebble",
     "root": "",
 }
 
@@ -71,7 +72,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "root".
+    "libunbound", "pebble", "root".
     """
     return all(_present(peer) for peer in peers)
 

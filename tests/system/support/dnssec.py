@@ -45,6 +45,7 @@ server:
   xfrdfile: "{folder}/nsd.xfrd"
   xfrdir: "{folder}"
   server-count: 1
+  rrl-ratelimit: 0
 remote-control:
   control-enable: no
 """

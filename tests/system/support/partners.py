@@ -79,7 +79,8 @@ class World:
     """All partners at once. Enter it; port 25 and 443 of its addresses need root.
 
     pki: who the gateway trusts. strangers: another authority. forged: zones whose records of these types are badly
-    signed; "DS": whose parent names another key. port_53: whether the resolver answers at RESOLVER on port 53 too; something else may have the port.
+    signed; "DS": whose parent names another key. port_53: whether the resolver answers at RESOLVER on port 53 too;
+    something else may have the port.
     """
 
     partners: Mapping[str, Partner]

@@ -126,6 +126,14 @@ class Pki:
         """A certificate for a client alone."""
         return self.leaf(name, usages=usages, crl=crl, ocsp=ocsp)
 
+    def sign(self, request: Path, *, days: tuple[float, float] = (-1, 90)) -> Path:
+        """Answer a request for a certificate (CSR, PEM) as authorities do: a file with leaf and intermediate."""
+        asked = x509.load_pem_x509_csr(request.read_bytes())
+        names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        builder = _builder(asked.subject, asked, self._intermediate, days)  # type: ignore[arg-type] # its public half
+        certificate = _sign(builder.add_extension(names, critical=False), self._intermediate.key)
+        return self._write(f"{request.stem}.issued.pem", _pem(certificate) + _pem(self._intermediate.certificate))
+
     def revoke(self, leaf: Leaf, reason: str = "keyCompromise") -> None:
         """From now on CRLs and OCSP answers say that it is revoked. reason: as in RFC 5280 section 5.3.1."""
         moment = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)

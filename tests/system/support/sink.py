@@ -6,6 +6,7 @@ It shares no code with gatepost, so that a fault of ours cannot hide in its own 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import ssl
 import threading
@@ -71,7 +72,8 @@ class Received:
 class Sink:
     """The server. `behaviour` may be replaced at any time; a session reads it anew at each command.
 
-    certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate. counts: commands by verb,
+    certificate None: STARTTLS is never offered. client_anchors: ask for a client certificate; clients: SHA-256
+    thumbprints of those that came, "" for none. counts: commands by verb,
     and "CONNECT", "TLS", "TLS resumed", "TLS failed", "message".
     """
 
@@ -91,6 +93,7 @@ class Sink:
         self.behaviour = behaviour or Behaviour()
         self.messages: list[Received] = []
         self.counts: Counter[str] = Counter()
+        self.clients: list[str] = []
         self.tls = _context(certificate, client_anchors) if certificate else None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -234,6 +237,8 @@ class _Session:
         self.sink.counts["TLS"] += 1
         self.sink.counts["TLS resumed"] += bool(session.session_reused)
         self.tls = session.version() or ""
+        shown = session.getpeercert(binary_form=True)
+        self.sink.clients.append(hashlib.sha256(shown).hexdigest() if shown else "")
 
     async def _mail(self, text: str) -> None:
         path, parameters = _path(text)

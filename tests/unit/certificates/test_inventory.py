@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.entry import Origin, State
-from gatepost.certificates.files import CertificateFileError
+from gatepost.certificates.files import CertificateFileError, OtherCertificate
 from gatepost.certificates.inventory import CertificateUnknown, Inventory, entry_from
 from gatepost.certificates.presented import presented
 from gatepost.certificates.vault import Vault
@@ -68,9 +68,16 @@ def test_a_key_that_stays_in_its_file(store, tmp_path):
     inventory = Inventory(store, None)
     entry = add(inventory, MX, origin=Origin.FILES, chain_file=str(chain), key_file=str(key))
     assert inventory.identity(entry) == MX
+    key.write_bytes(OTHER.key_pem)
+    assert inventory.identity(entry) == MX  # half a renewal: what was read before stays
+    chain.write_bytes(OTHER.chain_pem)
+    assert inventory.identity(entry) == MX
+    with pytest.raises(OtherCertificate, match="another certificate is in it than") as other:
+        Inventory(store, None).identity(entry)
+    assert other.value.identity == OTHER
     key.unlink()
     with pytest.raises(CertificateFileError, match="No such file"):
-        inventory.identity(entry)
+        Inventory(store, None).identity(entry)
 
 
 def test_all_or_none_change_and_a_retired_key_is_gone(inventory, store):
@@ -87,6 +94,15 @@ def test_all_or_none_change_and_a_retired_key_is_gone(inventory, store):
     inventory.remove(entries[old.id], author="ann")
     with pytest.raises(CertificateFileError, match="its chain is not in the store"):
         inventory.chain_pem(old)
+
+
+def test_what_was_seen_of_one_is_remembered_until_it_is_retired(inventory, store):
+    entry = add(inventory, MX)
+    assert inventory.seen(entry) == b""
+    inventory.remember(entry, b"x")
+    assert (inventory.seen(entry), store.version()) == (b"x", 1)
+    inventory.change([replace(entry, state=State.RETIRED)], author="ann")
+    assert inventory.seen(entry) == b""
 
 
 def test_certificates_are_found_by_what_people_see(inventory):

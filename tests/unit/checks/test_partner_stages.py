@@ -353,7 +353,8 @@ def test_a_row_says_what_a_delivery_would_do(host: HostFacts, attempt: Reached) 
     assert attempt.facts is not None
     policy = host.sts.policy if host.sts is not None else None
     published = Published(host.tlsa, StsFound("b.example", policy))
-    found = terms(Opportunistic((Source("default"),)), host.name, Modes(), published, Naming("b.example", host.mx_authentic))
+    naming = Naming("b.example", host.mx_authentic)
+    found = terms(Opportunistic((Source("default"),)), host.name, Modes(), published, naming)
     facts = replace(attempt.facts, dane=attempt.dane, mx=found.mx)
     passed = not isinstance(found.outcome, Shortfall) and judge(found.outcome, facts).passed
     outcome = address_row(host, attempt).outcome

@@ -18,6 +18,7 @@ from gatepost.lookup.mx import MailHost, MailHosts, MailHostsKind
 from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.mtasts.policy import Mode, Policy
 from gatepost.net.engine import ServerIdentity, server_context
+from gatepost.outbound.contexts import OurCertificate
 from gatepost.outbound.published import Lookups
 from gatepost.policy.requirement import Authenticated, Encrypted, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.route import NextHop
@@ -282,7 +283,7 @@ def test_a_host_named_by_its_address(probing: Any, kit: Any, world: Any) -> None
 
 
 def test_our_certificate_that_cannot_be_read_is_our_fault(probing: Any, kit: Any, world: Any) -> None:
-    ours = ClientCertificate(chain="/nowhere/chain.pem", key="/nowhere/key.pem")
+    ours = OurCertificate("contoso", ClientCertificate(chain="/nowhere/chain.pem", key="/nowhere/key.pem"))
     report = probing.one(kit.Peer(tls=world.identity("mx.b.example")), STRICT, certificate=ours)
     assert report.failed is not None
     assert report.failed.name == "TLS handshake"

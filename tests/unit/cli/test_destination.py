@@ -111,6 +111,23 @@ def test_forget_begins_anew(seen):
     assert seen.json("destination", "list") == []
 
 
+@pytest.mark.parametrize("verb", ["accept", "forget"])
+def test_what_one_organization_takes_is_not_the_others_to_take(seen, verb):
+    file = DestinationFile(seen.data / DESTINATIONS_FILE)
+    now = time.time()
+    steps = [(Session("mx", level, now - days * DAY), False) for level, days in ((AUTH, 9), (CLEAR, 1))]
+    file.write({DestinationName(f"tenant{number:02}", "fallen.example"): steps for number in range(12)})
+    file.close()
+    refused = seen.call("destination", verb, "fallen.example", code=2).stderr
+    assert f"say whose to {verb}: contoso, tenant00" in refused
+    assert "and 3 more" in refused
+    assert len(seen.table("destination", "list", "--below", "fallen.example")) == 13
+    seen.call("destination", verb, "fallen.example", "--organization", "contoso")
+    assert len(seen.table("destination", "list", "--below", "fallen.example")) == 12
+    seen.call("destination", verb, "fallen.example", "--all")
+    assert seen.table("destination", "list", "--below", "fallen.example") == []
+
+
 @pytest.mark.parametrize("verb", ["show", "accept", "forget"])
 def test_what_is_not_known_and_what_is_not_said(seen, verb):
     assert "nothing is remembered of nobody.example" in seen.call("destination", verb, "nobody.example", code=1).stderr

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from gatepost.certificates.authority import Authority
+from gatepost.certificates.entry import State
+from gatepost.certificates.inventory import Inventory, entry_from
+from gatepost.certificates.vault import Vault
+from gatepost.net.identity import ServerIdentity
+from gatepost.store.changes import ConfigStore
 
 BASE = """
 [organization.contoso]
@@ -104,6 +111,23 @@ def test_a_certificate_that_has_expired_is_noted(served, monkeypatch):
     later = time.time() + 20 * 365 * 86400
     monkeypatch.setattr(time, "time", lambda: later)
     assert ["has expired" in one for one in home.json("domain", "mta-sts", "contoso.example")["notes"]] == [True]
+
+
+def test_a_certificate_of_the_inventory_counts(served, authority):
+    home = served("mx.gate.example")
+    identity = ServerIdentity(*authority.issue(["mta-sts.contoso.example"]))
+    key = home.path / "master"
+    key.touch(0o600)
+    key.write_bytes(bytes(32))
+    with closing(ConfigStore(home.data / "config.db")) as store:
+        entry = replace(entry_from(identity, now=1000.0), state=State.CURRENT, current_from=1000.0)
+        Inventory(store, Vault(bytes(32))).add(entry, identity, author="ann")
+    (note,) = home.json("domain", "mta-sts", "contoso.example")["notes"]
+    assert "no [[certificate]] bears mta-sts.contoso.example" in note  # its key cannot be had: no master key is set
+    certificates = [{"chain": "c.pem", "key": "c.key"}]
+    home.settings(certificate=certificates, mta_sts={"address": "0.0.0.0:443"}, store={"master_key": f"file:{key}"})
+    found = home.json("domain", "mta-sts", "contoso.example")
+    assert (found["notes"], found["certificate"].partition(",")[0]) == ([], "CN=mta-sts.contoso.example")
 
 
 def test_certificates_that_cannot_be_read_do_not_hide_the_policy(served):

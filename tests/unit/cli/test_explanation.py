@@ -138,3 +138,14 @@ def test_a_terminal_without_these_signs_gets_others(page, monkeypatch):
 
 def test_live_without_a_next_hop_says_so(page):
     assert "LIVE          there is no next hop to reach" in page("x@any.test", "ann@contoso.example", reports=[])
+
+
+def test_mail_that_memory_may_hold_is_said_to_be(capsys):
+    table = {"accepted_domain": [{"name": "contoso.example"}], "protection_drop": "hold"}
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("ann@contoso.example", "x@any.test"))
+    explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
+    print_explanation(explanation, ASKED, None, 86400.0)
+    told = " ".join(capsys.readouterr().out.split())
+    assert 'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to' in told
+    print_explanation(replace(explanation, held_below_memory=False), ASKED, None, 86400.0)
+    assert "protection_drop" not in capsys.readouterr().out

@@ -110,11 +110,15 @@ def test_all_that_is_wrong_is_named_at_once(settings, home, capsys, sections, li
 
 def test_every_listener_is_bound(settings):
     listeners = [{"role": "mx", "address": address} for address in ("127.0.0.1:0", "localhost:0")]
-    mail, policies = bind(settings(listener=listeners, mta_sts={"address": "127.0.0.1:0"}))
-    assert (len(mail) >= 2, len(policies)) == (True, 1)
-    for one in (*mail, *policies):
+    address = {"address": "127.0.0.1:0"}
+    ports = bind(settings(listener=listeners, mta_sts=address, certificate_table=address))
+    assert (len(ports.mail) >= 2, list(ports.public), ports.tokens, ports.nodes) == (True, ["127.0.0.1:0"], [], [])
+    for one in (*ports.mail, *ports.shared):
         assert one.getsockname()[1]
-        one.close()
+    ports.keep(ports.shared)
+    assert [one.fileno() for one in ports.mail] == [-1] * len(ports.mail)
+    assert all(one.fileno() >= 0 for one in ports.shared)
+    ports.keep([])
 
 
 def test_a_port_that_is_taken_is_named(settings, capsys):

@@ -47,11 +47,12 @@ def test_a_gateway_that_runs(home):
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
     assert shown.stderr == "it runs\n"
-    listener, worker, configuration, queue = shown.stdout.splitlines()
+    listener, worker, configuration, queue, certificates = shown.stdout.splitlines()
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
     assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
     assert configuration.startswith(f"{'configuration':28} version 1, 20")
     assert queue == f"{'queue':28} 1 active, 2 deferred, 1 held"
+    assert certificates == f"{'certificates':28} no alarms"
 
 
 def test_for_machines(home):
@@ -64,6 +65,7 @@ def test_for_machines(home):
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],
             "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],
             "queue": {"active": 0, "deferred": 0, "held": 0},
+            "certificates": {"alarms": 0, "text": "no alarms"},
         }
 
 

@@ -92,9 +92,10 @@ def test_no_certificate_name_takes_in_everybody() -> None:
         AcceptedDomain(name="*")
 
 
-def test_a_client_certificate_needs_both_files() -> None:
-    with pytest.raises(ValidationError):
-        ClientCertificate.model_validate({"chain": "a.pem"})
+def test_a_client_certificate_has_a_label_of_64_characters_at_most() -> None:
+    assert ClientCertificate.model_validate({"label": "x" * 64}).label == "x" * 64
+    with pytest.raises(ValidationError, match="at most 64"):
+        ClientCertificate.model_validate({"label": "x" * 65})
 
 
 def test_expiration_is_read_as_a_duration_with_bounds() -> None:

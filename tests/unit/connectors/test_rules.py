@@ -16,6 +16,8 @@ OUTBOUND = OWN + '[[organization.o.outbound_connector]]\nname = "c"\n'
 PARTNER = INBOUND + 'sender_domains = ["p.example"]\n'
 PREMISES = INBOUND + 'connector_type = "on-premises"\nsender_ip_addresses = ["192.0.2.1"]\n'
 TO_PARTNER = OUTBOUND + 'recipient_domains = ["p.example"]\n'
+BOTH = "the label says which certificate it is; leave this out, or name both files and no label"
+MISSING = "is missing; a certificate in files has a chain and a key"
 TO_PREMISES = OUTBOUND + 'connector_type = "on-premises"\nrecipient_domains = ["o.example"]\n'
 
 
@@ -61,6 +63,23 @@ def test_inbound_connectors_that_exchange_would_not_save(text: str, field: str, 
     ((path, message),) = errors_of(text)
     assert path == f"inbound_connector[0] 'c'.{field}"
     assert why in message
+
+
+@pytest.mark.parametrize(
+    ("table", "errors"),
+    [
+        ('{ chain = "c.pem", key = "k.pem" }', []),
+        ('{ label = "to-bank" }', []),
+        ("{}", [("", "it names no certificate; write label, or chain and key")]),
+        ('{ chain = "c.pem" }', [(".key", MISSING)]),
+        ('{ key = "k.pem" }', [(".chain", MISSING)]),
+        ('{ chain = "c.pem", key = "k.pem", label = "to-bank" }', [(".chain", BOTH), (".key", BOTH)]),
+        ("{ label = 5 }", [(".label", "5 must be a text in quotes")]),
+    ],
+)
+def test_a_client_certificate_is_named_in_one_way(table: str, errors: list[tuple[str, str]]) -> None:
+    found = errors_of(f"{TO_PARTNER}client_certificate = {table}")
+    assert found == [(f"outbound_connector[0] 'c'.client_certificate{field}", why) for field, why in errors]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import dns.message
+import dns.rdatatype
+import dns.rrset
 import pytest
 
 from gatepost.lookup.dns import Answer, LookupFailed, Resolver, Status
 from gatepost.lookup.nameservers import Nameservers
+from gatepost.lookup.question import Reply, read_message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,6 +59,40 @@ def test_what_is_not_there(nameserver: Callable[..., Any], name: str, status: St
     records = A | {("alias.example", "CNAME"): ["a.example."], ("dead.example", "CNAME"): ["b.example."]}
     answer = query(nameserver(records), name, "MX")
     assert (answer.status, answer.records, answer.ttl) == (status, (), 60)
+
+
+def test_the_time_that_was_signed_is_told_beside_what_is_left_of_it(nameserver: Callable[..., Any]) -> None:
+    """A nameserver that has had the records for a while gives less."""
+    signature = "TLSA 13 2 86400 20270101000000 20260101000000 1 a.example. AAAA"
+    tlsa = f"3 1 1 {'ab' * 32}"
+    assert query(nameserver({("a.example", "TLSA"): [tlsa]}), "a.example", "TLSA").zone_ttl == 0
+    reply = dns.message.make_response(dns.message.make_query("a.example", "TLSA"))
+    reply.answer = [
+        dns.rrset.from_text("a.example.", 40, "IN", "TLSA", tlsa),
+        dns.rrset.from_text("a.example.", 40, "IN", "RRSIG", signature),
+    ]
+    message = read_message(reply.to_wire(), dns.rdatatype.TLSA)
+    answer = asyncio.run(Resolver(_Says(message)).query("a.example", "TLSA"))
+    assert (len(answer.records), answer.ttl, answer.zone_ttl) == (1, 40, 86400)
+
+
+class _Says:
+    """An asker with one answer."""
+
+    validation, dane_off = "", ""
+
+    def __init__(self, message: dns.message.Message) -> None:
+        self._message = message
+
+    def unproven(self, name: str) -> str:
+        return name
+
+    async def ask(self, question: object) -> Reply:
+        del question
+        return Reply(self._message, authentic=True)
+
+    async def close(self) -> None:
+        pass
 
 
 def test_cnames_are_followed_to_the_owner(nameserver: Callable[..., Any]) -> None:

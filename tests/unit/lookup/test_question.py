@@ -34,7 +34,7 @@ def test_tlsa_records_are_left_unread() -> None:
     assert message.answer[0].rdtype == dns.rdatatype.CNAME
 
 
-@pytest.mark.parametrize("wire", [b"", b"\0" * 11, answer(b"\x03")[:-1], answer(b"\x03")[:40]])
+@pytest.mark.parametrize("wire", [b"", b"\0" * 11, answer(b"\x03")[:-1], answer(b"\x03")[:40]], ids=len)
 def test_what_is_cut_short_makes_no_sense(wire: bytes) -> None:
     with pytest.raises((dns.exception.DNSException, ValueError)):
         read_message(wire, TLSA)

@@ -205,6 +205,15 @@ def test_tls_required_must_not_stand_twice(values: tuple[str, ...]) -> None:
     assert not facts("".join(f"TLS-Required: {value}\n" for value in values)).tls_required_no
 
 
+@pytest.mark.parametrize("blank", [" ", "\t", "  "])
+def test_tls_required_in_obsolete_syntax_gives_nothing_up(blank: str) -> None:
+    obsolete = f"TLS-Required{blank}: Yes\n"
+    assert not facts(f"TLS-Required: No\n{obsolete}").tls_required_no
+    assert not facts(f"{obsolete}TLS-Required: No\n").tls_required_no
+    assert not facts(f"TLS-Required{blank}: No\n").tls_required_no
+    assert facts("TLS-Required: No\nX-TLS-Required : Yes\nTLS-Required-By: a\n").tls_required_no
+
+
 def test_a_field_counts_wherever_it_stands() -> None:
     assert facts("Subject: a\nX: b\nTLS-Required: No\nTo: c\n").tls_required_no
 

@@ -154,7 +154,9 @@ def test_what_is_no_list(name: str) -> None:
 
 def test_every_changed_octet_is_noticed() -> None:
     good = AUTHORITY.crl({SERIAL: Reason.key_compromise})
-    for place in range(0, len(good), 7):
+    # Before the signature stands how many of its last bits are not used: with one fewer it may still be the same.
+    unused = len(good) - len(x509.load_der_x509_crl(good).signature) - 1
+    for place in {*range(0, len(good), 7)} - {unused}:
         changed = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
         with pytest.raises(RevocationError):
             read_list(changed, AUTHORITY.certificate)

@@ -3,9 +3,14 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
+from gatepost.certificates.entry import State
+from gatepost.certificates.inventory import Inventory, entry_from
+from gatepost.certificates.vault import Vault
+from gatepost.net.identity import ServerIdentity
 from gatepost.store.changes import ConfigStore
 
 # The process without a supervisor; its lifeline ends with the script's standard input.
@@ -17,8 +22,8 @@ from gatepost.settings.loader import load
 
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout, level=logging.INFO)
 settings = load(sys.argv[1], {})
-sockets = bind("127.0.0.1:0")
-print("port", sockets[0].getsockname()[1], flush=True)
+sockets = {one: bind("127.0.0.1:0") for one in (settings.mta_sts.address, settings.certificate_table.address) if one}
+print("port", *(several[0].getsockname()[1] for several in sockets.values()), flush=True)
 print("status", run_policy_host(settings, sockets, 0), flush=True)
 """
 HOST = "mta-sts.contoso.example"
@@ -51,7 +56,7 @@ def publish(home):
     return write
 
 
-def ask(port, anchors, host=HOST):
+def ask(port, anchors, host=HOST, path=PATH):
     """The certificate's names, and what is answered."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -60,9 +65,9 @@ def ask(port, anchors, host=HOST):
         socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
         context.wrap_socket(plain, server_hostname=host) as stream,
     ):
-        stream.sendall(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        stream.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         names = [value for _, value in stream.getpeercert()["subjectAltName"]]
-        return names, b"".join(iter(lambda: stream.recv(65536), b"")).decode()
+        return names, b"".join(iter(lambda: stream.recv(65536), b"")).decode("latin-1")
 
 
 def test_the_life_of_the_process(serve, publish, home):
@@ -138,3 +143,65 @@ def test_many_domains_are_named_in_part(serve, publish):
     script, _ = serve()
     assert script.expect("served at").endswith(" and 2 more")
     assert " and 2 more: senders cannot fetch" in script.expect("no certificate bears")
+
+
+TABLE = "mx.gate.example", "/certificates"
+
+
+def added(home, chain, key, since):
+    """Stores a current certificate, as a changeover would. The keys that are sealed need the master key."""
+    inventory = Inventory(ConfigStore(home.data / "config.db"), Vault.of(f"file:{home.path}/master"))
+    identity = ServerIdentity(chain, key)
+    entry = replace(entry_from(identity, now=1.0), state=State.CURRENT, current_from=since)
+    inventory.add(entry, identity, author="ann")
+    return entry
+
+
+def test_the_table_of_certificates_follows_the_inventory(run, home):
+    (home.path / "master").touch(0o600)
+    (home.path / "master").write_bytes(bytes(range(32)))
+    home.settings(
+        certificate_table={"address": "127.0.0.1:0"}, certificate=[], store={"master_key": f"file:{home.path}/master"}
+    )
+    script = run(SCRIPT, home.file)
+    port = int(script.expect("port").split()[1])
+    script.expect("WARNING no certificate bears mx.gate.example: browsers do not show the certificate table there")
+    with pytest.raises(OSError, match=r"."):
+        ask(port, home.anchors, *TABLE)
+
+    first = added(home, *home.authority.issue(["mx.gate.example"]), 2.0)
+    script.expect("INFO certificate table version ")
+    page = ask(port, home.anchors, *TABLE)[1]
+    assert first.leaf.sha256.upper() in page
+    second = added(home, *home.authority.issue(["mx.gate.example", "b.example"]), 3.0)
+    script.expect("INFO certificate table version ")
+    names, page = ask(port, home.anchors, *TABLE)
+    assert names == ["mx.gate.example", "b.example"]  # what is presented is what the table says
+    assert second.leaf.sha256.upper() in page
+    for path in ("/certificates.json", "/certificates.atom", "/certificates.p7b", "/certificates-roots.pem"):
+        assert ask(port, home.anchors, TABLE[0], path)[1].startswith("HTTP/1.1 200 ")
+    assert ask(port, home.anchors, "b.example", TABLE[1])[1].startswith("HTTP/1.1 404 ")
+    assert ask(port, home.anchors, TABLE[0], PATH)[1].startswith("HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_each_address_serves_what_is_its_own(run, home, publish, together):
+    home.issue("*.contoso.example")
+    publish("contoso.example none")
+    server = {"hostname": "mx.contoso.example", "data_dir": "data"}
+    tables = {"address": "127.0.0.1:0" if together else "127.0.0.2:0"}
+    home.settings(server=server, mta_sts={"address": "127.0.0.1:0"}, certificate_table=tables)
+    script = run(SCRIPT, home.file)
+    ports = [int(one) for one in script.expect("port").split()[1:]]
+    script.expect("served at")
+    policies, table = ports[0], ports[-1]
+    asked = (
+        (policies, HOST, PATH, True),
+        (table, "mx.contoso.example", "/certificates", True),
+        (table, HOST, PATH, together),
+        (policies, "mx.contoso.example", "/certificates", together),
+        (policies, HOST, "/certificates", False),
+    )
+    for port, host, path, served in asked:
+        expected = "HTTP/1.1 200 " if served else "HTTP/1.1 404 "
+        assert ask(port, home.anchors, host, path)[1].startswith(expected), (host, path)

@@ -9,15 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.mtasts.policy import Mode
-from gatepost.mtasts.publish import PATH, publish
+from gatepost.mtasts.publish import CONTENT_TYPE, PATH, publish
 from gatepost.net import memory
 from gatepost.net.engine import ServerIdentity, client_context, server_context
 from gatepost.net.stream import LossKind
 from gatepost.node.policy_session import MAX_REQUEST, PolicySession, answer
+from gatepost.node.public_page import Page, cached
 from gatepost.tls.profile import PROFILES
 
 HOST = "mta-sts.a.example"
-POLICIES = {HOST: publish("a.example", Mode.ENFORCE, ["mx.a.example"], 86400)}
+POLICY = publish("a.example", Mode.ENFORCE, ["mx.a.example"], 86400).body
+TABLE = cached("text/html", b"<p>", modified=1_700_000_000.9, seconds=60)
+SITES = {HOST: {PATH: Page(CONTENT_TYPE, POLICY)}, "mx.a.example": {"/certificates": TABLE}}
 GET = f"GET {PATH} HTTP/1.1\r\n".encode()
 GOOD = GET + f"Host: {HOST}\r\n\r\n".encode()
 
@@ -54,9 +57,23 @@ ANSWERS = [
 def test_what_a_request_gets(asked, status):
     method, target, host, server_name = asked
     request = h11.Request(method=method, target=target, headers=[("Host", host)])
-    given = answer(request, server_name, POLICIES)
+    given = answer(request, server_name, SITES)
     assert given.status is status
-    assert given.body == (POLICIES[HOST].body if status is OK else b"")
+    assert given.body == (POLICY if status is OK else b"")
+
+
+def test_a_page_that_the_client_has_is_not_sent_again(context):
+    request = b"GET /certificates HTTP/1.1\r\nHost: mx.a.example\r\n"
+    data, _ = asyncio.run(talk(context, request + b"\r\n", server_name="mx.a.example"))
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert (head.partition(b"\r\n")[0], body) == (b"HTTP/1.1 200 OK", b"<p>")
+    assert f"ETag: {TABLE.etag}\r\nLast-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n".encode() in head
+    again = request + f"If-None-Match: {TABLE.etag}\r\n\r\n".encode()
+    data, _ = asyncio.run(talk(context, again, server_name="mx.a.example"))
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert (head.partition(b"\r\n")[0], body) == (b"HTTP/1.1 304 Not Modified", b"")
+    assert f"ETag: {TABLE.etag}\r\n".encode() in head
+    assert b"Content-" not in head.replace(b"Content-Security", b"").replace(b"X-Content", b"")
 
 
 class Client:
@@ -87,7 +104,7 @@ async def talk(context, *request, seconds=10.0, chunk=65536, tls=True, server_na
     near, far = memory.pair(chunk=chunk)
     client = Client(near, request)
     near.attach(client)
-    PolicySession(far, lambda: POLICIES, lambda: 1_800_000_000.0).begin(context, seconds)
+    PolicySession(far, lambda: SITES, lambda: 1_800_000_000.0).begin(context, seconds)
     if tls:
         near.start_tls(client_context(PROFILES["default"]), server_name=server_name)
     else:
@@ -105,7 +122,7 @@ def test_the_whole_answer(context):
             b"HTTP/1.1 200 OK\r\nDate: Fri, 15 Jan 2027 08:00:00 GMT\r\nContent-Type: text/plain; charset=utf-8\r\n"
             b"Content-Length: 65\r\nConnection: close\r\n\r\n"
         )
-        + POLICIES[HOST].body
+        + POLICY
     )
 
 
@@ -187,7 +204,7 @@ class Sunk:
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_whatever_comes_gets_one_answer_or_none(head, rest):
     stream = Sunk()
-    session = PolicySession(stream, lambda: POLICIES, lambda: 0.0)
+    session = PolicySession(stream, lambda: SITES, lambda: 0.0)
     for part in (head, rest, b"\r\n\r\n"):
         if part and not stream.closed:
             session.received(part)

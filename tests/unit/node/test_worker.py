@@ -56,7 +56,7 @@ def test_the_life_of_a_worker(run, home):
     config = ConfigStore(home.data / "config.db")
     config.apply({"organization": {"contoso": CONTOSO}}, author="test")
     config.close()
-    script.expect("resources version 1 in force")
+    script.expect("resources version 2 in force")  # 1: the certificate of the settings was recorded
     with connect(port) as client:
         assert client.sendmail("eve@elsewhere.example", "ann@contoso.example", "Subject: x\r\n\r\nbody\r\n") == {}
     deadline = time.monotonic() + 10

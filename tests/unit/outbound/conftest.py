@@ -271,11 +271,12 @@ class World:
     timeouts: SmtpTimeouts = FAST
     idle: float = 30.0
     settings: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)  # further arguments of the contexts
 
     def build(self, mx_port: int = 25) -> Deliverer:
         anchors = self.root / "anchors.pem"
         anchors.write_bytes(self.authority.certificate_pem)
-        self.contexts = ClientContexts(str(anchors), time.time)
+        self.contexts = ClientContexts(str(anchors), time.time, **self.own)
         self.pool = ConnectionPool(idle=self.idle)
         services = DeliveryServices(
             self.bodies,  # type: ignore[arg-type] # the part that is used

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatepost.lookup.dns import LookupFailed
+from gatepost.net.certificate import certificate_facts
+from gatepost.net.identity import ServerIdentity
 from gatepost.queue.outcome import Sort
 
 if TYPE_CHECKING:
@@ -190,10 +192,26 @@ def test_our_certificate_is_presented(world: Any, kit: Any) -> None:
     assert peer.messages[0].tls.peer_chain != ()
 
 
+def test_our_certificate_is_presented_by_its_label(world: Any, kit: Any) -> None:
+    asked = []
+
+    def find(organization: str, label: str, now: float) -> ServerIdentity:
+        asked.append((organization, label, now > 1e9))
+        return ServerIdentity(*world.authority.issue([f"{label}.example"]))
+
+    world.own = {"identity": find}
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    only(attempt(world, peer, kit.delivery(), connector=forced(client_certificate={"label": "to-bank"})))
+    assert asked == [("contoso", "to-bank", True)]
+    (shown, *_) = peer.messages[0].tls.peer_chain
+    assert certificate_facts(shown).dns_names == ("to-bank.example",)
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"client_certificate": {"chain": "/nowhere/chain.pem", "key": "/nowhere/key.pem"}}, "client certificate"),
+        ({"client_certificate": {"label": "to-bank"}}, "client certificate"),
         ({"tls_settings": "certificate-validation", "trust_anchors": "/nowhere/anchors.pem"}, "trust anchors"),
     ],
 )

@@ -272,17 +272,28 @@ def test_a_memory_that_cannot_be_read_lets_pass_or_makes_wait(holding, kit, memo
         memory.failure = None
 
 
-def test_who_asks_for_no_tls_is_neither_held_nor_remembered(holding, kit, memory):
+@pytest.mark.parametrize(
+    ("mode", "tls", "sort"),
+    [
+        ("warn", False, Sort.DELIVERED),
+        ("hold", True, Sort.DELIVERED),  # its certificate proves less than before, which the message waives
+        ("hold", False, Sort.HELD),  # what an administrator demands is no message's to waive
+    ],
+)
+def test_tls_required_no_waives_proof_but_no_hold_where_tls_was_taken_away(holding, kit, memory, mode, tls, sort):
+    holding.resources["protection_drop"] = mode
+
     async def scene():
-        async with kit.Peer() as peer:
+        async with kit.Peer(tls=holding.identity("x.example") if tls else None) as peer:
             memory.was(DOMAIN, f"mx.b.example:{peer.port}")
             before = dict(memory.known)
             outcome = await holding.build(peer.port).deliver(kit.delivery(tls_required_no=True))
-        return before, outcome
+        return peer, before, outcome
 
-    before, outcome = run(scene())
-    assert outcome.fates[0].sort is Sort.DELIVERED
-    assert memory.known == before
+    peer, before, outcome = run(scene())
+    assert outcome.fates[0].sort is sort
+    assert bool(peer.said("MAIL")) is (sort is Sort.DELIVERED)
+    assert (memory.known == before) is (sort is Sort.DELIVERED)
 
 
 def test_a_requirement_is_judged_first(holding, kit, memory):

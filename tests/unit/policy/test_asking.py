@@ -55,6 +55,12 @@ def test_mx_hosts_must_be_known_and_prove_their_name() -> None:
     assert "offer REQUIRETLS" in found.reasons[1]
 
 
+def test_an_address_literal_has_no_name_to_prove() -> None:
+    found = route_as_asked(MxRoute("[192.0.2.1]", None, OPPORTUNISTIC, None, ("nobody's",)), Asks.REQUIRED)
+    assert isinstance(found, Unroutable)
+    assert (found.reply.enhanced, found.reasons) == ("5.7.10", ("nobody's",))
+
+
 def test_a_relaxed_connector_says_so() -> None:
     found = route_as_asked(mx(requiretls_mode="relaxed"), Asks.REQUIRED)
     assert isinstance(found, MxRoute)

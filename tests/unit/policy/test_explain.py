@@ -282,6 +282,27 @@ def test_what_would_follow_if_a_relay_were_accepted(ask: Callable[..., Explanati
     assert nobody.record()["outbound"] is None
 
 
+def test_what_is_held_below_the_memory_is_said_of_the_way_out_only(
+    directory: Build, path: MakePath, session: Session
+) -> None:
+    def held(recipient: str, drop: str) -> bool:
+        resources = f"""
+            [organization.h]
+            protection_drop = "{drop}"
+            [[organization.h.accepted_domain]]
+            name = "h.example"
+            [[organization.h.mailbox]]
+            address = "ann@h.example"
+        """
+        found = explain(directory(resources), session(), path("bob@h.example"), path(recipient))
+        assert found.record()["held_below_memory"] is found.held_below_memory
+        return found.held_below_memory
+
+    assert held("x@internet.test", "hold")
+    assert not held("x@internet.test", "warn")
+    assert not held("ann@h.example", "hold")
+
+
 def test_an_organization_without_an_expiration_of_its_own_leaves_it_to_the_server(
     ask: Callable[..., Explanation], session: Session
 ) -> None:

@@ -289,7 +289,7 @@ def test_who_lets_requiretls_go(asked: Modes, naming: Naming, begins: str) -> No
 def test_what_is_known_of_a_host_that_nothing_proves_is_told() -> None:
     outcome = held(Published(INSECURE, UNFETCHED), asked=STRICT, naming=NAMED_BY_MX).outcome
     assert isinstance(outcome, Shortfall)
-    assert "DNSSEC: DNSSEC does not prove it. MTA-STS: connection refused." in outcome.detail
+    assert "Presented: neither. DNSSEC does not prove it. MTA-STS: connection refused. Set by" in outcome.detail
 
 
 def test_a_smart_host_without_a_name_is_unfit() -> None:

@@ -205,6 +205,10 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
         ('[mta_sts]\naddress = "0.0.0.0:443"\n', [":4: mta_sts.address: policies are served over HTTPS"]),
         ('[mta_sts]\naddress = "443"\n', [":4: mta_sts.address: '443' needs a port"]),
         ('[mta_sts]\naddress = ""\n', []),
+        ('[site]\naddress = "127.0.0.1:8444"\n', [": store.master_key: the key of the site's authority"]),
+        ('[site]\naddress = "8444"\n', [":4: site.address: '8444' needs a port"]),
+        ('[site]\naddress = "127.0.0.1:8444"\n[store]\nmaster_key = "file:/k"\n', []),
+        ('[site]\nnode_lifetime = "5s"\n', [":4: site.node_lifetime"]),
         (
             '[mta_sts]\naddress = "127.0.0.1:8443"\n[[certificate]]\nchain = "/c"\nkey = "/k"\n',
             [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],

@@ -48,6 +48,7 @@ def test_limits(rcptmax, mailmax, keyword):
 def test_within_announces_the_limits_of_the_session():
     extensions = Extensions.within(SmtpLimits(message_bytes=9, recipients=8, transactions=7), starttls=True)
     assert (extensions.size, extensions.rcptmax, extensions.mailmax, extensions.starttls) == (9, 8, 7, True)
+    assert extensions.requiretls
     assert Extensions.within(SmtpLimits(recipients=10**7), starttls=False).rcptmax == 999_999
 
 

@@ -139,6 +139,9 @@ def test_an_aborted_big_body_leaves_nothing(shop, wait):
             body.abort()
             with pytest.raises(ValueError, match="has ended"):
                 body.write(b"x")
+            async with asyncio.timeout(20):  # what a thread is writing goes when it has written it
+                while big_files(shop) or body.file is not None:  # noqa: ASYNC110 - a thread sets no event
+                    await asyncio.sleep(0.005)
 
     asyncio.run(main())
     assert big_files(shop) == []

@@ -157,6 +157,15 @@ def test_content_lies_beside_documents_and_in_no_history(config):
     assert "sealed" not in repr(config.history())
 
 
+def test_content_that_was_removed_is_in_no_file(config, path):
+    """It may have been a key: neither free pages nor the write-ahead log keep it."""
+    config.apply({}, author="ann", content={"k": b"SEALED" * 2000, "other": b"y"})
+    assert any(b"SEALED" in file.read_bytes() for file in path.parent.iterdir())
+    config.apply({}, author="ann", content={"k": None})
+    assert not any(b"SEALED" in file.read_bytes() for file in path.parent.iterdir())
+    assert config.content("other") == b"y"
+
+
 def test_content_is_not_kept_if_the_change_is_refused(config):
     with pytest.raises(ConfigConflict):
         config.apply({"certificate": {"ab12": {}}}, author="ann", expected=7, content={"key/ab12": b"sealed"})

@@ -104,6 +104,18 @@ def test_the_destinations_that_were_not_used_for_the_longest_time_go(path):
     file.close()
 
 
+def test_who_makes_us_send_to_ever_new_domains_takes_nothing_from_other_organizations(path):
+    file = DestinationFile(path, most=6)
+    old = [DestinationName("contoso", f"d{number}.example") for number in range(3)]
+    file.write({name: [(session(at=NOW - 86400 + number), False)] for number, name in enumerate(old)})
+    for number in range(20):
+        name = DestinationName("fabrikam", f"d{number}.example")
+        file.write({name: [(session(at=NOW + number), False)]})
+    kept = [DestinationName("fabrikam", f"d{number}.example") for number in (17, 18, 19)]
+    assert [name for name, _ in file.listed()] == old + kept
+    file.close()
+
+
 def test_writers_do_not_undo_each_others_sessions(path):
     files = [DestinationFile(path) for _ in range(4)]
 

@@ -9,6 +9,7 @@ from gatepost.tls.profile import (
     VERSIONS,
     group_name,
     iana_name,
+    profile_record,
     published,
     stricter,
     version_name,
@@ -149,3 +150,17 @@ def test_stricter_keeps_a_raised_minimum_of_the_laxer_profile():
     raised = with_minimum(PROFILES["legacy"], "TLSv1.3")
     both = stricter(raised, PROFILES["default"])
     assert (both.name, both.min_version) == ("default", "TLSv1.3")
+
+
+def test_a_profile_for_machines():
+    record = profile_record(PROFILES["modern"])
+    assert (record["profile"], record["min_version"], record["max_version"]) == ("modern", "TLSv1.3", "TLSv1.3")
+    assert record["suites"][0] == {
+        "name": "TLS_AES_256_GCM_SHA384",
+        "key_exchange": "ECDH+MLKEM/192",
+        "forward_secrecy": True,
+        "cipher": "AES/256",
+        "authentication": "ECDSA/128, RSA/112",
+        "oldest_version": "TLSv1.3",
+    }
+    assert len(record["suites"]) == 3

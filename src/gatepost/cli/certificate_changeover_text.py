@@ -1,0 +1,197 @@
+"""What a person reads of a changeover: current and next side by side, the gates, what to do next.
+
+Used by `cli.certificate_changeover` and `cli.certificate_switch`. Signs and form of a finding are those of
+`cli.check_text`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.certificates import course
+from gatepost.certificates.entry import State
+from gatepost.checks.gates import Gate, Light, gates_record
+from gatepost.checks.partner_report import Mark
+from gatepost.cli.certificate_view import list_record
+from gatepost.cli.check_text import print_line, wrapped
+from gatepost.cli.tables import moment, print_table, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gatepost.certificates.entry import Entry
+    from gatepost.checks.changeover_watch import Traffic
+    from gatepost.checks.gates import GateReport
+    from gatepost.checks.gates_partners import Partner
+
+__all__ = ["print_gates", "print_partners", "print_status", "status_record"]
+
+_COMMAND = "gatepost certificate changeover"
+_LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
+_ANSWERS = {Light.GREEN: "YES", Light.RED: "NO", Light.UNKNOWN: "CANNOT TELL"}
+
+
+def print_gates(report: GateReport) -> None:
+    """All findings, and the answer first."""
+    name = report.entry.leaf.common_name or report.entry.leaf.subject
+    what = "may it become current?" if report.entry.state is State.NEXT else "is it well as it is?"
+    answer = _ANSWERS[report.light]
+    why = f": {report.reasons}" if report.stopping else ""
+    click.echo(wrapped(printable(f"{report.entry.id} ({name}): {what}  {answer}{why}"), "  "))
+    click.echo()
+    for one in report.findings:
+        print_line(one.verdict, one.gate, one.text, one.evidence, one.fix)
+    counts = report.counts
+    click.echo(
+        f"\nlight={report.light} fails={counts[Mark.FAIL]} warnings={counts[Mark.WARN]} "
+        f"unknown={counts[Mark.UNKNOWN]} green_at={moment(report.only_waiting).replace(' ', 'T') or '-'}"
+    )
+
+
+def print_status(
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    report: GateReport | None,
+    seen: tuple[Traffic, Traffic] | None,
+    *,
+    now: float,
+) -> None:
+    """One changeover. report: None if there is nothing to look at. seen: since the switch, and before."""
+    olds = _olds(entry, entries)
+    columns = [*olds, entry] if entry.state is State.NEXT else [entry, *olds]
+    names = [name for name in _row(entry) if any(_row(one)[name] for one in columns)]
+    print_table(
+        ["", *(str(one.state) for one in columns)], [(name, *(_row(one)[name] for one in columns)) for name in names]
+    )
+    if report is not None:
+        click.echo()
+        for gate in Gate:
+            _print_gate(report, gate)
+    if seen is not None:
+        click.echo()
+        click.echo(f"  since the switch    {_traffic(seen[0])}")
+        click.echo(f"  as long before      {_traffic(seen[1])}")
+        silent = sorted(seen[1].domains - seen[0].domains)
+        if silent:
+            click.echo(wrapped(printable(f"  silent since        {', '.join(silent[:20])}"), " " * 22))
+    click.echo()
+    for line in next_steps(entry, entries, report, now=now):
+        click.echo(wrapped(f"next: {printable(line)}", "      "))
+    click.echo()
+
+
+def _print_gate(report: GateReport, gate: Gate) -> None:
+    """What is wrong at a gate, or that all is well."""
+    found = [one for one in report.findings if one.gate is gate]
+    loud = [one for one in found if one.verdict in _LOUD]
+    for one in loud:
+        print_line(one.verdict, gate, one.text, one.evidence, one.fix)
+    if found and not loud:
+        best = next((one for one in found if one.verdict is Mark.PASS), found[0])
+        print_line(best.verdict, gate, best.text)
+
+
+def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
+    if entry.state is State.NEXT:
+        return list(course.replaced(entry, entries))
+    return [entries[number] for number in entry.replaces if number in entries]
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    leaf = entry.leaf
+    return {
+        "id": entry.id,
+        "names": ", ".join(course.names_of(entry)),
+        "issuer": leaf.issuer,
+        "key": leaf.key,
+        "serial": leaf.serial,
+        "SHA-256": leaf.sha256[:32] + "…",
+        "TLSA 3 1 1": leaf.spki_sha256[:32] + "…",
+        "valid from": moment(leaf.not_before),
+        "valid until": moment(leaf.not_after),
+        "presented from": moment(entry.current_from),
+        "presented until": moment(entry.current_until),
+        "planned for": moment(entry.switch_at),
+        "must staple": "yes" if entry.must_staple else "",
+    }
+
+
+def _traffic(one: Traffic) -> str:
+    refused = f", {one.wanted_tls} refused for want of TLS" if one.wanted_tls else ""
+    return f"{one.over_tls} messages over TLS from {len(one.domains)} domains, {one.in_clear} in clear{refused}"
+
+
+def next_steps(entry: Entry, entries: Mapping[str, Entry], report: GateReport | None, *, now: float) -> Iterator[str]:
+    """What to do, in the order in which it is to be done."""
+    match entry.state:
+        case State.NEXT:
+            if entry.held:
+                yield f"it was not switched at the time that was planned: {entry.held}"
+            yield _before(entry, report)
+        case State.CURRENT:
+            yield from _after(entry, entries, now)
+        case State.DEPRECATED:
+            yield f"once nobody needs it: {_COMMAND} withdraw {entry.id}"
+        case State.RETIRED:
+            yield "nothing: its key is gone"
+
+
+def _before(entry: Entry, report: GateReport | None) -> str:
+    if entry.switch_at:
+        return f"nothing: it becomes current at {moment(entry.switch_at)}; to call it off: {_COMMAND} cancel"
+    if report is None or report.light is Light.GREEN:
+        return f"{_COMMAND} switch {entry.id}, or with --at TIME"
+    if report.only_waiting:
+        when = moment(report.only_waiting).replace(" ", "T")
+        return f"wait; or let it be done: {_COMMAND} switch {entry.id} --at {when}"
+    return f"mend what is red above, then: {_COMMAND} check {entry.id}"
+
+
+def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[str]:
+    if course.can_roll_back(entry, entries, now=now):
+        yield f"if something is wrong, until {moment(course.roll_back_until(entry))}: {_COMMAND} roll-back"
+    for old in _olds(entry, entries):
+        if old.state is State.DEPRECATED:
+            yield f"after that: {_COMMAND} withdraw {old.id}"
+
+
+def print_partners(partners: Sequence[Partner]) -> None:
+    """Who is to be told, on standard error, beside the text for them."""
+    for one in partners:
+        sign = "told " if one.told else "TO TELL"
+        click.echo(printable(f"{sign:<8} {one.name}  ({'; '.join(one.why)})"), err=True)
+    if not partners:
+        click.echo("nobody is known who might expect the current certificate", err=True)
+
+
+def status_record(
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    report: GateReport | None,
+    seen: tuple[Traffic, Traffic] | None,
+    *,
+    now: float,
+) -> dict[str, Any]:
+    """The same as JSON. The keys do not change."""
+    return {
+        "certificate": list_record(entry, now),
+        "replaces": [list_record(one, now) for one in _olds(entry, entries)],
+        "held": entry.held,
+        "forced": entry.forced,
+        "told": list(entry.told),
+        "roll_back_until": course.roll_back_until(entry) or None,
+        "gates": gates_record(report) if report else None,
+        "traffic": None if seen is None else {"since": _traffic_record(seen[0]), "before": _traffic_record(seen[1])},
+        "next": list(next_steps(entry, entries, report, now=now)),
+    }
+
+
+def _traffic_record(one: Traffic) -> dict[str, Any]:
+    return {
+        "over_tls": one.over_tls,
+        "in_clear": one.in_clear,
+        "refused_for_want_of_tls": one.wanted_tls,
+        "domains": sorted(one.domains),
+    }

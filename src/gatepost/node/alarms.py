@@ -1,0 +1,233 @@
+"""Looks after our own certificates: judges, remembers, and tells the log and the owner. In worker 0 alone.
+
+Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
+The world is asked once a day and after each change (`checks.own_certificates`), as a task of its own. What is known is
+kept in the store, so that a restart repeats nothing and `gatepost certificate alarms` can tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.certificates import alarm_course as course
+from gatepost.certificates.alarm_mail import Letter, build_letter, subject_of
+from gatepost.certificates.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.certificates.alarms import Alarm, Observed, Scope, Severity, judge, undecided, watched
+from gatepost.certificates.entry import State
+from gatepost.certificates.files import CertificateFileError
+from gatepost.net.tasks import spawn
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from gatepost.certificates.alarm_course import Memory, News
+    from gatepost.certificates.entry import Entry
+    from gatepost.checks.own_certificates import OwnCertificates
+    from gatepost.connectors.match import Directory
+    from gatepost.node.keeper import CertificateKeeper
+    from gatepost.node.owner_mail import OwnerMail
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+__all__ = ["ALARM_SECONDS", "AlarmKeeper"]
+
+ALARM_SECONDS: Final = 2.0
+"""Between two looks whether something changed."""
+
+_LOOK: Final = 86400.0  # seconds between two looks at the world,
+_LOOK_AGAIN: Final = 3600.0  # and while something is wrong or not known
+_JUDGE: Final = 300.0  # time passes: certificates come nearer to their end
+_REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
+
+_LEVELS: Final = {
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+    Severity.CRITICAL: logging.CRITICAL,
+}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What is to be judged: certificates by id, what the resources make of them, accepted domains.
+
+    version: of the store, as the certificates were read.
+    """
+
+    version: int
+    entries: Mapping[str, Entry]
+    scope: Scope
+    domains: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Another one whenever the world has to be looked at anew."""
+        live = sorted((one.id, str(one.state), one.since) for one in watched(self.entries, self.scope))
+        said = repr((live, self.scope.names, sorted(self.scope.used), self.domains))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+class AlarmKeeper:
+    """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970."""
+
+    def __init__(  # noqa: PLR0913 - the parts it puts together
+        self,
+        settings: Settings,
+        resources: ConfigStore,
+        keeper: CertificateKeeper,
+        world: OwnCertificates,
+        directory: Callable[[], Directory],
+        *,
+        mail: OwnerMail,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._keeper = keeper
+        self._world = world
+        self._directory = directory
+        self._mail = mail
+        self._clock = clock
+        self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
+        self._observed = Observed()
+        self._version = -1
+        self._judged = 0.0
+        self._rest_until = 0.0
+        self._started = False
+        self._working: asyncio.Task[object] | None = None
+
+    def tick(self) -> None:
+        """Begin a round if one is due. The first call only lets the start come first."""
+        if not self._started:
+            self._started = True
+            return
+        if self._working is not None and not self._working.done():
+            return
+        now, version = self._clock(), self._directory().version
+        is_time = now >= self._judged + _JUDGE or now < self._judged
+        changed = version != self._version and version == self._resources.version()
+        if changed or is_time:  # what is stored and not in force yet is not presented yet
+            self._working = spawn(self._round(now, changed=changed), "certificate alarms")
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        if self._working is not None:
+            self._working.cancel()
+
+    async def _round(self, now: float, *, changed: bool) -> None:
+        """Look if that is due, judge, tell. What cannot be stored is tried again at the next round."""
+        self._version, self._judged = self._directory().version, now
+        scene = self._scene(now)
+        if scene is None:
+            return
+        if changed and scene.version != self._version:
+            self._version = -1  # it grew this very moment: again at the next tick
+            return
+        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        if self._is_due(memory, scene, now):
+            if now < self._rest_until:
+                self._version = -1
+                return
+            memory = await self._look(memory, scene, now)
+        await self._judge(memory, scene, now)
+
+    def _scene(self, now: float) -> _Scene | None:
+        directory = self._directory()
+        organizations = directory.resources.organizations
+        try:
+            version, entries = self._keeper.inventory.entries()
+        except ValueError as error:
+            _log.error("certificates are not looked after: %s", error)
+            return None
+        scope = scope_of(organizations, self._settings.server.hostname, served=bool(self._settings.mta_sts.address))
+        domains = tuple(domain.name for one in organizations for domain in one.accepted_domains)
+        return _Scene(version, connector_files(organizations, now) | entries, scope, domains)
+
+    @staticmethod
+    def _is_due(memory: Memory, scene: _Scene, now: float) -> bool:
+        if not watched(scene.entries, scene.scope):
+            return False
+        if memory.seen != scene.digest or now < memory.looked:
+            return True
+        uneasy = memory.troubles or memory.unknown or memory.standing
+        return now >= memory.looked + (_LOOK_AGAIN if uneasy else _LOOK)
+
+    async def _look(self, memory: Memory, scene: _Scene, now: float) -> Memory:
+        begun = time.monotonic()
+        found = await self._world.observe(self._chains(scene), self._keeper.presented, scene.domains, now=now)
+        self._observed = found
+        self._rest_until = now + _REST * (time.monotonic() - begun)
+        return replace(course.remember(memory, found, scene.entries, now=now), seen=scene.digest)
+
+    def _chains(self, scene: _Scene) -> dict[str, bytes]:
+        found = {}
+        for entry in sorted(watched(scene.entries, scene.scope), key=lambda one: one.state is not State.CURRENT):
+            with suppress(CertificateFileError):
+                found[entry.id] = self._chain(entry)
+        return found
+
+    def _chain(self, entry: Entry) -> bytes:
+        """Raises CertificateFileError."""
+        try:
+            return self._keeper.inventory.chain_pem(entry)
+        except CertificateFileError:
+            return self._keeper.inventory.identity(entry).chain_pem
+
+    async def _judge(self, memory: Memory, scene: _Scene, now: float) -> None:
+        entries, scope = scene.entries, scene.scope
+        renewals = failing_renewals(self._settings, self._resources, scope)
+        observed = replace(self._observed, staples=self._keeper.stapled(), renewals=renewals)
+        found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+
+        def is_open(alarm: Alarm) -> bool:
+            return undecided(alarm, entries, scope, observed)
+
+        memory, news = course.advance(memory, found, is_open, now=now)
+        self._keep(memory)
+        for one in news:
+            _tell(one)
+        if self._to and course.mail_is_due(memory, now=now):
+            await self._write(memory, now)
+
+    def _keep(self, memory: Memory) -> None:
+        content = course.encoded(memory)
+        if content == self._resources.content(course.ALARMS_CONTENT):
+            return
+        try:
+            self._resources.apply({}, author="gatepost", content={course.ALARMS_CONTENT: content})
+        except StoreFailure as failure:
+            _log.warning("alarms about certificates are not kept, and may be told again: %s", failure)
+
+    async def _write(self, memory: Memory, now: float) -> None:
+        fresh = frozenset(one.alarm.key for one in memory.standing if not one.mailed)
+        letter = Letter(self._settings.server.hostname, self._to, "", now, memory.alarms, fresh, memory.cleared)
+
+        def build(message_id: str) -> bytes:
+            return build_letter(replace(letter, message_id=message_id))
+
+        try:
+            lost = await self._mail.send(self._to, subject_of(letter), build, now=now)
+        except StoreFailure as failure:
+            _log.warning("the mail about certificates is not queued yet: %s", failure)
+            return
+        self._keep(course.mailed(memory, now=now))
+        if lost:
+            _log.error("no mail about certificates goes to %s: there is no organization yet", ", ".join(lost))
+
+
+def _tell(news: News) -> None:
+    alarm = news.alarm
+    match news.event:
+        case course.Event.CLEARED:
+            _log.info("alarm over: %s [%s]", alarm.title, alarm.key)
+        case course.Event.RAISED | course.Event.REPEATED:
+            again = "alarm" if news.event is course.Event.RAISED else "alarm, still"
+            text = "%s: %s. %s To do: %s [%s]"
+            _log.log(_LEVELS[alarm.severity], text, again, alarm.title, alarm.detail, alarm.fix, alarm.key)

@@ -1,0 +1,81 @@
+"""The process that answers an ACME authority's requests for tokens on port 80 (RFC 8555 section 8.3), and no others.
+
+Run by the supervisor beside the workers, where certificates are to come by http-01. The tokens lie in the store for as
+long as an order is under way; everything else is not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.certificates.acme_challenges import token_answer
+from gatepost.net.listener import Listener
+from gatepost.net.stream import Loss, LossKind
+from gatepost.node.beside import run_beside
+from gatepost.node.http_session import Answer, HttpSession
+from gatepost.store.changes import ConfigStore
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    import h11
+
+    from gatepost.net.stream import Stream
+    from gatepost.settings.model import Settings
+
+__all__ = ["ChallengeHost", "run_challenge_host"]
+
+CONNECTIONS: Final = 100
+CONNECTIONS_PER_SOURCE: Final = 20
+_CONTENT_TYPE: Final = "application/octet-stream"
+_METHODS: Final = frozenset({b"GET", b"HEAD"})
+
+
+def run_challenge_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
+    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
+    return run_beside(
+        lambda: ChallengeHost(settings, sockets), lifeline, drain=settings.server.drain, what="ACME challenges"
+    )
+
+
+class ChallengeHost:
+    """Serves the tokens that are in the store. Raises StoreFailure if it cannot be opened."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._listener = Listener(
+            sockets,
+            self._accept,
+            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
+            total=CONNECTIONS,
+            per_source=CONNECTIONS_PER_SOURCE,
+        )
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._listener.start()
+
+    def reload(self) -> None:
+        """Nothing of it is in files."""
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and let open connections end for at most `seconds`."""
+        self._listener.stop()
+        deadline = time.monotonic() + seconds
+        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.05)
+        self._store.close()
+
+    def _accept(self, stream: Stream) -> None:
+        HttpSession(stream, self._answer, time.time).begin(None)
+
+    def _answer(self, request: h11.Request, _: str) -> Answer:
+        if request.method not in _METHODS:
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+        found = token_answer(self._store, request.target.decode("latin-1"))
+        return Answer(HTTPStatus.NOT_FOUND) if found is None else Answer(HTTPStatus.OK, found, _CONTENT_TYPE)

@@ -1,0 +1,116 @@
+"""One connection to a small HTTP server of ours: perhaps TLS, one request, one answer, the end.
+
+Begun for each stream that `node.policy_host` and `node.challenge_host` accept. The bytes of HTTP are h11's. Everything
+is bounded: one request of at most 8 KiB, ten seconds from first to last; no body is read, and nothing of a request is
+ever sent back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import h11
+
+from gatepost.net.stream import Loss, LossKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.net.stream import Stream, TlsContext
+    from gatepost.tls.facts import TlsFacts
+
+__all__ = ["MAX_REQUEST", "SECONDS", "Answer", "HttpSession", "refusal_of"]
+
+SECONDS: Final = 10.0
+"""What a connection has for everything: handshake, request, answer."""
+MAX_REQUEST: Final = 8192
+"""Octets of a request line with its header fields."""
+_PLAIN: Final = "text/plain"
+
+
+class Answer(NamedTuple):
+    """A status and, if it is 200, the body with its media type. fields: more of the head."""
+
+    status: HTTPStatus
+    body: bytes = b""
+    content_type: str = _PLAIN
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class HttpSession:
+    """respond: gives the answer to a request; its second argument is the server name of the handshake, "" without.
+
+    clock: seconds since 1970.
+    """
+
+    __slots__ = ("_clock", "_head", "_http", "_respond", "_stream", "_timer")
+
+    def __init__(
+        self, stream: Stream, respond: Callable[[h11.Request, str], Answer], clock: Callable[[], float]
+    ) -> None:
+        self._stream = stream
+        self._respond = respond
+        self._clock = clock
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+        self._head = False  # HEAD: the answer has no body
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, context: TlsContext | None, seconds: float = SECONDS) -> None:
+        """Shake hands, or without a context wait for the request at once. seconds: for everything."""
+        self._stream.attach(self)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expired)
+        if context is not None:
+            self._stream.start_tls(context)
+
+    def secured(self, facts: TlsFacts) -> None:
+        """TLS is up; the client speaks first."""
+
+    def received(self, data: bytes) -> None:
+        """A part of the request."""
+        self._http.receive_data(data)
+        try:
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            self._send(Answer(refusal_of(error)))
+            return
+        if isinstance(event, h11.Request):
+            self._head = event.method == b"HEAD"
+            facts = self._stream.tls
+            self._send(self._respond(event, facts.server_name if facts is not None else ""))
+
+    def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it ended changes nothing
+        """The connection is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expired(self) -> None:
+        self._stream.abort(Loss(LossKind.TIMEOUT, "the client was too slow"))
+
+    def _send(self, answer: Answer) -> None:
+        good = answer.status is HTTPStatus.OK
+        body = answer.body if good else f"{answer.status.phrase}\r\n".encode("ascii")
+        head = [("Content-Type", answer.content_type if good else _PLAIN), ("Content-Length", str(len(body)))]
+        empty = answer.status is HTTPStatus.NOT_MODIFIED  # the client has it (RFC 9110 section 15.4.5)
+        headers = [
+            ("Date", formatdate(self._clock(), usegmt=True)),
+            *([] if empty else head),
+            *answer.fields,
+            ("Connection", "close"),
+        ]
+        if answer.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            headers.append(("Allow", "GET, HEAD"))
+        response = h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase)
+        for event in (response, h11.Data(data=b"" if self._head or empty else body), h11.EndOfMessage()):
+            self._stream.write(self._http.send(event) or b"")
+        self._stream.close()
+
+
+def refusal_of(error: h11.RemoteProtocolError) -> HTTPStatus:
+    """What bytes that are no HTTP get: h11 hints 431 for what is too large, 501 for an unknown coding, and 400."""
+    try:
+        return HTTPStatus(error.error_status_hint)
+    except ValueError:
+        return HTTPStatus.BAD_REQUEST

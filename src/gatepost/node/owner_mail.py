@@ -1,0 +1,124 @@
+"""Mail of our own to whoever looks after this gateway, through the ordinary queue.
+
+Called by `node.alarms`. It has the null reverse-path, as notices have (RFC 3834 section 3.3, RFC 5321 section 4.5.5),
+so that nothing ever answers it; each recipient's delivery is carried by an organization, by whose connectors it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gatepost.connectors.names import parents
+from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
+from gatepost.store.queue_id import format_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.connectors.match import Directory
+    from gatepost.store.interface import Store
+
+__all__ = ["OwnerMail", "carrier"]
+
+
+class OwnerMail:
+    """offer: takes what was queued. directory: in force. expiration: seconds an organization's mail stays queued."""
+
+    def __init__(
+        self,
+        store: Store,
+        offer: Callable[[list[Delivery]], None],
+        hostname: str,
+        directory: Callable[[], Directory],
+        expiration: Callable[[str], float],
+    ) -> None:
+        self._store = store
+        self._offer = offer
+        self._hostname = hostname
+        self._directory = directory
+        self._expiration = expiration
+
+    async def send(
+        self, to: Sequence[str], subject: str, build: Callable[[str], bytes], *, now: float
+    ) -> tuple[str, ...]:
+        """Queue one message and return whom it cannot go to, as no organization carries it.
+
+        build: makes the content, given the Message-ID without angle brackets. Raises StoreFailure.
+        """
+        groups: dict[tuple[str, str], list[str]] = {}
+        lost = []
+        for address in to:
+            domain = _domain(address)
+            organization = carrier(self._directory(), domain, self._hostname)
+            if organization:
+                groups.setdefault((organization, domain), []).append(address)
+            else:
+                lost.append(address)
+        if groups:
+            await self._queue(groups, subject, build, now)
+        return tuple(lost)
+
+    async def _queue(
+        self, groups: dict[tuple[str, str], list[str]], subject: str, build: Callable[[str], bytes], now: float
+    ) -> None:
+        number = self._store.new_id()
+        message_id = f"{format_id(number)}@{self._hostname}"
+        content = build(message_id)
+        first, _ = next(iter(groups))
+        message = Message(
+            id=number,
+            organization=first,
+            received=now,
+            reverse_path="",
+            size=len(content),
+            message_id=f"<{message_id}>",
+            subject=subject,
+            direction="originating",
+            inbound={"notice_about": "certificates"},  # made here: no server of the organization brought it
+        )
+        deliveries = [
+            Delivery(
+                self._store.new_id(),
+                message,
+                f"{organization}/{domain}",
+                [Recipient(address, notify="NEVER") for address in addresses],
+                expires_at=now + self._expiration(organization),
+            )
+            for (organization, domain), addresses in groups.items()
+        ]
+        await self._accept(message, deliveries, content)
+
+    async def _accept(self, message: Message, deliveries: list[Delivery], content: bytes) -> None:
+        body = self._store.body()
+        if (behind := body.write(content)) is not None:
+            await behind
+        done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
+
+        def committed(failure: StoreFailure | None) -> None:
+            if not done.done():
+                done.set_result(failure)
+
+        self._store.accept(message, deliveries, body, committed)
+        if (failure := await done) is not None:
+            raise failure
+        self._offer(deliveries)
+
+
+def carrier(directory: Directory, domain: str, hostname: str) -> str:
+    """The organization that carries mail of our own to a domain (A-labels), "" if there is none at all.
+
+    Whoever accepts the domain; else whoever has our own host name in a domain of theirs; else the first by name.
+    """
+    candidates = (domain, *parents(hostname))
+    owner = next((found for one in candidates if (found := directory.organization_of(one)) is not None), None)
+    names = sorted(one.name for one in directory.resources.organizations)
+    return owner.name if owner is not None else next(iter(names), "")
+
+
+def _domain(address: str) -> str:
+    try:
+        return parse_address(address).domain
+    except GrammarError:  # settings let no such address in
+        return address.rpartition("@")[2].lower()

@@ -1,0 +1,143 @@
+"""The process where nodes join a site and renew their certificates, over TLS 1.3.
+
+Run by the supervisor beside the workers. It is the only one that strangers reach and that opens the key of the site's
+authority, and it does nothing else. It waits where there is no authority yet, and follows what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.certificates.files import CertificateFileError
+from gatepost.certificates.site import Site
+from gatepost.certificates.site_desk import SiteDesk
+from gatepost.certificates.site_records import SiteError
+from gatepost.certificates.site_store import SiteStore
+from gatepost.certificates.vault import Vault, VaultError
+from gatepost.net.engine import server_context
+from gatepost.net.listener import Listener
+from gatepost.net.stream import Loss, LossKind
+from gatepost.net.tasks import spawn
+from gatepost.node.beside import run_beside
+from gatepost.node.site_session import SiteSession
+from gatepost.node.snapshot import POLL_SECONDS
+from gatepost.node.worker import every
+from gatepost.store.changes import ConfigStore
+from gatepost.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from gatepost.certificates.site_records import SiteAuthority
+    from gatepost.net.engine import ServerContext
+    from gatepost.net.stream import Stream
+    from gatepost.settings.model import Settings
+
+__all__ = ["SiteHost", "run_site_host"]
+
+CONNECTIONS: Final = 200
+CONNECTIONS_PER_SOURCE: Final = 20
+_ENDPOINT_SECONDS: Final = 86400.0  # how long the server's own certificate lives, which is never stored
+_PAUSE_SECONDS: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def run_site_host(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
+    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
+    return run_beside(lambda: SiteHost(settings, sockets), lifeline, drain=settings.server.drain, what="the site")
+
+
+class SiteHost:
+    """Gives certificates. Raises StoreFailure or CertificateFileError if store or master key cannot be used."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        try:
+            records = SiteStore(self._store, Vault.of(settings.store.master_key))
+        except VaultError as error:
+            raise CertificateFileError(str(error)) from error
+        self._site = Site(records)
+        self._desk = SiteDesk(self._site, settings.site.node_lifetime)
+        self._tls: ServerContext | None = None
+        self._root: str | None = None
+        self._renew_at = 0.0
+        self._version = -1
+        self._again_at = 0.0
+        self._listener = Listener(
+            sockets,
+            self._accept,
+            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
+            total=CONNECTIONS,
+            per_source=CONNECTIONS_PER_SOURCE,
+        )
+        self._poll: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve, and to follow the records of the site."""
+        self.refresh()
+        self._poll = spawn(every(POLL_SECONDS, self.refresh), "site poll")
+        await self._listener.start()
+
+    def refresh(self) -> None:
+        """Present a certificate of who signs now; a new one when half of its life is over."""
+        now, version = time.time(), self._store.version()
+        if version == self._version and now < self._again_at:
+            return
+        self._version = version
+        try:
+            state = self._site.state()
+        except SiteError as error:
+            self._tls, self._again_at = None, now + _PAUSE_SECONDS
+            _log.error("nobody can join or renew: %s", error)
+            return
+        issuer = state.issuer(now)
+        root = issuer.id if issuer is not None else ""
+        if root != self._root or now >= self._renew_at:
+            self._present(root, now)
+            self._renew_at = now + _ENDPOINT_SECONDS / 2
+        self._again_at = min(self._renew_at, _next_change(state.authorities, now))
+
+    def reload(self) -> None:
+        """Nothing of it is in files."""
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and let open connections end for at most `seconds`."""
+        if self._poll is not None:
+            self._poll.cancel()
+        self._listener.stop()
+        deadline = time.monotonic() + seconds
+        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.05)
+        self._store.close()
+
+    def _present(self, root: str, now: float) -> None:
+        where = self._settings.site.address
+        self._root, self._tls = root, None
+        if not root:
+            _log.warning("nobody can join at %s: there is no authority; run gatepost site init", where)
+            return
+        try:
+            identity = self._site.endpoint(self._settings.server.hostname, _ENDPOINT_SECONDS, now)
+        except SiteError as error:
+            _log.error("nobody can join at %s: %s", where, error)
+            return
+        self._tls = server_context([identity], PROFILES["modern"], ask_client_certificate=True)
+        _log.info("nodes join and renew at %s (authority %s)", where, root)
+
+    def _accept(self, stream: Stream) -> None:
+        if self._tls is None:
+            stream.abort(Loss(LossKind.CLOSED, "there is no authority"))
+        else:
+            SiteSession(stream, self._desk, time.time).begin(self._tls)
+
+
+def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:
+    """When another authority begins to sign."""
+    return min((one.signs_from for one in authorities if one.signs_from > now), default=float("inf"))

@@ -1,0 +1,144 @@
+"""The settings of certificates that an ACME authority issues (RFC 8555): the table `[acme]`.
+
+A part of `settings.model`, read with it; used by `certificates.acme` and what belongs to it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from gatepost.connectors.fields import (
+    Duration,
+    FilePath,
+    Form,
+    ListenAddress,
+    NamePattern,
+    Range,
+    Record,
+    Switch,
+    Text,
+)
+from gatepost.connectors.units import format_duration
+from gatepost.smtp.grammar import GrammarError, parse_address
+
+__all__ = ["LETS_ENCRYPT", "LETS_ENCRYPT_STAGING", "Acme", "Challenge", "KeyType", "acme_directory"]
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+class Challenge(StrEnum):
+    """How an authority is shown that names are ours."""
+
+    HTTP_01 = "http-01"
+    DNS_01 = "dns-01"
+
+
+class KeyType(StrEnum):
+    """Keys that are made for certificates."""
+
+    EC_P256 = "ec-p256"
+    EC_P384 = "ec-p384"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+
+
+def acme_directory(value: str) -> str:
+    """The address of an ACME directory, "" for none. Raises ValueError."""
+    try:
+        parts = urlsplit(value)
+        good = not value or (parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc)
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{value!r} is no https address; write the authority's directory, such as {LETS_ENCRYPT}")
+    return value
+
+
+def _contact(value: str) -> str:
+    try:
+        return parse_address(value.removeprefix("mailto:")).text
+    except GrammarError as error:
+        raise ValueError(f"{value!r} is not a mail address: {error.why}") from None
+
+
+def _hook(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value and not value[0].startswith("/"):
+        raise ValueError(f"{value[0]!r}: write the program with its whole path; no shell looks for it")
+    return value
+
+
+class Acme(Record):
+    """Certificates from an ACME authority (RFC 8555). Needs the extra `gatepost[acme]` and store.master_key."""
+
+    directory_url: Annotated[str, AfterValidator(acme_directory), Form("https address; empty: off")] = Field(
+        default=LETS_ENCRYPT, description="The authority's directory (default: Let's Encrypt). Empty: off."
+    )
+    agree_tos: Switch = Field(
+        default=False,
+        description="That you agree to the authority's terms of service. Nothing is asked for without it.",
+    )
+    contact: tuple[Annotated[str, AfterValidator(_contact), Form("mail address")], ...] = Field(
+        default=(), description="Mail addresses of who is to be told of trouble with the account."
+    )
+    names: Annotated[tuple[NamePattern, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="What the certificate bears. Empty: server.hostname. Each mta-sts.DOMAIN whose policy is served "
+        "here, and that is not among them, gets a certificate of its own, so that one domain's DNS cannot keep the "
+        "others from renewal. *.DOMAIN needs dns-01.",
+    )
+    challenge: Challenge = Field(
+        default=Challenge.HTTP_01,
+        description="http-01: the authority fetches a token from port 80 of each name. dns-01: dns_hook publishes a "
+        "TXT record.",
+    )
+    http_address: ListenAddress = Field(
+        default="0.0.0.0:80",
+        description="Where tokens are served for http-01, and nothing else; the authority asks port 80.",
+    )
+    dns_hook: Annotated[tuple[Text, ...], Field(max_length=50), AfterValidator(_hook)] = Field(
+        default=(),
+        description='Program and arguments for dns-01, run without a shell and with three more arguments: "present" or '
+        '"remove", the record\'s name (_acme-challenge.…), its value. Exit status 0: done.',
+    )
+    dns_hook_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
+        default=60, description="How long it may take, each time."
+    )
+    dns_wait: Annotated[Duration, Range(0, 3600, format_duration)] = Field(
+        default=0, description="Wait after the last record, before the authority looks: until all its servers have it."
+    )
+    key_type: KeyType = Field(default=KeyType.EC_P256, description="The kind of key that a certificate is made for.")
+    roll_key: Switch = Field(
+        default=False,
+        description="Make a new key at each renewal. false: the key stays, and with it a TLSA record 3 1 1. A "
+        "certificate that published TLSA records do not allow becomes the next one, and waits for a changeover.",
+    )
+    renew_before: Annotated[Duration, Range(0, 31536000, format_duration)] = Field(
+        default=0,
+        description="Renew so long before the end, where the authority does not say when (RFC 9773). 0: when a third "
+        "of the life is left.",
+    )
+    trust_anchors: Annotated[FilePath, Field(min_length=1)] = Field(
+        default="system",
+        description='Roots for the authority\'s own HTTPS server: "system", a PEM file, or a directory.',
+    )
+    profile: Text = Field(
+        default="",
+        description='Which of the authority\'s kinds of certificate, such as "shortlived". Empty: its default.',
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether certificates are asked for."""
+        return bool(self.directory_url) and self.agree_tos
+
+    @property
+    def served_at(self) -> str:
+        """Where tokens are served, "" for nowhere."""
+        return self.http_address if self.is_on and self.challenge is Challenge.HTTP_01 else ""

@@ -1,0 +1,16 @@
+"""A listening address that may be left empty, for what is off unless it is written. A part of `settings.model`."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+
+from gatepost.connectors.fields import ListenAddress
+
+__all__ = ["address_or_none"]
+
+_LISTEN_ADDRESS: TypeAdapter[str] = TypeAdapter(ListenAddress)
+
+
+def address_or_none(value: str) -> str:
+    """The address as `ListenAddress` has it, or "". Raises ValueError."""
+    return _LISTEN_ADDRESS.validate_python(value) if value else ""

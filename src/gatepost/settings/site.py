@@ -1,0 +1,33 @@
+"""The settings of a site's own certificates for its nodes: the table `[site]`.
+
+A part of `settings.model`, read with it; used by `node.site_host`, `certificates.membership` and the `site` commands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from gatepost.connectors.fields import Duration, Form, Range, Record
+from gatepost.connectors.units import format_duration
+from gatepost.settings.addresses import address_or_none
+
+__all__ = ["Site"]
+
+
+class Site(Record):
+    """Where nodes of this site join and renew their certificates (docs/site.md). Needs store.master_key."""
+
+    address: Annotated[
+        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: nobody can join')
+    ] = Field(
+        default="",
+        description='Where nodes ask for certificates, such as "0.0.0.0:8444"; only on the node where gatepost site '
+        "init was run.",
+    )
+    node_lifetime: Annotated[Duration, Range(20, 7776000, format_duration)] = Field(
+        default=604800,
+        description="How long a node's certificate lives. Nodes renew at half of it; a node that is removed is trusted "
+        "until its last one ends.",
+    )

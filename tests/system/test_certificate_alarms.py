@@ -1,0 +1,241 @@
+"""Proves that whoever runs a gateway learns in time what is wrong with its certificates, and that it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.dnssec import Zone
+from support.process import wait_until
+from support.scenes import contoso
+
+from gatepost.certificates.alarms import TlsaState
+from gatepost.checks.own_certificates import OwnCertificates
+from gatepost.lookup.dns import Resolver
+from gatepost.lookup.nameservers import Nameservers
+from gatepost.net.identity import ServerIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.dns import DnsServer
+    from support.dnssec import SignedDns
+    from support.gateway import Gateway
+    from support.pki import Leaf, Pki
+    from support.status_server import StatusServer
+
+    from gatepost.certificates.alarms import Observed
+
+OWNER = "ann@contoso.example"
+NAME = "mx1.contoso.example"
+OWN, STALE, FORGED, PLAIN = (f"mx.{zone}.test" for zone in ("own", "stale", "forged", "plain"))
+
+
+def renew(old: Leaf, new: Leaf) -> None:
+    """As certbot does it: other content under the same names."""
+    for before, after in ((old.key, new.key), (old.chain, new.chain)):
+        fresh = before.with_suffix(".new")
+        shutil.copy(after, fresh)
+        fresh.replace(before)
+
+
+def alarms(gateway: Gateway, *, expect: int | None = None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = gateway.cli("certificate", "alarms", json=True, expect=expect).data["alarms"]
+    return found
+
+
+def tlsa(leaf: Leaf) -> str:
+    """The record 3 1 1 for its key, hexadecimal."""
+    key = leaf.x509.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"030101{hashlib.sha256(key).hexdigest()}"
+
+
+def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
+    gateway: Callable[..., Gateway], dns_server: Callable[..., DnsServer], pki: Pki
+) -> None:
+    leaf = pki.leaf(NAME, days=(-84, 6.5))
+    nameserver = dns_server({f"{NAME} A": ["127.0.0.1"]}, authentic=True)
+    mx = gateway(
+        contoso(),
+        certificates=[leaf],
+        anchors=pki.root,
+        nameservers=[f"127.0.0.1:{nameserver.port}"],
+        settings={"alarms": {"mail_to": [OWNER]}},
+    )
+    found = alarms(mx, expect=1)
+    assert [(one["kind"], one["severity"]) for one in found] == [("expiry", "error"), ("next-missing", "warning")]
+    assert found[0]["title"].endswith(f"for {NAME} expires in 6 days")
+    (mail,) = mx.wait_maildir(OWNER)
+    assert any(" error " in line and "expires in 6 days. It ends" in line for line in mx.log().splitlines())
+    assert b"Subject: [gatepost mx1.contoso.example] 1 error, 1 warning: " in mail.head
+    assert b"Auto-Submitted: auto-generated\r\n" in mail.head
+    assert b"Return-Path: <>\r\n" in mail.head
+    assert b"What to do: Renew the files" in mail.body
+    assert "1 error, 1 warning: the certificate" in mx.cli("status").stdout
+    mx.stop()
+    told = mx.log().count(": alarm: ")
+    mx.start()
+    renew(leaf, pki.leaf(NAME))
+    wait_until(lambda: "alarm over: " in mx.log(), "the renewed certificate ends the alarms")
+    assert (told, mx.log().count(": alarm: ")) == (2, 2), "a restart tells nothing twice"
+    assert alarms(mx, expect=0) == []
+    assert "no alarms" in mx.cli("status").stdout
+    assert len(mx.maildir(OWNER)) == 1, "no more than one mail a day for what is not critical"
+
+
+@pytest.fixture(scope="module")
+def own(pki: Pki) -> dict[str, Leaf]:
+    """The certificates whose keys the signed zones name, and "other", which none names."""
+    return {"own": pki.leaf(OWN), "other": pki.leaf(OWN), "stale": pki.leaf(STALE), "rsa": pki.leaf(OWN, key="rsa")}
+
+
+@pytest.fixture(scope="module")
+def signed(signed_dns: Callable[..., SignedDns], own: dict[str, Leaf]) -> str:
+    """The resolver's address."""
+    host = ["@ MX 10 mx", "mx A 127.0.0.1"]
+    zones = {
+        "own": Zone([*host, f"_25._tcp.mx TLSA {tlsa(own['own'])}"]),
+        "stale": Zone([*host, f"_25._tcp.mx TLSA 030101{'ab' * 32}"]),
+        "forged": Zone([*host, f"_25._tcp.mx TLSA {tlsa(own['own'])}"], forged=["TLSA"]),
+        "plain": Zone([*host, f"_25._tcp.mx TLSA 030101{'ab' * 32}"], unsigned=True),
+        "third": Zone(["@ MX 10 mx.own.test.", "@ MX 20 away", "away A 127.0.0.9"]),
+    }
+    address: str = signed_dns(zones).address
+    return address
+
+
+def test_a_key_that_no_tlsa_record_names_until_one_does(
+    gateway: Callable[..., Gateway], signed: str, own: dict[str, Leaf], pki: Pki
+) -> None:
+    leaf = pki.leaf(OWN)
+    mx = gateway(
+        contoso(domains=[{"name": "contoso.example"}, {"name": "own.test"}]),
+        hostname=OWN,
+        certificates=[leaf],
+        anchors=pki.root,
+        nameservers=[signed],
+        settings={"server": {"postmaster": OWNER}},
+    )
+    (mail,) = mx.wait_maildir(OWNER)
+    assert b"1 critical: no TLSA record of mx.own.test" in mail.head.replace(b"\r\n\t", b" ")
+    (found,) = alarms(mx, expect=1)
+    assert (found["kind"], found["severity"], found["about"]) == ("tlsa-mismatch", "critical", OWN)
+    assert f"_25._tcp.{OWN}. IN TLSA 3 1 1 {tlsa(leaf)[6:]}" in found["fix"]
+    assert any(" critical " in line and "alarm: no TLSA record" in line for line in mx.log().splitlines())
+    renew(leaf, own["own"])
+    wait_until(lambda: f"alarm over: no TLSA record of {OWN}" in mx.log(), "the key that is named is presented")
+    assert alarms(mx, expect=0) == []
+
+
+# Gathering, without a gateway around it.
+
+
+def observed(
+    address: str, hostname: str, pki: Pki, leaves: list[Leaf], domains: list[str], *, trust_ad: bool = True
+) -> Observed:
+    async def run() -> Observed:
+        resolver = Resolver(Nameservers([address], trust_ad=trust_ad))
+        try:
+            world = OwnCertificates(resolver, hostname=hostname, anchors=str(pki.root))
+            presented = [ServerIdentity(one.chain.read_bytes(), one.key.read_bytes()) for one in leaves]
+            chains = {one.sha256[:16]: one.chain.read_bytes() for one in leaves}
+            return await world.observe(chains, presented, domains, now=time.time())
+        finally:
+            await resolver.close()
+
+    return asyncio.run(asyncio.wait_for(run(), 30))
+
+
+# host name, certificates presented, state, which of them no record matches
+HOSTS = [
+    (OWN, ["own"], TlsaState.MATCHED, []),
+    (OWN, ["other"], TlsaState.NOTHING, ["other"]),
+    (OWN, ["own", "rsa"], TlsaState.PARTLY, ["rsa"]),
+    (OWN, ["own", "stale"], TlsaState.MATCHED, []),  # that is shown under another name
+    (STALE, ["stale"], TlsaState.NOTHING, ["stale"]),
+    (FORGED, ["own"], TlsaState.BOGUS, []),
+    (PLAIN, ["own"], TlsaState.ABSENT, []),
+]
+
+
+@pytest.mark.parametrize("row", HOSTS, ids=lambda row: f"{row[0]} {'+'.join(row[1])}")
+def test_what_senders_with_dane_find(
+    signed: str, pki: Pki, own: dict[str, Leaf], row: tuple[str, list[str], TlsaState, list[str]]
+) -> None:
+    host, presented, state, unmatched = row
+    seen = observed(signed, host, pki, [own[name] for name in presented], [])
+    assert list(seen.tlsa) == [host]
+    assert seen.tlsa[host].state is state
+    assert seen.tlsa[host].unmatched == tuple(own[name].sha256[:16] for name in unmatched)
+    assert seen.unknown == ()
+
+
+# host name, state, which of "own" no record matches: what a resolver cannot prove is compared all the same
+UNPROVEN = [(OWN, TlsaState.MATCHED, 0), (STALE, TlsaState.NOTHING, 1), ("nothing.own.test", TlsaState.ABSENT, 0)]
+
+
+@pytest.mark.parametrize(("host", "state", "unmatched"), UNPROVEN)
+def test_without_a_resolver_that_validates(
+    signed: str, pki: Pki, own: dict[str, Leaf], host: str, state: TlsaState, unmatched: int
+) -> None:
+    seen = observed(signed, host, pki, [own["own"]], [], trust_ad=False).tlsa[host]
+    assert (seen.state, len(seen.unmatched), seen.proven) == (state, unmatched, not unmatched)
+
+
+def test_mx_hosts_count_that_have_an_address_of_ours(signed: str, pki: Pki, own: dict[str, Leaf]) -> None:
+    seen = observed(signed, STALE, pki, [own["stale"]], ["third.test", "*.own.test", "nowhere.test"])
+    assert {host: one.state for host, one in seen.tlsa.items()} == {
+        STALE: TlsaState.NOTHING,
+        OWN: TlsaState.NOTHING,
+    }
+
+
+def test_a_dns_that_says_nothing_leaves_it_open(
+    dns_server: Callable[..., DnsServer], pki: Pki, own: dict[str, Leaf]
+) -> None:
+    nameserver = dns_server({}, failures={OWN: "SERVFAIL"})
+    seen = observed(f"127.0.0.1:{nameserver.port}", OWN, pki, [own["own"]], [])
+    assert seen.tlsa == {}
+    assert [one.partition(" cannot")[0] for one in seen.unknown] == [f"the TLSA records of {OWN}"]
+
+
+def test_what_authorities_answer(dns_server: Callable[..., DnsServer], pki: Pki, status_server: StatusServer) -> None:
+    nameserver = dns_server({})
+    good, bad = (pki.leaf(NAME, crl=status_server.crl, ocsp=status_server.ocsp) for _ in range(2))
+    silent = pki.leaf(NAME)
+    pki.revoke(bad)
+    seen = observed(f"127.0.0.1:{nameserver.port}", NAME, pki, [good, bad, silent], []).chains
+    assert [seen[one.sha256[:16]].revoked for one in (good, silent)] == ["", ""]
+    assert "revoked" in (seen[bad.sha256[:16]].revoked or "")
+    assert {one.root for one in seen.values()} == {"CN=Gatepost tests root,O=Gatepost tests"}
+    assert [(one.word, one.failure) for one in seen[good.sha256[:16]].endpoints] == [
+        ("CRL", ""),
+        ("OCSP responder", ""),
+    ]
+    status_server.stop()
+    later = observed(f"127.0.0.1:{nameserver.port}", NAME, pki, [good], []).chains[good.sha256[:16]]
+    assert later.revoked is None
+    assert [bool(one.failure) for one in later.endpoints] == [True, True]
+
+
+def test_a_chain_that_cannot_be_read_is_told(pki: Pki, tmp_path: object) -> None:
+    async def run() -> Observed:
+        resolver = Resolver(Nameservers(["127.0.0.1:9"]))
+        try:
+            world = OwnCertificates(resolver, hostname=NAME, anchors=f"{tmp_path}/nothing.pem")
+            broken = OwnCertificates(resolver, hostname=NAME, anchors=str(pki.root))
+            first = await world.observe({"00": b"x"}, [], [], now=time.time())
+            second = await broken.observe({"00": b"x"}, [], [], now=time.time())
+            assert "trust anchors cannot be read" in first.unknown[0]
+            return second
+        finally:
+            await resolver.close()
+
+    seen = asyncio.run(run())
+    assert (seen.chains, seen.tlsa) == ({}, {})
+    assert seen.unknown[0].startswith("certificate 00: ")

@@ -1,0 +1,283 @@
+"""A worker's parts are real; what the world says, and the time, are parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from email import message_from_bytes, policy
+
+import pytest
+
+from gatepost.certificates.alarm_course import ALARMS_CONTENT, decoded
+from gatepost.certificates.alarms import ChainSeen, Observed, TlsaSeen, TlsaState
+from gatepost.node.alarms import AlarmKeeper
+from gatepost.node.assembly import Assembly
+from gatepost.node.owner_mail import OwnerMail
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
+
+DAY = 86400.0
+HOST = "mx1.contoso.example"
+CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "mailbox": [{"address": "ann@contoso.example"}]}
+BROKEN = Observed(tlsa={HOST: TlsaSeen(TlsaState.NOTHING, "another key")})
+WELL = Observed(tlsa={HOST: TlsaSeen(TlsaState.MATCHED)})
+
+
+class World:
+    """Says what it is told to say, and counts how often it was asked."""
+
+    def __init__(self, says):
+        self.says, self.asked = says, 0
+
+    async def observe(self, chains, presented, domains, *, now):
+        self.asked += 1
+        self.chains, self.domains = chains, domains
+        await asyncio.sleep(0)
+        return self.says
+
+
+class Played:
+    """An alarm keeper among the parts of a worker. now: seconds since 1970, moved by hand."""
+
+    def __init__(self, assembly, settings, says):
+        self.assembly = assembly
+        self.world = World(says)
+        self.now = time.time()
+        self.offered = []
+        self.store = assembly._stores[0]
+        self.settings = settings
+        self.again()
+
+    def again(self):
+        """As after a restart."""
+        parts = self.assembly
+
+        def directory():
+            return parts._snapshots.current.directory
+
+        mail = OwnerMail(self.store, self.offered.extend, HOST, directory, lambda _: 3600.0)
+        self.keeper = AlarmKeeper(
+            self.settings, parts._resources, parts.keeper, self.world, directory, mail=mail, clock=lambda: self.now
+        )
+        self.keeper.tick()  # lets the start come first
+
+    async def tick(self, later=0.0):
+        self.now += later
+        self.keeper.tick()
+        if self.keeper._working is not None:
+            await self.keeper._working
+
+    @property
+    def memory(self):
+        return decoded(self.assembly._resources.content(ALARMS_CONTENT))
+
+    def mails(self):
+        return [message_from_bytes(one.body, policy=policy.SMTP) for one in self.offered]
+
+
+@pytest.fixture
+def play(home):
+    """Run a scene with a worker whose certificate its inventory knows."""
+
+    def run(scene, says=WELL, organizations=None, **sections):
+        store = ConfigStore(home.data / "config.db")
+        store.apply(
+            {"organization": organizations if organizations is not None else {"contoso": CONTOSO}}, author="test"
+        )
+        store.close()
+        given = {"alarms": {"mail_to": ["ann@contoso.example"]}, "queue": {"paused": True}, **sections}
+        settings = home.settings(**given)
+
+        async def act():
+            assembly = await Assembly.build(settings, 0, 1, [])
+            try:
+                assembly.keeper._look()
+                assembly.refresh()
+                await scene(Played(assembly, settings, says))
+            finally:
+                await assembly.close(0.5)
+
+        asyncio.run(asyncio.wait_for(act(), 20))
+
+    return run
+
+
+def test_what_is_wrong_is_told_once_kept_and_mailed(play, caplog):
+    caplog.set_level(logging.INFO, "gatepost.node.alarms")
+
+    async def scene(played):
+        assert played.memory.looked == 0
+        await played.tick()
+        assert "tlsa-mismatch" in [one.kind for one in played.memory.alarms]
+        assert [line.levelname for line in caplog.records if "no TLSA record" in line.message] == ["CRITICAL"]
+        (mail,) = played.mails()
+        assert "critical" in mail["Subject"]
+        assert "no TLSA record of mx1.contoso.example" in mail.get_content().replace("\r\n  ", " ")
+        count = len(caplog.records)
+        for later in (1, 400, 400):
+            await played.tick(later)
+        played.again()
+        await played.tick(400)
+        assert (len(caplog.records), len(played.offered), played.world.asked) == (count, 1, 1)
+        played.world.says = WELL
+        await played.tick(3600)
+        assert played.world.asked == 2
+        over = [line for line in caplog.records if line.message.startswith("alarm over: no TLSA record")]
+        assert [line.levelname for line in over] == ["INFO"]
+        assert len(played.offered) == 1
+        await played.tick(DAY)
+        assert "OVER" in played.mails()[1].get_content()
+
+    play(scene, BROKEN)
+
+
+def test_the_queue_holds_a_notice_that_nothing_answers(play):
+    async def scene(played):
+        await played.tick()
+        (delivery,) = played.offered
+        message = delivery.message
+        assert (message.reverse_path, message.is_notice, message.from_on_premises) == ("", True, False)
+        assert (delivery.destination, delivery.recipients[0].address) == (
+            "contoso/contoso.example",
+            "ann@contoso.example",
+        )
+        assert delivery.recipients[0].notify == "NEVER"
+        assert message.message_id == played.mails()[0]["Message-ID"]
+        assert delivery.expires_at == played.now + 3600
+
+    play(scene, BROKEN)
+
+
+def test_the_world_is_asked_daily_and_after_changes(play, home):
+    async def scene(played):
+        for later, asked in ((0, 1), (3600, 1), (DAY - 4200, 1), (600, 2), (600, 2)):
+            await played.tick(later)
+            assert played.world.asked == asked
+        assert list(played.world.domains) == ["contoso.example"]
+        assert len(played.world.chains) == 1
+        # Another domain is another question. Until a change is in force nothing is done about it.
+        other = {"accepted_domain": [{"name": "contoso.example"}, {"name": "b.example"}]}
+        store = ConfigStore(home.data / "config.db")
+        store.apply({"organization": {"contoso": other}}, author="test")
+        await played.tick(5)
+        assert played.world.asked == 2
+        played.assembly.refresh()
+        await played.tick(5)
+        assert played.world.asked == 3
+        store.apply({"organization": {"contoso": other | {"message_expiration": "1h"}}}, author="test")
+        store.close()
+        played.assembly.refresh()
+        await played.tick(5)
+        assert played.world.asked == 3, "that says nothing about certificates"
+
+    play(scene, Observed(tlsa={HOST: TlsaSeen(TlsaState.ABSENT)}))
+
+
+def test_while_something_is_not_known_it_is_asked_every_hour(play):
+    async def scene(played):
+        for later, asked in ((0, 1), (3000, 1), (600, 2), (3600, 3)):
+            await played.tick(later)
+            assert played.world.asked == asked
+        assert played.memory.unknown == ("the DNS is silent",)
+
+    play(scene, Observed(unknown=("the DNS is silent",)))
+
+
+def test_one_look_ends_before_the_next_begins(play):
+    async def scene(played):
+        gate = asyncio.Event()
+        plain = played.world.observe
+
+        async def slow(*arguments, **more):
+            await gate.wait()
+            return await plain(*arguments, **more)
+
+        played.world.observe = slow
+        played.keeper.tick()
+        first = played.keeper._working
+        played.now += DAY
+        played.keeper.tick()
+        assert played.keeper._working is first
+        gate.set()
+        await first
+        played.keeper.close()
+
+    play(scene)
+
+
+def test_revoked_is_critical_and_stays_while_nothing_is_known(play, caplog):
+    async def scene(played):
+        played.assembly.refresh()
+        _, entries = played.assembly.keeper.inventory.entries()
+        (number,) = entries
+        played.world.says = Observed(chains={number: ChainSeen(revoked="by its authority")}, tlsa=WELL.tlsa)
+        await played.tick()
+        played.world.says = Observed(unknown=("no answer",))
+        await played.tick(3600)
+        assert f"revoked {number}" in [one.key for one in played.memory.alarms]
+        assert "alarm over: " not in caplog.text
+        played.world.says = Observed(chains={number: ChainSeen()}, tlsa=WELL.tlsa)
+        await played.tick(3600)
+        assert f"revoked {number}" not in [one.key for one in played.memory.alarms]
+
+    play(scene)
+
+
+OWNED = {"hostname": "mx.gate.example", "data_dir": "data", "postmaster": "ann@contoso.example"}
+NOBODY = [
+    ({"alarms": {}}, []),
+    ({"alarms": {}, "server": OWNED}, ["contoso/contoso.example"]),
+    (
+        {"alarms": {"mail_to": ["a@x.example", "b@x.example", "ann@contoso.example"]}},
+        ["contoso/contoso.example", "contoso/x.example"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("sections", "destinations"), NOBODY)
+def test_who_gets_mail(play, sections, destinations):
+    async def scene(played):
+        await played.tick()
+        assert sorted(one.destination for one in played.offered) == destinations
+        assert len({one.message.id for one in played.offered}) <= 1
+
+    play(scene, BROKEN, **sections)
+
+
+def test_without_an_organization_no_mail_goes_anywhere(play, caplog):
+    async def scene(played):
+        await played.tick()
+        assert played.offered == []
+        assert "no mail about certificates goes to ann@contoso.example" in caplog.text
+        await played.tick(400)
+        assert caplog.text.count("no mail about certificates goes to") == 1
+
+    play(scene, BROKEN, organizations={})
+
+
+def test_mail_that_the_store_does_not_take_is_tried_again(play, caplog, monkeypatch):
+    async def scene(played):
+        accept = played.store.accept
+        with monkeypatch.context() as patch:
+            patch.setattr(played.store, "room_for", lambda _: False)
+            await played.tick()
+        assert "is not queued yet" in caplog.text
+        assert played.offered == []
+        await played.tick(400)
+        assert len(played.offered) == 1
+        assert played.store.accept == accept
+
+    play(scene, BROKEN)
+
+
+def test_a_memory_that_cannot_be_kept_is_told(play, caplog, monkeypatch):
+    async def scene(played):
+        def fails(*_, **__):
+            raise StoreFailure("the disk is full")
+
+        monkeypatch.setattr(played.assembly._resources, "apply", fails)
+        await played.tick()
+        assert "are not kept, and may be told again: the disk is full" in caplog.text
+
+    play(scene, BROKEN)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+
+from gatepost.certificates.acme_challenges import PATH
+from gatepost.store.changes import ConfigStore
+
+# The process without a supervisor; its lifeline ends with the script's standard input.
+SCRIPT = """
+import sys
+from gatepost.net.listener import bind
+from gatepost.node.challenge_host import run_challenge_host
+from gatepost.settings.loader import load
+
+sockets = bind("127.0.0.1:0")
+print("port", sockets[0].getsockname()[1], flush=True)
+print("status", run_challenge_host(load(sys.argv[1], {}), sockets, 0), flush=True)
+"""
+TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
+
+
+@pytest.fixture
+def serve(run, home):
+    """Starts it; the script and the port."""
+    home.settings()
+    config = ConfigStore(home.data / "config.db")
+    config.apply({}, author="test", content={f"acme/http-01/{TOKEN}": b"the proof", "acme/other": b"secret"})
+    config.close()
+    script = run(SCRIPT, home.file)
+    return script, int(script.expect("port").split()[1])
+
+
+def ask(port, method="GET", path=PATH + TOKEN, version="1.1"):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(f"{method} {path} HTTP/{version}\r\nHost: mx.a.example\r\n\r\n".encode())
+        head, _, body = b"".join(iter(lambda: stream.recv(65536), b"")).partition(b"\r\n\r\n")
+        return head.decode(), body
+
+
+def test_the_life_of_the_process(serve):
+    script, port = serve
+    head, body = ask(port)
+    assert head.startswith("HTTP/1.1 200 OK\r\n")
+    assert "Content-Type: application/octet-stream\r\n" in head
+    assert body == b"the proof"
+    assert ask(port, version="1.0")[1] == b"the proof"
+    assert ask(port, "HEAD")[1] == b""
+    for path in ("/", PATH, f"{PATH}x", f"{PATH}../../other", f"{PATH}{TOKEN}x", "http://x.example/"):
+        assert ask(port, path=path)[0].startswith("HTTP/1.1 404 ")
+    assert ask(port, "POST")[0].startswith("HTTP/1.1 405 ")
+    assert ask(port, path=PATH + "x" * 9000)[0].startswith("HTTP/1.1 431 ")
+    script.signal(signal.SIGHUP)
+    assert ask(port)[1] == b"the proof"
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
