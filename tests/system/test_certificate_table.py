@@ -166,9 +166,7 @@ def test_a_changeover_is_in_the_table_at_once(pki: Pki, tmp_path: Path) -> None:
             scene.first.sha256,
             beside.sha256,
         }
-        scene.gateway.cli(
-            "certificate", "changeover", "switch", new.sha256[:16], "--force", "the test wants it"
-        )
+        scene.gateway.cli("certificate", "changeover", "switch", new.sha256[:16], "--force", "the test wants it")
         after = {new.sha256: "current", scene.first.sha256: "deprecated", beside.sha256: "current"}
         wait_until(lambda: shown(scene) == after, "the old one is deprecated", timeout=10)
         wait_until(lambda: thumbprint(scene.presented()[0]) == new.sha256, "it is presented", timeout=10)

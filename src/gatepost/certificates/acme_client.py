@@ -80,18 +80,23 @@ class _Adapter(HTTPAdapter):
         """Raises requests' exceptions."""
         self._in_time()
         response = super().send(request, stream=True, timeout=(_CONNECT, _READ), verify=True)
-        data = bytearray()
-        while piece := response.raw.read(_PIECE, decode_content=True):
-            data += piece
-            if len(data) > _ANSWER:
-                response.close()
-                raise requests.exceptions.ContentDecodingError(f"an answer of more than {_ANSWER} octets")
-            self._in_time()
-        response.raw.release_conn()
-        response.raw = io.BytesIO(bytes(data))
+        try:
+            data = self._body(response)
+        finally:
+            response.close()
+        response.raw = io.BytesIO(data)
         if not response.ok:
             self.retry_after = _seconds(response.headers.get("Retry-After", ""))
         return response
+
+    def _body(self, response: requests.Response) -> bytes:
+        data = bytearray()
+        while piece := response.raw.read1(_PIECE, decode_content=True):  # what is there, not all that is to come
+            data += piece
+            if len(data) > _ANSWER:
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {_ANSWER} octets")
+            self._in_time()
+        return bytes(data)
 
     def _in_time(self) -> None:
         if time.monotonic() > self._deadline:
@@ -126,9 +131,15 @@ class Authority:
         self._net = _Network(key, alg=ES256, user_agent=_AGENT)
         self._net.session.trust_env = False  # no proxy, no other roots, no passwords of the environment
         self._net.session.max_redirects = 3
+        self._net.session.headers["Accept-Encoding"] = "identity"
         self._net.session.mount("https://", self._adapter)
         self._net.session.mount("http://", _NoHttp())
-        self._client = self._called(lambda: client.ClientV2(client.ClientV2.get_directory(url, self._net), self._net))
+        try:
+            directory = self._called(lambda: client.ClientV2.get_directory(url, self._net))
+        except AcmeFailed:
+            self.close()
+            raise
+        self._client = client.ClientV2(directory, self._net)
         if account:
             self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=account)
 
@@ -230,10 +241,10 @@ class Authority:
         except errors.IssuanceError as failure:
             raise AcmeFailed(self._problem(failure.error)) from failure
         except requests.exceptions.SSLError as failure:
-            text = f"the HTTPS server of {self._url} is not trusted: {_shown(failure)}; see acme.trust_anchors"
+            text = f"the HTTPS server of {self._url} is not trusted: {_cause(failure)}; see acme.trust_anchors"
             raise AcmeFailed(text) from failure
         except requests.exceptions.RequestException as failure:
-            text = f"{self._url} cannot be reached: {_shown(failure)}; is the way out to its port open?"
+            text = f"{self._url} cannot be reached: {_cause(failure)}; is the way out to its port open?"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
         except (errors.Error, JoseError, ValueError, KeyError, TypeError, AttributeError) as failure:
             text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
@@ -298,6 +309,16 @@ def _refused(authorization: Any) -> str:
             }.get(one.chall.typ, "")
             return f"{name} was not accepted ({str(one.error.code)[:50]}): {_shown(one.error.detail or '')}; {where}"
     return f"{name} was not accepted, and the authority does not say why"
+
+
+def _cause(failure: BaseException) -> str:
+    """What it came from: libraries wrap it many times."""
+    for _ in range(10):
+        inner = failure.__cause__ or failure.__context__
+        if inner is None:
+            break
+        failure = inner
+    return _shown(getattr(failure, "verify_message", "") or getattr(failure, "strerror", "") or failure)
 
 
 def _shown(said: object) -> str:

@@ -163,8 +163,9 @@ def _continued(before: Standing | None, alarm: Alarm, now: float) -> tuple[Stand
     if before is None:
         return Standing(replace(alarm, since=now), now), Event.RAISED
     alarm = replace(alarm, since=before.alarm.since)
-    if alarm.severity is not before.alarm.severity or alarm.step != before.alarm.step:
-        return Standing(alarm, now), Event.RAISED  # a threshold was passed: as good as new
+    said = before.alarm
+    if (alarm.severity, alarm.step, alarm.lines) != (said.severity, said.step, said.lines):
+        return Standing(alarm, now), Event.RAISED  # a threshold was passed, or another thing is to be done
     if now >= before.told + _pause(alarm):
         return Standing(alarm, now, before.mailed), Event.REPEATED
     return replace(before, alarm=alarm), None

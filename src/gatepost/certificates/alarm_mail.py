@@ -97,6 +97,7 @@ def _account(alarms: Sequence[Alarm]) -> Iterator[str]:
         yield from _wrapped(f"{str(one.severity).upper()}: {one.title}", "  ")
         yield from _wrapped(one.detail, "  ")
         yield from _wrapped(f"What to do: {one.fix}", "  ")
+        yield from (f"    {piece}" for line in one.lines for piece in _cut(shown_text(line, 2000)))
         yield f"  Since {datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M}Z"
     if len(alarms) > _SHOWN:
         yield from ("", f"  and {len(alarms) - _SHOWN} more")

@@ -34,8 +34,9 @@ __all__ = ["connector_files", "failing_renewals", "scope_of"]
 _FAILURES = 2  # that somebody is told of: the first may be the authority's bad hour
 
 
-def scope_of(organizations: Sequence[Organization], hostname: str, *, served: bool) -> Scope:
-    """What the resources make of our certificates. hostname: ours. served: MTA-STS policies are, by this gateway."""
+def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
+    """What the resources and the settings make of our certificates."""
+    hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
     domains = [domain for one in organizations for domain in one.accepted_domains]
     policies = _publications(domains, hostname)
     names = {hostname: _own_name(hostname, policies)}
@@ -43,7 +44,7 @@ def scope_of(organizations: Sequence[Organization], hostname: str, *, served: bo
         host, why = policy_host(policy.domain), f"Senders fetch the MTA-STS policy of {policy.domain} from it."
         names.setdefault(host, WantedName(host, why, Severity.ERROR))
     used = frozenset((name, one.label or label) for name, label, one in _client_certificates(organizations))
-    return Scope(tuple(names.values()), used)
+    return Scope(tuple(names.values()), used, settings.acme.is_on)
 
 
 def _own_name(hostname: str, policies: Sequence[Publication]) -> WantedName:

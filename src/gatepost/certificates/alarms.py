@@ -75,8 +75,9 @@ class Alarm:
     """One thing that somebody must see to.
 
     certificate: its id, "" if it is about none. about: the host, name or address that it is about, "" if the
-    certificate alone is. title, detail, fix: sentences; fix names the commands. step: of an expiry, the days of the
-    threshold that was passed, 0 for expired; -1 for others. since: seconds since 1970, when it was first seen.
+    certificate alone is. title, detail, fix: sentences. lines: to be typed or put into a zone as they stand.
+    step: of an expiry, the days of the threshold that was passed, 0 for expired; -1 for others. since: seconds since
+    1970, when it was first seen.
     """
 
     kind: Kind
@@ -86,6 +87,7 @@ class Alarm:
     detail: str
     fix: str
     about: str = ""
+    lines: tuple[str, ...] = ()
     step: int = -1
     since: float = 0.0
 
@@ -175,11 +177,12 @@ class Scope:
     """What the configuration makes of the certificates.
 
     names: wanted of the server certificates. used: organization and label of each client identity that a connector
-    presents.
+    presents. acme: the gateway itself asks for certificates, and so renews those that it got.
     """
 
     names: tuple[WantedName, ...] = ()
     used: frozenset[tuple[str, str]] = frozenset()
+    acme: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,11 @@ def judge(
     that were replaced. See `undecided` for what is not known.
     """
     found = [
-        *(one for entry in watched(entries, scope) for one in _of_certificate(entry, entries, observed, roots, now)),
+        *(
+            one
+            for entry in watched(entries, scope)
+            for one in _of_certificate(entry, entries, scope, observed, roots, now)
+        ),
         *(one for host, seen in observed.tlsa.items() for one in _of_host(host, seen, entries)),
         *_of_names(entries, scope),
         *_of_endpoints(troubles, now),
@@ -247,7 +254,12 @@ def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed
 
 
 def _of_certificate(
-    entry: Entry, entries: Mapping[str, Entry], observed: Observed, roots: Mapping[str, str], now: float
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    scope: Scope,
+    observed: Observed,
+    roots: Mapping[str, str],
+    now: float,
 ) -> Iterator[Alarm]:
     seen = observed.chains.get(entry.id)
     if seen is not None and seen.revoked:
@@ -259,7 +271,7 @@ def _of_certificate(
         return
     yield from _expiry(entry, entries, now)
     yield from _changed(entry, entries, roots, now)
-    if entry.purpose is Purpose.SERVER and not _has_next(entry, entries) and _next_is_missing(entry, now):
+    if entry.purpose is Purpose.SERVER and not _has_next(entry, entries) and _next_is_missing(entry, scope, now):
         yield _alarm(Kind.NEXT_MISSING, Severity.WARNING, entry, texts.next_missing(entry, now))
     wants_staple = entry.must_staple and observed.staples is not None and now > entry.since + _STAPLE_GRACE
     if wants_staple and entry.id not in (observed.staples or ()):
@@ -269,7 +281,7 @@ def _of_certificate(
 
 
 def _alarm(kind: Kind, severity: Severity, entry: Entry, said: texts.Said, *, step: int = -1) -> Alarm:
-    return Alarm(kind, severity, entry.id, said.title, said.detail, said.fix, step=step)
+    return Alarm(kind, severity, entry.id, said.title, said.detail, said.fix, "", said.lines, step)
 
 
 def _step(entry: Entry, now: float) -> int | None:
@@ -319,10 +331,10 @@ def _is_planned(entry: Entry, entries: Mapping[str, Entry]) -> bool:
     return any(0.0 < one.switch_at < entry.leaf.not_after for one in _successors(entry, entries))
 
 
-def _next_is_missing(entry: Entry, now: float) -> bool:
+def _next_is_missing(entry: Entry, scope: Scope, now: float) -> bool:
     """Whether it ends within three weeks and nothing is known to renew it."""
     life, left = entry.leaf.not_after - entry.leaf.not_before, entry.leaf.not_after - now
-    renewed_by_itself = entry.origin in {Origin.ACME, Origin.AUTHORITY}
+    renewed_by_itself = entry.origin is Origin.AUTHORITY or (entry.origin is Origin.ACME and scope.acme)
     renewed_by_others = entry.origin in {Origin.SETTINGS, Origin.FILES} and bool(entry.replaces)
     near = 0 < left <= _NEXT_DAYS * DAY and life > _NEXT_DAYS * DAY * _SHARE
     return near and not renewed_by_itself and not renewed_by_others
@@ -366,16 +378,16 @@ def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterato
         case TlsaState.NOTHING:
             severity = Severity.CRITICAL if seen.proven else Severity.ERROR
             said = texts.no_tlsa(host, seen.detail, unmatched, proven=seen.proven)
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host)
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
         case TlsaState.PARTLY:
             severity, said = Severity.ERROR, texts.some_tlsa(host, seen.detail, unmatched)
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host)
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
         case TlsaState.UNUSABLE:
             severity, said = Severity.WARNING, texts.unusable_tlsa(host, seen.detail, _presented(entries))
-            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host)
+            yield Alarm(Kind.TLSA_MISMATCH, severity, "", said.title, said.detail, said.fix, host, said.lines)
         case TlsaState.BOGUS:
             said = texts.bogus(host, seen.detail)
-            yield Alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, "", said.title, said.detail, said.fix, host)
+            yield Alarm(Kind.DNSSEC_BOGUS, Severity.CRITICAL, "", said.title, said.detail, said.fix, host, said.lines)
         case TlsaState.ABSENT | TlsaState.MATCHED:
             return
 
@@ -390,7 +402,9 @@ def _of_names(entries: Mapping[str, Entry], scope: Scope) -> Iterator[Alarm]:
     for one in scope.names if current else ():
         if not is_covered(one.name, current):
             said = texts.not_covered(one.name, one.why, _borne(current))
-            yield Alarm(Kind.NAME_NOT_COVERED, one.severity, "", said.title, said.detail, said.fix, one.name)
+            yield Alarm(
+                Kind.NAME_NOT_COVERED, one.severity, "", said.title, said.detail, said.fix, one.name, said.lines
+            )
 
 
 def _borne(current: Iterable[Entry]) -> list[str]:
@@ -402,5 +416,12 @@ def _of_endpoints(troubles: Mapping[str, Trouble], now: float) -> Iterator[Alarm
         if one.failures >= _FAILURES and now >= one.since + _FAILING:
             said = texts.unreachable(url, one.word, one.detail, one.since)
             yield Alarm(
-                Kind.ENDPOINT_UNREACHABLE, Severity.WARNING, one.certificate, said.title, said.detail, said.fix, url
+                Kind.ENDPOINT_UNREACHABLE,
+                Severity.WARNING,
+                one.certificate,
+                said.title,
+                said.detail,
+                said.fix,
+                url,
+                said.lines,
             )

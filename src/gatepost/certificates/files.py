@@ -48,16 +48,16 @@ class IdentityFiles:
         try:
             found = load_identity(chain, key)
         except CertificateFileError:
-            if before is None or not _is(before, wanted):
+            if before is None:
                 raise
+            found = before
+        if before is not None and not _is(found, wanted) and _is(before, wanted):
             return before
-        if _is(found, wanted):
-            self._good[chain, key] = found
-            return found
-        if before is not None and _is(before, wanted):
-            return before
-        text = f"{chain}: another certificate is in it than {wanted}, whose key is gone with the file"
-        raise OtherCertificate(text, found)
+        self._good[chain, key] = found
+        if not _is(found, wanted):
+            text = f"{chain}: another certificate is in it than {wanted}, whose key is gone with the file"
+            raise OtherCertificate(text, found)
+        return found
 
 
 def _is(identity: ServerIdentity, wanted: str) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CertificateUnknown", "Inventory", "entry_from", "find_among"]
 
 _KIND = "certificate"
+_LEAST_DIGITS = 4
 _KINDS = (_KIND, "certificate_request", "certificate_directory")
 _SEEN = "seen"
 
@@ -145,16 +146,17 @@ class Inventory:
 
 
 def find_among(entries: Iterable[Entry], number: str) -> Entry:
-    """The one whose id, thumbprint (SHA-256) or label begins so, or is so. Raises CertificateUnknown.
+    """The one whose label is so, of several the current one, or whose id or thumbprint (SHA-256) begins so.
 
-    Of several with a label the current one is meant.
+    At least four digits of a thumbprint are needed. Raises CertificateUnknown.
     """
     known = list(entries)
-    wanted = number.lower().replace(":", "")
-    found = [one for one in known if one.leaf.sha256.startswith(wanted)] if wanted else []
-    found = found or [one for one in known if one.label == number and number]
+    found = [one for one in known if one.label == number and number]
     if len(found) > 1:
-        found = [one for one in found if one.state is State.CURRENT and one.label == number] or found
+        found = [one for one in found if one.state is State.CURRENT] or found
+    wanted = number.lower().replace(":", "")
+    if not found and len(wanted) >= _LEAST_DIGITS:
+        found = [one for one in known if one.leaf.sha256.startswith(wanted)]
     if len(found) != 1:
         many = ", ".join(one.id for one in found) or "none"
         raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many})")

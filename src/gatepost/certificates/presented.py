@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from gatepost.certificates.entry import Origin, Purpose, State, entry_id
 from gatepost.certificates.files import CertificateFileError, OtherCertificate
-from gatepost.net.identity import read_identity
+from gatepost.net.engine import server_context
+from gatepost.net.identity import IdentityError, read_identity
+from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.certificates.inventory import Inventory
     from gatepost.net.identity import ServerIdentity
 
-__all__ = ["presented", "settings_identities"]
+__all__ = ["presented", "refused_by_tls", "settings_identities"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,15 @@ def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]
     if errors:
         raise CertificateFileError("\n".join(errors))
     return found
+
+
+def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
+    """Why a listener under a TLS profile could not present an identity, such as for a key that is too small; or ""."""
+    try:
+        server_context([identity], PROFILES[profile], ask_client_certificate=False)
+    except IdentityError as error:
+        return str(error)
+    return ""
 
 
 def _stored(inventory: Inventory, entries: Iterable[Entry]) -> Iterable[ServerIdentity]:

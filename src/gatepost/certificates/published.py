@@ -21,7 +21,7 @@ from gatepost.net.path import climb
 from gatepost.tls.names import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.certificates.columns import Columns
     from gatepost.certificates.entry import Entry
@@ -152,7 +152,7 @@ def published(
     roots: certificates (DER) among which a root may be found that no chain holds; of several issuers one that is valid
     at `now` is taken. changes: of certificates, newest first.
     """
-    known = tuple(roots)
+    known = _by_subject(roots)
     chosen, left_out = _chosen(found.entries.values())
     rows, lost, above = [], [], _Above()
     for entry in chosen:
@@ -160,7 +160,7 @@ def published(
         if not chain:
             lost.append(entry.id)
             continue
-        path = climb(chain[0], (*chain, *known), now)
+        path = climb(chain[0], _near(chain, known), now)
         rows.append(_row(entry, [columns(der) for der in path], hostname))
         above.add(entry.state, chain, path)
     changed = max((change.at for change in changes if _is_visible(change)), default=0.0)
@@ -191,6 +191,21 @@ def _read(pem: bytes) -> list[bytes]:
             parse(der)
     except MALFORMED:  # CertificateError is one of them
         return []
+    return found
+
+
+def _by_subject(certificates: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    found: dict[bytes, list[bytes]] = {}
+    for der in certificates:
+        found.setdefault(parse(der).subject.public_bytes(), []).append(der)
+    return found
+
+
+def _near(chain: Sequence[bytes], known: Mapping[bytes, Sequence[bytes]]) -> list[bytes]:
+    """A chain, and what of the known ones may be above it by their names: each signature that is tried takes time."""
+    found = list(dict.fromkeys(chain))
+    for der in found:  # grows while it is walked through
+        found += [one for one in known.get(parse(der).issuer.public_bytes(), ()) if one not in found]
     return found
 
 
@@ -243,13 +258,17 @@ class _Above:
             self._seen.setdefault(der, set()).add(state)
 
     def authorities(self) -> tuple[Authority, ...]:
-        """Roots first, by name."""
+        """Roots first, those of current certificates before others, then by name."""
         found = [
             Authority(one, one.self_issued, der in self._sent, tuple(state for state in _SHOWN if state in states))
             for der, states in self._seen.items()
             for one in [columns(der)]
         ]
-        return tuple(sorted(found, key=lambda it: (not it.is_root, it.columns.name, it.columns.facts.sha256)))
+        return tuple(sorted(found, key=_rank))
+
+
+def _rank(one: Authority) -> tuple[object, ...]:
+    return not one.is_root, _SHOWN.index(one.states[0]), one.columns.name, one.columns.facts.sha256
 
 
 # what happened

@@ -70,7 +70,8 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line)
     --current: #000; --current-ground: #eee; --next: #000; --next-ground: #eee; --deprecated: #000;
     --deprecated-ground: #eee; }
   @page { size: landscape; margin: 1.2cm; }
-  body { padding: 0; max-width: none; font-size: 9pt; }
+  html { font-size: 8pt; }
+  body { padding: 0; max-width: none; }
   nav { display: none; }
   .wide { overflow: visible; border: 0; }
   .sides td { min-width: 0; }

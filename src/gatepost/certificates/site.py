@@ -263,7 +263,7 @@ class Site:
         if token is not None:
             records[TOKEN, token.id] = None
         self._records.apply(records, author=author, note=note, expected=state.version)
-        return Grant(issuer.site, pem, self.roots_pem(state))
+        return Grant(issuer.site, pem, self.roots_pem(state), node.name)
 
     def _proven(self, state: SiteState, chain: Sequence[bytes], now: float) -> Node:
         roots = [x509.load_pem_x509_certificate(self._records.certificate_pem(one)) for one in state.authorities]
@@ -311,8 +311,9 @@ class Site:
     def _signing(self, state: SiteState, now: float) -> SiteAuthority:
         found = state.issuer(now)
         if found is None:
-            what = "its authority has run out: gatepost site init --replace" if state.authorities else "site init"
-            raise SiteError(f"there is nobody here who signs certificates: {what}")
+            if state.authorities:
+                raise SiteError("the authority of the site has run out: gatepost site init --replace")
+            raise SiteError("no site has its authority here; give the command where it is, or gatepost site init first")
         return found
 
 

@@ -59,7 +59,7 @@ class SiteConnection:
     """
 
     def __init__(self, address: str, *, now: float, identity: ServerIdentity | None = None, site: str = "") -> None:
-        self._address = address
+        self.address = address
         self._now = now
         self._identity = identity
         self._site = site
@@ -76,36 +76,36 @@ class SiteConnection:
 
     async def ask(self, what: str, body: Mapping[str, Any]) -> Grant:
         """The site's answer to POST /`what`. Raises JoinRefused, SiteError, OSError."""
-        host, port = parse_address(self._address)
+        host, port = parse_address(self.address)
         request = msgspec.json.encode(body)
         context = client_context(PROFILES["modern"], identity=self._identity)
         stream = await connect(host, port, timeout=_CONNECT_SECONDS)
-        exchange = _Exchange(stream, self, _head(what, self._address, len(request)), request)
+        exchange = _Exchange(stream, self, _head(what, self.address, len(request)), request)
         stream.start_tls(context)
         try:
             async with asyncio.timeout(_SECONDS):
                 answer = await exchange.answer
         except TimeoutError as late:
-            raise SiteUnreachable(f"{self._address}: no answer within {_SECONDS:g} s") from late
+            raise SiteUnreachable(f"{self.address}: no answer within {_SECONDS:g} s") from late
         finally:
             stream.abort(Loss(LossKind.CLOSED))
         try:
             given = msgspec.json.decode(answer, type=_Given)
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise SiteError(f"{self._address}: the answer is not that of a site: {error}") from error
+            raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
         if given.site != exchange.site:
-            raise SiteError(f"{self._address}: the answer is of another site than who gave it")
+            raise SiteError(f"{self.address}: the answer is of another site than who gave it")
         return Grant(given.site, given.certificate.encode(), given.roots.encode())
 
     def check(self, chain: Sequence[bytes]) -> str:
         """The name of the site that proves to be one by this chain, DER. Raises SiteError."""
         verdict = judge(chain, self._trusted(chain), now=self._now, purpose="server")
         if not verdict.trusted:
-            raise SiteError(f"{self._address} is not the site that is meant: {verdict.detail}; nothing was sent to it")
+            raise SiteError(f"{self.address} is not the site that is meant: {verdict.detail}; nothing was sent to it")
         site, path = site_of(chain[0])
         if path != "authority" or self._site not in {"", site}:
             raise SiteError(
-                f"{self._address} is {site or 'no site'} ({path or 'no node'}), and not who gives out certificates of "
+                f"{self.address} is {site or 'no site'} ({path or 'no node'}), and not who gives out certificates of "
                 f"{self._site or 'the site'}: nothing was sent to it"
             )
         return site
@@ -118,7 +118,7 @@ class SiteConnection:
             return TrustAnchors(roots, "token")
         except AnchorsError as error:
             raise SiteError(
-                f"{self._address} does not show the root whose thumbprint is in the token ({self._thumbprint}): it is "
+                f"{self.address} does not show the root whose thumbprint is in the token ({self._thumbprint}): it is "
                 "not the site, or the token is not of this site; nothing was sent to it"
             ) from error
 
@@ -161,9 +161,8 @@ class _Exchange:
 
     def lost(self, loss: Loss) -> None:
         """The end, before or after the answer."""
-        self._fail(
-            SiteUnreachable(f"the connection ended before the answer ({loss.kind}: {loss.detail or 'no reason'})")
-        )
+        why = f"the connection ended before the answer ({loss.kind}: {loss.detail or 'no reason'})"
+        self._fail(SiteUnreachable(f"{self._connection.address}: {why}; is it a site that listens there?"))
 
     def _took(self, event: object) -> None:
         match event:

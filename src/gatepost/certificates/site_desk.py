@@ -63,7 +63,7 @@ class SiteDesk:
         except (SiteError, StoreFailure) as failure:
             _log.error("site: %s from %s could not be answered: %s", what, source, failure)
             raise JoinRefused(Refusal.BUSY, str(failure)) from failure
-        _log.info("site: %s from %s: a certificate was given", what, source)
+        _log.info("site: %s from %s: %s has a new certificate", what, source, given.node)
         return given
 
     def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> Grant:

@@ -123,11 +123,12 @@ class SiteState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a node gets: its certificate, and all roots of the site, PEM."""
+    """What a node gets: its certificate, and all roots of the site, PEM. node: its name, for the site's own log."""
 
     site: str
     certificate_pem: bytes
     roots_pem: bytes
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from gatepost.certificates.directories import pairs_in
 from gatepost.certificates.entry import Entry, Origin, Purpose, State, entry_id
 from gatepost.certificates.files import CertificateFileError, load_identity
 from gatepost.certificates.inventory import entry_from
+from gatepost.certificates.presented import refused_by_tls
 from gatepost.net.identity import read_identity
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -53,10 +54,11 @@ class _Seen:
 
 
 class FileWatch:
-    """settings: the pairs of `[[certificate]]`; they are presented, whatever else is."""
+    """settings: the pairs of `[[certificate]]`; they are presented, whatever else is. profile: of listeners."""
 
-    def __init__(self, inventory: Inventory, settings: Sequence[Pair]) -> None:
+    def __init__(self, inventory: Inventory, settings: Sequence[Pair], profile: str = "default") -> None:
         self._inventory = inventory
+        self._profile = profile
         self._settings = list(settings)
         self._seen: dict[Pair, _Seen] = {}
         self._unlisted: set[Path] = set()
@@ -154,7 +156,10 @@ class FileWatch:
         if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
             return  # it is in the inventory in its own right, and a changeover may have its reasons
         entry = _entry(pair, origin, identity, holder or known, now)
-        if objection := self._objection(entry, holder, seen, now):
+        objection = self._objection(entry, holder, seen, now)
+        if not objection and entry.purpose is Purpose.SERVER:
+            objection = refused_by_tls(identity, self._profile)
+        if objection:
             self._tell(seen, f"{pair[0]}: {objection}")
             return
         entry, before = _succeed(entry, holder, entries, now)

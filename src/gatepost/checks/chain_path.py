@@ -5,21 +5,21 @@ Used by `checks.chain`. The path is put together by `net.path`. Nothing is fetch
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gatepost.checks.chain_facts import From, Link
-from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
+from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, parse, quietly
 from gatepost.net.chain import extended_usages, weak_signature
 from gatepost.net.path import is_authority, issued, issuer_places, self_issued
 from gatepost.net.revocation import published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography import x509
 
 __all__ = ["choose_leaf", "link", "public_key"]
 
@@ -71,7 +71,7 @@ def link(der: bytes, place: From) -> Link:
             signature=_hash(certificate),
             weak=_weak(certificate),
             usages=_usages(certificate),
-            must_staple=_must_staple(certificate),
+            must_staple=must_staple(certificate),
             published=published(certificate),
             issuers=issuer_places(certificate),
         )
@@ -98,11 +98,3 @@ def _usages(certificate: x509.Certificate) -> frozenset[str] | None:
     except MALFORMED:
         return frozenset()
     return None if found is None else frozenset(_USAGES.get(one, one.dotted_string) for one in found)
-
-
-def _must_staple(certificate: x509.Certificate) -> bool:
-    with suppress(x509.ExtensionNotFound, *MALFORMED):
-        return (
-            x509.TLSFeatureType.status_request in certificate.extensions.get_extension_for_class(x509.TLSFeature).value
-        )
-    return False

@@ -137,7 +137,7 @@ def _must_staple(*, has_responder: bool) -> ChainFinding:
     if not has_responder:
         fix = "Have it issued without must-staple: it names no OCSP responder, so that nothing can be stapled."
         return ChainFinding(Part.STAPLING, Mark.FAIL, text, fix=fix)
-    fix = "Use it only with a server that staples; this gateway does not yet. Clients that obey it refuse others."
+    fix = "Use it only with a server that staples, as gatepost does. Clients that obey it refuse others."
     return ChainFinding(Part.STAPLING, Mark.WARN, text, fix=fix)
 
 

@@ -109,12 +109,13 @@ class Gatekeeper:
             )
         return GateReport(entry, scene.now, gates.in_order(found), time.monotonic() - begun)
 
-    async def sight(self, entry: Entry, scene: Scene) -> None:
-        """Look at the TLSA records alone, so that it is known since when they are there. Raises TimeoutError."""
-        if entry.purpose is Purpose.SERVER:
-            async with asyncio.timeout(_WHOLE):
-                hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(scene))
-                await self._tlsa(entry, scene, hosts)
+    async def sight(self, entry: Entry, scene: Scene) -> list[GateFinding]:
+        """Look at the TLSA records alone; since when they are there is remembered. Raises TimeoutError."""
+        if entry.purpose is Purpose.CLIENT:
+            return []
+        async with asyncio.timeout(_WHOLE):
+            hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(scene))
+            return await self._tlsa(entry, scene, hosts)
 
     async def _look(self, entry: Entry, scene: Scene, found: list[GateFinding]) -> None:
         identity, problem = self._identity(entry)

@@ -94,7 +94,7 @@ def tlsa_findings(
     for one in seen:
         sighting = sightings.get(one.host, Sighting())
         found = next_tlsa(entry, one, sighting, now) if entry.state is State.NEXT else own_tlsa(entry, one)
-        if one.takes_mail or found.verdict is not Mark.INFO:
+        if one.takes_mail or one.lookup.status is TlsaStatus.USABLE:
             yield found
 
 

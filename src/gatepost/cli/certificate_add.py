@@ -20,6 +20,7 @@ from gatepost.certificates.directories import pairs_in
 from gatepost.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.certificates.files import CertificateFileError, load_identity
 from gatepost.certificates.inventory import entry_from
+from gatepost.certificates.presented import refused_by_tls
 from gatepost.checks.chain_file import ChainFileError
 from gatepost.checks.intake import Given, PasswordNeeded, chain_pem_of, key_of, taken_in
 from gatepost.cli.certificate_store import check_client, listed_certificates, opened
@@ -216,6 +217,9 @@ def _store(inventory: Inventory, entry: Entry, asked: _Asked, identity: ServerId
     now = entry.added
     if entry.leaf.not_after <= now:
         fail(BAD_INPUT, f"{asked.chain}: the certificate has expired; get a new one")
+    refused = refused_by_tls(identity, settings.tls.profile) if entry.purpose is Purpose.SERVER else ""
+    if refused:
+        fail(BAD_INPUT, f"{asked.chain}: no listener could present it: {refused}; use RSA of 2048 bits or more, or EC")
     found = listed_certificates(inventory, settings)
     known = found.entries.get(entry.id)
     if known is not None and (known.origin is Origin.SETTINGS or _usable(inventory, known)):
@@ -225,9 +229,9 @@ def _store(inventory: Inventory, entry: Entry, asked: _Asked, identity: ServerId
         try:
             entry, *changed = switch(entry, found.entries, now=now)
             others = tuple(changed)
-        except Refused as refused:
+        except Refused as why:
             if asked.current:
-                fail(NO, f"it cannot become current: {refused}")
+                fail(NO, f"it cannot become current: {why}")
     _record_settings(inventory, found, others)
     inventory.add(entry, identity, author=author(), note=asked.note, others=others)
     if asked.as_json:

@@ -84,7 +84,7 @@ def found_alarms(settings: Settings, now: float) -> Found:
             certificates = listed(Inventory(store, None), settings_files(settings), now=now)
             organizations = parse(store.load()[1], prefixes=settings.limits.prefixes()).organizations
             memory = decoded(store.content(ALARMS_CONTENT))
-            scope = scope_of(organizations, settings.server.hostname, served=bool(settings.mta_sts.address))
+            scope = scope_of(organizations, settings)
             observed = Observed(renewals=failing_renewals(settings, store, scope))
     except (StoreFailure, ResourceErrors, ValueError) as failure:
         raise StoreFailure(f"{settings.server.data_dir}: {failure}") from failure
@@ -123,6 +123,7 @@ def _record(one: Alarm) -> dict[str, Any]:
         "title": one.title,
         "detail": one.detail,
         "fix": one.fix,
+        "lines": list(one.lines),
         "since": one.since,
     }
 
@@ -132,7 +133,8 @@ def _print(found: Found) -> None:
         if number:
             click.echo()
         click.echo(printable(f"{str(one.severity).upper():9}{one.title}"))
-        for name, text in (("", one.detail), ("fix", one.fix), ("since", moment(one.since)), ("kind", str(one.kind))):
+        told = [("", one.detail), ("fix", one.fix), *(("", f"  {line}") for line in one.lines)]
+        for name, text in (*told, ("since", moment(one.since)), ("kind", str(one.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
     for sentence in found.unknown[:_SHOWN]:
         click.echo(f"unknown: {printable(sentence)}", err=True)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.certificates import course
 from gatepost.certificates.course import Refused
@@ -23,16 +23,16 @@ from gatepost.lookup.http import HttpClient
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractContextManager
 
     from gatepost.certificates.entry import Entry
     from gatepost.certificates.inventory import Inventory
     from gatepost.certificates.listed import Listed
-    from gatepost.checks.gates import GateReport
+    from gatepost.checks.gates import GateFinding, GateReport
     from gatepost.settings.model import Settings
 
-__all__ = ["concerned", "gates_of", "opened_for_look", "scene_of", "stored_step", "trace_directory"]
+__all__ = ["concerned", "gates_of", "opened_for_look", "scene_of", "stored_step", "tlsa_of", "trace_directory"]
 
 
 def trace_directory(settings: Settings) -> Path:
@@ -67,22 +67,32 @@ def scene_of(settings: Settings, found: Listed) -> Scene:
 
 def gates_of(settings: Settings, inventory: Inventory, entry: Entry, scene: Scene) -> GateReport:
     """Look at the gates, which may take a minute where addresses do not answer."""
+    progress(f"looking at the gates of {entry.id} …")
+    try:
+        return _looked(settings, inventory, lambda keeper: keeper.look(entry, scene))
+    finally:
+        progress("")
 
-    async def look() -> GateReport:
+
+def tlsa_of(settings: Settings, inventory: Inventory, entry: Entry, scene: Scene) -> list[GateFinding]:
+    """What TLSA records say of a certificate, () if they do not come in time."""
+    try:
+        return _looked(settings, inventory, lambda keeper: keeper.sight(entry, scene))
+    except TimeoutError:
+        return []
+
+
+def _looked[T](settings: Settings, inventory: Inventory, look: Callable[[Gatekeeper], Coroutine[Any, Any, T]]) -> T:
+    async def run() -> T:
         resolver = resolver_of(settings)
         try:
             client = HttpClient(resolver)
             with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
-                keeper = Gatekeeper(settings, inventory, resolver, client, Stapler(store, client))
-                return await keeper.look(entry, scene)
+                return await look(Gatekeeper(settings, inventory, resolver, client, Stapler(store, client)))
         finally:
             await resolver.close()
 
-    progress(f"looking at the gates of {entry.id} …")
-    try:
-        return asyncio.run(look())
-    finally:
-        progress("")
+    return asyncio.run(run())
 
 
 def stored_step(

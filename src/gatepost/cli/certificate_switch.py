@@ -12,8 +12,9 @@ import click
 from gatepost.certificates import course
 from gatepost.certificates.entry import State, entry_id
 from gatepost.checks.gates import Light, gates_record
+from gatepost.checks.partner_report import Mark
 from gatepost.cli.certificate_changeover_text import print_gates
-from gatepost.cli.certificate_gates import gates_of, opened_for_look, scene_of, stored_step
+from gatepost.cli.certificate_gates import gates_of, opened_for_look, scene_of, stored_step, tlsa_of
 from gatepost.cli.certificate_store import choose_certificate, listed_certificates, opened
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from gatepost.checks.gates import GateReport
 
 __all__ = ["cancel", "roll_back", "stage", "switch", "withdraw"]
-
-_SOON = 1.0  # seconds within which a planned time is now
 
 
 @click.command()
@@ -76,13 +75,13 @@ def switch(number: str, at: float | None, force: str, config: str | None, as_jso
     be looked at.
     """
     settings = settings_of(config)
+    planned = at is not None and at > time.time()
     with opened_for_look(settings) as inventory:
         found = listed_certificates(inventory, settings)
         entry = choose_certificate(found, number)
         if entry.state is not State.NEXT:
             fail(NO, f"{entry.id} is {entry.state}: only a next certificate can be switched to")
         report = gates_of(settings, inventory, entry, scene_of(settings, found))
-        planned = at is not None and at > time.time() + _SOON
         if not planned and (report.unusable or (report.light is not Light.GREEN and not force)):
             _refuse(report, as_json=as_json)
         note = f"; forced: {force} ({report.reasons or 'all gates were open'})" if force else ""
@@ -183,6 +182,11 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
 
         reason = f": {note}" if note else ""
         changed = stored_step(settings, inventory, entry.id, step, f"changeover: rolled back{reason}")
+        scene = scene_of(settings, listed_certificates(inventory, settings))
+        missed = [one for old in changed[1:] for one in tlsa_of(settings, inventory, old, scene)]
+    for one in missed:  # told afterwards: going back must not wait for the DNS
+        if one.verdict is Mark.FAIL:
+            click.echo(f"warning: {one.text}; {one.fix}", err=True)
     olds = [one.id for one in changed[1:]]
     _say(as_json, {"id": entry.id, "current": olds}, f"{', '.join(olds)} is current again; {entry.id} is staged")
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from gatepost.certificates.entry import Origin, Purpose, State
 from gatepost.cli.tables import moment, print_table, printable
-from gatepost.net.certificate import MALFORMED, certificate_facts, quietly
+from gatepost.net.certificate import certificate_facts, quietly
+from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
 
 if TYPE_CHECKING:
@@ -103,21 +104,8 @@ def _link_record(certificate: x509.Certificate) -> dict[str, Any]:
         "not_after": facts.not_after,
         "crl": list(places.crl),
         "ocsp": list(places.ocsp),
-        "aia": _issuer_places(certificate),
+        "aia": list(issuer_places(certificate)),
     }
-
-
-def _issuer_places(certificate: x509.Certificate) -> list[str]:
-    try:
-        places = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    except (x509.ExtensionNotFound, *MALFORMED):
-        return []
-    return [
-        place.access_location.value
-        for place in places
-        if place.access_method == AuthorityInformationAccessOID.CA_ISSUERS
-        and isinstance(place.access_location, x509.UniformResourceIdentifier)
-    ]
 
 
 def _key_place(entry: Entry) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -119,8 +119,10 @@ def _join(records: SiteStore, settings: Settings, address: str, token_parts: tup
     connection.trust_thumbprint(root)
     try:
         grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode("ascii")}))
-    except (OSError, ssl.SSLError) as error:
-        fail(UNKNOWN, f"{address}: {error.strerror or error}; is [site] address set there, and the way open?")
+    except OSError as error:
+        code = error.errno or 0
+        why = os.strerror(code) if code > 0 else error.strerror or str(error)
+        fail(UNKNOWN, f"{address}: {why}; is [site] address set there, and the way open?")
     made = Member(records).take(grant, key, node, address, author=author(), now=now)
     click.echo(f"{node} is a node of {made.site}, with a certificate until {moment(made.not_after)}", err=True)
 

@@ -15,7 +15,7 @@ import dns.exception
 import dns.flags
 import dns.message
 
-from gatepost.lookup.question import read_message
+from gatepost.lookup.question import excess, read_message
 
 __all__ = ["Nameserver", "NameserverFailed"]
 
@@ -84,11 +84,14 @@ class Nameserver:
         try:
             writer.write(len(wire).to_bytes(2) + wire)
             size = int.from_bytes(await reader.readexactly(2))
-            answer = _parse(query, await reader.readexactly(size))
+            data = await reader.readexactly(size)
         except EOFError:
             raise NameserverFailed(f"nameserver {self} closed the connection before its answer was complete") from None
         finally:
             writer.close()
+        answer = _parse(query, data)
+        if answer is None and data[:2] == wire[:2] and (why := excess(data, query.question[0].rdtype)):
+            raise NameserverFailed(f"nameserver {self} sent an answer of {why}")
         if answer is None:
             raise NameserverFailed(f"nameserver {self} sent something over TCP that is no answer to the question")
         if answer.flags & dns.flags.TC:  # more than TCP can carry: what is missing must not count as not there

@@ -16,10 +16,24 @@ import dns.wire
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["UNREAD", "Asker", "LookupFailed", "Question", "Reply", "name_text", "question_text", "read_message"]
+__all__ = [
+    "UNREAD",
+    "Asker",
+    "LookupFailed",
+    "Question",
+    "Reply",
+    "excess",
+    "name_text",
+    "question_text",
+    "read_message",
+]
 
 UNREAD = dns.rdatatype.RdataType.make(65333)
 """The type (for private use, RFC 6895) under which an answer to a TLSA question holds its records, as they came."""
+
+# Parsing takes about 30 us a record, and the event loop, where mail waits, does nothing else meanwhile.
+_MAX_RECORDS = 1500  # of all sections of a message
+_MAX_TEXT = 24_576  # octets of an answer about TXT, in which each octet may be a string of its own
 
 type Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 
@@ -84,7 +98,19 @@ def read_message(wire: bytes, rdtype: dns.rdatatype.RdataType) -> dns.message.Me
     and the domain could get no mail; but to DANE such a record is merely unusable (RFC 6698 section 4.1). Raises
     DNSException or ValueError.
     """
+    if why := excess(wire, rdtype):
+        raise ValueError(why)
     return dns.message.from_wire(_with_unread_tlsa(wire) if rdtype == dns.rdatatype.TLSA else wire)
+
+
+def excess(wire: bytes, rdtype: dns.rdatatype.RdataType) -> str:
+    """Why an answer is not even parsed, "" if it is: whoever owns a zone could keep us busy with nothing but it."""
+    records = sum(int.from_bytes(wire[at : at + 2]) for at in (6, 8, 10))
+    if records > _MAX_RECORDS:
+        return f"{records} records, more than the {_MAX_RECORDS} that are read"
+    if rdtype == dns.rdatatype.TXT and len(wire) > _MAX_TEXT:
+        return f"{len(wire)} octets, more than the {_MAX_TEXT} that are read of a text"
+    return ""
 
 
 def _with_unread_tlsa(wire: bytes) -> bytes:

@@ -146,7 +146,7 @@ class AlarmKeeper:
         except ValueError as error:
             _log.error("certificates are not looked after: %s", error)
             return None
-        scope = scope_of(organizations, self._settings.server.hostname, served=bool(self._settings.mta_sts.address))
+        scope = scope_of(organizations, self._settings)
         domains = tuple(domain.name for one in organizations for domain in one.accepted_domains)
         return _Scene(version, connector_files(organizations, now) | entries, scope, domains)
 
@@ -229,5 +229,5 @@ def _tell(news: News) -> None:
             _log.info("alarm over: %s [%s]", alarm.title, alarm.key)
         case course.Event.RAISED | course.Event.REPEATED:
             again = "alarm" if news.event is course.Event.RAISED else "alarm, still"
-            text = "%s: %s. %s To do: %s [%s]"
-            _log.log(_LEVELS[alarm.severity], text, again, alarm.title, alarm.detail, alarm.fix, alarm.key)
+            text, todo = "%s: %s. %s To do: %s [%s]", f"{alarm.fix} {'; '.join(alarm.lines)}".strip()
+            _log.log(_LEVELS[alarm.severity], text, again, alarm.title, alarm.detail, todo, alarm.key)

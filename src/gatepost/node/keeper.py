@@ -18,7 +18,7 @@ from gatepost.certificates.clients import ClientIdentities
 from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.membership import RENEWAL_SECONDS, Renewal
-from gatepost.certificates.presented import presented, settings_identities
+from gatepost.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.stapling import Stapler
 from gatepost.certificates.vault import Vault, VaultError
@@ -58,7 +58,7 @@ class CertificateKeeper:
         self._settings = settings
         self.inventory = Inventory(resources, vault_of(settings))
         self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
-        self._watch = FileWatch(self.inventory, self._pairs)
+        self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
         self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
         self._acme = AcmeDuty(settings, resources)
@@ -147,10 +147,15 @@ class CertificateKeeper:
     def _context(self, identities: Sequence[ServerIdentity]) -> ServerContext | None:
         if not identities:
             return None
+        profile = self._settings.tls.profile
         try:
-            made = server_context(identities, PROFILES[self._settings.tls.profile], ask_client_certificate=True)
+            made = server_context(identities, PROFILES[profile], ask_client_certificate=True)
         except IdentityError as error:
-            raise CertificateFileError(str(error)) from error
+            good = [one for one in identities if not refused_by_tls(one, profile)]
+            if len(good) in {0, len(identities)}:
+                raise CertificateFileError(str(error)) from error
+            _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
+            return self._context(good)
         made.staples.replace(self._stapler.kept(identities, time.time()))
         return made
 

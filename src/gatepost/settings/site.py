@@ -26,7 +26,7 @@ class Site(Record):
         description='Where nodes ask for certificates, such as "0.0.0.0:8444"; only on the node where gatepost site '
         "init was run.",
     )
-    node_lifetime: Annotated[Duration, Range(20, 7776000, format_duration)] = Field(
+    node_lifetime: Annotated[Duration, Range(10, 7776000, format_duration)] = Field(
         default=604800,
         description="How long a node's certificate lives. Nodes renew at half of it; a node that is removed is trusted "
         "until its last one ends.",

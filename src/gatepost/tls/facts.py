@@ -60,8 +60,8 @@ class Revocation:
 
     status: "good"; "revoked"; "unknown": something is published, but nothing usable was to be had; "not-published": no
     authority of the path publishes anything. detail: one sentence for an administrator, never sent to a peer. source:
-    what the answer was taken from: "staple", "crl", "ocsp" or "". demanded: the certificate itself says that not knowing
-    is a failure (RFC 7633).
+    what the answer was taken from: "staple", "crl", "ocsp" or "". demanded: the certificate itself says that not
+    knowing is a failure (RFC 7633).
     """
 
     status: Literal["good", "revoked", "unknown", "not-published"]

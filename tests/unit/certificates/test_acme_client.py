@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import http.server
+import json
 import ssl
+import threading
+import time
+from contextlib import suppress
 from email.utils import format_datetime
 
 import pytest
@@ -14,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gatepost.certificates.acme_challenges import AcmeFailed
 from gatepost.certificates.acme_client import Authority, _seconds, certificate_id
+from gatepost.certificates.authority import Authority as Locals
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 KEY_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -65,3 +71,106 @@ def test_it_never_leaves_https_and_never_goes_on_for_ever():
         authority("http://127.0.0.1:1/directory")
     with pytest.raises(AcmeFailed, match="took too long in all"):
         authority("https://127.0.0.1:1/directory", seconds=-1.0)
+
+
+ROOT = Locals("ACME Root")
+
+
+@pytest.fixture
+def speak(tmp_path):
+    """speak(status, headers, body): an HTTPS server that answers so, whatever is asked; its directory's address."""
+    chain, key = ROOT.issue(["localhost"])
+    (tmp_path / "c.pem").write_bytes(chain + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "c.pem")
+    servers = []
+
+    def start(status, headers, body, pause=0.0):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with suppress(OSError):
+                    for part in body:
+                        self.wfile.write(part)
+                        self.wfile.flush()
+                        time.sleep(pause)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        servers.append((server, thread))
+        return f"https://localhost:{server.server_port}/directory"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def refused(url, *, trusted=True, seconds=20.0):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if trusted:
+        context.load_verify_locations(cadata=ROOT.certificate_pem.decode())
+    with pytest.raises(AcmeFailed) as failure:
+        Authority(url, context, KEY_PEM, seconds=seconds)
+    return str(failure.value), failure.value.retry_after
+
+
+PROBLEM = "application/problem+json"
+
+
+def problem(code, detail):
+    return [json.dumps({"type": f"urn:ietf:params:acme:error:{code}", "detail": detail}).encode()]
+
+
+def test_a_limit_is_told_with_its_end(speak):
+    url = speak(429, {"Content-Type": PROBLEM, "Retry-After": "7200"}, problem("rateLimited", "too many\r\n\x1b[1m"))
+    text, retry_after = refused(url)
+    assert text == f"{url} refuses (rateLimited): too many   [1m; its limit is waited out"
+    assert retry_after == 7200
+    text, retry_after = refused(speak(503, {"Content-Type": PROBLEM}, problem("serverInternal", "x" * 5000)))
+    assert retry_after == 0
+    assert len(text) < 500
+
+
+ODD = {
+    # status, headers, body -> what is said
+    (200, "{", ()): "does not answer as an ACME authority does",
+    (200, "[1]", ()): "does not answer as an ACME authority does",
+    (404, "<html>", ()): "does not answer as an ACME authority does",
+    (500, '{"type": 7}', ()): "refuses (error)",
+    (302, "", (("Location", "http://localhost:1/"),)): "it leads to an address that is not https",
+    (302, "", (("Location", "/directory"),)): "Exceeded 3 redirects",
+    (200, "x" * (2 << 20), ()): "an answer of more than 1048576 octets",
+}
+
+
+@pytest.mark.parametrize(("given_", "text"), ODD.items(), ids=list(ODD.values()))
+def test_what_is_no_authority_is_told_so(speak, given_, text):
+    status, body, headers = given_
+    assert text in refused(speak(status, dict(headers), [body.encode()]))[0]
+
+
+def test_who_trickles_is_left(speak):
+    url = speak(200, {}, [b" "] * 200, pause=0.1)
+    assert "the authority took too long in all" in refused(url, seconds=0.5)[0]
+
+
+def test_who_is_not_trusted_is_not_asked(speak):
+    url = speak(200, {}, [])
+    said = refused(url, trusted=False)[0]
+    assert said.startswith(f"the HTTPS server of {url} is not trusted: ")
+    assert said.endswith("; see acme.trust_anchors")
+
+
+def test_no_proxy_of_the_environment_comes_between(speak, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    assert "refuses (malformed)" in refused(speak(400, {"Content-Type": PROBLEM}, problem("malformed", "x")))[0]

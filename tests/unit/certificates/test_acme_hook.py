@@ -28,7 +28,7 @@ FAILURES = {
     "kill -9 $$": "ended with -9: it said nothing",
     "read line && exit 0; exit 4": "ended with 4",  # nothing to read
     "exec >&- 2>&-; sleep 0.2; exit 5": "ended with 5: it said nothing",
-    "head -c 300000 /dev/zero | tr '\\0' x; echo the end; exit 6": "xxx the end",
+    "head -c 300000 /dev/zero | tr '\\0' x; echo; echo the end; exit 6": "xxx the end",
 }
 
 

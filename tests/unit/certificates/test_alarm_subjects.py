@@ -24,6 +24,11 @@ def organizations(*domains: dict[str, Any], outbound: tuple[dict[str, Any], ...]
     return parse({"organization": {"contoso": {key: value for key, value in fields.items() if value}}}).organizations
 
 
+def gateway(*, served: bool = False) -> Settings:
+    mta_sts = {"address": "127.0.0.1:443"} if served else {}
+    return Settings.model_validate({"server": {"hostname": HOST}, "mta_sts": mta_sts})
+
+
 def domain(**fields: Any) -> dict[str, Any]:
     return {"name": "contoso.example", **fields}
 
@@ -41,7 +46,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("one", "served", "names"), NAMES)
 def test_names_that_must_be_borne(one, served, names):
-    found = scope_of(organizations(one), HOST, served=served).names
+    found = scope_of(organizations(one), gateway(served=served)).names
     assert [(one.name, str(one.severity)) for one in found] == names
 
 
@@ -64,7 +69,7 @@ def test_client_identities_that_connectors_present(tmp_path):
         connector("plain"),
     )
     some = organizations(domain(), outbound=outbound)
-    used = scope_of(some, HOST, served=False).used
+    used = scope_of(some, gateway()).used
     assert used == {("contoso", "bank"), ("contoso", "shared"), ("contoso", "broken")}
     (entry,) = connector_files(some, NOW).values()
     assert (entry.purpose, entry.state, entry.origin) == (Purpose.CLIENT, State.CURRENT, Origin.FILES)
@@ -94,7 +99,8 @@ def test_renewals_that_fail(tmp_path, progress, told, is_on):
     issuer = Issuer(settings, store)
     content = {issuer._place("state"): msgspec.json.encode(Kept(progress={HOST: progress}))}
     store.apply({"certificate": {"a": document_of(entry)}}, author="test", content=content)
-    scope = scope_of(organizations(domain()), HOST, served=False)
+    scope = scope_of(organizations(domain()), settings)
+    assert scope.acme is is_on
     assert failing_renewals(settings, store, scope) == (told if is_on else {})
     store.apply({"certificate": {"a": {}}}, author="test")
     assert failing_renewals(settings, store, scope) == (None if is_on else {})

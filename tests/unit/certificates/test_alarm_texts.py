@@ -74,19 +74,31 @@ FIXES = [
     ({"origin": Origin.FILES}, "gatepost certificate request"),
     ({"origin": Origin.UPLOAD}, "gatepost certificate request"),
     ({"origin": Origin.ACME}, "gatepost certificate acme status"),
-    ({"origin": Origin.AUTHORITY}, "by the site's authority"),
+    ({"origin": Origin.AUTHORITY}, "gatepost site status"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "fix"), FIXES)
 def test_what_to_do_is_that_of_where_it_came_from(fields, fix):
-    assert fix in texts.expiry(entry(**fields), NOW).fix
+    said = texts.expiry(entry(**fields), NOW)
+    assert fix in f"{said.fix} {' '.join(said.lines)}"
+
+
+def test_a_client_identity_is_asked_for_as_one():
+    client = entry(purpose=Purpose.CLIENT, organization="contoso", label="the bank")
+    assert texts.revoked(client, "x").lines == (
+        "gatepost certificate request --client --organization contoso --label 'the bank' -o request.pem",
+        "gatepost certificate add ISSUED.pem --client --organization contoso --label 'the bank'",
+    )
 
 
 def test_a_switch_can_be_taken_back_if_there_was_one():
     fresh = entry(current_from=NOW, replaces=("z",))
-    assert "changeover roll-back a1" in texts.no_tlsa(HOST, "x", [entry(), fresh]).fix
-    assert "roll-back" not in texts.no_tlsa(HOST, "x", [entry()]).fix
+    *records, last = texts.no_tlsa(HOST, "x", [entry(), fresh]).lines
+    assert records == [f"_25._tcp.{HOST}. IN TLSA 3 1 1 {'cc' * 32}"] * 2
+    assert last == "gatepost certificate changeover roll-back a1"
+    in_files = entry(current_from=NOW, replaces=("z",), origin=Origin.FILES)
+    assert len(texts.no_tlsa(HOST, "x", [entry(), in_files]).lines) == 2
 
 
 def test_a_staged_one_that_can_never_be_presented():
@@ -94,7 +106,7 @@ def test_a_staged_one_that_can_never_be_presented():
     assert "It was to be presented from" in texts.next_ended(entry(switch_at=NOW + 9 * DAY), NOW).detail
     said = texts.next_ended(entry(days=-1), NOW)
     assert "has expired before it was presented" in said.title
-    assert said.fix.endswith("gatepost certificate remove a1")
+    assert said.lines == ("gatepost certificate remove a1",)
 
 
 EVIL = "a\r\nBcc: x\x1b[31m\u202e" * 200
@@ -121,6 +133,8 @@ SAID = [
 
 @pytest.mark.parametrize("said", SAID)
 def test_whatever_stands_in_it_is_one_line_of_bounded_length(said):
-    assert all(part and part.isprintable() and len(part) <= 900 for part in said)
+    parts = (said.title, said.detail, said.fix, *said.lines)
+    assert all(part and part.isprintable() and len(part) <= 900 for part in parts)
+    assert said.fix[-1] == (":" if said.lines else ".")
     assert said.detail.endswith(".")
     assert said.detail[0].isupper()

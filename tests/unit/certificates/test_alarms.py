@@ -134,6 +134,11 @@ MISSING: list[tuple[dict[str, Any], bool]] = [
 ]
 
 
+def test_what_came_from_acme_is_renewed_only_while_that_is_on():
+    one = entry(days=20, origin=Origin.ACME)
+    assert ("next-missing", "warning") in shown(judged(one, scope=Scope(acme=False)))
+
+
 @pytest.mark.parametrize(("fields", "told"), MISSING)
 def test_a_next_one_is_missing(fields, told):
     assert (("next-missing", "warning") in shown(judged(entry(**fields)))) is told
@@ -221,7 +226,7 @@ def test_what_senders_with_dane_see(seen, expected):
         assert (found[0].about, found[0].certificate) == (NAME, "")
         assert seen.detail in found[0].detail
     if expected and expected[0][0] == "tlsa-mismatch":
-        assert f"_25._tcp.{NAME}. IN TLSA 3 1 1 {'cc' * 32}" in found[0].fix
+        assert f"_25._tcp.{NAME}. IN TLSA 3 1 1 {'cc' * 32}" in found[0].lines
 
 
 WANTED = Scope((WantedName(NAME, "Why.", Severity.WARNING), WantedName("mta-sts.x.example", "Why.", Severity.ERROR)))

@@ -140,3 +140,23 @@ def test_old_and_new_algorithms(tmp_path):
 def test_what_is_no_certificate():
     with pytest.raises(CertificateError):
         columns(b"0")
+
+
+@pytest.mark.parametrize(
+    ("authority", "before", "after", "shown"),
+    [
+        (RSA, "2a8648ce3d030107", "2a8648ce3d03017f", ("unknown", 0, "RSA with SHA-256")),
+        (EC, "2a8648ce3d040302", "2a8648ce3d04037f", ("EC P-256, 256 bits", 256, "1.2.840.10045.4.3.127")),
+    ],
+    ids=["curve", "signature"],
+)
+def test_what_is_not_known_here_is_left_open(authority, before, after, shown):
+    der = server(authority).der.replace(bytes.fromhex(before), bytes.fromhex(after))
+    found = columns(der)
+    assert (found.key_text, found.bits, found.signature) == shown
+
+
+def test_a_subject_that_cannot_be_read_is_left_empty():
+    der = named((CN, "abcdef"), (ORG, "uvwxyz")).replace(b"uvwxyz", b"uv\xff\xfeyz")
+    found = columns(der)
+    assert (found.name, found.organization, found.organization_unit) == ("", "", "")

@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 
 from gatepost.certificates.authority import Authority
-from gatepost.certificates.files import CertificateFileError, load_identities, load_identity
+from gatepost.certificates.files import (
+    CertificateFileError,
+    IdentityFiles,
+    OtherCertificate,
+    load_identities,
+    load_identity,
+)
 from gatepost.net.engine import server_context
+from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.tls.profile import PROFILES
 
 
@@ -92,3 +99,24 @@ def test_pairs_keep_their_order_and_none_is_no_error(pair):
     pairs = [pair("a.example"), pair("b.example")]
     assert [one.chain_pem for one in load_identities(pairs)] == [chain.read_bytes() for chain, _ in pairs]
     assert load_identities([]) == []
+
+
+def test_what_files_held_before_counts_while_others_write_them(tmp_path, authority):
+    old, new = (ServerIdentity(*authority.issue(["mx.a.example"])) for _ in range(2))
+    wanted = read_identity(old).leaf.sha256[:16]
+    chain, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    files = IdentityFiles()
+    with pytest.raises(CertificateFileError, match="No such file"):
+        files.read(chain, key, wanted)
+    for path, content in ((chain, old.chain_pem), (key, old.key_pem)):
+        path.write_bytes(content)
+        path.chmod(0o600)
+    assert files.read(chain, key, wanted) == old
+    key.write_bytes(new.key_pem)
+    assert files.read(chain, key, wanted) == files.read(chain, key) == old
+    chain.write_bytes(new.chain_pem)
+    assert files.read(chain, key, wanted) == old
+    assert files.read(chain, key) == new
+    with pytest.raises(OtherCertificate, match="another certificate is in it than") as other:
+        files.read(chain, key, wanted)
+    assert other.value.identity == new

@@ -110,7 +110,10 @@ def test_certificates_are_found_by_what_people_see(inventory):
     for number in (mx.id, mx.leaf.sha256.upper(), mx.leaf.sha256[:8], "mail"):
         assert inventory.find(number) == mx
     assert inventory.find(":".join(other.leaf.sha256[at : at + 2] for at in range(0, 64, 2)).upper()) == other
-    for nobody in ("", "zz", "MAIL"):
+    assert inventory.find(other.id[:4]) == other
+    named = add(inventory, OLD, label=other.id[:4])
+    assert inventory.find(other.id[:4]) == named  # what people wrote goes before what happens to begin so
+    for nobody in ("", "zz", "MAIL", mx.id[:3]):
         with pytest.raises(CertificateUnknown, match="found: none"):
             inventory.find(nobody)
 

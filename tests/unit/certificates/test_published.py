@@ -61,10 +61,10 @@ def test_the_tlsa_records_are_for_mail_hosts(entry, table, whole):
 def test_authorities_are_shown_once_roots_first(whole):
     found = [(one.columns.name, one.is_root, one.sent, one.states) for one in whole.authorities]
     assert found == [
-        ("Old Root", True, False, (State.DEPRECATED,)),
         ("Test Root R1", True, False, (State.CURRENT, State.NEXT)),
-        ("Old CA", False, True, (State.DEPRECATED,)),
+        ("Old Root", True, False, (State.DEPRECATED,)),
         ("Test CA G2", False, True, (State.CURRENT, State.NEXT)),
+        ("Old CA", False, True, (State.DEPRECATED,)),
     ]
     assert [len(whole.roots), len(whole.intermediates)] == [2, 2]
 

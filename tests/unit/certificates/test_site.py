@@ -108,14 +108,14 @@ def test_without_an_authority_nothing_is_given(site):
         lambda: site.endpoint("mx1.a.example", DAY, NOW),
         lambda: site.issuing_root_pem(NOW),
     ):
-        with pytest.raises(SiteError, match="there is nobody here who signs certificates: site init"):
+        with pytest.raises(SiteError, match="no site has its authority here"):
             call()
     with pytest.raises(SiteError, match="there is no authority to replace"):
         site.replace(None, NOW, author="ann", now=NOW)
 
 
 def test_an_authority_that_ran_out_signs_nothing(made):
-    with pytest.raises(SiteError, match="its authority has run out: gatepost site init --replace"):
+    with pytest.raises(SiteError, match="the authority of the site has run out: gatepost site init --replace"):
         made.endpoint("mx1.a.example", DAY, NOW + 3651 * DAY)
 
 

@@ -47,7 +47,7 @@ def test_a_node_joins(desk, site, caplog):
     caplog.set_level("INFO")
     secret = token(site)
     assert ask(desk, {"request": CSR, "token": secret}).site == "a-site"
-    assert "site: join from 192.0.2.1: a certificate was given" in caplog.text
+    assert "site: join from 192.0.2.1: mx2.a.example has a new certificate" in caplog.text
     assert ask(desk, {"request": CSR, "token": secret}) is Refusal.TOKEN
     assert secret not in caplog.text
 

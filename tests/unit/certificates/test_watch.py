@@ -5,6 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.entry import Origin, Purpose, State, entry_id
@@ -281,3 +285,21 @@ def test_a_conflict_is_tried_again(scene, monkeypatch):
     monkeypatch.setattr("gatepost.certificates.watch.entry_from", meanwhile)
     assert scene.look() == {}
     assert scene.look() == {number(first): "current"}
+
+
+def test_what_no_listener_could_present_is_not_taken(scene, caplog):
+    first = issued()
+    scene.write(first)
+    scene.look()
+    scene.presented()
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    (leaf,) = x509.load_pem_x509_certificates(first.chain_pem)
+    builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+    weak = builder.public_key(key.public_key()).sign(key, SHA256()).public_bytes(Encoding.PEM)
+    scene.write(ServerIdentity(weak, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())))
+    for _ in range(3):
+        assert scene.look() == {number(first): "current"}
+    assert caplog.text.count("key too small") == 1
+    assert scene.presented() == [number(first)]

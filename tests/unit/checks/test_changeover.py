@@ -235,3 +235,45 @@ def test_a_step_is_not_tried_for_ever(world):
             author="ann",
             note="",
         )
+
+
+SURROUNDED = """
+[[organization.a.accepted_domain]]
+name = "a.example"
+mta_sts = "enforce"
+mta_sts_mx = ["*.other.example"]
+[[organization.a.outbound_connector]]
+name = "here"
+recipient_domains = ["x.example"]
+smart_hosts = ["mx.a.example"]
+tls_settings = "domain-validation"
+tls_domain = "mail.b.example"
+"""
+
+
+def test_what_policies_and_connectors_of_ours_ask(world, resources):
+    world.organizations = resources(SURROUNDED).organizations
+    world.table(("a.example", "MX"), ["10 mx.a.example.", "20 mx.other.example."])
+    report = world.look()
+    assert report.light is Light.RED
+    assert [text for verdict, text in at(report, Gate.REHEARSAL) if verdict is Mark.FAIL] == [
+        "outbound connector 'here' of a sends here and would not accept it: it wants mail.b.example"
+    ]
+    assert [text for verdict, text in at(report, Gate.NAMES) if verdict is Mark.FAIL] == [
+        "no MX host that the MTA-STS policy of a.example allows is covered: mx.other.example"
+    ]
+
+
+def test_a_chain_that_is_lost(world, resources):
+    world.organizations = resources(SURROUNDED).organizations
+    world.tlsa(world.old)
+    world.store.apply({}, author="ann", content={f"certificate/{world.new.id}/chain": None})
+    report = world.look()
+    assert at(report, Gate.CHAIN) == [(Mark.FAIL, "its chain cannot be read")]
+    assert report.unusable
+
+
+def test_what_was_remembered_by_another_version_is_forgotten(world):
+    world.inventory.remember(world.new, b"what?")
+    world.tlsa(world.old, world.new)
+    assert world.look().only_waiting == NOW + 600

@@ -68,6 +68,8 @@ def test_hosts_to_which_no_mail_comes(entry):
     new, quiet = entry("new"), seen(None, status=TlsaStatus.NONE, takes_mail=False)
     (found,) = tlsa_findings(new, [quiet], {}, now=NOW)
     assert "DANE is not concerned" in found.text
+    silent = seen(None, status=TlsaStatus.FAILED, takes_mail=False)
+    assert [one.verdict for one in tlsa_findings(new, [quiet, silent], {}, now=NOW)] == [Mark.INFO]
     loud = seen(MISSING, matched(OLD), takes_mail=False)
     assert [one.verdict for one in tlsa_findings(new, [loud, seen(None, status=TlsaStatus.NONE)], {}, now=NOW)] == [
         Mark.FAIL,

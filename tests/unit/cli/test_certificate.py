@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     load_pem_private_key,
     pkcs12,
 )
@@ -321,3 +323,15 @@ def test_a_request_is_removed_and_what_would_come_back_is_not(place):
     (waiting,) = place.rows("requests")
     assert place.call("remove", waiting["id"]).stdout == f"request {waiting['id']}: removed\n"
     assert place.rows("requests") == []
+
+
+def test_a_key_that_no_listener_takes(place):
+    chain, key = place.files("a")
+    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    (leaf,) = x509.load_pem_x509_certificates(chain.read_bytes())
+    builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    chain.write_bytes(builder.public_key(small.public_key()).sign(small, SHA256()).public_bytes(Encoding.PEM))
+    key.write_bytes(small.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    assert "no listener could present it: " in place.call("add", chain, "--key", key, code=2).stderr
+    assert place.rows() == []

@@ -186,3 +186,17 @@ def test_a_certificate_of_the_settings_is_recorded_first(gate, inventory):
     gate.call(*GO, "switch", new.id)
     left = gate.call(*GO, "withdraw", old, "--force", "x")
     assert f"remove {key} yourself" in left.stderr
+
+
+def test_a_way_back_whose_tlsa_record_is_gone_is_told(gate, nameserver, pair):
+    old, new = pair
+    gate.call(*GO, "switch", new.id)
+    nameserver.authentic = True
+    nameserver.set(f"_25._tcp.{HOST} TLSA", f"3 1 1 {new.leaf.spki_sha256}")
+    try:
+        back = gate.call(*GO, "roll-back")
+    finally:
+        nameserver.authentic = False
+        nameserver.set(f"_25._tcp.{HOST} TLSA")
+    assert f"{old.id} is current again" in back.stdout
+    assert f"_25._tcp.{HOST}. IN TLSA 3 1 1 {old.leaf.spki_sha256}" in back.stderr

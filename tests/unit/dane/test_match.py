@@ -137,6 +137,19 @@ def test_why_not(published, words):
     assert words in verdict.detail
 
 
+def test_who_publishes_many_authorities_that_are_not_sent_does_not_keep_us_busy():
+    many = [Tlsa(Usage(2), Selector(1), MatchingType(0), b"\x30\x04%04d" % number) for number in range(30)]
+    verdict, asked = judge(*many, outcome=refusing(DaneFailure.TLSA_INVALID))
+    assert len(asked) == 20
+    assert len(verdict.refusals) == 30
+    assert verdict.refusals[-1].why.startswith("passed over: 20 records before it")
+    sent, asked = judge(*many, record("2 0 1", CA), outcome=lambda which: (
+        Anchored("a path") if which.matching else Refusal(which, DaneFailure.TLSA_INVALID, "no")
+    ))  # fmt: skip
+    assert sent.authenticated
+    assert len(asked) == 21
+
+
 def test_what_was_not_looked_at_is_told():
     assert judge(record("3 1 1", b"x"), left_out=400)[0].detail.endswith("another one; 400 were not looked at")
 

@@ -89,6 +89,12 @@ def test_failures(nameserver: Callable[..., Any], behaviour: str, reason: str) -
         ask(nameserver(A, {"a.example": behaviour}), 0.2)
 
 
+def test_an_answer_of_thousands_of_records_is_not_read(nameserver: Callable[..., Any]) -> None:
+    table = {("a.example", "A"): [f"192.{number >> 8}.{number & 255}.1" for number in range(2000)]}
+    with pytest.raises(NameserverFailed, match="sent an answer of 2000 records, more than the 1500 that are read"):
+        ask(nameserver(table, {"a.example": "truncated"}))
+
+
 def test_nobody_listens() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from gatepost.lookup.question import UNREAD, name_text, question_text, read_message
+from gatepost.lookup.question import UNREAD, excess, name_text, question_text, read_message
 
 TLSA = dns.rdatatype.TLSA
 
@@ -38,6 +38,29 @@ def test_tlsa_records_are_left_unread() -> None:
 def test_what_is_cut_short_makes_no_sense(wire: bytes) -> None:
     with pytest.raises((dns.exception.DNSException, ValueError)):
         read_message(wire, TLSA)
+
+
+@pytest.mark.parametrize(
+    ("counts", "octets", "rdtype", "why"),
+    [
+        ((1500, 0, 0), 0, dns.rdatatype.MX, ""),
+        ((800, 400, 301), 0, dns.rdatatype.MX, "1501 records, more than the 1500 that are read"),
+        ((0, 0, 65535), 0, dns.rdatatype.TXT, "65535 records"),
+        ((1, 0, 0), 24_576, dns.rdatatype.TXT, ""),
+        ((1, 0, 0), 24_577, dns.rdatatype.TXT, "24577 octets, more than the 24576 that are read of a text"),
+        ((1, 0, 0), 65_535, TLSA, ""),
+    ],
+)
+def test_what_would_keep_us_busy_is_not_parsed(
+    counts: tuple[int, int, int], octets: int, rdtype: dns.rdatatype.RdataType, why: str
+) -> None:
+    head = b"\0\1\x81\x80\0\1" + b"".join(count.to_bytes(2) for count in counts)
+    wire = head.ljust(octets, b"\0")
+    assert excess(wire, rdtype).startswith(why)
+    assert bool(excess(wire, rdtype)) is bool(why)
+    if why:
+        with pytest.raises(ValueError, match=why):
+            read_message(wire, rdtype)
 
 
 def test_names_and_questions_as_people_write_them() -> None:

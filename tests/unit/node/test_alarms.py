@@ -281,3 +281,64 @@ def test_a_memory_that_cannot_be_kept_is_told(play, caplog, monkeypatch):
         assert "are not kept, and may be told again: the disk is full" in caplog.text
 
     play(scene, BROKEN)
+
+
+def test_what_is_stored_and_not_in_force_yet_is_not_judged(play, home):
+    """Certificates are presented a moment after they are stored; held against records before, they would not match."""
+
+    async def scene(played):
+        await played.tick()
+        assert played.world.asked == 1
+        store = ConfigStore(home.data / "config.db")
+        more = CONTOSO | {"accepted_domain": [{"name": "contoso.example"}, {"name": "b.example"}]}
+        store.apply({"organization": {"contoso": more}}, author="test")
+        await played.tick(1)
+        assert played.world.asked == 1
+        played.assembly.refresh()
+        store.apply({"organization": {"contoso": CONTOSO}}, author="test")  # after the look at the version, as it were
+        store.close()
+        version = played.keeper._resources.version
+        played.keeper._resources.version = lambda: played.assembly._snapshots.current.version
+        await played.tick(1)
+        assert played.world.asked == 1
+        played.keeper._resources.version = version
+        played.assembly.refresh()
+        await played.tick(1)
+        assert played.world.asked == 1, "it is as it was at the last look"
+
+    play(scene, Observed(tlsa={HOST: TlsaSeen(TlsaState.ABSENT)}))
+
+
+def test_changes_that_follow_one_another_are_looked_at_together(play, home):
+    async def scene(played):
+        plain = played.world.observe
+
+        async def slow(*arguments, **more):
+            await asyncio.sleep(0.2)
+            return await plain(*arguments, **more)
+
+        played.world.observe = slow
+        await played.tick()
+        store = ConfigStore(home.data / "config.db")
+        more = CONTOSO | {"accepted_domain": [{"name": "contoso.example"}, {"name": "b.example"}]}
+        store.apply({"organization": {"contoso": more}}, author="test")
+        store.close()
+        played.assembly.refresh()
+        await played.tick(1)
+        assert played.world.asked == 1, "ten times what a look takes is left between two of them"
+        await played.tick(60)
+        assert played.world.asked == 2
+
+    play(scene, Observed(tlsa={HOST: TlsaSeen(TlsaState.ABSENT)}))
+
+
+def test_an_entry_of_another_version_is_told(play, home, caplog):
+    async def scene(played):
+        store = ConfigStore(home.data / "config.db")
+        store.apply({"certificate": {"00": {"leaf": {}}}}, author="test")
+        store.close()
+        await played.tick(400)
+        assert "certificates are not looked after: certificate 00" in caplog.text
+        assert played.world.asked == 0
+
+    play(scene)

@@ -190,6 +190,7 @@ def test_sections_of_the_wrong_kind_are_problems(tmp_path: Path, text: str) -> N
     )
 
 
+KEYED = '[store]\nmaster_key = "env:KEY"\n'
 LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
 
 
@@ -203,6 +204,17 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
         (LISTEN.format("mx", "127.0.0.1:8443"), [":5: listener[0].address", ": admin.address"]),
         (LISTEN.format("mx", "127.0.0.1:0") * 2, []),
         ('[mta_sts]\naddress = "0.0.0.0:443"\n', [":4: mta_sts.address: policies are served over HTTPS"]),
+        ('[mta_sts]\naddress = "0.0.0.0:443"\n' + KEYED, []),
+        ('[certificate_table]\naddress = "0.0.0.0:443"\n', []),
+        ('[certificate_table]\naddress = "443"\n', [":4: certificate_table.address: '443' needs a port"]),
+        (
+            '[certificate_table]\naddress = "127.0.0.1:8443"\n',
+            [": admin.address", ":4: certificate_table.address: 127.0.0.1:8443 is used"],
+        ),
+        (
+            '[certificate_table]\naddress = "0.0.0.0:443"\n[mta_sts]\naddress = "0.0.0.0:443"\n' + KEYED,
+            [],
+        ),
         ('[mta_sts]\naddress = "443"\n', [":4: mta_sts.address: '443' needs a port"]),
         ('[mta_sts]\naddress = ""\n', []),
         ('[site]\naddress = "127.0.0.1:8444"\n', [": store.master_key: the key of the site's authority"]),

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def site(home):
+    """A gateway with a master key and the authority of a site."""
+    key = home.path / "master.key"
+    key.touch(0o600)
+    key.write_bytes(bytes(32))
+    home.settings(store={"master_key": f"file:{key}"}, site={"address": "127.0.0.1:8444"})
+    home.call("site", "init", "--domain", "gate.example")
+    return home
+
+
+def test_a_token_is_shown_once(site):
+    done = site.call("site", "token", "--for", "MX2.Gate.example", "--valid", "15m")
+    token = done.stdout.strip()
+    assert token.startswith("gpj1.")
+    assert "for mx2.gate.example, until " in done.stderr
+    assert "there: gatepost site join mx.gate.example:8444 --token -" in done.stderr
+    (open_one,) = site.json("site", "status")["tokens"]
+    assert (open_one["node"], open_one["expires"] - open_one["added"]) == ("mx2.gate.example", 900)
+    assert "sha256" not in open_one
+    assert token.split(".")[1] not in site.call("site", "history").stdout
+
+
+@pytest.mark.parametrize("valid", ["0s", "8d", "soon", "-1"])
+def test_how_long_a_token_may_be_valid(site, valid):
+    site.call("site", "token", "--valid", valid, code=2)
+    assert site.json("site", "status")["tokens"] == []
+
+
+def test_names_that_get_no_token(site):
+    assert "--for: " in site.call("site", "token", "--for", "a b", code=2).stderr
+    assert "can vouch only for names in gate.example" in site.call("site", "token", "--for", "b.example", code=1).stderr
+
+
+def test_a_token_may_be_taken_back(site):
+    site.call("site", "token")
+    number = site.json("site", "status")["tokens"][0]["id"]
+    assert number in site.call("site", "nodes", "remove-token", number).stderr
+    assert "there is no open token" in site.call("site", "nodes", "remove-token", number, code=2).stderr
+
+
+def test_without_an_authority_there_is_no_token(home):
+    assert "no site has its authority here" in home.call("site", "token", code=2).stderr
+
+
+def test_who_cannot_join(site):
+    token = site.call("site", "token").stdout.strip()
+    assert "this gateway is its first node" in site.call("site", "join", "h", "--token", token, code=2).stderr
+    assert "this is no join token" in site.call("site", "join", "h", "--token", "x", code=2).stderr
+    assert "h:x" in site.call("site", "join", "h:x", "--token", token, code=2).stderr
+    assert "its nodes would be left alone" in site.call("site", "leave", code=2).stderr
+
+
+def test_who_is_not_in_a_site_does_not_leave_one(home):
+    assert "in no site" in home.call("site", "leave", code=2).stderr
+
+
+def test_a_site_that_is_not_reached(site, tmp_path, home):
+    token = site.call("site", "token").stdout.strip()
+    home.settings(
+        store={"master_key": f"file:{home.path / 'master.key'}"},
+        server={"hostname": "mx2.gate.example", "data_dir": str(tmp_path / "other")},
+    )
+    said = home.call("site", "join", "127.0.0.1:1", "--token", token, code=3).stderr
+    assert "127.0.0.1:1: " in said
+    assert "is [site] address set there" in said
+    home.json("site", "status", code=1)
