@@ -223,7 +223,7 @@ def test_what_the_authority_refuses_is_told_and_waited_out(
 def test_what_is_killed_in_the_middle_is_tidied_up(world: Callable[..., World], pebble: Callable[..., Pebble]) -> None:
     authority = pebble()
     stuck = authority.folder.write("stuck", "")
-    slow = f'[ -e {stuck} ] && [ "$3" = present ] && touch {stuck}.now && exec sleep 20'
+    slow = f'[ -e {stuck} ] && [ "$3" = present ] && touch {stuck}.now && exec sleep 50'
     program, *arguments = authority.hook
     hook = authority.folder.write("hook.sh", f'#!/bin/sh\n{slow}\nexec {program} "$@"\n', 0o755)
     it = world(authority, challenge="dns-01", dns_hook=[str(hook), *arguments])

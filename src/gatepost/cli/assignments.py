@@ -112,7 +112,7 @@ def _assign_inner(inner: type[BaseModel], table: dict[str, Any], word: _Word, pl
     """A word of a table inside the table; an inner table that is left empty is left out."""
     outer, again = place
     if not word.key:
-        return f"is a table; write {' and '.join(f'{outer}.{key}=VALUE' for key in keys(inner))}"
+        return f"is a table; write its fields: {', '.join(f'{outer}.{key}=VALUE' for key in keys(inner))}"
     nested = table.setdefault(outer, {})
     error = _assign(inner, nested, word, again=again)
     if not nested:

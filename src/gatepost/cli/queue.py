@@ -121,7 +121,7 @@ def _action(name: str, summary: str) -> None:
 
 _action("retry", "Try again now.")
 _action("hold", "Keep from being tried until released.")
-_action("release", "Let held mail go, also where its destination protects less than it did.")
+_action("release", "Let held mail go, even to a destination that protects less than before.")
 _action("drop", "Remove without telling the sender.")
 
 

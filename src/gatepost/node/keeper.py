@@ -142,7 +142,10 @@ class CertificateKeeper:
 
     def _found(self) -> list[ServerIdentity]:
         found = presented(self.inventory, settings_identities(self.inventory, self._pairs))
-        return foremost(found, self._settings.server.hostname)
+        try:
+            return foremost(found, self._settings.server.hostname)
+        except IdentityError as error:
+            raise CertificateFileError(str(error)) from error
 
     def _context(self, identities: Sequence[ServerIdentity]) -> ServerContext | None:
         if not identities:

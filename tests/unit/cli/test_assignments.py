@@ -114,7 +114,7 @@ REFUSED = [
         OutboundConnector,
         {},
         ["client_certificate=/a"],
-        [("client_certificate", "write client_certificate.chain=VALUE and client_certificate.key=VALUE")],
+        [("client_certificate", "write its fields: client_certificate.label=VALUE, client_certificate.chain=")],
     ),
     (OutboundConnector, {}, ["client_certificate.="], [("client_certificate.", "is a table")]),
     (OutboundConnector, {}, ["client_certificate.cert=/a"], [("client_certificate.cert", "known here: chain, key")]),

@@ -101,7 +101,7 @@ REFUSED = {
     "set lab mode=rehearse": "'lab' could be each of: ",
     "set bank --direction outbound tls_domain=bank.example": "tls_domain: the name is compared only under tls_settings",
     "set bank --direction outbound recipient_domains=": "recipient_domains: the connector would take no mail; ",
-    "set bank --direction outbound client_certificate.chain=/c": "client_certificate.key: is missing; a certificate in files",
+    "set bank --direction outbound client_certificate.chain=/c": "client_certificate.key: is missing; a ",
     "set bank --direction outbound smart_hosts=a.example use_mx_record=true": "use_mx_record: the smart_hosts would",
     "set bank --direction outbound name=lab": "name: 'lab' is taken already, by ",
     "set bank --direction outbound name=": "name: is missing",

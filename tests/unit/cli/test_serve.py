@@ -80,6 +80,10 @@ FAULTS = {
     ),
     "no trust anchors": ({"tls": {"trust_anchors": "missing.pem"}}, ["tls.trust_anchors: {}/missing.pem: "]),
     "a key for trust anchors": ({"tls": {"trust_anchors": "mx.key"}}, ["tls.trust_anchors: {}/mx.key: "]),
+    "no trust anchors for ACME": (
+        {"acme": {"agree_tos": True, "trust_anchors": "missing.pem"}, "store": {"master_key": "env:KEY"}},
+        ["acme.trust_anchors: {}/missing.pem: "],
+    ),
     "no key of the root": (
         {"dns": {"validate": "local", "trust_anchor_file": "mx.pem"}},
         ['dns.validate = "local": '],  # also where the library is missing
