@@ -80,7 +80,7 @@ def test_every_command_explains_itself(words):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Usage: ")
     if not words or words not in GROUPS:
-        assert "xit code" in result.stdout
+        assert "xit code" in " ".join(result.stdout.split())  # wherever the lines are wrapped
 
 
 def test_help_lists_every_command_with_its_line():
