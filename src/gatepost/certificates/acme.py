@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +43,7 @@ from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.http import https_context
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity
+from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ __all__ = ["Busy", "Issued", "Issuer", "Standing", "acme_client", "alone"]
 
 _SECONDS: Final = 300.0  # for an order, beside what hooks and waits may take
 _OURS: Final = "gatepost"
+_TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -193,7 +195,8 @@ class Issuer:
             begun = self._progress(names)
             self._note(names, schedule.failed(begun, str(failure), failure.retry_after, time.time()))
             raise
-        self._note(names, schedule.done(issued.entry.id, time.time()))
+        leaf = issued.entry.leaf
+        self._note(names, schedule.done(before, issued.entry.id, leaf.not_after - leaf.not_before, time.time()))
         return issued
 
     def rehearse(self, names: tuple[str, ...]) -> CertificateFacts:
@@ -251,21 +254,26 @@ class Issuer:
             _log.warning("%s", line)
 
     def _take(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> Issued:
-        """Store it: current if it may be, next otherwise."""
-        _, entries = self.inventory.entries()
+        """Store it: current if it may be, next otherwise. What others changed meanwhile is looked at anew."""
+        for _ in range(_TRIES):
+            with suppress(ConfigConflict):
+                return self._taken(fresh, identity, published)
+        raise AcmeFailed("the certificate came and was not stored: others changed the configuration each time")
+
+    def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> Issued:
+        version, entries = self.inventory.entries()
         now, names = time.time(), set(fresh.leaf.dns_names)
         ours = [one for one in entries.values() if one.origin is Origin.ACME and set(one.leaf.dns_names) == names]
         staged = course.stage(fresh, entries, [one for one in ours if one.state is State.CURRENT])
         key_kept = any(entries[one].leaf.spki_sha256 == fresh.leaf.spki_sha256 for one in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         entry, others, held = (staged, [], held) if held else _switched(staged, entries, now)
-        gone = [one for one in ours if one.state is State.DEPRECATED and one.leaf.not_after < now]
-        others += [course.withdraw(one, entries, now=now, early=True) for one in gone]
+        ended = [one for one in ours if one.state is State.DEPRECATED and one.leaf.not_after < now]
+        others += [course.withdraw(one, entries, now=now, early=True) for one in ended]
+        gone = [one for one in ours if one.state is State.NEXT and one.id != entry.id]
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
-        self.inventory.add(entry, identity, author=self._author, note=note, others=others)
-        for one in ours:
-            if one.state is State.NEXT and one.id != entry.id:
-                self.inventory.remove(one, author=self._author, note=f"{entry.id} has come in its place")
+        note += f"; in the place of {', '.join(one.id for one in gone)}" if gone else ""
+        self.inventory.add(entry, identity, author=self._author, note=note, others=others, gone=gone, expected=version)
         return Issued(entry, held, key_kept)
 
     # the account
@@ -334,6 +342,8 @@ def _checked(identity: ServerIdentity, names: tuple[str, ...]) -> Entry:
         fresh = entry_from(identity, now=time.time())
     except IdentityError as error:
         raise AcmeFailed(f"the authority gave what cannot be used: {error}") from error
+    if fresh.leaf.not_after <= fresh.added:
+        raise AcmeFailed("the authority gave a certificate that has ended already; is the clock of this machine right?")
     if set(fresh.leaf.dns_names) != set(names):
         other = ", ".join(fresh.leaf.dns_names[:10])
         raise AcmeFailed(f"the authority gave a certificate for {other}: other names than were asked for")

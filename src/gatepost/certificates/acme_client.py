@@ -42,6 +42,14 @@ _TEXT: Final = 300
 _PIECE: Final = 65536
 _AGENT: Final = "gatepost"
 _NONCES: Final = 5  # tries, each of which is two of the library's
+_ODD: Final = (
+    JoseError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+)  # by answers that are not ACME
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +189,9 @@ class Authority:
         """
         try:
             at, again = self._client.renewal_time(chain_pem)
-        except (errors.Error, ValueError, AttributeError, TypeError) as failure:
+            return at.timestamp() if at is not None else 0.0, again.timestamp()
+        except (errors.Error, *_ODD) as failure:
             raise AcmeFailed(f"no renewal information: {_shown(failure.__cause__ or failure)}") from failure
-        return at.timestamp() if at is not None else 0.0, again.timestamp()
 
     def _ordered(self, order: Order) -> messages.OrderResource:
         identifiers = [messages.Identifier(typ=IDENTIFIER_FQDN, value=name) for name in order.names]
@@ -196,15 +204,21 @@ class Authority:
                 raise
             made = self._post(self._client.directory["newOrder"], _NewOrder(**wish))  # it was replaced already, say
         body = messages.Order.from_json(made.json())
+        if len(body.authorizations) > len(order.names):
+            raise AcmeFailed(f"{self._url} wants more proofs than there are names in the order")
         return messages.OrderResource(
             body=body,
             uri=made.headers.get("Location"),
-            authorizations=[self._authorization(url) for url in body.authorizations],
+            authorizations=[self._authorization(url, order.names) for url in body.authorizations],
             csr_pem=order.csr,
         )
 
-    def _authorization(self, url: str) -> messages.AuthorizationResource:
+    def _authorization(self, url: str, names: Sequence[str]) -> messages.AuthorizationResource:
+        """What is to be proven at one name: of those that were ordered, or the hook would publish for any zone."""
         body = messages.Authorization.from_json(self._post(url, None).json())
+        name = str(body.identifier.value)
+        if name.lower() not in {one.removeprefix("*.") for one in names}:
+            raise AcmeFailed(f"{self._url} wants a proof for {_shown(name)}, which was not ordered: it gets none")
         return messages.AuthorizationResource(body=body, uri=url)
 
     def _post(self, url: str, body: Any) -> requests.Response:
@@ -246,7 +260,7 @@ class Authority:
         except requests.exceptions.RequestException as failure:
             text = f"{self._url} cannot be reached: {_cause(failure)}; is the way out to its port open?"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
-        except (errors.Error, JoseError, ValueError, KeyError, TypeError, AttributeError) as failure:
+        except (errors.Error, *_ODD) as failure:
             text = f"{self._url} does not answer as an ACME authority does: {type(failure).__name__} {_shown(failure)}"
             raise AcmeFailed(text, self._adapter.retry_after) from failure
 
@@ -293,7 +307,7 @@ def certificate_id(certificate_pem: bytes) -> str:
         issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except x509.ExtensionNotFound:
         return ""
-    serial = certificate.serial_number
+    serial = max(0, certificate.serial_number)  # RFC 5280 has no negative ones, and authorities may
     octets = serial.to_bytes(serial.bit_length() // 8 + 1)  # with the sign that ASN.1 has
     return ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in (issuer or b"", octets))
 
@@ -332,5 +346,5 @@ def _seconds(retry_after: str) -> float:
         return float(retry_after[:9])
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

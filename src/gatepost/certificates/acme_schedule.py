@@ -157,9 +157,14 @@ def failed(progress: Progress, error: str, retry_after: float, now: float) -> Pr
     return msgspec.structs.replace(progress, not_before=now + wait, error=error)
 
 
-def done(certificate: str, now: float) -> Progress:
-    """It was issued."""
-    return Progress(tried=now, succeeded=now, certificate=certificate)
+def done(before: Progress, certificate: str, lifetime: float, now: float) -> Progress:
+    """It was issued. before: the attempt. lifetime: of the certificate, seconds.
+
+    What must be renewed again at once, as the authority says without end or a clock that is wrong, waits like a failure.
+    """
+    wait = min(AGAIN_SECONDS, lifetime / 4)
+    not_before = now + wait if 0 <= now - before.succeeded < wait else 0.0
+    return Progress(tried=now, succeeded=now, certificate=certificate, not_before=not_before)
 
 
 def asked(progress: Progress, certificate: str, renew_at: float, ask_at: float, now: float) -> Progress:

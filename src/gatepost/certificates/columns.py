@@ -105,9 +105,9 @@ def columns(der: bytes) -> Columns:
             signature=_signature(certificate),
             ski=_subject_key(certificate),
             aki=_authority_key(certificate),
-            crl=places.crl,
-            ocsp=places.ocsp,
-            issuers=issuer_places(certificate),
+            crl=tuple(map(_printable, places.crl)),
+            ocsp=tuple(map(_printable, places.ocsp)),
+            issuers=tuple(map(_printable, issuer_places(certificate))),
             der=der,
         )
 

@@ -30,6 +30,7 @@ __all__ = [
     "lost_names",
     "names_of",
     "replaced",
+    "revive",
     "roll_back",
     "roll_back_until",
     "schedule",
@@ -133,6 +134,16 @@ def stage(entry: Entry, entries: Mapping[str, Entry], named: Sequence[Entry] = (
     return replace(chosen, replaces=tuple(one.id for one in replaced(chosen, entries)))
 
 
+def revive(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> Entry:
+    """A deprecated one becomes a next one: the way back to it when it is too late for `roll_back`. Raises Refused."""
+    if _key_is_gone(entry):
+        raise Refused(f"{entry.id} cannot come back: its key is gone")
+    newer = successor(entry, entries)
+    if newer is not None and can_roll_back(newer, entries, now=now):
+        raise Refused(f"{entry.id} can still be had back at once: gatepost certificate changeover roll-back {newer.id}")
+    return replace(entry, state=State.NEXT, since=now, current_from=0.0, current_until=0.0, replaces=(), told=())
+
+
 def schedule(entry: Entry, at: float, *, now: float, forced: str = "") -> Entry:
     """Have it become current at a time. forced: why, though gates may be red then. Raises Refused."""
     _must_be_next(entry, "scheduled")
@@ -160,7 +171,8 @@ def switch(entry: Entry, entries: Mapping[str, Entry], *, now: float, losing: bo
     lost = lost_names(entry, entries)
     if lost and not losing:
         raise Refused(
-            f"nobody would cover {', '.join(lost[:_SHOWN])} any more; have it issued with all names, or use --force"
+            f"no certificate would bear {', '.join(lost[:_SHOWN])} any more; have it issued with all names, or "
+            "say with --force REASON of gatepost certificate changeover switch why they may go"
         )
     olds = replaced(entry, entries)
     new = replace(
@@ -186,7 +198,7 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
     if now > roll_back_until(entry):
         raise Refused(
             f"the switch to {entry.id} was at {_time(entry.current_from)}, more than 24 hours ago: "
-            "add the old certificate anew, and switch to it"
+            f"gatepost certificate changeover stage {entry.replaces[0]}, and switch to it"
         )
     olds = [_to_come_back(number, entries, now) for number in entry.replaces]
     new = replace(entry, state=State.NEXT, since=now, current_from=0.0, current_until=0.0)
@@ -197,12 +209,16 @@ def _to_come_back(number: str, entries: Mapping[str, Entry], now: float) -> Entr
     old = entries.get(number)
     if old is None:
         raise Refused(f"{number}, which was replaced, is not in the inventory any more")
-    if old.state is State.RETIRED or (old.origin in _IN_FILES and not old.key_file):
+    if _key_is_gone(old):
         raise Refused(f"{number} cannot come back: its key is gone")
     if old.state is not State.DEPRECATED:
         raise Refused(f"{number} cannot come back: it is {old.state}")
     _must_be_valid(old, now)
     return old
+
+
+def _key_is_gone(entry: Entry) -> bool:
+    return entry.state is State.RETIRED or (entry.origin in _IN_FILES and not entry.key_file)
 
 
 def can_roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> bool:

@@ -17,11 +17,11 @@ from gatepost.certificates.entry import Entry, State, document_of, entry_id, ent
 from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.request import Requests
 from gatepost.certificates.vault import VaultError
-from gatepost.net.certificate import must_staple
+from gatepost.net.certificate import must_staple, quietly
 from gatepost.net.identity import ServerIdentity, read_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gatepost.certificates.vault import Vault
     from gatepost.store.changes import Change, ConfigStore
@@ -32,6 +32,8 @@ _KIND = "certificate"
 _LEAST_DIGITS = 4
 _KINDS = (_KIND, "certificate_request", "certificate_directory")
 _SEEN = "seen"
+_SHOWN = 5  # ids in a sentence
+_ALL = ("chain", "key", _SEEN)
 
 
 class CertificateUnknown(LookupError):  # noqa: N818 - it names what was found
@@ -83,36 +85,73 @@ class Inventory:
         if sealed is None:
             raise CertificateFileError(f"certificate {entry.id} is {entry.state}: its key is not kept")
         if self._vault is None:
-            raise CertificateFileError(f"certificate {entry.id}: its key is sealed, and store.master_key not set")
+            raise CertificateFileError(
+                f"certificate {entry.id}: its key is sealed, and store.master_key not set, or not readable here"
+            )
         try:
             return ServerIdentity(self.chain_pem(entry), self._vault.open(sealed, _place(entry, "key")))
         except VaultError as failure:
             raise CertificateFileError(f"certificate {entry.id}: {failure}") from failure
 
-    def add(
-        self, entry: Entry, identity: ServerIdentity, *, author: str, note: str = "", others: Iterable[Entry] = ()
+    def add(  # noqa: PLR0913 - one transaction
+        self,
+        entry: Entry,
+        identity: ServerIdentity,
+        *,
+        author: str,
+        note: str = "",
+        others: Sequence[Entry] = (),
+        gone: Sequence[Entry] = (),
+        expected: int | None = None,
     ) -> int:
         """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
 
-        others: what became of other entries by it, stored with it or not at all. Raises CertificateFileError if the key
-        cannot be sealed, StoreFailure.
+        others: what became of other entries by it, gone: those that are forgotten for it; stored with it or not at all.
+        expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
+        StoreFailure.
         """
-        content: dict[str, bytes | None] = {_place(entry, "chain"): identity.chain_pem}
+        content = _without_keys(others) | {_place(one, what): None for one in gone for what in _ALL}
+        content[_place(entry, "chain")] = identity.chain_pem
         if not entry.key_file:
             if self._vault is None:
                 raise CertificateFileError(
                     "a key is stored only sealed: set store.master_key, or leave the key in its file (--leave-key)"
                 )
+            self._check_master_key(self._vault)
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
-        document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
-        return self._store.apply(document, author=author, note=note, content=content)
+        kept = {one.id: document_of(one) for one in (*others, entry)}
+        document = {_KIND: dict.fromkeys(one.id for one in gone) | kept}
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
+
+    def _check_master_key(self, vault: Vault) -> None:
+        """Whoever has another master key than the gateway would make what it cannot open. Raises CertificateFileError.
+
+        A shell with another variable is enough for that. That one key can be opened is enough, too.
+        """
+        locked = []
+        for entry in self.entries()[1].values():
+            place = _place(entry, "key")
+            sealed = self._store.content(place)
+            if sealed is None:
+                continue
+            try:
+                vault.open(sealed, place)
+            except VaultError:
+                locked.append(entry.id)
+            else:
+                return
+        if locked:
+            raise CertificateFileError(
+                f"store.master_key is not the one that the keys of {', '.join(locked[:_SHOWN])} were sealed with: put "
+                "that one in its place; if it is lost, first forget them: gatepost certificate remove"
+            )
 
     def record(
-        self, entry: Entry, chain_pem: bytes, others: Iterable[Entry] = (), *, note: str, expected: int | None = None
+        self, entry: Entry, chain_pem: bytes, others: Sequence[Entry] = (), *, note: str, expected: int | None = None
     ) -> int:
         """Store what the gateway itself found in files, and what became of others by it. Raises as `change`."""
         document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
-        content = {_place(entry, "chain"): chain_pem}
+        content = _without_keys(others) | {_place(entry, "chain"): chain_pem}
         return self._store.apply(document, author="gatepost", note=note, expected=expected, content=content)
 
     def change(self, entries: Iterable[Entry], *, author: str, note: str = "", expected: int | None = None) -> int:
@@ -122,14 +161,14 @@ class Inventory:
         """
         changed = list(entries)
         document = {_KIND: {one.id: document_of(one) for one in changed}}
-        retired = [one for one in changed if one.state is State.RETIRED]
-        gone: dict[str, bytes | None] = {_place(one, what): None for one in retired for what in ("key", _SEEN)}
-        return self._store.apply(document, author=author, note=note, expected=expected, content=gone)
+        content = _without_keys(changed)
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
-    def remove(self, entry: Entry, *, author: str, note: str = "") -> int:
-        """Forget a certificate with its chain and its key. Raises StoreFailure."""
-        content: dict[str, bytes | None] = {_place(entry, what): None for what in ("chain", "key", _SEEN)}
-        return self._store.apply({_KIND: {entry.id: None}}, author=author, note=note, content=content)
+    def remove(self, entry: Entry, *, author: str, note: str = "", expected: int | None = None) -> int:
+        """Forget a certificate with its chain and its key. expected: as `add`. Raises ConfigConflict, StoreFailure."""
+        content: dict[str, bytes | None] = {_place(entry, what): None for what in _ALL}
+        document = {_KIND: {entry.id: None}}
+        return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def seen(self, entry: Entry) -> bytes:
         """What was remembered of what the world shows of a certificate (`checks.changeover`), b"" if nothing was."""
@@ -159,18 +198,26 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
         found = [one for one in known if one.leaf.sha256.startswith(wanted)]
     if len(found) != 1:
         many = ", ".join(one.id for one in found) or "none"
-        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many})")
+        least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
+        raise CertificateUnknown(f"no single certificate goes by {number!r} (found: {many}){least}")
     return found[0]
 
 
 def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:
     """A staged entry for an identity; other fields as in `like`. now: seconds since 1970. Raises IdentityError."""
     leaf = read_identity(identity).leaf
-    staple = must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
+    with quietly():
+        staple = must_staple(x509.load_pem_x509_certificates(identity.chain_pem)[0])
     fresh = Entry(entry_id(leaf), leaf, added=now, since=now, must_staple=staple)
     if like is None:
         return fresh
     return replace(like, id=fresh.id, leaf=leaf, added=now, since=now, must_staple=staple)
+
+
+def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
+    """What goes with a retired one, however it is stored that it is: its key, and what was seen of it."""
+    retired = [one for one in entries if one.state is State.RETIRED]
+    return {_place(one, what): None for one in retired for what in ("key", _SEEN)}
 
 
 def _place(entry: Entry, what: str) -> str:

@@ -32,11 +32,21 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     """What listeners present, the one that became current last first. files: of the settings, as they are on disk.
 
     A stored one whose key cannot be had is left out, with a line in the log that says what to do. If nothing else would
-    be left, the files are presented whatever the inventory says: no certificate is no STARTTLS.
+    be left, the files are presented whatever the inventory says: no certificate is no STARTTLS. Raises
+    CertificateFileError if some are current and nothing can be presented: mail must not come in clear for a master key
+    that is the wrong one.
     """
     _, entries = inventory.entries()
-    stored = list(_stored(inventory, entries.values()))
+    stored, failures = _stored(inventory, entries.values())
     wanted = [one for one in files if _wanted(one, entries)]
+    if failures and not stored and not files:
+        raise CertificateFileError(
+            "\n".join(failures)
+            + "\nso nothing can be presented, and mail would come in clear: put the master key back "
+            "that was used, or name files in [[certificate]]"
+        )
+    for failure in failures:
+        _log.error("a current certificate is not presented: %s", failure)
     if not stored and not wanted and files:
         _log.error("no certificate is current: those of the settings are presented")
         return list(files)
@@ -74,17 +84,20 @@ def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
     return ""
 
 
-def _stored(inventory: Inventory, entries: Iterable[Entry]) -> Iterable[ServerIdentity]:
+def _stored(inventory: Inventory, entries: Iterable[Entry]) -> tuple[list[ServerIdentity], list[str]]:
+    """The current ones that can be had, and why the others cannot."""
     current = [one for one in entries if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
+    found, failures = [], []
     for entry in sorted(current, key=lambda one: -one.current_from):
         if entry.origin is Origin.SETTINGS:
             continue
         try:
-            yield inventory.identity(entry)
+            found.append(inventory.identity(entry))
         except OtherCertificate as other:  # renewed while nothing ran; it is looked at more closely in a moment
-            yield other.identity
+            found.append(other.identity)
         except CertificateFileError as failure:
-            _log.error("a current certificate is not presented: %s", failure)
+            failures.append(str(failure))
+    return found, failures
 
 
 def _wanted(identity: ServerIdentity, entries: Mapping[str, Entry]) -> bool:

@@ -187,8 +187,8 @@ def _read(pem: bytes) -> list[bytes]:
     try:
         with quietly():
             found = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem)]
-        for der in found:
-            parse(der)
+        for one in map(parse, found):
+            _ = one.subject, one.issuer  # are only read when they are asked for, and everything below does
     except MALFORMED:  # CertificateError is one of them
         return []
     return found

@@ -271,4 +271,4 @@ def _time(seconds: float) -> str:
     text = written(seconds)
     if not text:
         return _EMPTY
-    return f'<time datetime="{text}">{text[:10]} {text[11:16]}</time>'
+    return f'<time datetime="{text}">{text[:10]} {text[11:16]}Z</time>'

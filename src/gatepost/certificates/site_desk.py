@@ -13,6 +13,7 @@ import msgspec
 
 from gatepost.certificates.site import read_secret
 from gatepost.certificates.site_records import Grant, JoinRefused, Refusal, SiteError
+from gatepost.message.header_text import shown_text
 from gatepost.net.listener import source_of
 from gatepost.store.interface import StoreFailure
 
@@ -28,6 +29,7 @@ FAILURES: Final = 10
 PERIOD: Final = 60.0
 """Seconds."""
 _SOURCES: Final = 10_000
+_SHOWN: Final = 300  # characters of a reason, which repeats what was asked for
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +52,16 @@ class SiteDesk:
     def answer(self, what: str, body: bytes, source: str, chain: Sequence[bytes], now: float) -> Grant:
         """What who asks is given. what: "join" or "renew". source: IP address. chain: as presented, DER.
 
-        Raises JoinRefused, which was logged.
+        Raises JoinRefused, which was logged, but for those that were refused unheard: of them the first.
         """
         counted = source_of(source)
         try:
             self._limit(counted, now)
             given = self._given(what, body, chain, now)
         except JoinRefused as refused:
-            self._count(counted, now)
-            _log.warning("site: %s from %s was refused (%s): %s", what, source, refused.reason, refused)
+            if self._count(counted, now) <= FAILURES + 1:  # who goes on does not fill the log
+                why = shown_text(str(refused), _SHOWN)
+                _log.warning("site: %s from %s was refused (%s): %s", what, source, refused.reason, why)
             raise
         except (SiteError, StoreFailure) as failure:
             _log.error("site: %s from %s could not be answered: %s", what, source, failure)
@@ -81,8 +84,9 @@ class SiteDesk:
         if count >= FAILURES and now - begun < PERIOD:
             raise JoinRefused(Refusal.BUSY, "it was refused too often")
 
-    def _count(self, source: str, now: float) -> None:
+    def _count(self, source: str, now: float) -> int:
         begun, count = self._refused.pop(source, (now, 0))
         self._refused[source] = (begun, count + 1) if now - begun < PERIOD else (now, 1)
         if len(self._refused) > _SOURCES:
             self._refused.popitem(last=False)
+        return self._refused[source][1]

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.lookup.http import HttpFailed, Request
-from gatepost.net.certificate import certificate_facts, must_staple
+from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.revocation import (
     MAX_RESPONSE_BYTES,
@@ -68,11 +68,15 @@ class Subject:
 
 
 def subject_of(identity: ServerIdentity) -> Subject:
-    """What is to be stapled for an identity that could be read before."""
-    leaf, *above = x509.load_pem_x509_certificates(identity.chain_pem)
-    facts = certificate_facts(leaf.public_bytes(Encoding.DER))
-    issuer = next((one for one in above if one.subject == leaf.issuer), None)
-    return Subject(facts.sha256, facts.subject, leaf, issuer, published(leaf).ocsp, must_staple(leaf))
+    """What is to be stapled for an identity that could be read before; no issuer where names cannot be."""
+    with quietly():
+        leaf, *above = x509.load_pem_x509_certificates(identity.chain_pem)
+        facts = certificate_facts(leaf.public_bytes(Encoding.DER))
+        try:
+            issuer = next((one for one in above if one.subject == leaf.issuer), None)
+        except MALFORMED:  # the handshake does not mind, and so a listener must not
+            issuer = None
+        return Subject(facts.sha256, facts.subject, leaf, issuer, published(leaf).ocsp, must_staple(leaf))
 
 
 class Stapler:

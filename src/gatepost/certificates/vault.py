@@ -27,6 +27,8 @@ _SALT: Final = 16
 _LEAST: Final = 32
 _MOST: Final = 4096
 _HELP: Final = "make one with: (umask 077; head -c 32 /dev/urandom > FILE)"
+_GONE: Final = f"put back the one with which keys were sealed, no other opens them; if none was sealed yet, {_HELP}"
+_ACCOUNT: Final = "run this as the gateway's account, or as root"
 
 
 class VaultError(Exception):
@@ -59,7 +61,11 @@ class Vault:
             case "credential":
                 folder = environment.get("CREDENTIALS_DIRECTORY")
                 if not folder:
-                    raise VaultError(f"{setting}: systemd gave no credentials; add LoadCredential={name} to the unit")
+                    shell = f"systemd-run --pipe --wait --property=LoadCredential={name}:FILE gatepost ..."
+                    raise VaultError(
+                        f"{setting}: systemd gave no credentials; the unit needs LoadCredential={name}:FILE, "
+                        f"a command from a shell: {shell}"
+                    )
                 return cls(_read(Path(folder) / name))
             case "env":
                 if name not in environment:
@@ -96,4 +102,5 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MOST + 1)
     except OSError as error:
-        raise VaultError(f"master key {path}: {error.strerror}; {_HELP}") from error
+        what_to_do = _ACCOUNT if isinstance(error, PermissionError) else _GONE
+        raise VaultError(f"master key {path}: {error.strerror}; {what_to_do}") from error

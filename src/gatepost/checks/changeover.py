@@ -268,7 +268,11 @@ class Gatekeeper:
         before = self._identities(sorted(currents, key=lambda one: -one.current_from))
         stay = [one for one in course.after_switch(entry, scene.entries) if one.id != entry.id]
         after = [identity, *self._identities(stay)]
-        names = (self._settings.server.hostname, *(name for name in course.names_of(entry) if not _is_special(name)))
+        olds = course.replaced(entry, scene.entries) if entry.state is State.NEXT else ()
+        # Those first that the old ones bear: partners ask for them now, and another kind of key must not be all that
+        # is left for one of them.
+        borne = [name for one in (*olds, entry) for name in course.names_of(one) if not _is_special(name)]
+        names = (self._settings.server.hostname, *borne)
         profile = str(self._settings.tls.profile)
         try:
             met_after = await asyncio.to_thread(gates_rehearsal.meet, after, names, profile)

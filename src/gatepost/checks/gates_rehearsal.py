@@ -96,9 +96,13 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     known = {(one.client, one.name): one for one in before}
     worse = [one for one in after if one.failure and (was := known.get((one.client, one.name))) and was.presented]
     if worse:
-        fix = "Have a certificate with a key of that kind beside it (RSA beside ECDSA), so that both are presented."
         clients = ", ".join(dict.fromkeys(one.client for one in worse))
+        fix = "Have a certificate with a key of that kind beside it (RSA beside ECDSA), so that both are presented."
         text = f"no handshake any more for {clients}"
+        names = dict.fromkeys(one.name for one in worse)
+        if "" not in names:  # a name is what makes the difference
+            text += f", asking for {', '.join(list(names)[:_SHOWN])}"
+            fix = "Have it issued with the name; what goes on to bear it has a key of another kind."
         yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
     misled = [
         one

@@ -40,7 +40,7 @@ def acme() -> None:
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Every certificate that there shall be: valid until when, renewed when, and what the last attempt failed for.
+    """Every certificate that there shall be: until when, when renewed, and why the last attempt failed.
 
     Exit codes: 0 all are there and the last attempts went well, 1 something is missing or failed, 2 ACME is off, 3 not
     readable.
@@ -169,13 +169,13 @@ def _record(one: Standing) -> dict[str, Any]:
         "names": list(one.names),
         "certificate": entry.id if entry else "",
         "state": str(entry.state) if entry else "",
-        "not_after": entry.leaf.not_after if entry else 0.0,
-        "renew_at": one.renew_at,
+        "not_after": entry.leaf.not_after if entry else None,
+        "renew_at": one.renew_at or None,
         "renew_at_from": _source(one),
-        "tried": progress.tried,
-        "succeeded": progress.succeeded,
+        "tried": progress.tried or None,
+        "succeeded": progress.succeeded or None,
         "failures": progress.failures,
-        "not_before": progress.not_before,
+        "not_before": progress.not_before or None,
         "error": progress.error,
     }
 

@@ -15,7 +15,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.certificates.course import Refused, replaced, switch
+from gatepost.certificates.course import Refused, names_of, replaced, switch
 from gatepost.certificates.directories import pairs_in
 from gatepost.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.certificates.files import CertificateFileError, load_identity
@@ -155,9 +155,9 @@ def _add_certificate(inventory: Inventory, asked: _Asked, settings: Settings) ->
         entry = replace(entry, origin=Origin.FILES, chain_file=str(source.absolute()), key_file=str(key_file))
     check_client(settings, entry.purpose, entry.organization, entry.label)
     _tell(found, entry, settings)
+    _store(inventory, entry, asked, identity, settings)
     if asked.key and not entry.key_file:
         click.echo(f"note: the key is sealed in the store; {asked.key} is not needed any more", err=True)
-    _store(inventory, entry, asked, identity, settings)
     if request is not None:
         inventory.requests.remove(request, author=author(), note=f"its certificate {entry.id} came")
 
@@ -213,13 +213,25 @@ def _tell(found: Intake, entry: Entry, settings: Settings) -> None:
         click.echo(printable(text), err=True)
 
 
+def _must_be_presentable(entry: Entry, source: str | None, identity: ServerIdentity, settings: Settings) -> None:
+    """Ends the command for what nobody could accept, or no listener present."""
+    if entry.leaf.not_after <= entry.added:
+        fail(BAD_INPUT, f"{source}: the certificate has expired; get a new one")
+    if entry.purpose is Purpose.CLIENT:
+        return
+    if refused := refused_by_tls(identity, settings.tls.profile):
+        fail(BAD_INPUT, f"{source}: no listener could present it: {refused}; use RSA of 2048 bits or more, or EC")
+    if not names_of(entry):
+        fail(
+            BAD_INPUT,
+            f"{source}: {printable(entry.leaf.subject)} has no subjectAltName, and nothing else counts (RFC 9525); "
+            "have it issued with the names of the MX hosts (the key of an authority does not belong here)",
+        )
+
+
 def _store(inventory: Inventory, entry: Entry, asked: _Asked, identity: ServerIdentity, settings: Settings) -> None:
     now = entry.added
-    if entry.leaf.not_after <= now:
-        fail(BAD_INPUT, f"{asked.chain}: the certificate has expired; get a new one")
-    refused = refused_by_tls(identity, settings.tls.profile) if entry.purpose is Purpose.SERVER else ""
-    if refused:
-        fail(BAD_INPUT, f"{asked.chain}: no listener could present it: {refused}; use RSA of 2048 bits or more, or EC")
+    _must_be_presentable(entry, asked.chain, identity, settings)
     found = listed_certificates(inventory, settings)
     known = found.entries.get(entry.id)
     if known is not None and (known.origin is Origin.SETTINGS or _usable(inventory, known)):
@@ -231,24 +243,32 @@ def _store(inventory: Inventory, entry: Entry, asked: _Asked, identity: ServerId
             others = tuple(changed)
         except Refused as why:
             if asked.current:
-                fail(NO, f"it cannot become current: {why}")
-    _record_settings(inventory, found, others)
-    inventory.add(entry, identity, author=author(), note=asked.note, others=others)
+                fail(NO, f"it cannot become current: {why}; nothing was added")
+    version = _record_settings(inventory, found, others)
+    inventory.add(entry, identity, author=author(), note=asked.note, others=others, expected=version)
+    if others:
+        way = "gatepost certificate changeover"
+        click.echo(f"warning: no gate was asked, so see now: {way} status; to take it back: {way} roll-back", err=True)
     if asked.as_json:
         print_json(list_record(entry, now) | {"deprecated": [one.id for one in others]})
         return
     for one in others:
         click.echo(f"{one.id}: deprecated")
-    then = "" if entry.state is State.CURRENT else f"; to present it: gatepost certificate changeover {entry.id}"
+    then = "" if entry.state is State.CURRENT else f"; to present it: gatepost certificate changeover check {entry.id}"
     click.echo(f"{entry.id}: {entry.state}{then}")
 
 
-def _record_settings(inventory: Inventory, found: Listed, others: tuple[Entry, ...]) -> None:
-    """Those of the settings which a gateway that never ran could not record, before they are deprecated."""
-    _, stored = inventory.entries()
+def _record_settings(inventory: Inventory, found: Listed, others: tuple[Entry, ...]) -> int:
+    """Those of the settings which a gateway that never ran could not record, before they are deprecated.
+
+    The version then, if nobody else changed what `found` says.
+    """
+    (_, stored), version = inventory.entries(), found.version
     for one in others:
         if one.id not in stored:
-            inventory.record(found.entries[one.id], found.chains[one.id], note=f"found in {one.chain_file}")
+            note = f"found in {one.chain_file}"
+            version = inventory.record(found.entries[one.id], found.chains[one.id], note=note, expected=version)
+    return version
 
 
 def _usable(inventory: Inventory, entry: Entry) -> bool:

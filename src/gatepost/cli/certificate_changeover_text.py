@@ -89,8 +89,10 @@ def _print_gate(report: GateReport, gate: Gate) -> None:
     for one in loud:
         print_line(one.verdict, gate, one.text, one.evidence, one.fix)
     if found and not loud:
-        best = next((one for one in found if one.verdict is Mark.PASS), found[0])
-        print_line(best.verdict, gate, best.text)
+        passed = [one for one in found if one.verdict is Mark.PASS]
+        more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
+        best = (passed or found)[0]
+        print_line(best.verdict, gate, f"{best.text}{more}")
 
 
 def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
@@ -154,7 +156,9 @@ def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[s
         yield f"if something is wrong, until {moment(course.roll_back_until(entry))}: {_COMMAND} roll-back"
     for old in _olds(entry, entries):
         if old.state is State.DEPRECATED:
-            yield f"after that: {_COMMAND} withdraw {old.id}"
+            pin = old.leaf.spki_sha256
+            record = "" if pin == entry.leaf.spki_sha256 else f" take 3 1 1 {pin} out of the zone, if it is there, and"
+            yield f"after that{record}: {_COMMAND} withdraw {old.id}"
 
 
 def print_partners(partners: Sequence[Partner]) -> None:

@@ -40,7 +40,7 @@ def publish(directory: Path, base_url: str, config: str | None, *, as_json: bool
     base = _base(base_url)
     settings = settings_of(config)
     roots = Roots(settings)
-    with opened(settings) as inventory:
+    with opened(settings, keys=False) as inventory:
         try:
             table, trouble = current_table(inventory, settings, roots, now=time.time())
         except ValueError as error:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.certificates.course import is_covered, names_of
+from gatepost.certificates.course import can_roll_back, is_covered, names_of, roll_back_until, successor
 from gatepost.certificates.directories import pairs_in
 from gatepost.certificates.entry import Purpose, State
 from gatepost.cli.certificate_store import choose_certificate, listed_certificates, opened, settings_files
 from gatepost.cli.chosen import stored_directory
-from gatepost.cli.options import BAD_INPUT, NO, author, config_option, fail, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, author, config_option, fail, force_option, settings_of
+from gatepost.cli.tables import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,15 +29,16 @@ __all__ = ["remove"]
 
 @click.command()
 @click.argument("number", metavar="ID|DIR")
-@click.option("--force", default="", metavar="REASON", help="Though it is needed; the reason is kept in the history.")
+@force_option("Though it is needed; the reason is kept in the history.")
 @click.option("--note", default="", help="Why, for the history.")
 @config_option
 def remove(number: str, force: str, note: str, config: str | None) -> None:
     """Forget a certificate with its key: ID as in `gatepost certificate show`, or the id of a request.
 
     With a directory it is not watched any more; what was found in it stays. A certificate that is presented is removed
-    only if others bear all its names, a client identity only if no connector names it, or with --force REASON. One that
-    comes from the settings is taken out there. Files are left alone; the history stays.
+    only if others bear all its names, a client identity only if no connector names it, one that can be rolled back to
+    only when its 24 hours are over; all this also with --force REASON. One that comes from the settings is taken out
+    there. Files are left alone; the history stays.
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 not readable.
     """
@@ -50,7 +53,8 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
         needed = _needed(entry, found.entries.values(), settings)
         if needed and not force:
             fail(NO, f"{entry.id} is needed: {needed}; to remove it all the same: --force REASON")
-        inventory.remove(entry, author=author(), note=why)
+        # If it became current meanwhile, at its time, it is needed after all.
+        inventory.remove(entry, author=author(), note=why, expected=found.version)
     click.echo(f"{entry.id}: removed")
 
 
@@ -91,9 +95,13 @@ def _found_again(entry: Entry, inventory: Inventory, settings: Settings) -> str:
 
 def _needed(entry: Entry, entries: Iterable[Entry], settings: Settings) -> str:
     """Who would miss it, "" if nobody."""
+    known = {one.id: one for one in entries}
+    newer = successor(entry, known) if entry.state is State.DEPRECATED else None
+    if newer is not None and can_roll_back(newer, known, now=time.time()):
+        return f"until {moment(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key"
     if entry.state is not State.CURRENT:
         return ""
-    others = [one for one in entries if one.state is State.CURRENT and one.id != entry.id]
+    others = [one for one in known.values() if one.state is State.CURRENT and one.id != entry.id]
     if entry.purpose is Purpose.SERVER:
         servers = [one for one in others if one.purpose is Purpose.SERVER]
         lost = [name for name in names_of(entry) if not is_covered(name, servers)]

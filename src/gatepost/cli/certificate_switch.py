@@ -16,7 +16,7 @@ from gatepost.checks.partner_report import Mark
 from gatepost.cli.certificate_changeover_text import print_gates
 from gatepost.cli.certificate_gates import gates_of, opened_for_look, scene_of, stored_step, tlsa_of
 from gatepost.cli.certificate_store import choose_certificate, listed_certificates, opened
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option, settings_of
 from gatepost.cli.tables import moment, print_json
 from gatepost.cli.times import AHEAD
 from gatepost.net.identity import read_identity
@@ -42,8 +42,10 @@ __all__ = ["cancel", "roll_back", "stage", "switch", "withdraw"]
 def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool) -> None:
     """Say which current certificates a next one takes the place of, where that is not plain by names and kind of key.
 
-    `gatepost certificate add` has staged it already. Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not
-    readable.
+    `gatepost certificate add` has staged it already. A deprecated one is staged once more: the way back to it when the
+    24 hours of `changeover roll-back` are over.
+
+    Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
     """
     settings = settings_of(config)
     with opened(settings, keys=False) as inventory:
@@ -52,7 +54,8 @@ def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool
         others = [choose_certificate(found, one) for one in named]
 
         def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            return (course.stage(one, known, [known[other.id] for other in others]),)
+            ready = course.revive(one, known, now=time.time()) if one.state is State.DEPRECATED else one
+            return (course.stage(ready, known, [known[other.id] for other in others]),)
 
         (changed,) = stored_step(settings, inventory, entry.id, step, "changeover: staged")
     _say(as_json, {"id": entry.id, "replaces": list(changed.replaces)}, _replacing(changed.replaces, "will take"))
@@ -61,7 +64,7 @@ def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool
 @click.command()
 @click.argument("number", metavar="ID")
 @click.option("--at", type=AHEAD, metavar="TIME", help="Then, by the running gateway: 2026-12-01T02:00 (UTC), or 2h.")
-@click.option("--force", metavar="REASON", default="", help="Whatever the gates say. The reason is in the history.")
+@force_option("Whatever the gates say. The reason is in the history.")
 @config_option
 @json_option
 def switch(number: str, at: float | None, force: str, config: str | None, as_json: bool) -> None:
@@ -74,8 +77,9 @@ def switch(number: str, at: float | None, force: str, config: str | None, as_jso
     Exit codes: 0 done, or planned; 1 a gate is red, or refused; 2 wrong use or no such certificate; 3 a gate could not
     be looked at.
     """
-    settings = settings_of(config)
-    planned = at is not None and at > time.time()
+    settings, planned = settings_of(config), at is not None
+    if at is not None and at <= time.time():
+        fail(BAD_INPUT, f"--at {moment(at)} is in the past; to switch now, leave it out")
     with opened_for_look(settings) as inventory:
         found = listed_certificates(inventory, settings)
         entry = choose_certificate(found, number)
@@ -126,7 +130,8 @@ def _tell_switch(changed: Sequence[Entry], report: GateReport, *, as_json: bool)
         "gates": gates_record(report),
     }
     if planned:
-        text = f"{new.id} becomes current at {moment(new.switch_at)}, if the gates are open then"
+        how = "whatever the gates but the key's say then" if new.forced else "if the gates are open then"
+        text = f"{new.id} becomes current at {moment(new.switch_at)}, {how}"
         if report.light is not Light.GREEN and not new.forced:
             text += f"\nnow they are not: {report.reasons}"
     else:
@@ -168,13 +173,15 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     not readable.
     """
     settings = settings_of(config)
-    with opened(settings) as inventory:
+    with opened_for_look(settings) as inventory:  # without the master key, too: it is the gateway that presents
         found = listed_certificates(inventory, settings)
         switched = [
             one for one in found.entries.values() if one.state is State.CURRENT and one.replaces and one.current_from
         ]
         last = sorted(switched, key=lambda one: -one.current_from)[:1]
-        entry = _meant(found, number, last, "to be rolled back")
+        if last and not number:
+            _must_not_be_done(last[0], found)
+        entry = _meant(found, number, last, "to roll back")
         _must_open(inventory, found, entry)
 
         def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -191,11 +198,19 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     _say(as_json, {"id": entry.id, "current": olds}, f"{', '.join(olds)} is current again; {entry.id} is staged")
 
 
+def _must_not_be_done(last: Entry, found: Listed) -> None:
+    """Who gives the command twice, not sure whether it worked, shall not undo the switch before as well."""
+    for one in found.entries.values():
+        if one.state is State.NEXT and one.since > max(one.added, last.current_from):
+            what = f"{one.id} went back to next at {moment(one.since)}, after the last switch"
+            fail(NO, f"{what}; to roll back that switch too: gatepost certificate changeover roll-back {last.id}")
+
+
 def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
     """What is rolled back to must be there: its files may hold another certificate by now."""
     for number in entry.replaces:
         old = found.entries.get(number)
-        if old is not None and old.state is State.DEPRECATED:
+        if old is not None and old.state is State.DEPRECATED and (old.key_file or inventory.seals):
             identity = inventory.identity(old)  # its error ends the command
             if entry_id(read_identity(identity).leaf) != old.id:
                 fail(NO, f"{old.chain_file} holds another certificate by now: {number} cannot come back")
@@ -203,7 +218,7 @@ def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
 
 @click.command()
 @click.argument("number", metavar="ID")
-@click.option("--force", metavar="REASON", default="", help="Though it can still be rolled back to.")
+@force_option("Though it can still be rolled back to.")
 @config_option
 @json_option
 def withdraw(number: str, force: str, config: str | None, as_json: bool) -> None:
@@ -231,9 +246,9 @@ def _meant(found: Listed, number: str, candidates: Sequence[Entry], what: str) -
     if number:
         return choose_certificate(found, number)
     if not candidates:
-        fail(NO, f"no certificate is {what}")
+        fail(NO, f"there is no switch {what}")
     if len(candidates) > 1:
-        fail(BAD_INPUT, f"several are {what}, name one: {', '.join(one.id for one in candidates)}")
+        fail(BAD_INPUT, f"there are several switches {what}, name one: {', '.join(one.id for one in candidates)}")
     return candidates[0]
 
 

@@ -152,7 +152,11 @@ def print_requests(requests: Sequence[Request]) -> None:
     records = [request_record(one) for one in requests]
     shown = [
         one
-        | {"names": ", ".join(one["names"]), "added": moment(one["added"])[:16], "key_is": one["key_file"] or "sealed"}
+        | {
+            "names": ", ".join(one["names"]),
+            "added": f"{moment(one['added'])[:16]}Z",
+            "key_is": one["key_file"] or "sealed",
+        }
         for one in records
     ]
     print_table(_REQUEST_COLUMNS, [[str(one[column]) for column in _REQUEST_COLUMNS] for one in shown])
@@ -184,9 +188,9 @@ def _left(days: int) -> str:
 
 
 def _presented(entry: Entry) -> str:
-    begun, ended = (moment(one)[:16] for one in (entry.current_from, entry.current_until))
+    begun, ended = (moment(one) and f"{moment(one)[:16]}Z" for one in (entry.current_from, entry.current_until))
     if not begun and not ended:
-        return "current" if entry.state is State.CURRENT else "never"
+        return "not recorded yet" if entry.state is State.CURRENT else "never"
     return f"{begun} - {ended}".strip()
 
 
@@ -224,7 +228,7 @@ def _lines(record: dict[str, Any]) -> list[tuple[str, str]]:
     names = [("names", ", ".join(record["names"]))]
     facts = [(key, record[key]) for key in ("subject", "issuer", "serial", "key", "sha1", "sha256", "spki_sha256")]
     ends = [
-        ("tlsa", record["tlsa"]),
+        ("tlsa", record["tlsa"] if record["purpose"] == Purpose.SERVER else ""),
         ("valid", validity),
         ("must_staple", "yes" if record["must_staple"] else ""),
         ("replaces", ", ".join(record["replaces"])),

@@ -25,6 +25,7 @@ from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.publication import to_do
+from gatepost.inbound.credentials import orphaned
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -125,7 +126,9 @@ def _changed(store: ConfigStore, step: Step, wish: Wish, settings: Settings) -> 
         if wish.dry_run or not changes:
             return _Outcome(version, changes, before, after, edit)
         try:
-            version = store.apply(wanted, author=author(), note=wish.note, expected=version)
+            version = store.apply(
+                wanted, author=author(), note=wish.note, expected=version, content=orphaned(stored, wanted)
+            )
         except ConfigConflict as conflict:
             if not left:
                 fail(UNKNOWN, f"{conflict} ({_TRIES} tries, each overtaken by another change; {_NOTHING})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.mailbox_password import password
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import MAILBOX
 from gatepost.cli.part_commands import add_commands
@@ -41,6 +42,7 @@ def list_(organization: str, domain: str, config: str | None, as_json: bool) -> 
         print_table(_COLUMNS, rows)
 
 
+mailbox.add_command(password)
 add_commands(
     mailbox,
     MAILBOX,

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["BAD_INPUT", "NO", "UNKNOWN", "author", "config_option", "fail", "json_option", "settings_of"]
+__all__ = [
+    "BAD_INPUT",
+    "NO",
+    "UNKNOWN",
+    "author",
+    "config_option",
+    "fail",
+    "force_option",
+    "json_option",
+    "settings_of",
+]
 
 NO = 1
 BAD_INPUT = 2
@@ -33,6 +43,17 @@ def config_option[F: Callable[..., Any]](command: F) -> F:
 def json_option[F: Callable[..., Any]](command: F) -> F:
     """`--json`: the same data for machines, with stable keys."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+
+def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
+    """`--force REASON`, which the history keeps. text: its help. Blanks are no reason."""
+
+    def given(_: click.Context, __: click.Parameter, value: str) -> str:
+        if value and not value.strip():
+            raise click.BadParameter("say why, in words: the history keeps it")
+        return value.strip()
+
+    return click.option("--force", metavar="REASON", default="", callback=given, help=text)
 
 
 def settings_of(config: str | None) -> Settings:

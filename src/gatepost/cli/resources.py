@@ -19,6 +19,7 @@ from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.publication import to_do
+from gatepost.inbound.credentials import orphaned
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -74,7 +75,9 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
         wanted = checked_document(source, given, stored, settings.limits.prefixes(), settings.server.hostname)
         changes = differences(stored, wanted)
         if not dry_run and changes:
-            version = store.apply(wanted, author=author(), note=note, expected=version)
+            version = store.apply(
+                wanted, author=author(), note=note, expected=version, content=orphaned(stored, wanted)
+            )
     except (StoreFailure, ConfigConflict) as failure:
         fail(UNKNOWN, str(failure))
     finally:

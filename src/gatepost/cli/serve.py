@@ -107,9 +107,9 @@ def _check(settings: Settings) -> None:
     if not settings.listeners:
         errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
     errors.extend(
-        f"[[listener]] {listener.address}: role {str(listener.role)!r} is not in this version; only mx is"
+        f"[[listener]] {listener.address}: role {str(listener.role)!r} is not in this version; write mx or submission"
         for listener in settings.listeners
-        if listener.role is not ListenerRole.MX
+        if listener.role is ListenerRole.INTERNAL
     )
     try:
         self_test()

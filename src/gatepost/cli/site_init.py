@@ -70,6 +70,12 @@ def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, 
         f"site {site}: its authority is here, until {moment(made.not_after)}; its key is sealed in the store", err=True
     )
     click.echo(f"node {node}: certificate until {moment(own.not_after)}, renewed by itself", err=True)
+    if not limits:
+        click.echo(
+            "warning: without --domain it can vouch for any name: before another server trusts its root, "
+            "gatepost site init --replace --now --domain DOMAIN",
+            err=True,
+        )
     if not settings.site.address:
         click.echo(
             'other nodes can join once [site] address is set, such as "0.0.0.0:8444", and serve started anew', err=True

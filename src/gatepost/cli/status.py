@@ -20,6 +20,7 @@ from gatepost.cli.certificate_alarms import found_alarms, summary
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.names import host_port
+from gatepost.settings.model import ListenerRole
 from gatepost.store.administration import Administration
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import QueueFilter, StoreFailure
@@ -137,7 +138,7 @@ def _greeting(listener: Listener) -> _Answer:
     """What the listener says to whoever connects."""
     name = f"{listener.role} {listener.address}"
     try:
-        with _connected(listener.address) as connection:
+        with _connected(listener.address) as plain, _as_offered(listener, plain) as connection:
             line = connection.recv(_GREETING).decode("ascii", "replace").partition("\r\n")[0]
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
@@ -146,17 +147,27 @@ def _greeting(listener: Listener) -> _Answer:
 
 def _https(role: str, address: str, what: str) -> _Answer:
     """Whether something is served over HTTPS: any answer will do. The port alone is open without the process."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     name = f"{role} {address}"
     try:
-        with _connected(address) as plain, context.wrap_socket(plain) as connection:
+        with _connected(address) as plain, _over_tls(plain) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: status\r\n\r\n")
             answers = connection.recv(_GREETING).startswith(b"HTTP/1.1 ")
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
     return _Answer(name, ok=answers, detail=f"serves {what}" if answers else "does not answer as an HTTPS server")
+
+
+def _as_offered(listener: Listener, plain: socket.socket) -> socket.socket:
+    """The connection as the listener speaks on it: under TLS from the start for submissions."""
+    return _over_tls(plain) if listener.role is ListenerRole.SUBMISSIONS else plain
+
+
+def _over_tls(plain: socket.socket) -> ssl.SSLSocket:
+    """The connection under TLS, with whatever certificate: we only look whether somebody answers. Raises OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain)
 
 
 def _connected(address: str) -> socket.socket:

@@ -18,6 +18,7 @@ class _Moment(click.ParamType[float]):
     """Seconds since 1970, from "30m" (ago), a date or a date with time (UTC unless it says otherwise)."""
 
     name = "time"
+    span = "an age"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
@@ -28,12 +29,14 @@ class _Moment(click.ParamType[float]):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            self.fail(f"{text!r} is neither an age like 30m, 2h, 7d nor a date like 2026-11-24T16:00", param, ctx)
+            self.fail(f"{text!r} is neither {self.span} like 30m, 2h, 7d nor a date like 2026-11-24T16:00", param, ctx)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Ahead(_Moment):
     """The same, but "30m" is from now on."""
+
+    span = "a time from now on"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         ahead = _AGO.fullmatch(str(value))

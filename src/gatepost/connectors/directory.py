@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import covers, network, parents
+from gatepost.connectors.recipients import MailboxIndex
 from gatepost.connectors.values import ConnectorType, RevocationCheck
-from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.tls.names import matches, normalise
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         OutboundConnector,
         Resources,
     )
+    from gatepost.connectors.recipients import MailboxMatch
     from gatepost.tls.facts import CertificateFacts
 
 __all__ = ["Directory", "InboundEntry", "OutboundIndex", "PartnerIndex", "address_key"]
@@ -155,7 +156,6 @@ class Directory:
         "_organizations",
         "_outbound",
         "_partners",
-        "_populated",
         "_revocable",
         "client_anchors",
         "resources",
@@ -169,8 +169,7 @@ class Directory:
         self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
             domain.name: (one, domain) for one in resources.organizations for domain in one.accepted_domains
         }
-        self._mailboxes = {_mailbox_key(box.address): box for one in resources.organizations for box in one.mailboxes}
-        self._populated = frozenset(address.rpartition("@")[2] for address in self._mailboxes)
+        self._mailboxes = MailboxIndex(resources)
         self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
@@ -242,18 +241,17 @@ class Directory:
         return next((found for found in above if found), None)
 
     def mailbox(self, address: str) -> Mailbox | None:
-        """The mailbox with this address, whatever its case, its quoting, and the form of its domain."""
-        found = self._mailboxes.get(address.lower())
-        if found is None and ('"' in address or not address.isascii()):
-            try:
-                found = self._mailboxes.get(_mailbox_key(address))
-            except GrammarError:
-                return None
-        return found
+        """The mailbox that an address means; see `recipient`."""
+        found = self._mailboxes.find(address)
+        return found.mailbox if found is not None else None
+
+    def recipient(self, address: str) -> MailboxMatch | None:
+        """The mailbox that an address means, and by which of its addresses: see `connectors.recipients`."""
+        return self._mailboxes.find(address)
 
     def has_mailboxes(self, domain: str) -> bool:
         """Whether there is a mailbox in the domain, so that its recipients are known here."""
-        return domain in self._populated
+        return domain in self._mailboxes.domains
 
     def partners(self, organization: str) -> PartnerIndex | None:
         """The partner connectors of an organization, None if it has none."""
@@ -295,11 +293,6 @@ class Directory:
             if one == version
             for entry in by_prefix.get(number >> shift, ())
         ]
-
-
-def _mailbox_key(address: str) -> str:
-    path = parse_address(address)
-    return f"{path.local_part}@{path.domain}".lower()
 
 
 def _index_by_certificate(index: dict[str, list[InboundEntry]], entry: InboundEntry) -> None:

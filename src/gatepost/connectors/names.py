@@ -16,7 +16,20 @@ from gatepost.smtp.grammar import GrammarError, parse_address, parse_domain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SmartHost", "address_pattern", "covers", "domain_name", "domain_pattern", "host_port", "network", "parents"]
+__all__ = [
+    "SmartHost",
+    "address_pattern",
+    "covers",
+    "domain_name",
+    "domain_pattern",
+    "host_port",
+    "is_this_machine",
+    "network",
+    "parents",
+    "socket_path",
+]
+
+_SOCKET_OCTETS = 107
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -113,6 +126,25 @@ def host_port(text: str, default_port: int | None, *, lowest: int = 1) -> tuple[
     if re.fullmatch(r"[0-9.]+", host):
         raise ValueError(f"{text!r} is neither an IPv4 address nor a host name")
     return domain_name(host), port
+
+
+def socket_path(text: str) -> str:
+    """The path of a Unix socket: absolute, and no longer than the kernel takes (unix(7))."""
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError(f"{text!r} is no path of a socket: write it from the root, as '/run/dovecot/lmtp'")
+    if len(text.encode()) > _SOCKET_OCTETS:
+        raise ValueError(f"{text!r} is longer than the {_SOCKET_OCTETS} octets that the path of a socket may have")
+    return text
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is sent to a host cannot leave this machine: a socket's path, a loopback address, "localhost"."""
+    if host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _split(text: str) -> tuple[str, str]:

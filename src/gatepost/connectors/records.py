@@ -30,7 +30,7 @@ from gatepost.connectors.fields import (
     Version,
     Whole,
 )
-from gatepost.connectors.names import SmartHost, domain_name, host_port
+from gatepost.connectors.names import SmartHost, domain_name, host_port, socket_path
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import (
     Cleartext,
@@ -72,9 +72,18 @@ def _delivery(value: str) -> str:
     if value == "maildir":
         return value
     if not value.startswith("lmtp:"):
-        raise ValueError(f'{value!r} is not possible here; choose "maildir" or "lmtp:HOST:PORT"')
+        raise ValueError(f'{value!r} is not possible here; choose "maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"')
+    if value.startswith("lmtp:unix:"):
+        return f"lmtp:unix:{socket_path(value.removeprefix('lmtp:unix:'))}"
     host, port = host_port(value.removeprefix("lmtp:"), None)
     return f"lmtp:{SmartHost(host, port)}" if port != 25 else f"lmtp:{SmartHost(host)}:25"
+
+
+def _forwarding_address(value: str) -> str:
+    return _address(value) if value else value
+
+
+MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
 class AcceptedDomain(Record):
@@ -105,13 +114,26 @@ class AcceptedDomain(Record):
 class Mailbox(Record):
     """A recipient that this gateway delivers itself."""
 
-    address: Annotated[str, AfterValidator(_address), Form("mail address")] = Field(
+    address: MailAddress = Field(
         description="The address. Its domain must be an accepted domain of the organization. Case does not matter when "
         "mail comes in."
     )
-    delivery: Annotated[str, AfterValidator(_delivery), Form('"maildir" or "lmtp:HOST:PORT"')] = Field(
-        default="maildir",
-        description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT: over LMTP (RFC 2033).",
+    aliases: tuple[MailAddress, ...] = Field(
+        default=(),
+        description="Further addresses of the mailbox, each in an accepted domain of the organization.",
+    )
+    delivery: Annotated[str, AfterValidator(_delivery), Form('"maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"')] = (
+        Field(
+            default="maildir",
+            description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP "
+            "(RFC 2033). A HOST that is not this machine must offer STARTTLS, with a trusted certificate for HOST.",
+        )
+    )
+    forwarding_smtp_address: Annotated[str, AfterValidator(_forwarding_address), Form("mail address")] = Field(
+        default="", description="Where mail for the mailbox is sent on to. Empty: nowhere."
+    )
+    deliver_to_mailbox_and_forward: Switch = Field(
+        default=False, description="Mail that is sent on is delivered to the mailbox as well."
     )
 
 
@@ -388,6 +410,11 @@ class Organization(Record):
         default=ProtectionDrop.WARN,
         description="When a destination protects connections less than it was seen to do before. warn: the mail goes, "
         "and log and trace say so. hold: it waits in the queue until somebody releases it.",
+    )
+    subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
+        default="",
+        description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
+        "Empty: such an address is one like any other.",
     )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"

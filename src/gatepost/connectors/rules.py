@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.errors import FieldError
     from gatepost.connectors.reader import Draft, OrganizationDraft
-    from gatepost.connectors.records import AcceptedDomain, InboundConnector, MailFlowRule, OutboundConnector
+    from gatepost.connectors.records import AcceptedDomain, InboundConnector, Mailbox, MailFlowRule, OutboundConnector
 
 __all__ = ["PrefixLimits", "check_organization", "check_together"]
 
@@ -219,6 +219,14 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
 )
 
 
+_MAILBOX: tuple[_Rule[Mailbox], ...] = (
+    _rule(
+        "deliver_to_mailbox_and_forward forwarding_smtp_address",
+        lambda one: one.deliver_to_mailbox_and_forward and not one.forwarding_smtp_address,
+        "nothing is forwarded; write forwarding_smtp_address, or leave this out",
+    ),
+)
+
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
         "require_tls route_via_connector",
@@ -248,7 +256,11 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _wildcard_domains(draft)
     for domain in draft.domains:
         yield from _policy(domain)
+    for mailbox in draft.mailboxes:
+        yield from _apply(mailbox, _MAILBOX)
     yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
+    yield from _aliases(draft)
+    yield from _forwarding_circles(draft)
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
@@ -267,7 +279,7 @@ def check_together(drafts: Sequence[OrganizationDraft]) -> Iterator[FieldError]:
             )
 
 
-def _apply[C: InboundConnector | OutboundConnector | MailFlowRule](
+def _apply[C: InboundConnector | OutboundConnector | MailFlowRule | Mailbox](
     draft: Draft[C], rules: Iterable[_Rule[C]]
 ) -> Iterator[FieldError]:
     for rule in rules:
@@ -365,6 +377,35 @@ def _repeated(key: str, named: Iterable[tuple[Draft[Any], str]]) -> Iterator[Fie
             yield draft.error(key, f"{name!r} is taken already, by {known}; give each its own")
 
 
+def _aliases(draft: OrganizationDraft) -> Iterator[FieldError]:
+    """Aliases that are taken already: by a mailbox, or by an alias."""
+    taken = {one.value.address.lower(): one.path for one in draft.mailboxes if "address" not in one.bad}
+    for mailbox in draft.mailboxes:
+        for place, alias in enumerate(mailbox.value.aliases):
+            here = f"{mailbox.path}.aliases[{place}]"
+            if (known := taken.setdefault(alias.lower(), here)) != here:
+                yield mailbox.error(f"aliases[{place}]", f"{alias!r} is taken already, by {known}; give each its own")
+
+
+def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
+    """Mailboxes whose mail comes back to them by forwarding alone."""
+    known = {
+        address.lower(): one.value
+        for one in draft.mailboxes
+        if "address" not in one.bad
+        for address in (one.value.address, *one.value.aliases)
+    }
+    for mailbox in draft.mailboxes:
+        way = [mailbox.value.address]
+        at = known.get(mailbox.value.forwarding_smtp_address.lower())
+        while at is not None and at.address not in way:
+            way.append(at.address)
+            at = known.get(at.forwarding_smtp_address.lower())
+        if at is mailbox.value:
+            said = f"mail would go in a circle: {' -> '.join((*way, way[0]))}; end it, or leave this out"
+            yield mailbox.error("forwarding_smtp_address", said)
+
+
 def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Mailboxes and connectors that name a domain which the organization does not accept."""
     accepted = [domain.value.name for domain in draft.domains if "name" not in domain.bad]
@@ -372,6 +413,10 @@ def _foreign_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
         domain = mailbox.value.address.rpartition("@")[2]
         if not any(covers(pattern, domain) for pattern in accepted):
             yield mailbox.error("address", _NOT_ACCEPTED.format(domain, draft.own.path))
+        for place, alias in enumerate(mailbox.value.aliases):
+            domain = alias.rpartition("@")[2]
+            if not any(covers(pattern, domain) for pattern in accepted):
+                yield mailbox.error(f"aliases[{place}]", _NOT_ACCEPTED.format(domain, draft.own.path))
     for connector in draft.inbound:
         for place, domain in enumerate(connector.value.associated_accepted_domains):
             if not any(covers(pattern, domain) for pattern in accepted):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.facts import SessionFacts
-from gatepost.reports.trace import tls_record
+from gatepost.reports.trace import login_record, tls_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,10 @@ class SessionRecord:
             chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
         self._tls = tls_record(tls, own, chains)
+
+    def logged_in(self, user: str, mechanism: str) -> None:
+        """The client proved which user it speaks for."""
+        self.facts = replace(self.facts, user=user, mechanism=mechanism)
 
     def revocable(self) -> dict[str, ChainVerdict]:
         """Trusted chains, by anchors, that must not be revoked for a connector to know the client by them."""
@@ -83,4 +87,5 @@ class SessionRecord:
             "connector": verdict.connector,
             "requirement": verdict.requirement,
             "tls": self._tls,
+            **login_record(self.facts),
         } | verdict.detail()

@@ -10,10 +10,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.message.srs import NO_KEYS, SrsKeys
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gatepost.connectors.match import Directory
+    from gatepost.inbound.login import Logins
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
     from gatepost.smtp.extensions import Extensions
@@ -44,12 +47,14 @@ class SessionLimits:
 
 @dataclass(slots=True)
 class InboundService:
-    """One worker's inbound side.
+    """One worker's inbound side, for one role of its listeners.
 
     judge_client: a client's chain (DER, leaf first) against the trust anchors a connector names ("" is the
     server's); None if those cannot be read. expiration: seconds a message of an organization stays queued. stamp: ends
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
-    about a trusted chain; None asks nobody.
+    about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
+    logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
+    before the greeting (RFC 8314).
     """
 
     hostname: str
@@ -67,3 +72,6 @@ class InboundService:
     postmaster: Path | None = None
     clock: Callable[[], float] = time.time
     check_revocation: Callable[[ChainVerdict], Awaitable[Revocation]] | None = None
+    logins: Logins | None = None
+    implicit_tls: bool = False
+    srs: SrsKeys = NO_KEYS

@@ -10,16 +10,21 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
+from gatepost.inbound.login import LoginOutcome
 from gatepost.inbound.record import SessionRecord
 from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
+from gatepost.policy.forwarding import returned, targets_of
 from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.policy.submission import as_submitted, decide_submission, refused_login
 from gatepost.reports.trace import received_event, refused_event
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.server import (
     AbortEvent,
+    AuthEvent,
+    AuthResponseEvent,
     ChunkEvent,
     DataEvent,
     ErrorEvent,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gatepost.connectors.match import Attribution
+    from gatepost.inbound.login import Login
     from gatepost.inbound.registry import SessionRegistry
     from gatepost.inbound.service import InboundService
     from gatepost.net.stream import Stream
@@ -53,7 +59,10 @@ _TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
 _TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
 _TOO_LONG = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
 _FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
+_TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
 _DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
+
+_LOGINS = 3  # that fail in one session, before it ends
 
 
 class Session:
@@ -68,6 +77,8 @@ class Session:
         self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
         self._transaction: Transaction | None = None
         self._attribution: Attribution | None = None
+        self._login: Login | None = None
+        self._failed_logins = 0
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
@@ -77,11 +88,24 @@ class Session:
         self._period_end, self._period_bytes = 0.0, 0
 
     def begin(self, refusal: Reply | None = None) -> None:
-        """Take the stream and greet; with a refusal (421, 554), say that and close."""
+        """Take the stream and greet; with a refusal (421, 554), say that and close.
+
+        Where TLS comes first (RFC 8314) the greeting follows the handshake, and a refusal is not worth one.
+        """
         self._stream.attach(self)
         self._registry.add(self)
+        if self._service.implicit_tls:
+            self._begin_tls(refusal)
+            return
         self._core.greet(refusal)
         self._flush()
+
+    def _begin_tls(self, refusal: Reply | None) -> None:
+        if refusal is not None or self._service.tls is None:
+            self._stream.abort(Loss(LossKind.CLOSED, refusal.text if refusal else "there is no certificate yet"))
+            return
+        self._stream.timeout(self._service.session_limits.idle)
+        self._stream.start_tls(self._service.tls)
 
     # Receiver
 
@@ -96,15 +120,19 @@ class Session:
         self._stream.timeout(0)
         self._record.secured(facts)
         self._core.tls_started()
+        if self._service.implicit_tls:
+            self._core.greet()
         self._progressed = self._registry.clock()
         if chains := self._record.revocable():
             # Answer nothing until it is known whether the client's certificate still counts.
             self._hold_for(self._record.check_revocation(chains), "inbound revocation")
         self._pump()
 
-    def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it was lost makes no difference here
+    def lost(self, loss: Loss) -> None:
         """The connection is gone; what was not acknowledged is forgotten."""
         self._lost = True
+        if loss.kind is LossKind.HANDSHAKE:
+            _refusals.no_handshake(self._record.facts, loss.detail)
         self._registry.remove(self)
         if self._transaction is not None and not self._committing:
             self._transaction.abort()
@@ -161,16 +189,26 @@ class Session:
                 self._on_data()
             case MessageEvent():
                 self._on_message()
-            case HelloEvent():
-                self._on_hello(event)
-            case StartTlsEvent():
-                self._on_starttls()
+            case HelloEvent() | StartTlsEvent() | AuthEvent() | AuthResponseEvent():
+                self._handle_opening(event)
             case AbortEvent():
                 self._on_abort(event)
             case ErrorEvent() | QuitEvent():
                 pass  # the machine has answered, and counts errors itself
             case _:
                 assert_never(event)
+
+    def _handle_opening(self, event: HelloEvent | StartTlsEvent | AuthEvent | AuthResponseEvent) -> None:
+        """What comes before mail: who the client is, and how the session is protected."""
+        match event:
+            case HelloEvent():
+                self._on_hello(event)
+            case StartTlsEvent():
+                self._on_starttls()
+            case AuthEvent():
+                self._on_auth(event)
+            case AuthResponseEvent():
+                self._login_step(event.response)
 
     def _flush(self) -> None:
         if output := self._core.take_output():
@@ -202,12 +240,45 @@ class Session:
         self._stream.timeout(self._service.session_limits.idle)
         self._stream.start_tls(self._service.tls)
 
+    def _on_auth(self, event: AuthEvent) -> None:
+        logins = self._service.logins
+        assert logins is not None  # noqa: S101 - AUTH is offered only with them
+        bindings = self._stream.channel_bindings()
+        self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
+        self._login_step(event.response)
+
+    def _login_step(self, response: bytes | None) -> None:
+        assert self._login is not None  # noqa: S101 - responses come only after AUTH
+        answer = self._login.step(response)
+        match answer:
+            case bytes():
+                self._core.challenge(answer)
+            case LoginOutcome():
+                self._on_login(answer)
+            case _:
+                self._hold_for(self._await_login(answer), "log-in")
+
+    async def _await_login(self, outcome: Awaitable[LoginOutcome]) -> None:
+        self._on_login(await outcome)
+
+    def _on_login(self, outcome: LoginOutcome) -> None:
+        login, self._login = self._login, None
+        assert login is not None  # noqa: S101 - it has just ended
+        if outcome.user:
+            self._record.logged_in(outcome.user, login.mechanism)
+            self._core.accept(outcome.reply)
+            return
+        self._failed_logins += 1
+        reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
+        self._refuse(reply, "", "", refused_login(self._record.directory, reply, outcome.reason))
+
     def _on_mail(self, event: MailEvent) -> None:
         unable = self._unable(event.parameters.size or 0)
         if unable is not None and self._unable_told:
             self._core.refuse(unable)
             return
-        verdict = decide_mail(self._record.directory, self._record.facts, event.path)
+        decide = decide_mail if self._service.logins is None else decide_submission
+        verdict = decide(self._record.directory, self._record.facts, event.path)
         if unable is not None:
             self._unable_told = True
             self._refuse(unable, event.path.text, "", verdict)
@@ -235,11 +306,16 @@ class Session:
             event.path = self._service.postmaster
         first = taken[0].verdict if taken else None
         directory, facts = self._record.directory, self._record.facts
-        verdict = decide_recipient(directory, facts, path, event.path, self._attribution, first)
+        now = self._service.clock()
+        back = returned(directory, self._service.srs, path, event.path, now)
+        verdict = decide_recipient(directory, facts, path, back or event.path, self._attribution, first)
+        if self._service.logins is not None:
+            verdict = as_submitted(verdict)
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)
             return
-        taken.append(AcceptedRecipient(event, verdict))
+        targets = targets_of(directory, self._service.srs, path, back or event.path, now)
+        taken.append(AcceptedRecipient(event, verdict, targets))
         self._core.accept()
 
     def _on_data(self) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.message.fields import HeaderScanner
 from gatepost.message.received import received_field
+from gatepost.message.submission import SubmittedHeader
+from gatepost.smtp.grammar import xtext_encode
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
 from gatepost.store.queue_id import format_id
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.inbound.service import InboundService
     from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.forwarding import Target
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import MailEvent, RecipientEvent
     from gatepost.store.interface import BodyWriter
@@ -26,15 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["AcceptedRecipient", "Transaction"]
 
 _HEADER_TOO_LARGE = Reply(552, "5.3.4", ("The header section of the message is larger than we accept",))
+_FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent this message on already",))
 _LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRecipient:
-    """A forward-path that policy said yes to, and its reasons."""
+    """A forward-path that policy said yes to, and its reasons.
+
+    targets: where its mail goes; at least one.
+    """
 
     event: RecipientEvent
     verdict: InboundVerdict
+    targets: tuple[Target, ...]
 
 
 class Transaction:
@@ -46,6 +54,7 @@ class Transaction:
         "_scanner",
         "_service",
         "_session",
+        "_submitted",
         "bytes_seen",
         "mail",
         "message_id",
@@ -57,6 +66,7 @@ class Transaction:
         self._session = session
         self._body: BodyWriter | None = None
         self._failure: StoreFailure | None = None
+        self._submitted: SubmittedHeader | None = None
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
         self.recipients: list[AcceptedRecipient] = []
@@ -78,6 +88,9 @@ class Transaction:
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
+        if session.user:
+            limit, now = self._service.smtp_limits.header_bytes, self._service.clock()
+            self._submitted = SubmittedHeader(limit, queue_id=self.queue_id, hostname=self._service.hostname, now=now)
         return self._body.write(
             received_field(
                 hello=session.hello,
@@ -86,6 +99,7 @@ class Transaction:
                 greeted_with=greeted_with,
                 smtputf8=self.mail.parameters.smtputf8,
                 tls=session.tls,
+                authenticated=session.user != "",
                 queue_id=self.queue_id,
                 recipient=self.recipients[0].event.path.text if len(self.recipients) == 1 else "",
                 now=self._service.clock(),
@@ -94,8 +108,13 @@ class Transaction:
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Take a chunk of content; an awaitable means the disk is behind. After a failure content is only read over."""
-        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
         self.bytes_seen += len(chunk)
+        if self._submitted is not None:
+            chunk = self._submitted.feed(chunk)
+        return self._keep(chunk) if chunk else None
+
+    def _keep(self, chunk: bytes) -> Awaitable[None] | None:
+        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
         if self._failure is not None:
             return None
         if not self._scanner.done:
@@ -112,6 +131,8 @@ class Transaction:
 
     def refusal(self) -> Reply | None:
         """Why the complete message cannot be taken, None if it can."""
+        if self._submitted is not None and (rest := self._submitted.finish()):
+            self._keep(rest)
         if self._failure is not None:
             return self._failure.reply
         self._scanner.finish()
@@ -119,7 +140,13 @@ class Transaction:
             return _HEADER_TOO_LARGE
         if self._scanner.facts.received_count >= self._service.session_limits.hops:
             return _LOOP
-        return None
+        return self._forwarded_before()
+
+    def _forwarded_before(self) -> Reply | None:
+        """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
+        seen = {address.lower() for address in self._scanner.facts.delivered_to}
+        forwarders = (target.forwarded_by for one in self.recipients for target in one.targets)
+        return _FORWARDED if any(by and by.lower() in seen for by in forwarders) else None
 
     def queued(self, inbound: dict[str, Any]) -> tuple[Message, list[Delivery], BodyWriter]:
         """What the store shall keep: the message, a delivery for each destination, the body."""
@@ -149,16 +176,17 @@ class Transaction:
         return message, self._deliveries(message, now), self._body
 
     def _deliveries(self, message: Message, now: float) -> list[Delivery]:
-        groups: dict[str, Delivery] = {}
+        groups: dict[tuple[str, str, str], Delivery] = {}
         for accepted in self.recipients:
-            path, parameters = accepted.event.path, accepted.event.parameters
             organization = accepted.verdict.organization
-            destination = f"{organization}/{path.domain}"
-            if (delivery := groups.get(destination)) is None:
-                expires = now + self._service.expiration(organization)
-                delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
-                groups[destination] = delivery
-            delivery.recipients.append(Recipient(path.text, parameters.notify, parameters.orcpt))
+            for target in accepted.targets:
+                destination = f"{organization}/{target.path.domain}"
+                key = destination, target.forwarded_by, target.return_path
+                if (delivery := groups.get(key)) is None:
+                    expires = now + self._service.expiration(organization)
+                    delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
+                    groups[key] = delivery
+                delivery.recipients.append(_recipient(accepted.event, target))
         return list(groups.values())
 
     def abort(self) -> None:
@@ -166,3 +194,17 @@ class Transaction:
         if self._body is not None:
             self._body.abort()
             self._body = None
+
+
+def _recipient(event: RecipientEvent, target: Target) -> Recipient:
+    """What notices are asked for goes along where one address stands for another (RFC 3461 section 5.2.7)."""
+    orcpt = event.parameters.orcpt
+    if target.forwarded_by and not orcpt and event.path.text.isascii():
+        orcpt = f"rfc822;{xtext_encode(event.path.text)}"
+    return Recipient(
+        target.path.text,
+        event.parameters.notify,
+        orcpt,
+        forwarded_by=target.forwarded_by,
+        return_path=target.return_path,
+    )

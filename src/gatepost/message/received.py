@@ -26,6 +26,7 @@ def received_field(  # noqa: PLR0913  one for each clause of the field
     greeted_with: str,
     smtputf8: bool,
     tls: TlsFacts | None,
+    authenticated: bool = False,
     queue_id: str,
     recipient: str,
     now: float,
@@ -33,11 +34,14 @@ def received_field(  # noqa: PLR0913  one for each clause of the field
     """The Received field with its CRLF, folded at 78 characters.
 
     hello: the peer's argument of EHLO. peer_ip: its address. by: our host name. greeted_with: "EHLO", "HELO" or "LHLO".
-    recipient: the forward-path, only if there is a single one, else "": a "for" clause must not tell one recipient of
-    another (RFC 5321 section 7.2). now: seconds since 1970.
+    authenticated: it logged in (RFC 4954). recipient: the forward-path, only if there is a single one, else "": a "for"
+    clause must not tell one recipient of another (RFC 5321 section 7.2). now: seconds since 1970.
     """
     source = fold([f"Received: from {host_text(hello)}", f"([{_address(peer_ip)}])"])
-    words = [f"\tby {host_text(by)}", *_with(greeted_with, tls, queue_id, smtputf8=smtputf8)]
+    words = [
+        f"\tby {host_text(by)}",
+        *_with(greeted_with, tls, queue_id, smtputf8=smtputf8, authenticated=authenticated),
+    ]
     if _can_be_shown(recipient, smtputf8=smtputf8):
         closing = fold([f"\tfor <{recipient}>;", format_date(now)])
     else:
@@ -46,17 +50,18 @@ def received_field(  # noqa: PLR0913  one for each clause of the field
     return f"{source}\r\n{fold(words)}\r\n{closing}\r\n".encode()
 
 
-def with_protocol(greeted_with: str, *, tls: bool, smtputf8: bool) -> str:
-    """The registered name of how a message was transmitted: "SMTP", "ESMTP", "ESMTPS", "UTF8SMTPS", "LMTPS", …."""
+def with_protocol(greeted_with: str, *, tls: bool, smtputf8: bool, authenticated: bool = False) -> str:
+    """The registered name of how a message was transmitted: "SMTP", "ESMTP", "ESMTPSA", "UTF8SMTPS", "LMTPS", …."""
     if greeted_with not in {"EHLO", "LHLO"}:
         return "SMTP"
     family = "LMTP" if greeted_with == "LHLO" else "SMTP"
     name = "UTF8" + family if smtputf8 else family if family == "LMTP" else "ESMTP"
-    return name + "S" if tls else name
+    return name + "S" * tls + "A" * authenticated
 
 
-def _with(greeted_with: str, tls: TlsFacts | None, queue_id: str, *, smtputf8: bool) -> list[str]:
-    words = [f"with {with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8)}"]
+def _with(greeted_with: str, tls: TlsFacts | None, queue_id: str, *, smtputf8: bool, authenticated: bool) -> list[str]:
+    protocol = with_protocol(greeted_with, tls=tls is not None, smtputf8=smtputf8, authenticated=authenticated)
+    words = [f"with {protocol}"]
     if tls is not None:
         facts = [f"version={token_text(tls.version)}", f"cipher={token_text(tls.suite)}"]
         if tls.group:

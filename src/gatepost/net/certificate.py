@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
 from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from gatepost.tls.facts import CertificateFacts
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_CERTIFICATE_BYTES",
     "CertificateError",
     "certificate_facts",
+    "end_point_binding",
     "issuer_text",
     "key_kind",
     "must_staple",
@@ -227,6 +229,21 @@ def _extent(octets: bytes, position: int) -> tuple[int, int]:
     if start + length > len(octets):
         raise ValueError("cut off")
     return start, start + length
+
+
+def end_point_binding(certificate: x509.Certificate) -> dict[str, bytes]:
+    """The channel binding "tls-server-end-point" of a server's certificate (RFC 5929 section 4.1).
+
+    {} where its signature has no hash function of its own (Ed25519, ML-DSA): the RFC defines none then.
+    """
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        algorithm = None
+    if algorithm is None:
+        return {}
+    weak = isinstance(algorithm, MD5 | SHA1)
+    return {"tls-server-end-point": certificate.fingerprint(SHA256() if weak else algorithm)}
 
 
 def key_kind(certificate: x509.Certificate) -> str:

@@ -121,6 +121,10 @@ class Connection(asyncio.BufferedProtocol):
         """Facts of the running TLS session; they stay readable after the loss."""
         return self._facts
 
+    def channel_bindings(self) -> dict[str, bytes]:
+        """What binds a log-in to this TLS session, by type; {} in clear and after the loss."""
+        return self._engine.channel_bindings() if self._engine is not None else {}
+
     def attach(self, receiver: Receiver) -> None:
         """Name who is told. What arrived before the first receiver is delivered in a later turn of the loop."""
         self._receiver = receiver

@@ -20,14 +20,18 @@ __all__ = ["connect"]
 async def connect(host: str, port: int, *, timeout: float, source: str | None = None) -> Stream:  # noqa: ASYNC109 - RFC 5321 section 4.5.3.2 time-outs are parameters here
     """Connect within `timeout` seconds and give back the stream; what the peer sends waits until `attach`.
 
-    source: our IP address to call from, None leaves it to the kernel. Raises OSError as the kernel gives it
+    host: an IP address, or the path of a Unix socket, which begins with "/"; then port and source mean nothing. source:
+    our IP address to call from, None leaves it to the kernel. Raises OSError as the kernel gives it
     (ConnectionRefusedError, …); a time-out is a TimeoutError, which is an OSError too.
     """
     loop = asyncio.get_running_loop()
     local = (source, 0) if source else None
     try:
         async with asyncio.timeout(timeout):
-            _, connection = await loop.create_connection(lambda: Connection(loop), host, port, local_addr=local)
+            if host.startswith("/"):
+                _, connection = await loop.create_unix_connection(lambda: Connection(loop), host)
+            else:
+                _, connection = await loop.create_connection(lambda: Connection(loop), host, port, local_addr=local)
     except TimeoutError as failure:
         raise TimeoutError(f"no connection to [{host}]:{port} within {timeout:g} s") from failure
     return connection

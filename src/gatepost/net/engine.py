@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from OpenSSL import SSL, crypto
 
 from gatepost.net import openssl_private as private
-from gatepost.net.certificate import key_kind
+from gatepost.net.certificate import end_point_binding, key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
 from gatepost.net.sessions import ChainMemory, SessionCache
 from gatepost.net.staples import Staples
@@ -46,6 +46,7 @@ _VERSIONS: Final = {
 }
 _RECORD = 16384  # the largest plaintext of a record (RFC 8446 section 5.1); BIOs never shrink, so they are fed no more
 _MAX_HELLO = 65536
+_EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
 
 
@@ -283,6 +284,21 @@ class Engine:
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         return b"".join(parts)
+
+    def channel_bindings(self) -> dict[str, bytes]:
+        """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
+
+        Below TLS 1.3 exporters bind only with an extension that nobody can be asked for here. {} before the handshake.
+        """
+        bindings: dict[str, bytes] = {}
+        if self.facts is None:
+            return bindings
+        if self.facts.version == "TLSv1.3":
+            bindings["tls-exporter"] = self._connection.export_keying_material(_EXPORTER, 32, b"")
+        certificate = self._connection.get_certificate(as_cryptography=True)
+        if isinstance(self._context, ServerContext) and certificate is not None:
+            bindings |= end_point_binding(certificate)
+        return bindings
 
     def take_output(self) -> bytes:
         """What waits to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""

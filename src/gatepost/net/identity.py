@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-from gatepost.net.certificate import CertificateError, certificate_facts
+from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,9 +55,10 @@ class Credentials:
 def read_identity(identity: ServerIdentity) -> Credentials:
     """Parse an identity. Raises IdentityError if it cannot be read or if key and certificate do not belong together."""
     try:
-        leaf = x509.load_pem_x509_certificates(identity.chain_pem)[0]
+        with quietly():
+            leaf = x509.load_pem_x509_certificates(identity.chain_pem)[0]
         facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
-    except (ValueError, CertificateError) as failure:
+    except (*MALFORMED, CertificateError) as failure:
         raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
     try:
         key = serialization.load_pem_private_key(identity.key_pem, password=None)

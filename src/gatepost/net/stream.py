@@ -82,6 +82,9 @@ class Stream(Protocol):
     def tls(self) -> TlsFacts | None:
         """Facts of the running TLS session, None in plaintext."""
 
+    def channel_bindings(self) -> dict[str, bytes]:
+        """What binds a log-in to this TLS session, by type (RFC 5056): {} in clear; see `Engine.channel_bindings`."""
+
     def attach(self, receiver: Receiver) -> None:
         """Name who is told; replaces the one before."""
 

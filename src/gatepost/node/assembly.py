@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.checks.own_certificates import OwnCertificates
+from gatepost.inbound.login import Logins
 from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
@@ -31,6 +32,7 @@ from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.keeper import CertificateKeeper
 from gatepost.node.owner_mail import OwnerMail
+from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
@@ -45,8 +47,7 @@ from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
 from gatepost.reports.trace import outcome_events
-from gatepost.settings.model import DnsValidation
-from gatepost.smtp.extensions import Extensions
+from gatepost.settings.model import DnsValidation, ListenerRole
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
@@ -54,6 +55,7 @@ from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.schema import StoreSettings
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.sqlite import SqliteStore
+from gatepost.store.srs_keys import load_srs_keys
 
 if TYPE_CHECKING:
     import socket
@@ -127,7 +129,9 @@ class Assembly:
         self.alarms = self._alarms(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
-        self._service = self._inbound(stores[0], self._managers[0])
+        self._logins = Logins(self._resources.content, lambda: login_secret(self._resources), time.monotonic)
+        self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins)
+        self._offer()
         self.listener = Listener(
             sockets,
             self._accept,
@@ -145,7 +149,8 @@ class Assembly:
         if not self._snapshots.refresh():
             return
         current = self._snapshots.current
-        self._service.directory = current.directory
+        for service in self._services.values():
+            service.directory = current.directory
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
         self._present(self.keeper.present)
@@ -194,6 +199,7 @@ class Assembly:
         await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
         self._pool.close()
         await self._revocation.close()
+        self._logins.close()
         self.keeper.close()
         self.alarms.close()
         if self._refreshing is not None:
@@ -281,7 +287,7 @@ class Assembly:
             judge_client=self._judge_client,
             expiration=self._expiration,
             tls=self.keeper.tls,
-            extensions=self._extensions(),
+            extensions=extensions_of(ListenerRole.MX, smtp_limits, has_certificate=self.keeper.tls is not None),
             smtp_limits=smtp_limits,
             session_limits=SessionLimits(
                 limits.idle_timeout,
@@ -294,25 +300,31 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._check_revocation,
+            srs=load_srs_keys(Path(settings.server.data_dir)),
         )
 
     def _present(self, take: Callable[[], bool]) -> bool:
         """New sessions see the certificates that are current by now; False if those cannot be used."""
         done = take()
-        self._service.tls = self.keeper.tls
-        self._service.extensions = self._extensions()
+        self._offer()
         return done
 
-    def _extensions(self) -> Extensions:
-        return Extensions.within(self._settings.limits.smtp(), starttls=self.keeper.tls is not None)
+    def _offer(self) -> None:
+        limits, tls = self._settings.limits.smtp(), self.keeper.tls
+        for role, service in self._services.items():
+            service.tls = tls
+            service.extensions = extensions_of(role, limits, has_certificate=tls is not None)
 
     # what the parts call
 
     def _accept(self, stream: Stream) -> None:
-        Session(stream, self._service, self.registry).begin()
+        self._session(stream).begin()
 
     def _refuse(self, stream: Stream, reason: str) -> None:
-        Session(stream, self._service, self.registry).begin(Reply(421, "4.7.0", (f"{reason}, try again later",)))
+        self._session(stream).begin(Reply(421, "4.7.0", (f"{reason}, try again later",)))
+
+    def _session(self, stream: Stream) -> Session:
+        return Session(stream, self._services[role_of(self._settings.listeners, stream.local)], self.registry)
 
     def _expiration(self, organization: str) -> float:
         found = self._snapshots.current.directory.organization(organization)

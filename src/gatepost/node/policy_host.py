@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.certificates.bearing import bearing
 from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.presented import presented, settings_identities
+from gatepost.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.connectors.publication import publications
 from gatepost.mtasts.policy import Mode
 from gatepost.mtasts.publish import CONTENT_TYPE, PATH
@@ -50,6 +50,7 @@ __all__ = ["PolicyHost", "run_policy_host"]
 
 CONNECTIONS: Final = 500
 CONNECTIONS_PER_SOURCE: Final = 100
+_PROFILE: Final = "default"  # of TLS
 _NAMED: Final = 10  # domains in a line of the log
 
 _log = logging.getLogger(__name__)
@@ -156,9 +157,13 @@ class PolicyHost:
         if not identities:
             return [], None
         try:
-            return identities, server_context(identities, PROFILES["default"], ask_client_certificate=False)
+            return identities, server_context(identities, PROFILES[_PROFILE], ask_client_certificate=False)
         except IdentityError as error:
-            raise CertificateFileError(str(error)) from error
+            good = [one for one in identities if not refused_by_tls(one, _PROFILE)]
+            if len(good) in {0, len(identities)}:
+                raise CertificateFileError(str(error)) from error
+            _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
+            return good, server_context(good, PROFILES[_PROFILE], ask_client_certificate=False)
 
     def _serve(self) -> None:
         """Put together what each address serves, by host and path."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIGURATION_EXIT", "Supervisor"]
 
-CONFIGURATION_EXIT = 78  # sysexits.h EX_CONFIG: a worker that cannot start with these settings is not started again
+CONFIGURATION_EXIT = 78  # sysexits.h EX_CONFIG: a worker cannot start with these settings; at the start it ends all
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _STABLE_SECONDS = 10.0  # a worker that lived longer is restarted at once
 _LONGEST_PAUSE = 30.0
@@ -58,6 +58,7 @@ class Supervisor:
         self._drain = drain
         self._stopping = False
         self._status = 0
+        self._served = False  # somebody has lived for a while: the settings can be used
         self._kill_at = 0.0
         self._lifeline = os.pipe()
 
@@ -123,15 +124,19 @@ class Supervisor:
 
     def _ended(self, worker: _Worker, code: int) -> None:
         worker.pid = 0
-        if code == CONFIGURATION_EXIT:
+        now = time.monotonic()
+        lived = now - worker.started
+        others = (now - one.started for one in self._workers if one.pid)
+        self._served = self._served or any(one > _STABLE_SECONDS for one in others)
+        if code == CONFIGURATION_EXIT and not self._served:
             self._status = 2
             if not self._stopping:
                 self._stop(signal.SIGTERM)
             return
         if self._stopping:
             return
-        now = time.monotonic()
-        lived = now - worker.started
+        # What served once can be used: half a certificate that is being renewed must not end those that serve.
+        self._served = self._served or lived > _STABLE_SECONDS
         worker.pause = 0.0 if lived > _STABLE_SECONDS else min(_LONGEST_PAUSE, max(1.0, worker.pause * 2))
         worker.restart_at = now + worker.pause
         _log.error("%s ended with %d after %.0f s; next start in %.0f s", worker.name, code, lived, worker.pause)

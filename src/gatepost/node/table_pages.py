@@ -54,14 +54,14 @@ class TablePages:
         now = time.time()
         try:
             table, trouble = current_table(self._inventory, self._settings, self._roots, now=now)
+            pages = self._made(table, now) if table != self._table else None
         except (ValueError, StoreFailure) as failure:
             _log.error("the certificate table stays as it was: %s", failure)
             return False
         self._tell((*trouble, *filter(None, [self._roots.trouble])))
-        if table == self._table:
+        if pages is None:
             return False
-        self._table = table
-        self.pages = self._made(table, now)
+        self._table, self.pages = table, pages
         hostname, version = self._settings.server.hostname, version_of(table)
         _log.info("certificate table version %s at https://%s%s", version, hostname, PATH)
         return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.connectors.values import ProtectionDrop
 from gatepost.lookup.dns import LookupFailed
-from gatepost.lookup.mx import MailHostsKind
+from gatepost.lookup.mx import HostAddresses, MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
 from gatepost.outbound.contexts import our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gatepost.connectors.match import Directory
-    from gatepost.lookup.mx import HostAddresses, MailRouter
+    from gatepost.lookup.mx import MailRouter
     from gatepost.outbound.connection import OutboundConnection
     from gatepost.outbound.contexts import ClientContexts, OurCertificate
     from gatepost.outbound.hop import HopOpener, OpenHop
@@ -140,12 +140,14 @@ class Deliverer:
         try:
             routes = await _routes(planner, delivery, body)
         except BodyUnreadable as failure:
-            unread = Shipment(delivery.message, delivery.recipients, _base(None, planner.version))
+            unread = Shipment(
+                delivery.message, delivery.recipients, _base(None, planner.version) | _forwarding(delivery)
+            )
             unread.decide_all(_UNREADABLE, {"detail": str(failure)})
             return Outcome(unread.fates)
         shipments = []
         for route, recipients in routes:
-            base = _base(route, planner.version)
+            base = _base(route, planner.version) | _forwarding(delivery)
             shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts)
             self._remember(route, shipment, delivery.organization)
             shipments.append(shipment)
@@ -197,6 +199,8 @@ class Deliverer:
             case MailboxRoute():
                 await self._to_mailboxes(route, shipment, body)
             case LmtpRoute():
+                own = (recipient.address for recipient in shipment.recipients)
+                shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
                 agent = Publication(None, modes(None, shipment.asks), delivers=True)
                 await self._over(_Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
             case SmartHosts():
@@ -268,7 +272,7 @@ class Deliverer:
         """Every address of every host, each looked up when its turn comes; those with a kept connection first."""
         for host in way.hosts:
             try:
-                found = await self._services.router.addresses(host.host)
+                found = await self._addresses(host.host)
             except LookupFailed as failed:
                 shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
                 way.sessions.unresolved(failed, host.host)
@@ -281,6 +285,12 @@ class Deliverer:
             hops = await self._on_terms(way, host, found, shipment)
             for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
                 yield hop
+
+    async def _addresses(self, host: str) -> HostAddresses:
+        """The addresses of a host; a socket's path is its own. Raises LookupFailed."""
+        if host.startswith("/"):
+            return HostAddresses(host, host, (host,), authentic=True)
+        return await self._services.router.addresses(host)
 
     async def _on_terms(self, way: _Way, host: NextHop, found: HostAddresses, shipment: Shipment) -> list[Hop]:
         """The addresses of a host, under all that is asked of it; none if it must not be used now."""
@@ -388,6 +398,14 @@ def _owner(shipment: Shipment) -> str:
     return shipment.destination.organization if shipment.destination is not None else ""
 
 
+def _forwarding(delivery: Delivery) -> dict[str, Any]:
+    """That a mailbox sent the message on, and as whose. All recipients of a delivery have that in common."""
+    first = delivery.recipients[0]
+    if not first.forwarded_by:
+        return {}
+    return {"forwarded_by": first.forwarded_by, "reverse_path": first.return_path or delivery.message.reverse_path}
+
+
 def _base(route: Route | None, version: int) -> dict[str, Any]:
     """What the trace says of every outcome. route: None if none was found. version: of the configuration."""
     decided = {"configuration": version}
@@ -400,7 +418,7 @@ def _base(route: Route | None, version: int) -> dict[str, Any]:
             return decided | record | choice_record(route.reasons, route.passed_over)
         case LmtpRoute():
             record = route_record("", route.hop.requirement)
-            return decided | record | {"mailbox": f"lmtp:{route.hop.host}:{route.hop.port}"}
+            return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
         case Unroutable():
             return decided | choice_record(route.reasons, route.passed_over)
         case MailboxRoute() | None:

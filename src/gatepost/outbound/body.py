@@ -14,9 +14,9 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from gatepost.store.interface import Delivery, Store
+    from gatepost.store.interface import Delivery, Recipient, Store
 
-__all__ = ["ONE_FLIGHT", "BodyUnreadable", "MessageBody"]
+__all__ = ["ONE_FLIGHT", "BodyUnreadable", "MessageBody", "delivered_to_field"]
 
 ONE_FLIGHT = 128 << 10
 """A body up to this size is sent whole with the commands before it."""
@@ -30,11 +30,21 @@ class BodyUnreadable(Exception):  # noqa: N818 - not an error of the program: it
     """The store does not give the body. The text is for us."""
 
 
+def delivered_to_field(recipient: Recipient) -> bytes:
+    """The field that goes before a message which a mailbox sends on (RFC 9228), b"" before any other.
+
+    By it the mailbox knows the message if it comes back.
+    """
+    by = recipient.forwarded_by
+    return f"Delivered-To: {by}\r\n".encode() if by and by.isascii() and by.isprintable() else b""
+
+
 class MessageBody:
-    """small: the whole body if it is in memory, else None."""
+    """small: the whole body if it is in memory, else None. All recipients of a delivery are sent on by one mailbox."""
 
     def __init__(self, delivery: Delivery, store: Store) -> None:
-        self.small = delivery.body
+        self._before = delivered_to_field(delivery.recipients[0]) if delivery.recipients else b""
+        self.small = self._before + delivery.body if delivery.body is not None else None
         self._store = store
         self._id = delivery.message.id
         self._size = delivery.message.size
@@ -48,6 +58,8 @@ class MessageBody:
         """The body from its beginning, at most 256 KiB at a time. Raises BodyUnreadable."""
         if self.small is None:
             try:
+                if self._before:
+                    yield self._before
                 async for chunk in self._store.read(self._id):
                     yield chunk
             except (LookupError, OSError, StoreFailure) as failure:

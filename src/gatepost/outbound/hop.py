@@ -65,7 +65,9 @@ class Hop:
 
     @property
     def endpoint(self) -> str:
-        """Address and port, as logs and replies show them."""
+        """Address and port, or a socket's path, as logs and replies show them."""
+        if self.address.startswith("/"):
+            return f"unix:{self.address}"
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
     @property
@@ -73,7 +75,7 @@ class Hop:
         """SNI: the TLSA base domain (RFC 7672 section 8.1), else the host's name; an IP address is none (RFC 6066)."""
         if records := _records(self.requirement):
             return records[0].names[0]
-        bare = self.host.startswith("[") or ":" in self.host or self.host.rpartition(".")[2].isdigit()
+        bare = self.host.startswith(("[", "/")) or ":" in self.host or self.host.rpartition(".")[2].isdigit()
         return "" if bare else self.host
 
 

@@ -7,9 +7,9 @@ decided in `policy.published`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.names import is_this_machine
 from gatepost.connectors.values import MtaStsMode, SmtpDaneMode
 from gatepost.lookup.mx import MailHostsKind
 from gatepost.policy.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
@@ -78,7 +78,7 @@ class Publication:
             domain = "" if hosts.kind is MailHostsKind.IMPLICIT else hosts.domain
             return Naming(domain, hosts.authentic)
         if self._delivers and self._asked.asks.demands:
-            return Naming(here=all(ip_address(address).is_loopback for address in addresses.addresses))
+            return Naming(here=all(is_this_machine(address) for address in addresses.addresses))
         return NAMED
 
     async def _records(self, port: int, addresses: HostAddresses) -> TlsaLookup | None:

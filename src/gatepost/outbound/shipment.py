@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
+from gatepost.outbound.body import delivered_to_field
 from gatepost.outbound.failure import HopFailure, located
 from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
@@ -53,6 +54,7 @@ class Shipment:
     pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
+    forward_paths: what the next hop is told instead of a recipient's address.
     """
 
     message: Message
@@ -68,6 +70,7 @@ class Shipment:
     destination: DestinationName | None = None
     hold: bool = False
     drop: Drop | None = None
+    forward_paths: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pending = list(self.recipients)
@@ -96,9 +99,9 @@ class Shipment:
         """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
         message = self.message
         return Transaction(
-            reverse_path=message.reverse_path,
-            recipients=[(one.address, one.notify, one.orcpt) for one in batch],
-            size=message.size,
+            reverse_path=batch[0].return_path or message.reverse_path,
+            recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
+            size=message.size + len(delivered_to_field(batch[0])),
             body_type=message.body_type,
             smtputf8=message.smtputf8,
             ret=message.ret,

@@ -7,9 +7,9 @@ nothing but what such a message needs.
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, assert_never
 
+from gatepost.connectors.names import is_this_machine
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import deferral
 from gatepost.policy.published import NAMED, NOTHING, Modes, Naming, modes, terms
@@ -79,17 +79,10 @@ def _smart_hosts(route: SmartHosts, asked: Modes) -> Route:
 
 
 def _agent(route: LmtpRoute, asked: Modes) -> Route:
-    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=_is_here(route.hop.host)))
+    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=is_this_machine(route.hop.host)))
     if isinstance(outcome, Shortfall):
         return _nowhere(outcome, route.hop.host)
-    return LmtpRoute(replace(route.hop, requirement=outcome))
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return replace(route, hop=replace(route.hop, requirement=outcome))
 
 
 def _terms(

@@ -291,7 +291,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
 
 
 def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
-    return tuple(f"[{hop.host}]:{hop.port}" if ":" in hop.host else f"{hop.host}:{hop.port}" for hop in hops)
+    return tuple(hop.place for hop in hops)
 
 
 def _other_outbound(outbound: OutboundDecision, owner: Organization, recipient: Path) -> Iterable[tuple[str, str]]:

@@ -14,6 +14,7 @@ from gatepost.connectors.credentials import Fault
 from gatepost.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.connectors.values import DomainType, Mode, ProfileName, TlsVersion
 from gatepost.policy.decision import InboundVerdict
+from gatepost.policy.forwarding import Returned, expand
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def decide_recipient(
     directory: Directory,
     session: SessionFacts,
     reverse_path: Path,
-    recipient: Path,
+    recipient: Path | Returned,
     attribution: Attribution | None = None,
     first: InboundVerdict | None = None,
 ) -> InboundVerdict:
@@ -178,6 +179,8 @@ def decide_recipient(
     attribution: of the verdict on the same MAIL; it is found anew if left out. first: on the message's first recipient
     that was taken, None if this is the first.
     """
+    returned = recipient if isinstance(recipient, Returned) else None
+    recipient = recipient.recipient if isinstance(recipient, Returned) else recipient
     attribution = attribution or attribute(directory, session, reverse_path)
     organization = directory.organization_of(recipient.domain)
     if organization is not None and attribution.claims:
@@ -192,7 +195,8 @@ def decide_recipient(
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
-    reply = reply or _existence(findings, directory, recipient)
+    reply = reply or _existence(findings, directory, recipient, returned)
+    findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
     whose = own or organization.name, direction
     reply = reply or _apart(findings, first, whose) or RECIPIENT_OK
     return findings.verdict(reply, *whose)
@@ -348,15 +352,21 @@ def _shown(session: SessionFacts) -> str:
     return f"and the client presented {chain.leaf.subject} ({chain.status}), thumbprint {chain.leaf.sha1.upper()}"
 
 
-def _existence(findings: _Findings, directory: Directory, recipient: Path) -> Reply | None:
+def _existence(findings: _Findings, directory: Directory, recipient: Path, returned: Returned | None) -> Reply | None:
     """The refusal of a recipient that an authoritative domain with mailboxes does not have."""
+    if returned is not None and returned.original is not None:
+        findings.reasons.append(returned.reason)
+        return None
     if not directory.has_mailboxes(recipient.domain):
         return None
     domain = directory.accepted_domain(recipient.domain)
     if domain is None or domain.type is not DomainType.AUTHORITATIVE:
         return None
-    if directory.mailbox(f"{recipient.local_part}@{recipient.domain}") is not None:
+    if directory.mailbox(recipient.text) is not None:
         return None
+    if returned is not None:
+        findings.reasons.append(returned.reason)
+        return returned.reply
     findings.reasons.append(
         f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes"
     )

@@ -12,11 +12,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
 from gatepost.connectors.mail_flow import Content, RuleSet
-from gatepost.connectors.names import host_port
+from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, DomainType
 from gatepost.policy.outbound import rehearsed, required, with_tls
-from gatepost.policy.requirement import Opportunistic, Requirement, Source
+from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.replies import Reply
 
@@ -61,12 +61,22 @@ _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known"
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """A host that an administrator named. rehearsed: what a connector in rehearsal would require."""
+    """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
+
+    rehearsed: what a connector in rehearsal would require.
+    """
 
     host: str
     port: int
     requirement: Requirement
     rehearsed: Requirement | None = None
+
+    @property
+    def place(self) -> str:
+        """As an administrator writes it: "host:port", "[v6]:port" or "unix:/path"."""
+        if self.host.startswith("/"):
+            return f"unix:{self.host}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +88,13 @@ class MailboxRoute:
 
 @dataclass(frozen=True, slots=True)
 class LmtpRoute:
-    """Mailboxes behind an LMTP server (RFC 2033)."""
+    """Mailboxes behind an LMTP server (RFC 2033).
+
+    forward_paths: what the server is told for each recipient, in their order: it knows no aliases of ours.
+    """
 
     hop: NextHop
+    forward_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,19 +292,32 @@ class RoutePlanner:
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
             case _Kind.MAILDIR:
-                found = (self._directory.mailbox(recipient.address) for recipient in members)
-                return MailboxRoute(tuple(mailbox for mailbox in found if mailbox is not None))
+                boxes = (self._directory.mailbox(recipient.address) for recipient in members)
+                return MailboxRoute(tuple(mailbox for mailbox in boxes if mailbox is not None))
             case _Kind.LMTP:
-                # A part of this installation that its administrator named, not a way out of it: rules that ask for TLS
-                # speak of mail that leaves (exchange.md section 4), and LMTP servers seldom offer it.
-                host, port = host_port(group.name, None)
-                return LmtpRoute(NextHop(host, port, Opportunistic((Source("internal", "lmtp"),))))
+                found = (self._directory.recipient(recipient.address) for recipient in members)
+                paths = tuple(match.forward_path for match in found if match is not None)
+                return LmtpRoute(self._lmtp_server(group.name), paths)
             case _Kind.UNKNOWN:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
                 return self._by_domain(group, organization, from_on_premises)
             case _:
                 assert_never(group.kind)
+
+    def _lmtp_server(self, name: str) -> NextHop:
+        """A part of this installation that its administrator named, not a way out of it.
+
+        Rules that ask for TLS speak of mail that leaves (exchange.md section 4). On this machine nobody listens in;
+        between machines the server must prove that it is the one that was named.
+        """
+        inside = (Source("internal", "lmtp"),)
+        if name.startswith("unix:"):
+            return NextHop(name.removeprefix("unix:"), 0, Opportunistic(inside))
+        host, port = host_port(name, None)
+        if is_this_machine(host):
+            return NextHop(host, port, Opportunistic(inside))
+        return NextHop(host, port, Authenticated(inside, (Identity((host,)),), profile=self._profile))
 
     def _by_domain(self, group: _Group, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         key = group.name, organization, from_on_premises, group.ruling

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Delivery, Message
     from gatepost.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
 
-__all__ = ["certificate_record", "outcome_events", "received_event", "refused_event", "tls_record"]
+__all__ = ["certificate_record", "login_record", "outcome_events", "received_event", "refused_event", "tls_record"]
 
 _NO_CHAINS: Mapping[str, ChainVerdict] = MappingProxyType({})
 
@@ -106,8 +106,17 @@ def received_event(message: Message, recipient: str, verdict: InboundVerdict, re
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | _tls_asked(message),
+        detail=verdict.detail() | _submitted(message) | _tls_asked(message),
     )
+
+
+def login_record(facts: SessionFacts) -> dict[str, str]:
+    """Who logged in and how; {} if nobody did."""
+    return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}
+
+
+def _submitted(message: Message) -> dict[str, str]:
+    return {key: message.inbound[key] for key in ("user", "mechanism") if key in message.inbound}
 
 
 def _tls_asked(message: Message) -> dict[str, str]:
@@ -145,7 +154,7 @@ def refused_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail(),
+        detail=verdict.detail() | login_record(facts),
     )
 
 

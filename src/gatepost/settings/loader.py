@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost.connectors.names import host_port
+from gatepost.connectors.names import SmartHost, host_port
 from gatepost.connectors.reader import read
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
@@ -152,6 +152,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     for path, address in addresses:
         if counts[address] > 1 and not address.endswith(":0"):
             yield draft.error(path, f"{address} is used more than once; give each its own port")
+    yield from _roles(draft)
     yield from _trusted(draft)
     yield from _acme(draft)
     yield from _site(draft)
@@ -165,6 +166,16 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
                 yield draft.error(
                     f"listener[{place}].role", f"{listener.role} needs TLS; add a [[certificate]] with chain and key"
                 )
+
+
+def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """Whom a connection came to is known by its address: where one port has several roles, names do not tell."""
+    listeners = [(host_port(one.address, None, lowest=0), one.role) for one in draft.value.listeners]
+    for place, ((host, port), role) in enumerate(listeners):
+        shared = any(other == port and another != role for (_, other), another in listeners)
+        if port and shared and not SmartHost(host, port).is_address:
+            said = f"port {port} has listeners of several roles; write each with its IP address, not with a name"
+            yield draft.error(f"listener[{place}].address", said)
 
 
 def _site(draft: Draft[Settings]) -> Iterator[FieldError]:

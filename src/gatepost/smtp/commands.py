@@ -57,6 +57,7 @@ class Verb(StrEnum):
     EHLO = "EHLO"
     HELO = "HELO"
     STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -69,7 +70,7 @@ class Verb(StrEnum):
 
 
 # Known to RFCs, not to us: 502, where a word that nobody knows gets 500 (RFC 5321 section 4.2.4).
-UNIMPLEMENTED_VERBS: Final = frozenset({"AUTH", "BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "ATRN"})
+UNIMPLEMENTED_VERBS: Final = frozenset({"BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "ATRN"})
 # How HTTP begins. A web client made to talk to us would go on with text that an attacker chose.
 FOREIGN_VERBS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gatepost.smtp import commands, replies
+from gatepost.smtp import auth, commands, replies
 from gatepost.smtp.commands import CommandError, MailParameters, Verb
 from gatepost.smtp.data import FAULT_REPLIES, ChunkReader, ContentReader, RefusedChunk
 from gatepost.smtp.events import (
     AbortEvent,
     AbortReason,
+    AuthEvent,
+    AuthResponseEvent,
     ChunkEvent,
     DataEvent,
     ErrorEvent,
@@ -87,6 +89,7 @@ class Dialogue:
         "_stamp_text",
         "_tail",
         "_transactions",
+        "authenticated",
         "closing",
         "errors",
         "pending",
@@ -100,7 +103,8 @@ class Dialogue:
         self._stamp = stamp
         self._stamp_text = ""
         self._tail = b""  # the stamp and CRLF as octets; empty: the next reply asks for a new stamp
-        self._input = Input(limits.command_line, limits.discard_bytes)
+        longest = max(limits.command_line, auth.LINE_OCTETS) if extensions.auth else limits.command_line
+        self._input = Input(longest, limits.discard_bytes)
         self._output: list[bytes] = []
         self._queue: deque[Event] = deque()
         self._next = State.OPENING  # the state if what is pending is accepted
@@ -115,6 +119,7 @@ class Dialogue:
         self._refusal = replies.MAIL_FIRST  # what made the state REFUSED
         self.state = State.OPENING
         self.tls_active = False
+        self.authenticated = False
         self.pending: Event | None = None
         self.closing = False
         self.errors = 0
@@ -127,9 +132,12 @@ class Dialogue:
             self._read(self._reader)
             return True
         legal = _DISPATCH[self.state]
-        line = self._input.take_line() if legal else None
+        line = self._input.take_line() if legal or self.state is State.AUTH else None
         if line is None:
             return False
+        if self.state is State.AUTH:
+            self._take_response(line)
+            return True
         if isinstance(line, BadLine):
             self._refuse_command(line.start, CommandError(_LINE_REPLIES[line.fault]), whole=False)
             return True
@@ -156,6 +164,8 @@ class Dialogue:
             verb = Verb(word)
         except ValueError:
             raise CommandError(replies.UNKNOWN_COMMAND) from None
+        if verb is Verb.AUTH and not self._extensions.auth:
+            raise CommandError(replies.NOT_OFFERED)
         octets = commands.parse_bdat(arguments)[0] if verb is Verb.BDAT else None
         if self.state is State.REFUSED and verb in _PIPELINED:
             raise _RefusedCommandError(self._refusal, counts=False, octets=octets)
@@ -171,6 +181,8 @@ class Dialogue:
         counts = reply.enhanced.startswith("5.5.")  # RFC 3463 section 3.6: the mail delivery protocol
         if isinstance(error, _RefusedCommandError):
             counts, octets = error.counts, error.octets
+        if line[:4].upper() == b"AUTH":
+            line = b"AUTH"  # what follows may be a password
         self.errors += counts
         if counts and self.errors >= self._limits.errors:
             reply = replies.TOO_MANY_ERRORS
@@ -220,11 +232,39 @@ class Dialogue:
         commands.parse_nothing(arguments)
         self._queue.append(StartTlsEvent())
 
+    def _on_auth(self, arguments: str) -> None:
+        if not self._extensions.auth:
+            raise CommandError(replies.NOT_OFFERED)
+        if not self.tls_active:
+            raise CommandError(auth.TLS_NEEDED)
+        if self.authenticated:
+            raise CommandError(auth.AUTHENTICATED_ALREADY)
+        self._count_idle()
+        self._queue.append(AuthEvent(*auth.parse_auth(arguments, self._extensions.auth)))
+
+    def _take_response(self, line: bytes | BadLine) -> None:
+        """A line of an exchange. Whatever is wrong with it ends the exchange, and tells nobody what it was."""
+        self._next = self.state = State.GREETED
+        if isinstance(line, BadLine):
+            reply = auth.LINE_TOO_LONG if line.fault is LineFault.TOO_LONG else _LINE_REPLIES[line.fault]
+            self._refuse_command(b"AUTH", CommandError(reply))
+            return
+        try:
+            self._queue.append(AuthResponseEvent(auth.decode(line)))
+        except CommandError as error:
+            self._refuse_command(b"AUTH", error)
+
+    def _may_send(self) -> None:
+        """Where users are served, mail is taken only from them, and over TLS."""
+        if self._extensions.auth and not self.authenticated:
+            raise CommandError(auth.AUTHENTICATION_REQUIRED if self.tls_active else auth.STARTTLS_FIRST)
+
     def _on_mail(self, arguments: str) -> None:
         self._transactions += 1
         if self._transactions > self._limits.transactions:
             raise CommandError(replies.TOO_MANY_TRANSACTIONS)
         try:
+            self._may_send()
             path, parameters = commands.parse_mail(arguments, self._extensions, tls_active=self.tls_active)
         except CommandError as error:
             self._enter_refused(error.reply)

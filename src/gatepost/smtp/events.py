@@ -9,7 +9,7 @@ A transaction is open from the acceptance of its `MailEvent`. It ends exactly on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AbortEvent",
     "AbortReason",
+    "AuthEvent",
+    "AuthResponseEvent",
     "ChunkEvent",
     "DataEvent",
     "ErrorEvent",
@@ -62,6 +64,26 @@ class StartTlsEvent:
     """STARTTLS (RFC 3207). Accepted: take the output, start TLS, then call `Server.tls_started`."""
 
     decision: ClassVar[bool] = True
+
+
+@dataclass(slots=True)
+class AuthEvent:
+    """AUTH (RFC 4954), over TLS. mechanism: one that is offered. response: the initial one, None if there is none.
+
+    Answer with `Server.challenge`, `accept` or `refuse`. An exchange that the client breaks off ends with ErrorEvent.
+    """
+
+    decision: ClassVar[bool] = True
+    mechanism: str
+    response: bytes | None = field(repr=False)
+
+
+@dataclass(slots=True)
+class AuthResponseEvent:
+    """What the client answers to a challenge. Answer as an AuthEvent."""
+
+    decision: ClassVar[bool] = True
+    response: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -141,6 +163,8 @@ class QuitEvent:
 type Event = (
     HelloEvent
     | StartTlsEvent
+    | AuthEvent
+    | AuthResponseEvent
     | MailEvent
     | RecipientEvent
     | DataEvent

@@ -23,7 +23,8 @@ class Extensions:
     Always: PIPELINING (RFC 2920), 8BITMIME (RFC 6152), ENHANCEDSTATUSCODES (RFC 2034), HELP.
     size: SIZE in octets, RFC 1870. starttls: RFC 3207, offered while TLS is not active. smtputf8: RFC 6531. chunking,
     binarymime: RFC 3030. dsn: RFC 3461. requiretls: RFC 8689, offered while TLS is active. rcptmax, mailmax: LIMITS of
-    RFC 9422 from 1 to 999999, 0 announces nothing. ValueError if they contradict each other.
+    RFC 9422 from 1 to 999999, 0 announces nothing. auth: SASL mechanisms (RFC 4954), offered while TLS is active;
+    with any, no mail is taken from who has not authenticated. ValueError if they contradict each other.
     """
 
     size: int
@@ -33,6 +34,7 @@ class Extensions:
     binarymime: bool = True
     dsn: bool = True
     requiretls: bool = False
+    auth: tuple[str, ...] = ()
     rcptmax: int = 0
     mailmax: int = 0
 
@@ -47,12 +49,13 @@ class Extensions:
             raise ValueError(f"a limit is announced in at most six digits (RFC 9422), up to {_LIMIT_CEILING}")
 
     @classmethod
-    def within(cls, limits: SmtpLimits, *, starttls: bool) -> Self:
+    def within(cls, limits: SmtpLimits, *, starttls: bool, auth: tuple[str, ...] = ()) -> Self:
         """Everything on offer, announcing the limits that a session will meet."""
         return cls(
             size=limits.message_bytes,
             starttls=starttls,
             requiretls=True,
+            auth=auth,
             rcptmax=min(limits.recipients, _LIMIT_CEILING),
             mailmax=min(limits.transactions, _LIMIT_CEILING),
         )
@@ -64,6 +67,7 @@ class Extensions:
             ("PIPELINING", True),
             (f"SIZE {self.size}", True),
             ("STARTTLS", self.starttls and not tls_active),
+            (" ".join(["AUTH", *self.auth]), bool(self.auth) and tls_active),
             ("8BITMIME", True),
             ("SMTPUTF8", self.smtputf8),
             ("ENHANCEDSTATUSCODES", True),

@@ -11,13 +11,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from gatepost.smtp import replies
+from gatepost.smtp import auth, replies
 from gatepost.smtp.commands import Verb
 from gatepost.smtp.data import DataReader
 from gatepost.smtp.dialogue import Dialogue
 from gatepost.smtp.events import (
     AbortEvent,
     AbortReason,
+    AuthEvent,
+    AuthResponseEvent,
     ChunkEvent,
     DataEvent,
     ErrorEvent,
@@ -42,6 +44,8 @@ __all__ = [
     "TABLE",
     "AbortEvent",
     "AbortReason",
+    "AuthEvent",
+    "AuthResponseEvent",
     "ChunkEvent",
     "DataEvent",
     "ErrorEvent",
@@ -59,6 +63,8 @@ __all__ = [
 # What acceptance says if the shell says nothing itself; encoded once.
 _STANDARD: Final[Mapping[type[Event], bytes]] = {
     StartTlsEvent: replies.READY_FOR_TLS.head,
+    AuthEvent: auth.AUTHENTICATED.head,
+    AuthResponseEvent: auth.AUTHENTICATED.head,
     MailEvent: replies.SENDER_OK.head,
     RecipientEvent: replies.RECIPIENT_OK.head,
     DataEvent: replies.START_DATA.head,
@@ -74,10 +80,10 @@ def _ehlo_reply(hostname: str, extensions: Extensions, *, tls_active: bool) -> b
 class Server(Dialogue):
     """One session. Not for several threads; no method blocks, none raises for anything that a peer sends.
 
-    state: where the session stands. tls_active: set by `tls_started`. pending: the event whose decision is awaited.
-    closing: the last reply was given; flush `take_output`, then close. errors: protocol errors so far.
-    plaintext_after_starttls: octets stood behind STARTTLS in plaintext; the shell must end the session (RFC 3207
-    section 6).
+    state: where the session stands. tls_active: set by `tls_started`. authenticated: AUTH was accepted. pending: the
+    event whose decision is awaited. closing: the last reply was given; flush `take_output`, then close. errors:
+    protocol errors so far. plaintext_after_starttls: octets stood behind STARTTLS in plaintext; the shell must end the
+    session (RFC 3207 section 6).
     """
 
     __slots__ = ("_held", "_hostname", "plaintext_after_starttls")
@@ -142,6 +148,8 @@ class Server(Dialogue):
             self._idle_commands = 0
         elif isinstance(event, HelloEvent):
             self._abort(AbortReason.HELLO)
+        elif isinstance(event, AuthEvent | AuthResponseEvent):
+            self.authenticated = True
         elif isinstance(event, StartTlsEvent):
             self.plaintext_after_starttls = bool(self._input.take_all())
         elif isinstance(event, DataEvent):
@@ -150,6 +158,12 @@ class Server(Dialogue):
                 self._read(self._reader)
                 return
         self._confirm(event, reply)
+
+    def challenge(self, data: bytes) -> None:
+        """Answer an AuthEvent or AuthResponseEvent with a challenge; the next line is the response to it."""
+        if self._decided() is not None:
+            self.state = State.AUTH
+            self._output.append(auth.challenge(data))
 
     def refuse(self, reply: Reply) -> None:
         """The pending decision is no. The session goes on, unless the code is 421. Does nothing once it is closing."""

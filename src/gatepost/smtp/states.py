@@ -1,4 +1,4 @@
-"""The state machine of an SMTP session as one table (RFC 5321 section 4.1.4, RFC 3030, RFC 3207).
+"""The state machine of an SMTP session as one table (RFC 5321 section 4.1.4, RFC 3030, RFC 3207, RFC 4954).
 
 `smtp.server` is driven by it; diagrams and tests read it. It says what may come, never what to do about it.
 """
@@ -32,6 +32,7 @@ class State(IntEnum):
     REFUSED = 7  # as GREETED, but what was pipelined behind a refused MAIL, DATA or BDAT may still come
     TLS = 8  # STARTTLS was accepted, the handshake runs
     CLOSED = 9  # the last reply was given
+    AUTH = 10  # a challenge was sent, the next line answers it
 
 
 def _with_common(state: State, **more: State) -> Mapping[Verb, State]:
@@ -53,14 +54,15 @@ def _with_common(state: State, **more: State) -> Mapping[Verb, State]:
 TABLE: Final[Mapping[State, Mapping[Verb, State]]] = {
     State.OPENING: {},
     State.CONNECTED: _with_common(State.CONNECTED),
-    State.GREETED: _with_common(State.GREETED, STARTTLS=State.TLS, MAIL=State.MAIL),
+    State.GREETED: _with_common(State.GREETED, STARTTLS=State.TLS, AUTH=State.GREETED, MAIL=State.MAIL),
     State.MAIL: _with_common(State.MAIL, RCPT=State.RCPT),
     State.RCPT: _with_common(State.RCPT, RCPT=State.RCPT, DATA=State.DATA, BDAT=State.BDAT),
     State.DATA: {},
     State.BDAT: _with_common(State.BDAT, BDAT=State.BDAT),
-    State.REFUSED: _with_common(State.REFUSED, STARTTLS=State.TLS, MAIL=State.MAIL),
+    State.REFUSED: _with_common(State.REFUSED, STARTTLS=State.TLS, AUTH=State.GREETED, MAIL=State.MAIL),
     State.TLS: {},
     State.CLOSED: {},
+    State.AUTH: {},
 }
 
 

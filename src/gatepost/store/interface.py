@@ -70,7 +70,9 @@ class Recipient(msgspec.Struct, omit_defaults=True):
 
     notify: "" (default), "NEVER" or a comma list of SUCCESS, FAILURE, DELAY. orcpt: xtext with its address type, "" if
     none. delayed: a delay DSN was sent for it. held: it waits for an administrator, as its destination protects less
-    than it was seen to do. released: an administrator let it go all the same.
+    than it was seen to do. released: an administrator let it go all the same. forwarded_by: the address of the mailbox
+    that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
+    message's own. All recipients of a delivery have the same two.
     """
 
     address: str
@@ -79,6 +81,8 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     delayed: bool = False
     held: bool = False
     released: bool = False
+    forwarded_by: str = ""
+    return_path: str = ""
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -117,8 +121,8 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     @property
     def from_on_premises(self) -> bool:
-        """Whether servers of the organization brought it. They did not bring the notices that `queue.bounce` makes."""
-        return self.direction == "originating" and not self.is_notice
+        """Whether servers of the organization brought it: no notice of `queue.bounce`, nothing that users submit."""
+        return self.direction == "originating" and not self.is_notice and "user" not in self.inbound
 
 
 class Delivery(msgspec.Struct, omit_defaults=True):

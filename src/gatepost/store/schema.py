@@ -145,7 +145,7 @@ def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FU
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA temp_store = MEMORY")
     except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{path}: {error}") from error
+        raise StoreFailure(f"{path}: {getattr(error, 'strerror', '') or error}") from error
     return connection
 
 

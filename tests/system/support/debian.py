@@ -23,6 +23,8 @@ _PACKAGES = {
     "unbound": "unbound",
     "libunbound": "libunbound8",
     "pebble": "pebble",
+    "dovecot": "dovecot-imapd",
+    "dovecot-lmtp": "dovecot-lmtpd",
     "root": "",
 }
 
@@ -49,6 +51,8 @@ def _present(peer: str) -> bool:
         return os.geteuid() == 0
     if peer == "exim":
         return exim_program() is not None
+    if peer == "dovecot-lmtp":
+        return Path("/usr/lib/dovecot/lmtp").exists()
     if peer == "libunbound":
         return libunbound()
     if peer == "swaks-tls":
@@ -72,7 +76,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "root".
+    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gatepost.certificates.acme_challenges import AcmeFailed
-from gatepost.certificates.acme_client import Authority, _seconds, certificate_id
+from gatepost.certificates.acme_client import Authority, Order, _seconds, certificate_id
 from gatepost.certificates.authority import Authority as Locals
+from gatepost.settings.acme import Challenge
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 KEY_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -44,6 +45,7 @@ def test_the_id_of_a_renewed_certificate():
 
 
 RETRIES = {"": 0, "120": 120, "-5": 0, "soon": 0, "1.5": 0, "9" * 40: 999999999, "Thu, 01 Jan 1970 00:00:00 GMT": 0}
+RETRIES |= {"Sun, 06 Nov 9999999999 08:49:37 GMT": 0, "Sun, 06 Nov 2094 08:49:37 +99999999999999": 0}
 
 
 @pytest.mark.parametrize(("text", "seconds"), RETRIES.items())
@@ -77,13 +79,32 @@ ROOT = Locals("ACME Root")
 
 
 @pytest.fixture
-def speak(tmp_path):
-    """speak(status, headers, body): an HTTPS server that answers so, whatever is asked; its directory's address."""
+def listen(tmp_path):
+    """listen(handler): an HTTPS server; its directory's address."""
     chain, key = ROOT.issue(["localhost"])
     (tmp_path / "c.pem").write_bytes(chain + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c.pem")
     servers = []
+
+    def start(handler):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        servers.append((server, thread))
+        return f"https://localhost:{server.server_port}/directory"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def speak(listen):
+    """speak(status, headers, body): an HTTPS server that answers so, whatever is asked; its directory's address."""
 
     def start(status, headers, body, pause=0.0):
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -101,18 +122,9 @@ def speak(tmp_path):
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        servers.append((server, thread))
-        return f"https://localhost:{server.server_port}/directory"
+        return listen(Handler)
 
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return start
 
 
 def refused(url, *, trusted=True, seconds=20.0):
@@ -174,3 +186,98 @@ def test_who_is_not_trusted_is_not_asked(speak):
 def test_no_proxy_of_the_environment_comes_between(speak, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert "refuses (malformed)" in refused(speak(400, {"Content-Type": PROBLEM}, problem("malformed", "x")))[0]
+
+
+@pytest.fixture
+def play(listen):
+    """play(pages): an authority whose answers are JSON, by path; the client that has an account there."""
+    made = []
+
+    def start(pages):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                here = f"https://{self.headers['Host']}"
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                paths = ("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo")
+                directory = {one: f"{here}/{one}" for one in paths}
+                path = next((one for one in pages if self.path.startswith(one)), "")
+                said = json.dumps(pages.get(path, directory)).replace("HERE", here).encode()
+                self.send_response(201 if path == "/newOrder" else 200)
+                for name, value in (("Content-Type", "application/json"), ("Replay-Nonce", "bm9uY2U"), *RETRY):
+                    self.send_header(name, value)
+                self.send_header("Location", f"{here}{self.path}")
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(said)
+
+            do_POST = do_HEAD = do_GET  # noqa: N815 - as the library has it
+
+            def log_message(self, *_):
+                pass
+
+        url = listen(Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=ROOT.certificate_pem.decode())
+        client = Authority(url, context, KEY_PEM, account=url.replace("directory", "me"), seconds=20.0)
+        made.append(client)
+        return client
+
+    yield start
+    for client in made:
+        client.close()
+
+
+RETRY = [("Retry-After", "9" * 30)]
+
+
+def ordered(*authorizations):
+    later = "2099-01-01T00:00:00Z"
+    identifiers = [{"type": "dns", "value": "mx.a.example"}]
+    order = {"status": "pending", "expires": later, "identifiers": identifiers, "finalize": "HERE/finalize"}
+    proofs = {
+        f"/authz{number}": {
+            "identifier": {"type": "dns", "value": name},
+            "status": "pending",
+            "expires": later,
+            "challenges": [{"type": "dns-01", "url": "HERE/c", "status": "pending", "token": "A" * 43}],
+        }
+        for number, name in enumerate(authorizations)
+    }
+    return {"/newOrder": order | {"authorizations": [f"HERE{path}" for path in proofs]}} | proofs
+
+
+class Published(Exception):  # noqa: N818 - it names what happened
+    pass
+
+
+def publish(proofs):
+    raise Published(*(one.place for one in proofs))
+
+
+def test_nothing_is_published_for_names_that_were_not_ordered(play):
+    """The hook writes into whatever zone it is told: an authority does not choose which."""
+    order = Order(("mx.a.example",), b"")
+    with pytest.raises(Published, match=r"^_acme-challenge\.mx\.a\.example$"):
+        play(ordered("mx.a.example")).issue(order, Challenge.DNS_01, publish)
+    with pytest.raises(AcmeFailed, match=r"wants a proof for other\.example, which was not ordered"):
+        play(ordered("other.example")).issue(order, Challenge.DNS_01, publish)
+    with pytest.raises(AcmeFailed, match="wants more proofs than there are names"):
+        play(ordered("mx.a.example", "mx.a.example")).issue(order, Challenge.DNS_01, publish)
+
+
+WINDOWS = [
+    {},
+    {"suggestedWindow": {"start": "soon", "end": 7}},
+    {"suggestedWindow": {"start": "9999-12-31T23:59:59Z", "end": "0001-01-01T00:00:00Z"}},
+    {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}},  # and an endless Retry-After
+    [],
+]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_renewal_information_that_is_none_is_told_so(play, window):
+    """It is asked for before anything is issued: whatever escapes here would keep all certificates from renewal."""
+    chain, _ = ROOT.issue(["mx.a.example"])
+    with pytest.raises(AcmeFailed, match="no renewal information: "):
+        play({"/renewalInfo": window}).renewal(chain)

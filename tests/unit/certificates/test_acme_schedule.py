@@ -132,7 +132,7 @@ def test_failures_wait_an_hour_then_twice_as_long_up_to_a_day():
     assert waits == [1, 2, 4, 8, 16, 24, 24, 24]
     assert (progress.failures, progress.error, progress.tried) == (8, "why", NOW)
     assert (progress.certificate, progress.renew_at) == ("aa", 5.0)  # still known
-    assert done("bb", NOW) == Progress(tried=NOW, succeeded=NOW, certificate="bb")
+    assert done(progress, "bb", 90 * DAY, NOW) == Progress(tried=NOW, succeeded=NOW, certificate="bb")
 
 
 RETRIES = {0.0: 1, 60.0: 1, 5 * HOUR: 5, 1e9: 7 * 24}
@@ -158,6 +158,19 @@ def test_never_more_than_a_day_never_at_once(outcomes):
     for ended in outcomes:
         progress = begun(progress, NOW) if ended else attempt(progress, NOW)
         assert 300 <= progress.not_before - NOW <= DAY
+
+
+def test_what_the_authority_wants_renewed_without_end_is_not_renewed_without_end():
+    """Its renewal information may be broken, or our clock: an order every minute would end at its limits."""
+    progress, orders = Progress(), []
+    for now in range(0, 86400, 60):
+        one = asked(progress, "aa", NOW - DAY, NOW + now, NOW + now)
+        if step(NAMES, entry(), one, 0.0, NOW + now):
+            orders.append(now)
+            progress = done(begun(one, NOW + now), "aa", 90 * DAY, NOW + now)
+    assert 20 < len(orders) <= 50
+    short = done(Progress(succeeded=NOW - 60), "bb", 600.0, NOW)
+    assert short.not_before == NOW + 150  # of a private authority
 
 
 ASKS = {

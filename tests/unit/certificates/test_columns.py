@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from support.chains import server, sha1_signed
 from support.status_authority import StatusAuthority
+from support.table_scene import AIA, CRL, OCSP, certificate
 
 from gatepost.certificates.columns import columns
 from gatepost.net.certificate import CertificateError
@@ -114,6 +115,15 @@ def test_identifiers_and_addresses():
     assert (bare.ski, bare.aki, bare.crl, bare.ocsp, bare.issuers) == ("", "", (), (), ())
     odd = x509.AuthorityKeyIdentifier(None, [x509.DNSName("x")], 1)
     assert columns(server(EC, more=[(odd, False)]).der).aki == ""
+
+
+def test_addresses_move_nothing_on_a_page_or_a_terminal():
+    der = certificate().der
+    for known in (CRL, OCSP, AIA):
+        der = der.replace(known.encode(), known[:-1].encode() + b"\x1b")
+    found = columns(der)
+    shown = [(f"{one[:-1]}\ufffd",) for one in (CRL, OCSP, AIA)]
+    assert [found.crl, found.ocsp, found.issuers] == shown
 
 
 def test_who_issues_itself():

@@ -132,7 +132,7 @@ def test_names_are_lost_only_if_somebody_says_so():
     new, old = entry("new"), current(names=("mx.a.example", "b.example", "*.c.example"))
     entries = by_id(new, old)
     assert course.lost_names(new, entries) == ("b.example", "*.c.example")
-    with pytest.raises(Refused, match=r"nobody would cover b\.example, \*\.c\.example any more"):
+    with pytest.raises(Refused, match=r"no certificate would bear b\.example, \*\.c\.example any more"):
         course.switch(new, entries, now=NOW)
     assert course.switch(new, entries, now=NOW, losing=True)[0].state is State.CURRENT
 
@@ -194,7 +194,11 @@ def test_rolling_back():
 ROLL_BACKS = {
     "a next one": (lambda new, old: (replace(new, state=State.NEXT), old), NOW, "only a current certificate"),
     "one that replaced nothing": (lambda new, old: (replace(new, replaces=()), old), NOW, "took nobody's place"),
-    "too late": (lambda new, old: (new, old), NOW + ROLL_BACK_SECONDS + 1, "more than 24 hours ago"),
+    "too late": (
+        lambda new, old: (new, old),
+        NOW + ROLL_BACK_SECONDS + 1,
+        "more than 24 hours ago: gatepost certificate changeover stage",
+    ),
     "files that hold another one by now": (
         lambda new, old: (new, replace(old, origin=Origin.FILES)),
         NOW,
@@ -213,6 +217,22 @@ def test_rolling_back_is_refused(made, now, why):
     with pytest.raises(Refused, match=why):
         course.roll_back(new, by_id(new, old), now=now)
     assert not course.can_roll_back(new, by_id(new, old), now=now)
+
+
+def test_a_deprecated_one_is_staged_when_it_is_too_late_to_roll_back():
+    _, after, new, old = switched()
+    with pytest.raises(Refused, match=f"can still be had back at once: .* roll-back {new.id}"):
+        course.revive(old, after, now=NOW + ROLL_BACK_SECONDS)
+    late = NOW + ROLL_BACK_SECONDS + 1
+    again = course.revive(replace(old, told=("bank.example",)), after, now=late)
+    assert (again.state, again.since, again.current_from, again.current_until) == (State.NEXT, late, 0.0, 0.0)
+    assert (again.replaces, again.told) == ((), ())
+    assert course.stage(again, {**after, again.id: again}).replaces == (new.id,)
+    alone = replace(old, id="0" * 16)  # deprecated by whoever renewed its file
+    assert course.revive(alone, by_id(alone), now=NOW).state is State.NEXT
+    for gone in (replace(old, state=State.RETIRED), replace(old, origin=Origin.FILES)):
+        with pytest.raises(Refused, match="its key is gone"):
+            course.revive(gone, after, now=late)
 
 
 def test_rolling_back_to_nobody_known():

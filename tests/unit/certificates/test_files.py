@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gatepost.certificates.authority import Authority
@@ -120,3 +122,19 @@ def test_what_files_held_before_counts_while_others_write_them(tmp_path, authori
     with pytest.raises(OtherCertificate, match="another certificate is in it than") as other:
         files.read(chain, key, wanted)
     assert other.value.identity == new
+
+
+def test_only_files_of_a_likely_size_are_read(pair, tmp_path):
+    """A pipe that nobody writes to must not hold up a worker."""
+    chain, key = pair()
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe, 0o600)
+    large.write_bytes(chain.read_bytes() + b"#" * (1 << 20))
+    for one, other, text in (
+        (pipe, key, "it is no regular file"),
+        (chain, pipe, "it is no regular file"),
+        (tmp_path, key, "Is a directory"),
+        (large, key, "it is larger than 1048576 bytes"),
+    ):
+        with pytest.raises(CertificateFileError, match=text):
+            load_identity(one, other)

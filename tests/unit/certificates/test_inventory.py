@@ -139,3 +139,31 @@ def test_one_whose_key_cannot_be_had_does_not_stop_the_others(store, inventory, 
     add(inventory, MX, state=State.CURRENT)
     assert presented(Inventory(store, None), [OTHER]) == [OTHER]
     assert "store.master_key not set" in caplog.text
+
+
+def test_nothing_is_sealed_with_another_master_key(inventory, store):
+    """Such as that of a shell whose variable is not the gateway's: it would make what the gateway cannot present."""
+    entry, other = add(inventory, MX, state=State.CURRENT), Inventory(store, Vault(bytes(32)))
+    with pytest.raises(CertificateFileError, match=f"not the one that the keys of {entry.id} were sealed with: put"):
+        add(other, OTHER)
+    assert list(inventory.entries()[1]) == [entry.id]
+    inventory.remove(entry, author="ann")  # the way out when it is lost
+    assert other.identity(add(other, OTHER)) == OTHER
+    store.apply({}, author="ann", content={f"certificate/{entry.id}/key": b"not sealed as this version seals"})
+    assert other.identity(add(other, OLD)) == OLD  # one that opens is enough
+
+
+def test_a_retired_key_is_gone_however_it_is_retired(inventory, store):
+    old, older = add(inventory, OLD), add(inventory, OTHER)
+    entry = replace(entry_from(MX, now=1.0), state=State.CURRENT)
+    inventory.add(entry, MX, author="ann", others=[replace(old, state=State.RETIRED)], gone=[older])
+    assert set(inventory.entries()[1]) == {entry.id, old.id}
+    assert [store.content(f"certificate/{one.id}/key") for one in (old, older)] == [None, None]
+    assert store.content(f"certificate/{older.id}/chain") is None
+    with pytest.raises(ConfigConflict):
+        inventory.add(replace(entry, label="x"), MX, author="ann", expected=1)
+    with pytest.raises(ConfigConflict):
+        inventory.remove(entry, author="ann", expected=1)
+    found = replace(entry_from(OTHER, now=1.0), origin=Origin.FILES, chain_file="c", key_file="k")
+    inventory.record(found, OTHER.chain_pem, [replace(entry, state=State.RETIRED)], note="renewed")
+    assert store.content(f"certificate/{entry.id}/key") is None

@@ -9,6 +9,7 @@ from gatepost.certificates.entry import Origin, State
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import Inventory, entry_from
 from gatepost.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.certificates.vault import Vault
 from gatepost.net.identity import ServerIdentity
 from gatepost.store.changes import ConfigStore
 
@@ -65,6 +66,19 @@ def test_all_files_that_cannot_be_used_are_named(inventory, tmp_path):
     wrong = [(tmp_path / f"{name}.pem", tmp_path / f"{name}.key") for name in "ab"]
     with pytest.raises(CertificateFileError, match=r"a\.pem: No such file(.|\n)*b\.pem: No such file"):
         settings_identities(inventory, wrong)
+
+
+def test_a_wrong_master_key_never_means_no_starttls(inventory, tmp_path):
+    """Nothing can be presented though something is current: whoever starts must not go on without TLS."""
+    sealed = Inventory(inventory._store, Vault(b"1" * 32))
+    sealed.add(replace(entry_from(NEW, now=1.0), state=State.CURRENT), NEW, author="ann")
+    wrong = Inventory(inventory._store, Vault(b"2" * 32))
+    with pytest.raises(CertificateFileError, match="the master key is not the one that it was sealed with"):
+        presented(wrong, [])
+    with pytest.raises(CertificateFileError, match=r"store\.master_key"):
+        presented(inventory, [])
+    assert presented(wrong, [OLD]) == [OLD]
+    assert presented(sealed, []) == [NEW]
 
 
 def test_what_a_listener_takes():

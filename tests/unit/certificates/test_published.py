@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 from support.chains import Made, pem
 from support.status_authority import StatusAuthority
 from support.table_scene import AIA, CRL, HOST, INTERMEDIATE, OCSP, OLD, OLD_ROOT, ROOT, ROOTS, certificate, chain, der
@@ -137,6 +138,13 @@ def test_a_chain_that_cannot_be_read_is_named(entry, table):
     found = table((entry(EC), b"nothing"), (entry(RSA), chain(RSA)))
     assert found.lost == (entry(EC).id,)
     assert [row.columns.der for row in found.rows] == [RSA.der]
+
+
+def test_a_name_in_a_chain_that_cannot_be_read(entry, table):
+    """It is read only when it is asked for, and then no page would be made at all."""
+    broken = der(INTERMEDIATE).replace(CA.encode(), b"\xff" + CA.encode()[1:])
+    found = table((entry(EC), pem(EC.certificate, x509.load_der_x509_certificate(broken))))
+    assert found.lost == (entry(EC).id,)
 
 
 def test_no_more_than_fifty_of_a_state_are_shown(entry, table):

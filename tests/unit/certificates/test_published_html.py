@@ -69,10 +69,10 @@ def test_current_stands_beside_next_and_deprecated(whole):
     read = Page(page(whole, [Link("certificates.p7b", "Bundle")]))
     rows = {row[0]: row[1:] for row in read.tables[0]}
     assert rows["Attribute"] == [
-        "Current, RSAvalid from 1970-01-01 00:08",
+        "Current, RSAvalid from 1970-01-01 00:08Z",
         "Current, EC P-256presented",
-        "Next, EC P-256valid from 1970-01-11 00:00 (planned)",
-        "Deprecated, EC P-256valid until 1970-01-02 00:00",
+        "Next, EC P-256valid from 1970-01-11 00:00Z (planned)",
+        "Deprecated, EC P-256valid until 1970-01-02 00:00Z",
     ]
     assert rows["Certificate authority root issuer"] == ["Test Root R1"] * 3 + ["Old Root"]
     assert rows["Certificate name"] == [HOST] * 4
@@ -99,7 +99,7 @@ def test_the_rest_of_the_page(whole):
     for name in ("html", "main", "header", "footer", "nav", "h1", "h2", "title"):
         assert name in read.tags
     assert not read.tags & {"script", "img", "iframe", "form", "object"}
-    assert "Changed 1970-01-02 00:00, version" in read.text
+    assert "Changed 1970-01-02 00:00Z, version" in read.text
     assert version_of(whole) in read.text
     assert len(read.ids) == len(set(read.ids))
 

@@ -106,3 +106,13 @@ def test_a_key_that_cannot_be_opened_is_no_answer(tmp_path, site, caplog):
     assert "could not be answered: " in caplog.text
     assert len(site.state().tokens) == 1
     store.close()
+
+
+def test_who_is_refused_again_and_again_does_not_fill_the_log(desk, caplog):
+    long = node_request("a." * 5000 + "example")[0].decode()
+    for _ in range(FAILURES * 5):
+        ask(desk, {"request": long, "token": "x"})
+    lines = [one.getMessage() for one in caplog.records]
+    assert len(lines) == FAILURES + 1
+    assert max(map(len, lines)) < 400
+    assert "it was refused too often" in lines[-1]

@@ -190,3 +190,18 @@ def test_what_somebody_left_in_the_store_is_not_stapled(store):
     place = f"certificate/{subject_of(identity).thumbprint[:16]}/staple"
     store.apply({}, author="eve", content={place: b"\xc1 junk"})
     assert Stapler(store, client()).kept([identity], TIME) == {}
+
+
+def test_what_cannot_be_read_of_a_chain_stops_no_listener(store: ConfigStore) -> None:
+    """OpenSSL does not mind a name that is a bit string: nothing is stapled, that is all."""
+    identity, _ = made("http://ocsp.example/")
+    leaf, above = x509.load_pem_x509_certificates(identity.chain_pem)
+    good, bits = b"\x0c\x15Stapling Intermediate", b"\x03\x15\0tapling Intermediate"
+    broken = [one.public_bytes(Encoding.DER).replace(good, bits) for one in (leaf, above)]
+    pem = b"".join(x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in broken)
+    odd = ServerIdentity(pem, identity.key_pem)
+    server_context([odd], PROFILES["default"], ask_client_certificate=False)
+    assert subject_of(odd).issuer is None
+    stapler = Stapler(store, client())
+    assert stapler.kept([odd], TIME) == {}
+    assert asyncio.run(stapler.renew([odd], TIME)) is False

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gatepost.certificates.vault import Vault, VaultError
@@ -58,10 +60,19 @@ def test_a_master_key_that_others_may_use_is_refused(tmp_path, mode):
         Vault.of(f"file:{file}")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_who_may_not_read_the_master_key_is_not_told_to_make_another(tmp_path):
+    file = tmp_path / "master"
+    file.write_bytes(MASTER)
+    file.chmod(0)
+    with pytest.raises(VaultError, match=r"Permission denied; run this as the gateway's account, or as root$"):
+        Vault.of(f"file:{file}")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("file:/nowhere/master", "No such file or directory; make one with"),
+        ("file:/nowhere/master", "No such file or directory; put back the one with which .*, make one with"),
         ("env:NOBODY", "no such variable"),
         ("credential:master", "systemd gave no credentials"),
         ("pkcs11:x", "write file:PATH, env:NAME or credential:NAME"),

@@ -87,7 +87,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "text"), WRONG, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("content", "text"), WRONG, ids=[text[:40] for _, text in WRONG])
 def test_what_cannot_be_read(content, text):
     with pytest.raises(ChainFileError) as caught:
         parse_file(content, "x")

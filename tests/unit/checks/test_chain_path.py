@@ -38,6 +38,7 @@ A, B, C, D = LEAF.der, der(INTERMEDIATE), der(ROOT), OTHER.der
         ([C], b"", 0),
         ([A, A], b"", 0),
     ],
+    ids=["first", "last", "whose key it is", "nobody's key", "an authority", "the root alone", "twice"],
 )
 def test_the_leaf(certificates, public, place):
     assert choose_leaf(certificates, public) == place

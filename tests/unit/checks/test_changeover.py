@@ -102,6 +102,18 @@ def at(report, gate):
     return [(one.verdict, one.text) for one in report.findings if one.gate is gate]
 
 
+def test_a_name_that_only_another_kind_of_key_goes_on_to_bear(world):
+    """No name is lost, but who knows no RSA would find nothing for it."""
+    other = "mail.a.example"
+    world.add(ServerIdentity(*AUTHORITY.issue([HOST, other])), state=State.CURRENT, current_from=BEGIN + 1)
+    world.add(ServerIdentity(*AUTHORITY.issue([HOST, other], key="rsa")), state=State.CURRENT, current_from=BEGIN)
+    report = world.look()
+    assert report.light is Light.RED
+    assert Mark.FAIL not in [verdict for verdict, _ in at(report, Gate.NAMES)]
+    (verdict, text), *_ = at(report, Gate.REHEARSAL)
+    assert (verdict, text.endswith(f"asking for {other}")) == (Mark.FAIL, True)
+
+
 def test_all_gates_are_open(world):
     report = world.look(seen={"b.example": 3})
     assert report.light is Light.GREEN, report.reasons

@@ -51,7 +51,17 @@ def test_nothing_becomes_worse():
 def test_clients_that_are_left_without():
     ((verdict, text),) = found([RSA], [NEW])
     assert verdict is Mark.FAIL
-    assert text.startswith("no handshake any more for a client of TLSv1.2 with RSA alone")
+    assert text == "no handshake any more for a client of TLSv1.2 with RSA alone, a client of TLSv1.3 with RSA alone"
+
+
+def test_clients_that_are_left_without_for_one_name():
+    """The other name goes on to be borne, by a certificate with a key of another kind."""
+    other = "mail.a.example"
+    both, rsa = (ServerIdentity(*AUTHORITY.issue([HOST, other], key=one)) for one in ("ecdsa", "rsa"))
+    before, after = (meet(one, [HOST, other], "default") for one in ([both, rsa], [NEW, rsa]))
+    worse = [one for one in rehearsal_findings(ENTRY, before, after) if one.verdict is Mark.FAIL]
+    assert worse[0].text.endswith(f"with ECDSA alone, asking for {other}")
+    assert worse[0].fix.startswith("Have it issued with the name")
 
 
 def test_clients_that_get_another_name():

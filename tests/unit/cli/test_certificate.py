@@ -144,7 +144,25 @@ def test_current_is_refused_where_names_would_be_lost(place):
     place.files("b")
     place.added("a")
     result = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current", code=1)
-    assert "nobody would cover more.example any more" in result.stderr
+    assert "no certificate would bear more.example any more" in result.stderr
+    assert "nothing was added" in result.stderr
+    assert "is not needed any more" not in result.stderr  # nobody shall throw away a key that was not stored
+    again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
+    assert "is there already" in again.stderr
+    assert "is not needed any more" not in again.stderr
+
+
+def test_one_without_names_is_nothing_to_present(place):
+    """As an authority's, which has a key beside it as well."""
+    chain, key = place.files("a")
+    (leaf,) = x509.load_pem_x509_certificates(chain.read_bytes())
+    own = load_pem_private_key(key.read_bytes(), None)
+    builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.subject).serial_number(9)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    chain.write_bytes(builder.public_key(own.public_key()).sign(own, SHA256()).public_bytes(Encoding.PEM))
+    assert "has no subjectAltName" in place.call("add", chain, "--key", key, code=2).stderr
+    assert place.rows() == []
 
 
 def test_one_of_the_settings_is_recorded_before_it_is_deprecated(place):
@@ -153,7 +171,8 @@ def test_one_of_the_settings_is_recorded_before_it_is_deprecated(place):
     place.files("b")
     assert ": next" in place.added("b")
     place.call("remove", next(row["id"] for row in place.rows() if row["state"] == "next"))
-    place.added("b", "--current")
+    added = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current")
+    assert "no gate was asked" in added.stderr
     assert sorted(place.states()) == [("current", "upload"), ("deprecated", "settings")]
     old = next(row["id"] for row in place.rows() if row["state"] == "deprecated")
     assert len(place.home.json("certificate", "show", old)["chain"]) == 1
@@ -301,7 +320,8 @@ def test_what_is_needed_is_not_removed(place):
     assert f"nothing else that is current bears {NAME}" in place.call("remove", mx, code=1).stderr
     assert "outbound connectors name it: bank" in place.call("remove", client, code=1).stderr
     place.added("b", "--current")
-    place.call("remove", mx)
+    assert "can be rolled back with its key" in place.call("remove", mx, code=1).stderr
+    place.call("remove", mx, "--force", "stolen")
     place.call("remove", client, "--force", "the bank is no more")
     assert (place.states(), place.rows("client_identities")) == ([("current", "upload")], [])
     assert "no single certificate goes by" in place.call("remove", mx, code=2).stderr

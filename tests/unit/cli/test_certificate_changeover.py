@@ -69,8 +69,8 @@ def pair(inventory):
 def test_nothing_is_staged(gate):
     assert "no certificate is staged" in gate.call(*GO, "status", code=1).stderr
     for step in ("cancel", "roll-back"):
-        gate.call(*GO, step, code=1)
-    gate.call(*GO, "check", "nobody", code=2)
+        assert "there is no switch" in gate.call(*GO, step, code=1).stderr
+    assert "of an id at least 4 digits are needed" in gate.call(*GO, "check", "abc", code=2).stderr
 
 
 def test_the_whole_way(gate, inventory, pair):
@@ -90,6 +90,7 @@ def test_the_whole_way(gate, inventory, pair):
     assert row["traffic"]["since"]["over_tls"] == 0
     assert row["roll_back_until"] == row["certificate"]["current_from"] + 86400
     assert [line.rpartition(" changeover ")[2] for line in row["next"]] == ["roll-back", f"withdraw {old.id}"]
+    assert f"after that take 3 1 1 {old.leaf.spki_sha256} out of the zone" in row["next"][1]
     assert "can be rolled back" in gate.call(*GO, "withdraw", old.id, code=1).stderr
     assert f"{old.id} is current again" in gate.call(*GO, "roll-back", "--note", "too early").stdout
     gate.call(*GO, "roll-back", code=1)
@@ -131,11 +132,63 @@ def test_without_the_master_key_a_switch_is_planned_at_most(gate, pair):
     assert gate.json(*GO, "switch", new.id, "--at", "1h")["planned"]
 
 
+def test_a_way_back_that_is_taken_twice_undoes_no_other_switch(gate, inventory, pair):
+    rsa = [ServerIdentity(*AUTHORITY.issue([HOST], key="rsa")) for _ in range(2)]
+    first = add(inventory, rsa[0], state=State.CURRENT, current_from=1.0)
+    second = add(inventory, rsa[1])
+    gate.call(*GO, "switch", second.id)
+    gate.call(*GO, "switch", pair[1].id)
+    gate.call(*GO, "roll-back")
+    again = gate.call(*GO, "roll-back", code=1).stderr
+    assert f"{pair[1].id} went back to next at 20" in again
+    assert inventory.entries()[1][second.id].state is State.CURRENT
+    gate.call(*GO, *again.split()[-2:])
+    assert inventory.entries()[1][first.id].state is State.CURRENT
+
+
+def test_without_the_master_key_the_way_back_is_open(gate, inventory, pair):
+    """As with credential:NAME, which only the gateway has: it is the gateway that presents, and opens the key."""
+    old, new = pair
+    gate.call(*GO, "switch", new.id)
+    (gate.path / "master.key").unlink()
+    assert f"{old.id} is current again" in gate.call(*GO, "roll-back").stdout
+    assert inventory.entries()[1][old.id].state is State.CURRENT
+
+
+def test_a_day_after_the_switch_the_old_one_is_staged_again(gate, inventory, pair):
+    old, new = pair
+    gate.call(*GO, "switch", new.id)
+    assert "can still be had back at once" in gate.call(*GO, "stage", old.id, code=1).stderr
+    found = inventory.entries()[1][new.id]
+    inventory.change([replace(found, current_from=found.current_from - 86401)], author="ann")
+    assert f"changeover stage {old.id}, and switch to it" in gate.call(*GO, "roll-back", code=1).stderr
+    assert gate.json(*GO, "stage", old.id)["replaces"] == [new.id]
+    assert gate.json(*GO, "switch", old.id)["replaced"] == [new.id]
+
+
+def test_a_time_that_is_past_switches_nothing(gate, inventory, pair):
+    """A year mistyped must not be a switch at once."""
+    _, new = pair
+    refused = gate.call(*GO, "switch", new.id, "--at", "2020-12-01T02:00", code=2)
+    assert "--at 2020-12-01 02:00:00Z is in the past; to switch now, leave it out" in refused.stderr
+    assert "a time from now on like 30m" in gate.call(*GO, "switch", new.id, "--at", "soon", code=2).stderr
+    assert inventory.entries()[1][new.id].state is State.NEXT
+
+
+def test_blanks_are_no_reason(gate, pair):
+    old, new = pair
+    assert "say why, in words" in gate.call(*GO, "switch", new.id, "--force", "  ", code=2).stderr
+    assert "say why, in words" in gate.call("certificate", "remove", old.id, "--force", " ", code=2).stderr
+
+
 def test_a_time_is_planned_and_dropped(gate, pair):
     _, new = pair
     assert gate.json(*GO, "switch", new.id, "--at", "1h")["switched"] is False
     planned = gate.call(*GO, "switch", new.id, "--at", "2h").stdout
     assert planned.startswith(f"{new.id} becomes current at 20")
+    assert planned.strip().endswith("if the gates are open then")
+    forced = gate.call(*GO, "switch", new.id, "--at", "2h", "--force", "agreed").stdout
+    assert "whatever the gates but the key's say then" in forced
     assert "to call it off" in gate.call(*GO, "status").stdout
     assert "changes on" in gate.call(*GO, "notice", new.id).stdout.replace("\n", " ")
     gate.call(*GO, "cancel")

@@ -11,8 +11,10 @@ from gatepost.connectors.names import (
     domain_name,
     domain_pattern,
     host_port,
+    is_this_machine,
     network,
     parents,
+    socket_path,
 )
 
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True).filter(lambda label: label[2:4] != "--")
@@ -222,3 +224,33 @@ def test_a_smart_host_knows_whether_it_has_a_name(host: str, *, is_address: bool
 )
 def test_a_smart_host_is_written_as_it_is_read(smart_host: SmartHost, shown: str) -> None:
     assert str(smart_host) == shown
+
+
+@pytest.mark.parametrize("text", ["/run/dovecot/lmtp", "/a b", "/" + "x" * 106])
+def test_paths_of_sockets(text):
+    assert socket_path(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("lmtp", "from the root"), ("", "from the root"), ("/a\n", "no path"), ("/" + "é" * 54, "longer")]
+)
+def test_what_is_no_path_of_a_socket(text, why):
+    with pytest.raises(ValueError, match=why):
+        socket_path(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("/run/lmtp", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+        ("store.example", False),
+    ],
+)
+def test_what_cannot_leave_this_machine(host, expected):
+    assert is_this_machine(host) is expected

@@ -62,6 +62,7 @@ def test_what_is_no_address_is_refused(written: str) -> None:
         ("lmtp:Store.example:24", "lmtp:store.example:24"),
         ("lmtp:127.0.0.1:25", "lmtp:127.0.0.1:25"),
         ("lmtp:[::1]:24", "lmtp:[::1]:24"),
+        ("lmtp:unix:/run/dovecot/lmtp", "lmtp:unix:/run/dovecot/lmtp"),
     ],
 )
 def test_ways_of_delivery(written: str, delivery: str) -> None:
@@ -70,7 +71,7 @@ def test_ways_of_delivery(written: str, delivery: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "why"),
-    [("mbox", "choose"), ("lmtp:store.example", "needs a port"), ("lmtp:", "needs a port"), ("lmtp:a:x", "from 1")],
+    [("mbox", "choose"), ("lmtp:store.example", "needs a port"), ("lmtp:", "needs a port"), ("lmtp:a:x", "from 1"), ("lmtp:unix:lmtp", "from the root")],
 )
 def test_other_ways_are_refused(written: str, why: str) -> None:
     with pytest.raises(ValidationError, match=why):

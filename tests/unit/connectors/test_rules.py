@@ -335,3 +335,44 @@ def test_a_policy_that_senders_can_use(fields: str) -> None:
 
 def test_a_wrong_field_of_a_policy_is_told_once() -> None:
     assert len(errors_of(POLICY.format("*.o.example", 'mta_sts = "always"'))) == 1
+
+
+MAILBOX = OWN + '[[organization.o.mailbox]]\naddress = "ann@o.example"\n'
+SECOND = '[[organization.o.mailbox]]\naddress = "bob@o.example"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (MAILBOX + 'aliases = ["x@b.example"]', "aliases[0]", "b.example is not an accepted domain"),
+        (MAILBOX + 'aliases = ["Ann@o.example"]', "aliases[0]", "'Ann@o.example' is taken already, by"),
+        (MAILBOX + 'aliases = ["i@o.example", "I@o.example"]', "aliases[1]", "mailbox[0] 'ann@o.example'.aliases[0]"),
+        (MAILBOX + 'aliases = ["bob@o.example"]\n' + SECOND, "aliases[0]", "mailbox[1] 'bob@o.example'"),
+        (MAILBOX + "deliver_to_mailbox_and_forward = true", "deliver_to_mailbox_and_forward", "nothing is forwarded"),
+        (
+            MAILBOX + 'aliases = ["i@o.example"]\nforwarding_smtp_address = "I@o.example"',
+            "forwarding_smtp_address",
+            "circle: ann@o.example -> ann@o.example",
+        ),
+    ],
+)
+def test_mailboxes_that_contradict_themselves(text: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(text)
+    assert path == f"mailbox[0] 'ann@o.example'.{field}"
+    assert why in message
+
+
+def test_mailboxes_that_forward_to_each_other() -> None:
+    third = '[[organization.o.mailbox]]\naddress = "eve@o.example"\nforwarding_smtp_address = "ann@o.example"\n'
+    text = MAILBOX + 'forwarding_smtp_address = "bob@o.example"\n' + SECOND
+    assert errors_of(text + third) == []
+    found = errors_of(text + 'forwarding_smtp_address = "ann@o.example"\n' + third)
+    assert [message.partition(";")[0] for _, message in found] == [
+        "mail would go in a circle: ann@o.example -> bob@o.example -> ann@o.example",
+        "mail would go in a circle: bob@o.example -> ann@o.example -> bob@o.example",
+    ]
+
+
+def test_an_address_that_is_wrong_by_itself_takes_no_name() -> None:
+    text = OWN + '[[organization.o.mailbox]]\naddress = "ann"\n' + SECOND + 'aliases = ["ann@o.example"]\n'
+    assert [path for path, _ in errors_of(text)] == ["mailbox[0] 'ann'.address"]

@@ -46,6 +46,15 @@ def test_text_of_a_peer_neither_ends_a_line_nor_begins_one(lines):
     assert "bears CN=x??refused" in lines()[0]
 
 
+def test_a_handshake_that_fails_is_one_line_with_the_client_and_its_alert(lines):
+    log = RefusalLog(lines=1, clock=lambda: 5.0)
+    for _ in range(2):
+        log.no_handshake(FACTS, "tlsv1 alert unknown ca\n")
+    assert lines() == [
+        "TLS handshake failed: session 0123456789abcdef 203.0.113.9 (client.example): tlsv1 alert unknown ca?"
+    ]
+
+
 def test_a_flood_is_counted(lines):
     now = [5.2]
     log = RefusalLog(lines=3, clock=lambda: now[0])
@@ -55,7 +64,7 @@ def test_a_flood_is_counted(lines):
     now[0] = 6.0
     for _ in range(2):
         log.refused(FACTS, ENVELOPE, VERDICT, VERDICT.reply)
-    assert lines()[3] == "7 more refusals were not logged; gatepost trace search --event REFUSE"
+    assert lines()[3] == "7 more lines were left out; gatepost trace search --event REFUSE"
     assert len(lines()) == 6
     now[0] = 7.0
     log.refused(FACTS, ENVELOPE, VERDICT, VERDICT.reply)

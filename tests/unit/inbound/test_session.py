@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import pytest
 
+from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.service import SessionLimits
 from gatepost.inbound.transaction import Transaction
 from gatepost.net.stream import LossKind
@@ -675,7 +677,9 @@ async def test_plaintext_behind_starttls_ends_the_session(gate, behind):
         await gate.until(lambda: not len(gate.registry))
 
 
-async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate):
+async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, caplog, monkeypatch):
+    monkeypatch.setattr("gatepost.inbound.session._refusals", RefusalLog())  # whose lines no other test has used up
+    caplog.set_level(logging.INFO, "gatepost.inbound.refusals")
     async with gate.open():
         client = await gate.greeted()
         await client.say("STARTTLS")
@@ -683,6 +687,8 @@ async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate):
         await client.ends()
         await gate.until(lambda: not len(gate.registry))
         assert gate.traced == []
+    assert f"TLS handshake failed: session {client.session.id} " in caplog.text
+    assert "(client.example): " in caplog.text
 
 
 @pytest.mark.parametrize("way", ["time", "drain"])

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.policy.facts import SessionFacts
+from gatepost.policy.forwarding import expand
 from gatepost.policy.inbound import decide_recipient
 from gatepost.smtp.grammar import parse_path
 from gatepost.smtp.limits import SmtpLimits
@@ -26,7 +27,7 @@ def begin(gate, *recipients, facts=FACTS, parameters=None):
         verdict = decide_recipient(gate.service.directory, facts, SENDER, path)
         assert verdict.accepted
         event = RecipientEvent(path, RecipientParameters(notify="NEVER", orcpt="rfc822;x"))
-        transaction.recipients.append(AcceptedRecipient(event, verdict))
+        transaction.recipients.append(AcceptedRecipient(event, verdict, expand(gate.service.directory, path).targets))
     return transaction
 
 

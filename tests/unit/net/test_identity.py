@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import x25519
@@ -42,6 +44,13 @@ def test_what_cannot_be_used_is_named(pki, chain, key, words):
     identity = ServerIdentity(leaf.pem if chain == "own" else chain, keys.get(key, key))
     with pytest.raises(IdentityError, match=words):
         read_identity(identity)
+
+
+def test_a_version_that_there_is_not(pki):
+    leaf = pki.leaf("mx.a.example")
+    der = ssl.PEM_cert_to_DER_cert(leaf.pem.decode()).replace(b"\xa0\x03\2\1\2", b"\xa0\x03\2\1\x59", 1)
+    with pytest.raises(IdentityError, match="the certificate chain cannot be read: 89 is not a valid X509 version"):
+        read_identity(ServerIdentity(ssl.DER_cert_to_PEM_cert(der).encode(), leaf.key_pem))
 
 
 def _pem(key, encryption):

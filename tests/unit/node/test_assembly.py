@@ -68,13 +68,13 @@ CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "message_expiration
 
 def test_new_resources_reach_sessions_and_deliveries(home):
     async def scene(assembly):
-        before = assembly._service.directory
+        before = assembly._services["mx"].directory
         assembly.refresh()
-        assert assembly._service.directory is before
+        assert assembly._services["mx"].directory is before
         apply(home, contoso=CONTOSO, fabrikam={})
         assert assembly._expiration("contoso") == 7200
         assembly.refresh()
-        directory = assembly._service.directory
+        directory = assembly._services["mx"].directory
         assert directory.organization_of("contoso.example").name == "contoso"
         assert all(one._planner._directory is directory for one in assembly._deliverers)
         assert [assembly._expiration(name) for name in ("contoso", "fabrikam", "nobody")] == [3600, 7200, 7200]
@@ -116,20 +116,20 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_leaves_the_old(home,
 
     async def scene(assembly):
         first = serial(home)
-        assert await presented(assembly._service) == first
+        assert await presented(assembly._services["mx"]) == first
         home.issue()
         assembly.reload()
         second = serial(home)
         assert first != second
-        assert await presented(assembly._service) == second
+        assert await presented(assembly._services["mx"]) == second
         for broken in (b"", home.chain.read_bytes()[:200]):
             home.chain.write_bytes(broken)
             assembly.reload()
-            assert await presented(assembly._service) == second
+            assert await presented(assembly._services["mx"]) == second
             assert "certificates are kept as they were: certificate" in caplog.messages[-1]
         home.issue()
         assembly.reload()
-        assert await presented(assembly._service) == serial(home) != second
+        assert await presented(assembly._services["mx"]) == serial(home) != second
         assert caplog.messages[-1] == "certificates and trust anchors were read again"
 
     assembled(home.settings(), scene)
@@ -137,8 +137,8 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_leaves_the_old(home,
 
 def test_without_a_certificate_no_tls_is_offered(home):
     async def scene(assembly):
-        assert assembly._service.tls is None
-        assert not assembly._service.extensions.starttls
+        assert assembly._services["mx"].tls is None
+        assert not assembly._services["mx"].extensions.starttls
 
     assembled(home.settings(certificate=[]), scene)
 

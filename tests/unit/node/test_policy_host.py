@@ -6,6 +6,10 @@ import ssl
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gatepost.certificates.entry import State
 from gatepost.certificates.inventory import Inventory, entry_from
@@ -205,3 +209,32 @@ def test_each_address_serves_what_is_its_own(run, home, publish, together):
     for port, host, path, served in asked:
         expected = "HTTP/1.1 200 " if served else "HTTP/1.1 404 "
         assert ask(port, home.anchors, host, path)[1].startswith(expected), (host, path)
+
+
+def test_one_that_tls_refuses_does_not_stop_the_others(run, home, publish):
+    """Such as a short key, which the profile of mail may allow: no policy would be found while it is current."""
+    home.issue(HOST)
+    publish("contoso.example testing")
+    key, name = rsa.generate_private_key(65537, 1024), f"file:{home.path}/master"  # noqa: S505 - too small on purpose
+    (leaf,) = x509.load_pem_x509_certificates(home.authority.issue([HOST])[0])
+    builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
+    builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)
+    builder = builder.public_key(key.public_key())
+    short = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False).sign(key, SHA256())
+    identity = ServerIdentity(
+        short.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (home.path / "master").touch(0o600)
+    (home.path / "master").write_bytes(bytes(range(32)))
+    home.settings(mta_sts={"address": "127.0.0.1:0"}, store={"master_key": name})
+    config = ConfigStore(home.data / "config.db")
+    entry = replace(entry_from(identity, now=1.0), state=State.CURRENT, current_from=2.0)
+    Inventory(config, Vault.of(name)).add(entry, identity, author="ann")
+    config.close()
+    script = run(SCRIPT, home.file)
+    port = int(script.expect("port").split()[1])
+    script.expect("ERROR a current certificate is not presented: ")
+    script.expect("served at")
+    names, page = ask(port, home.anchors)
+    assert names == [HOST]
+    assert "mode: testing" in page

@@ -156,6 +156,29 @@ def work(index, lifeline):
     assert len([line for line in script.said if line.startswith("worker")]) == 1
 
 
+def test_what_breaks_later_does_not_end_those_that_serve(supervise, tmp_path):
+    """A worker dies while a certificate is half renewed: the next one cannot start, and is tried again."""
+    broken = tmp_path / "broken"
+    work = f"""
+def work(index, lifeline):
+    if index == 1 and os.path.exists({str(broken)!r}):
+        return supervisor.CONFIGURATION_EXIT
+    sleep(index, lifeline)
+"""
+    script = supervise(work, workers=2, stable=0.0)
+    workers = {line.split()[1]: pid(line) for line in (script.expect("worker"), script.expect("worker"))}
+    broken.touch()
+    os.kill(workers["1"], signal.SIGKILL)
+    script.expect("ERROR worker 1 ended with 78 ")
+    broken.unlink()
+    while not (line := script.expect("worker 1 ")).startswith("worker 1 "):
+        pass
+    assert pid(line) != workers["1"]
+    os.kill(workers["0"], 0)
+    script.signal(signal.SIGTERM)
+    assert script.expect("status") == "status 0"
+
+
 STUBBORN = """
 def work(index, lifeline):
     signal.signal(signal.SIGTERM, lambda *_: say("never"))

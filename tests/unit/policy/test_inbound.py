@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.policy.forwarding import Returned
 from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -736,3 +738,34 @@ def test_the_basis_says_what_identified_the_client_or_chose_the_connector(
     basis: str,
 ) -> None:
     assert decide(DOMAIN + HQ + NET + LOCKED + FRIEND + BY_ADDRESS, client(who), *ends).basis == basis
+
+
+FORWARDING = DOMAIN + mailbox("a@o.example") + 'aliases = ["i@o.example"]\nforwarding_smtp_address = "x@b.example"\n'
+
+
+def test_a_verdict_says_what_the_recipient_stands_for(decide: Callable[..., InboundVerdict], session: Session) -> None:
+    verdict = decide(FORWARDING, session("203.0.113.9"), "x@any.test", "i@o.example")
+    assert verdict.accepted
+    assert verdict.reasons[-2:] == (
+        "i@o.example is for the mailbox a@o.example",
+        "the mailbox a@o.example forwards to x@b.example",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "original", "code", "reason"),
+    [
+        (FORWARDING, "bob@fabrikam.example", "250 2.1.5", "why"),
+        (FORWARDING, "", "550 5.7.1", "why"),
+        (DOMAIN, "", "250 2.1.5", ""),  # nobody knows the recipients here, so it may be somebody's
+    ],
+)
+def test_what_is_said_to_a_rewritten_address(
+    directory: Build, path: MakePath, session: Session, text: str, original: str, code: str, reason: str
+) -> None:
+    back = Returned(
+        path("SRS0=x@o.example"), path(original) if original else None, Reply(550, "5.7.1", ("No",)), "why"
+    )
+    verdict = decide_recipient(directory(text), session("203.0.113.9"), path(""), back)
+    assert f"{verdict.reply.code} {verdict.reply.enhanced}" == code
+    assert ("why" in verdict.reasons) == bool(reason)

@@ -284,7 +284,7 @@ def test_rules_hold_for_mail_that_is_sent_on_and_not_for_mailboxes() -> None:
     assert isinstance(route("ann@contoso.example", resources), MailboxRoute)
     lmtp = route("eve@contoso.example", resources)
     assert isinstance(lmtp, LmtpRoute)
-    assert describe(lmtp.hop.requirement) == "opportunistic"
+    assert [str(source) for source in lmtp.hop.requirement.sources] == ["internal:lmtp"]
     assert isinstance(route("nobody@contoso.example", resources), Unroutable)
 
 
@@ -390,3 +390,32 @@ def test_the_cache_tells_rules_apart_and_stays_small() -> None:
     for number in range(5100):
         ask("ann@contoso.example", f"x@n{number}.example")
     assert len(planner._known) <= 5000
+
+
+@pytest.mark.parametrize(
+    ("delivery", "place", "requirement"),
+    [
+        ("lmtp:127.0.0.1:24", "127.0.0.1:24", "opportunistic"),
+        ("lmtp:localhost:24", "localhost:24", "opportunistic"),
+        ("lmtp:[::1]:24", "[::1]:24", "opportunistic"),
+        ("lmtp:unix:/run/dovecot/lmtp", "unix:/run/dovecot/lmtp", "opportunistic"),
+        # between machines it must prove that it is the one that was named
+        ("lmtp:store.contoso.example:24", "store.contoso.example:24", "authenticated(store.contoso.example)"),
+        ("lmtp:[2001:db8::1]:24", "[2001:db8::1]:24", "authenticated(2001:db8::1)"),
+    ],
+)
+def test_an_lmtp_server_elsewhere_must_prove_who_it_is(delivery: str, place: str, requirement: str) -> None:
+    found = route("eve@contoso.example", directory(mailbox=[{"address": "eve@contoso.example", "delivery": delivery}]))
+    assert isinstance(found, LmtpRoute)
+    assert found.hop.place == place
+    assert describe(found.hop.requirement) == requirement
+
+
+def test_an_lmtp_server_is_told_the_mailbox_and_not_the_alias() -> None:
+    box = {"address": "eve@contoso.example", "aliases": ["info@contoso.example"], "delivery": "lmtp:127.0.0.1:24"}
+    planner = RoutePlanner(directory(mailbox=[box], subaddress_separator="+"))
+    recipients = [Recipient(f"{name}@contoso.example") for name in ("Eve", "info", "eve+tag", "info+tag")]
+    ((found, members),) = planner.routes("contoso", recipients)
+    assert isinstance(found, LmtpRoute)
+    assert members == recipients
+    assert [path.partition("@")[0] for path in found.forward_paths] == ["Eve", "eve", "eve+tag", "eve+tag"]

@@ -574,3 +574,108 @@ def test_chunks_are_passed_on_at_once(shell):
     client = shell().to_data()
     client.send(b"a" * 10, b"b" * 10)
     assert client.kinds(ChunkEvent) == [ChunkEvent(b"a" * 10), ChunkEvent(b"b" * 10)]
+
+
+# Logging in
+
+USERS = Extensions(size=1000, starttls=True, auth=("SCRAM-SHA-256", "PLAIN"))
+MAIL = b"MAIL FROM:<a@b.example>\r\n"
+
+
+def user(shell, *, tls=True, **more):
+    client = shell(extensions=USERS, greeted=False, **more)
+    if tls:
+        client.server.tls_started()
+    client.server.greet()
+    client.send(b"EHLO c.example\r\n")
+    return client
+
+
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        (b"AUTH", b"501 5.5.4"),
+        (b"AUTH PLAIN AGEAYg== x", b"501 5.5.4"),
+        (b"AUTH PL?IN", b"501 5.5.4"),
+        (b"AUTH GSSAPI", b"504 5.5.4"),
+        (b"AUTH PLAIN AGEAYg=", b"501 5.5.2"),
+        (b"AUTH PLAIN *", b"501 5.0.0"),
+        (b"auth plain AGEAYg==", b"235 2.7.0"),
+        (b"AUTH PLAIN =", b"235 2.7.0"),
+        (b"AUTH PLAIN " + b"QUJD" * 3000, b"235 2.7.0"),
+        (b"AUTH PLAIN " + b"QUJD" * 3100, b"500 5.5.2"),
+    ],
+)
+def test_auth(shell, line, reply):
+    client = user(shell)
+    assert codes(client.send(line + b"\r\n")) == [reply]
+    assert client.server.authenticated == (reply == b"235 2.7.0")
+    assert [event.line_start for event in client.kinds(ErrorEvent)] == ["AUTH"] * (reply != b"235 2.7.0")
+
+
+class Asking:
+    """A session whose first AUTH was answered with a challenge."""
+
+    def __init__(self, client):
+        self.client = client
+        client.server.receive(b"AUTH PLAIN\r\n")
+        client.server.next_event()
+        client.server.challenge(b"")
+        client.server.take_output()
+
+
+@pytest.mark.parametrize(
+    ("line", "reply", "counted"),
+    [
+        (b"*", b"501 5.0.0", 0),
+        (b"not base64", b"501 5.5.2", 1),
+        (b"AG\n==", b"500 5.5.2", 1),
+        (b"A" * 20_000, b"500 5.5.6", 1),
+        (b"AGEAYg==", b"235 2.7.0", 0),
+        (b"", b"235 2.7.0", 0),
+    ],
+)
+def test_a_response(shell, line, reply, counted):
+    client = Asking(user(shell)).client
+    assert codes(client.send(line + b"\r\n")) == [reply]
+    assert client.server.state is State.GREETED
+    assert client.server.errors == counted
+    assert all(event.line_start == "AUTH" for event in client.kinds(ErrorEvent))
+    assert codes(client.send(b"NOOP\r\n")) == [b"250 2.0.0"]
+
+
+def test_ten_megabytes_of_base64_are_not_kept(shell):
+    client = Asking(user(shell)).client
+    tracemalloc.start()
+    for _ in range(160):
+        client.send(b"QUJD" * 16_384)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert codes(client.output)[-1:] == [b"500 5.5.6"]
+    assert peak < 1_000_000
+    assert codes(client.send(b"\r\nNOOP\r\n")) == [b"250 2.0.0"]
+
+
+def test_auth_where_it_may_not_come(shell):
+    client = user(shell, tls=False)
+    assert codes(client.send(b"AUTH PLAIN AGEAYg==\r\n")) == [b"538 5.7.11"]
+    assert codes(client.send(MAIL + b"RCPT TO:<d@e.example>\r\n")) == [b"530 5.7.0"] * 2
+    assert b"STARTTLS" in client.output
+    client = user(shell)
+    assert codes(client.send(MAIL)) == [b"530 5.7.0"]
+    assert codes(client.send(b"AUTH PLAIN AGEAYg==\r\nAUTH PLAIN AGEAYg==\r\n")) == [b"235 2.7.0", b"503 5.5.1"]
+    assert codes(client.send(MAIL + b"AUTH PLAIN AGEAYg==\r\n")) == [b"250 2.1.0", b"503 5.5.1"]
+    client = shell()
+    assert codes(client.send(b"AUTH PLAIN\r\nEHLO c.example\r\nAUTH PLAIN\r\n")) == [
+        b"502 5.5.1",
+        b"250",
+        b"502 5.5.1",
+    ]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_no_exchange_breaks_the_core(shell, responses):
+    client = Asking(user(shell)).client
+    for response in responses:
+        client.send(b"AUTH PLAIN " + response + b"\r\n", response + b"\r\n")
+    assert client.server.closing or codes(client.send(b"\r\nNOOP\r\n"))

@@ -17,7 +17,16 @@ def test_each_event_class_is_an_event():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_says_whether_it_wants_a_decision(kind):
-    decided = {"HelloEvent", "StartTlsEvent", "MailEvent", "RecipientEvent", "DataEvent", "MessageEvent"}
+    decided = {
+        "AuthEvent",
+        "AuthResponseEvent",
+        "HelloEvent",
+        "StartTlsEvent",
+        "MailEvent",
+        "RecipientEvent",
+        "DataEvent",
+        "MessageEvent",
+    }
     assert kind.decision is (kind.__name__ in decided)
     assert not hasattr(kind, "__dict__") or "__slots__" in vars(kind)
 

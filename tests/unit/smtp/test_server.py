@@ -12,6 +12,8 @@ from gatepost.smtp.server import (
     TABLE,
     AbortEvent,
     AbortReason,
+    AuthEvent,
+    AuthResponseEvent,
     ChunkEvent,
     DataEvent,
     ErrorEvent,
@@ -33,7 +35,7 @@ HELLO = b"EHLO c.example\r\n"
 MAIL = HELLO + b"MAIL FROM:<a@b.example>\r\n"
 RCPT = MAIL + b"RCPT TO:<d@e.example>\r\n"
 
-# How a session comes into each state.
+# How a session comes into each state; but for AUTH, which has tests of its own below.
 PATHS = {
     State.OPENING: b"",
     State.CONNECTED: b"",
@@ -72,7 +74,7 @@ def in_state(shell, state):
     return client
 
 
-@pytest.mark.parametrize(("state", "verb"), list(product(State, Verb)), ids=lambda value: value.name)
+@pytest.mark.parametrize(("state", "verb"), list(product(PATHS, LINES)), ids=lambda value: value.name)
 def test_each_state_and_each_command_as_the_table_says(shell, state, verb):
     client = in_state(shell, state)
     errors = client.server.errors
@@ -414,3 +416,65 @@ def test_tls_from_the_first_octet(shell):
 def test_tls_does_not_start_unasked(shell):
     with pytest.raises(RuntimeError, match="STARTTLS was not accepted"):
         shell().server.tls_started()
+
+
+# Logging in
+
+USERS = Extensions(size=1, starttls=True, auth=("SCRAM-SHA-256", "PLAIN"))
+INVALID = Reply(535, "5.7.8", ("No",))
+
+
+def under_tls(shell):
+    """A session that said EHLO under TLS, where nothing is decided by itself."""
+    client = shell(extensions=USERS, greeted=False)
+    client.server.tls_started()
+    client.server.greet()
+    client.send(HELLO)
+    client.server.take_output()
+    return client.server
+
+
+def test_an_exchange_with_a_challenge(shell):
+    server = under_tls(shell)
+    server.receive(b"AUTH PLAIN\r\n")
+    assert server.next_event() == AuthEvent("PLAIN", None)
+    server.challenge(b"")
+    assert (server.take_output(), server.state) == (b"334 \r\n", State.AUTH)
+    server.receive(b"AGEAYg==\r\nHELP me\r\n")
+    assert server.next_event() == AuthResponseEvent(b"\0a\0b")
+    server.challenge(b"once more?")
+    server.receive(b"\r\n")
+    assert server.take_output() == b"334 b25jZSBtb3JlPw==\r\n"
+    event = server.next_event()  # "HELP me" was the response, and is no base64
+    assert isinstance(event, ErrorEvent)
+    assert event.line_start == "AUTH"
+    assert server.take_output().startswith(b"501 5.5.2 ")
+    assert server.state is State.GREETED
+    assert not server.authenticated
+
+
+def test_an_exchange_that_succeeds_and_one_that_does_not(shell):
+    server = under_tls(shell)
+    server.receive(b"AUTH PLAIN AGEAYg==\r\n")
+    assert server.next_event() == AuthEvent("PLAIN", b"\0a\0b")
+    server.refuse(INVALID)
+    assert (server.take_output(), server.state) == (b"535 5.7.8 No\r\n", State.GREETED)
+    server.receive(b"AUTH SCRAM-SHA-256\r\n")
+    server.next_event()
+    server.challenge(b"x")
+    server.receive(b"eQ==\r\n")
+    assert server.next_event() == AuthResponseEvent(b"y")
+    server.take_output()
+    server.accept()
+    assert (server.take_output(), server.state) == (b"235 2.7.0 Authentication successful\r\n", State.GREETED)
+    assert server.authenticated
+
+
+def test_a_challenge_that_comes_too_late_is_not_sent(shell):
+    server = under_tls(shell)
+    server.receive(b"AUTH PLAIN\r\n")
+    server.next_event()
+    server.shut(GONE)
+    server.take_output()
+    server.challenge(b"")
+    assert (server.take_output(), server.state) == (b"", State.CLOSED)

@@ -12,8 +12,8 @@ ANYWHERE = {Verb.EHLO, Verb.HELO, Verb.RSET, Verb.NOOP, Verb.VRFY, Verb.HELP, Ve
     ("state", "more"),
     [
         (State.CONNECTED, {}),
-        (State.GREETED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS}),
-        (State.REFUSED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS}),
+        (State.GREETED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS, Verb.AUTH: State.GREETED}),
+        (State.REFUSED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS, Verb.AUTH: State.GREETED}),
         (State.MAIL, {Verb.RCPT: State.RCPT}),
         (State.RCPT, {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA, Verb.BDAT: State.BDAT}),
         (State.BDAT, {Verb.BDAT: State.BDAT}),
@@ -30,7 +30,8 @@ def test_where_commands_come(state, more):
 
 
 def test_where_no_commands_come():
-    assert [state for state in State if not TABLE[state]] == [State.OPENING, State.DATA, State.TLS, State.CLOSED]
+    silent = [State.OPENING, State.DATA, State.TLS, State.CLOSED, State.AUTH]
+    assert [state for state in State if not TABLE[state]] == silent
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_where_no_commands_come():
         (State.MAIL, Verb.MAIL, "503 5.5.1 A transaction is open; end it or send RSET"),
         (State.MAIL, Verb.DATA, "554 5.5.1 No valid recipients"),
         (State.MAIL, Verb.BDAT, "554 5.5.1 No valid recipients"),
+        (State.RCPT, Verb.AUTH, "503 5.5.1 A transaction is open; end it or send RSET"),
         (State.RCPT, Verb.STARTTLS, "503 5.5.1 A transaction is open; end it or send RSET"),
         (State.BDAT, Verb.DATA, "503 5.5.1 The message is being sent with BDAT"),
     ],

@@ -1,0 +1,132 @@
+"""Where mail for a recipient goes after all: to a mailbox, on to where the mailbox says, or back to who sent it.
+
+Called by `inbound.session` for each recipient, by `policy.inbound` and `policy.explain` for what is told of it. Pure: a
+directory, keys and the time are parameters. What comes back to a reverse-path that we have rewritten (`message.srs`) is
+a notice for the original sender, and only that is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatepost.message.srs import SrsRefused, is_srs
+from gatepost.smtp.grammar import parse_address
+from gatepost.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from gatepost.connectors.match import Directory
+    from gatepost.message.srs import SrsKeys
+    from gatepost.smtp.grammar import Path
+
+__all__ = ["Expansion", "Returned", "Target", "expand", "returned", "targets_of"]
+
+_STEPS = 10  # from mailbox to mailbox; more is nobody's wish
+_DAY = 86400
+
+_NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten address is not ours, or no longer",))
+_NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: only notices are taken for a rewritten address",))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One forward-path that mail for a recipient goes to.
+
+    forwarded_by: the address of the mailbox that sends it on, "" if none. return_path: the reverse-path it goes with,
+    "" for the message's own.
+    """
+
+    path: Path
+    forwarded_by: str = ""
+    return_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a recipient stands for. targets: at least one. reasons: sentences for the trace and `explain`."""
+
+    targets: tuple[Target, ...]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """An address that we, or somebody else, have rewritten.
+
+    recipient: as it came. original: who it stands for, None if it is not to be taken; reply: what its sender is told
+    then. reason: for us.
+    """
+
+    recipient: Path
+    original: Path | None
+    reply: Reply
+    reason: str
+
+
+def expand(directory: Directory, recipient: Path) -> Expansion:
+    """What becomes of mail for a recipient, by the mailboxes of the installation."""
+    targets: list[Target] = []
+    reasons: list[str] = []
+    passed: list[str] = []
+    at, by = recipient, ""
+    while (match := directory.recipient(at.text)) is not None:
+        box = match.mailbox
+        if match.forward_path.lower() != box.address.lower() or match.is_alias:
+            reasons.append(f"{at.text} is for the mailbox {box.address}")
+        if not box.forwarding_smtp_address:
+            break
+        if box.address in passed or len(passed) == _STEPS:
+            reasons.append(f"{box.address} forwards no further: the message came through {', '.join(passed)}")
+            break
+        if box.deliver_to_mailbox_and_forward:
+            targets.append(Target(at, by))
+        kept = ", and keeps it" if box.deliver_to_mailbox_and_forward else ""
+        reasons.append(f"the mailbox {box.address} forwards to {box.forwarding_smtp_address}{kept}")
+        passed.append(box.address)
+        at, by = parse_address(box.forwarding_smtp_address), box.address
+    return Expansion((*targets, Target(at, by)), tuple(reasons))
+
+
+def targets_of(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path | Returned, now: float
+) -> tuple[Target, ...]:
+    """Where mail for an accepted recipient goes, each with its reverse-path. now: seconds since 1970."""
+    if isinstance(recipient, Returned):
+        return (Target(recipient.original or recipient.recipient),)
+    return tuple(
+        _rewritten(directory, keys, reverse_path, target, now) for target in expand(directory, recipient).targets
+    )
+
+
+def _rewritten(directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float) -> Target:
+    """The target with the reverse-path that it needs.
+
+    A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
+    sender's domain about us (RFC 7208), and hear that we have no business with it.
+    """
+    if not target.forwarded_by or directory.organization_of(reverse_path.domain) is not None:
+        return target
+    if directory.organization_of(target.path.domain) is not None:
+        return target
+    ours = parse_address(target.forwarded_by).domain
+    return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
+
+
+def returned(directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float) -> Returned | None:
+    """What a rewritten address stands for; None if the recipient is none, or has a mailbox."""
+    if not is_srs(recipient.local_part) or directory.organization_of(recipient.domain) is None:
+        return None
+    if directory.recipient(recipient.text) is not None:
+        return None
+    try:
+        original = keys.original(recipient.local_part, int(now // _DAY))
+    except SrsRefused as refused:
+        return Returned(
+            recipient, None, _NOT_OURS, f"{recipient.text} is a rewritten address that is not taken back: {refused}"
+        )
+    if reverse_path.domain:
+        reason = f"{recipient.text} stands for {original.text}, and only a null reverse-path may write to it"
+        return Returned(recipient, None, _NO_NOTICE, reason)
+    return Returned(
+        recipient, original, _NOT_OURS, f"{recipient.text} is ours and stands for {original.text}, who gets the notice"
+    )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.inbound.credentials import (
+    NOBODYS_HASH,
+    Credential,
+    PasswordError,
+    content_name,
+    make_credential,
+    orphaned,
+    verify,
+)
+from gatepost.smtp.scram import make_verifier
+
+WORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def credential():
+    return make_credential(WORD, "contoso", 1000.0)
+
+
+def test_what_is_kept(credential):
+    assert credential.argon2.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert credential.verifier == make_verifier(WORD, credential.salt)
+    assert Credential.decode(credential.encode()) == credential
+    assert WORD.encode() not in credential.encode()
+    assert repr(credential) == "Credential('contoso')"
+    assert make_credential(WORD, "contoso", 1000.0).salt != credential.salt
+
+
+@pytest.mark.parametrize("data", [None, b"", b"{", b'{"organization": "contoso"}'])
+def test_what_nobody_can_read_is_no_credential(data):
+    assert Credential.decode(data) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [("", "0 characters"), ("seven77", "7 characters"), ("x" * 257, "256"), ("bell\a" * 3, "character")],
+)
+def test_passwords_that_cannot_be(given, why):
+    with pytest.raises(PasswordError, match=why):
+        make_credential(given, "contoso", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored", "fits"),
+    [(WORD, None, True), ("correct hors", None, False), (WORD, NOBODYS_HASH, False), (WORD, "nonsense", False)],
+)
+def test_trying_a_password(credential, given, stored, fits):
+    assert verify(given, stored or credential.argon2) is fits
+
+
+def organizations(**mailboxes):
+    return {
+        "organization": {
+            name: None if found is None else {"mailbox": [{"address": one} for one in found]}
+            for name, found in mailboxes.items()
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "gone"),
+    [
+        ({"o": ["A@o.example", "b@o.example"]}, {"o": ["a@o.example"]}, ["b@o.example"]),
+        ({"o": ["a@o.example"], "p": ["c@p.example"]}, {"o": None}, ["a@o.example"]),
+        ({"o": ["a@o.example"], "p": []}, {"o": [], "p": ["a@o.example"]}, []),
+        ({}, {"o": ["a@o.example"]}, []),
+    ],
+)
+def test_passwords_go_with_their_mailboxes(before, wanted, gone):
+    left_out = orphaned(organizations(**before), organizations(**wanted))
+    assert left_out == dict.fromkeys(map(content_name, gone))
+
+
+def test_an_organization_without_mailboxes():
+    assert orphaned({}, {"organization": {"o": {}}}) == {}

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import parse
+from gatepost.message.srs import NO_KEYS, SrsKeys
+from gatepost.policy.forwarding import Returned, expand, returned, targets_of
+from gatepost.smtp.grammar import Path, parse_address
+
+KEYS = SrsKeys((b"k" * 32,))
+NOW = 20000.5 * 86400
+NULL = Path("", "", "")
+CHAIN = 12
+
+TEXT = """
+[organization.o]
+subaddress_separator = "+"
+[[organization.o.accepted_domain]]
+name = "o.example"
+[[organization.o.accepted_domain]]
+name = "relay.example"
+type = "internal-relay"
+[[organization.o.mailbox]]
+address = "ann@o.example"
+aliases = ["info@o.example"]
+[[organization.o.mailbox]]
+address = "away@o.example"
+aliases = ["gone@o.example"]
+forwarding_smtp_address = "bob@b.example"
+[[organization.o.mailbox]]
+address = "both@o.example"
+forwarding_smtp_address = "Info+tag@o.example"
+deliver_to_mailbox_and_forward = true
+[[organization.o.mailbox]]
+address = "inside@o.example"
+forwarding_smtp_address = "eve@relay.example"
+[[organization.o.mailbox]]
+address = "twice@o.example"
+forwarding_smtp_address = "both@o.example"
+[[organization.o.mailbox]]
+address = "tag@o.example"
+forwarding_smtp_address = "tag+x@o.example"
+[[organization.o.mailbox]]
+address = "SRS0=box@o.example"
+""" + "".join(
+    f'[[organization.o.mailbox]]\naddress = "c{n}@o.example"\nforwarding_smtp_address = "c{n + 1}@o.example"\n'
+    for n in range(CHAIN)
+)
+
+
+@pytest.fixture(scope="module")
+def directory() -> Directory:
+    return Directory(parse(tomllib.loads(TEXT)), 7)
+
+
+@pytest.mark.parametrize(
+    ("address", "targets", "reasons"),
+    [
+        ("x@b.example", [("x@b.example", "")], []),
+        ("Ann@o.example", [("Ann@o.example", "")], []),
+        ("info@o.example", [("info@o.example", "")], ["info@o.example is for the mailbox ann@o.example"]),
+        ("ann+t@o.example", [("ann+t@o.example", "")], ["ann+t@o.example is for the mailbox ann@o.example"]),
+        (
+            "gone@o.example",
+            [("bob@b.example", "away@o.example")],
+            [
+                "gone@o.example is for the mailbox away@o.example",
+                "the mailbox away@o.example forwards to bob@b.example",
+            ],
+        ),
+        (
+            "both@o.example",
+            [("both@o.example", ""), ("Info+tag@o.example", "both@o.example")],
+            [
+                "the mailbox both@o.example forwards to Info+tag@o.example, and keeps it",
+                "Info+tag@o.example is for the mailbox ann@o.example",
+            ],
+        ),
+        (
+            "twice@o.example",
+            [("both@o.example", "twice@o.example"), ("Info+tag@o.example", "both@o.example")],
+            [
+                "the mailbox twice@o.example forwards to both@o.example",
+                "the mailbox both@o.example forwards to Info+tag@o.example, and keeps it",
+                "Info+tag@o.example is for the mailbox ann@o.example",
+            ],
+        ),
+        (
+            "tag@o.example",  # no rule of the resources sees this circle: the mail ends in the mailbox
+            [("tag+x@o.example", "tag@o.example")],
+            [
+                "the mailbox tag@o.example forwards to tag+x@o.example",
+                "tag+x@o.example is for the mailbox tag@o.example",
+                "tag@o.example forwards no further: the message came through tag@o.example",
+            ],
+        ),
+    ],
+)
+def test_what_a_recipient_stands_for(
+    directory: Directory, address: str, targets: list[tuple[str, str]], reasons: list[str]
+) -> None:
+    found = expand(directory, parse_address(address))
+    assert [(one.path.text, one.forwarded_by) for one in found.targets] == targets
+    assert list(found.reasons) == reasons
+
+
+def test_a_long_chain_ends_in_a_mailbox(directory: Directory) -> None:
+    (target,) = expand(directory, parse_address("c0@o.example")).targets
+    assert (target.path.text, target.forwarded_by) == ("c10@o.example", "c9@o.example")
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "is_rewritten"),
+    [
+        ("x@fabrikam.example", "away@o.example", True),
+        ("x@fabrikam.example", "inside@o.example", False),  # it does not leave
+        ("x@fabrikam.example", "twice@o.example", False),
+        ("x@fabrikam.example", "x@b.example", False),  # relayed, not forwarded
+        ("ann@o.example", "away@o.example", False),  # the sender's domain is ours
+        ("", "away@o.example", False),
+    ],
+)
+def test_only_a_strangers_reverse_path_is_rewritten_and_only_on_the_way_out(
+    directory: Directory,
+    sender: str,
+    recipient: str,
+    is_rewritten: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    reverse_path = parse_address(sender) if sender else NULL
+    targets = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW)
+    assert [bool(target.return_path) for target in targets] == [is_rewritten] * len(targets)
+    if is_rewritten:
+        made = parse_address(targets[0].return_path)
+        assert made.domain == "o.example"
+        assert KEYS.original(made.local_part, 20000).text == sender
+    assert not any(one.return_path for one in targets_of(directory, NO_KEYS, reverse_path, parse_address(recipient), 0))
+
+
+def srs(directory: Directory, sender: str = "bob@fabrikam.example", now: float = NOW) -> Path:
+    (target,) = targets_of(directory, KEYS, parse_address(sender), parse_address("away@o.example"), now)
+    return parse_address(target.return_path)
+
+
+def test_a_notice_goes_back_to_the_original_sender(directory: Directory) -> None:
+    found = returned(directory, KEYS, NULL, srs(directory), NOW + 5 * 86400)
+    assert found is not None
+    assert found.original is not None
+    assert found.original.text == "bob@fabrikam.example"
+    (target,) = targets_of(directory, KEYS, NULL, found, NOW)
+    assert (target.path.text, target.forwarded_by, target.return_path) == ("bob@fabrikam.example", "", "")
+
+
+@pytest.mark.parametrize(
+    ("sender", "keys", "days", "status", "why"),
+    [
+        ("", SrsKeys((b"o" * 32,)), 0, "5.1.1", "forged"),
+        ("", KEYS, 40, "5.1.1", "40 days old"),
+        ("", NO_KEYS, 0, "5.1.1", "forged"),
+        ("x@y.example", KEYS, 0, "5.7.1", "only a null reverse-path"),
+    ],
+)
+def test_what_does_not_go_back(
+    directory: Directory, sender: str, keys: SrsKeys, days: int, status: str, why: str
+) -> None:
+    reverse_path = parse_address(sender) if sender else NULL
+    found = returned(directory, keys, reverse_path, srs(directory), NOW + days * 86400)
+    assert found is not None
+    assert found.original is None
+    assert found.reply.enhanced == status
+    assert why in found.reason
+    assert targets_of(directory, keys, reverse_path, found, NOW)[0].path == srs(directory)
+
+
+@pytest.mark.parametrize("address", ["ann@o.example", "SRS0=x@elsewhere.example", "SRS0=box@o.example"])
+def test_other_recipients_are_no_returning_ones(directory: Directory, address: str) -> None:
+    assert returned(directory, KEYS, NULL, parse_address(address), NOW) is None
+
+
+def test_a_returned_address_is_a_value(directory: Directory) -> None:
+    found = returned(directory, KEYS, NULL, srs(directory), NOW)
+    assert isinstance(found, Returned)
+    assert found.recipient == srs(directory)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.store.srs_keys import SRS_KEYS_FILE, load_srs_keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_key_is_made_once_and_kept(tmp_path: Path) -> None:
+    first = load_srs_keys(tmp_path)
+    assert [len(key) for key in first.keys] == [32]
+    assert load_srs_keys(tmp_path) == first
+    assert (tmp_path / SRS_KEYS_FILE).stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == [SRS_KEYS_FILE]  # noqa: PTH208 - nothing else is left there
+
+
+def test_several_at_once_have_the_same(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: load_srs_keys(tmp_path), range(8)))
+    assert len({keys.keys for keys in found}) == 1
+    assert os.listdir(tmp_path) == [SRS_KEYS_FILE]  # noqa: PTH208 - as above
+
+
+def test_the_first_of_several_signs(tmp_path: Path) -> None:
+    path = tmp_path / SRS_KEYS_FILE
+    path.touch(0o600)
+    path.write_text(f"{'11' * 16}\n{'22' * 32}\n")
+    assert load_srs_keys(tmp_path).keys == (b"\x11" * 16, b"\x22" * 32)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        ("11" * 32, 0o640, "others may read it; chmod 600 it"),
+        ("", 0o600, "at least 16 octets"),
+        ("11" * 15, 0o600, "at least 16 octets"),
+        ("no hex", 0o600, "no key in hexadecimal"),
+        ("é" * 32, 0o600, "no key in hexadecimal"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, content: str, mode: int, why: str) -> None:
+    path = tmp_path / SRS_KEYS_FILE
+    path.write_text(content)
+    path.chmod(mode)
+    with pytest.raises(OSError, match=why):
+        load_srs_keys(tmp_path)
