@@ -160,7 +160,7 @@ def failed(progress: Progress, error: str, retry_after: float, now: float) -> Pr
 def done(before: Progress, certificate: str, lifetime: float, now: float) -> Progress:
     """It was issued. before: the attempt. lifetime: of the certificate, seconds.
 
-    What must be renewed again at once, as the authority says without end or a clock that is wrong, waits like a failure.
+    What is to be renewed again at once (the authority says so without end, a clock is wrong) waits like a failure.
     """
     wait = min(AGAIN_SECONDS, lifetime / 4)
     not_before = now + wait if 0 <= now - before.succeeded < wait else 0.0

@@ -15,6 +15,7 @@ from gatepost.connectors.values import ProtectionDrop
 from gatepost.policy.asking import mx_stand_in, route_as_asked
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.failures import FailureOutcome, outcomes
+from gatepost.policy.forwarding import expand
 from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.requiretls import Asks, asks_of
 from gatepost.policy.route import (
@@ -123,15 +124,16 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     if verdict.accepted:
         verdict, stage = decide_recipient(directory, session, reverse_path, recipient, verdict.attribution), "RCPT TO"
     mine = _whose(directory, verdict, reverse_path, recipient)
-    owner = directory.organization_of(recipient.domain) or mine
-    looked_up = _route(directory, verdict, (reverse_path, recipient), mine, content, profile)
+    onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
+    owner = directory.organization_of(onward.domain) or mine
+    looked_up = _route(directory, verdict, (reverse_path, onward), mine, content, profile)
     asks = _asks(reverse_path, content, require_tls=require_tls)
     route = route_as_asked(looked_up, asks) if looked_up is not None else None
     outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
     if outbound is not None and isinstance(looked_up, SmartHosts):
         outbound = replace(outbound, connector=looked_up.connector.name)  # it is the way, even if no host of it will do
-    others = tuple(_other_outbound(outbound, owner, recipient)) if outbound is not None and owner is not None else ()
-    rules = _other_rules(outbound, (owner, mine), (reverse_path, recipient), content) if outbound is not None else ()
+    others = tuple(_other_outbound(outbound, owner, onward)) if outbound is not None and owner is not None else ()
+    rules = _other_rules(outbound, (owner, mine), (reverse_path, onward), content) if outbound is not None else ()
     return Explanation(
         session,
         reverse_path,

@@ -19,6 +19,8 @@ _PACKAGES = {
     "swaks": "swaks",
     "swaks-tls": "libnet-ssleay-perl",
     "openssl": "openssl",
+    "msmtp": "msmtp",
+    "curl": "curl",
     "nsd": "nsd",
     "unbound": "unbound",
     "libunbound": "libunbound8",

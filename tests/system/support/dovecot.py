@@ -77,17 +77,13 @@ class Dovecot:
         account = pwd.getpwnam("nobody")
         homes = self.folder.owned("mail", "root")
         shutil.chown(homes, account.pw_uid, account.pw_gid)
-        lines = (
-            f"{user}:{{PLAIN}}{_PASSWORD}:{account.pw_uid}:{account.pw_gid}::{homes}/{user}::\n" for user in users
-        )
+        lines = (f"{user}:{{PLAIN}}{_PASSWORD}:{account.pw_uid}:{account.pw_gid}::{homes}/{user}::\n" for user in users)
         self.folder.write("users", "".join(lines))
         self.folder.write("run/.keep", "")
         self.folder.write("state/.keep", "")
         ssl = "ssl = no"
         if certificate is not None:
-            ssl = (
-                f"ssl = yes\nssl_server_cert_file = {certificate.chain}\nssl_server_key_file = {certificate.key}"
-            )
+            ssl = f"ssl = yes\nssl_server_cert_file = {certificate.chain}\nssl_server_key_file = {certificate.key}"
         text = _CONFIGURATION.format(folder=self.folder.path, ssl=ssl, imap_port=self._imap_port, port=self.port)
         self._configuration = self.folder.write("dovecot.conf", text)
 

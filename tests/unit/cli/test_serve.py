@@ -66,8 +66,7 @@ FAULTS = {
             ]
         },
         [
-            "[[listener]] 127.0.0.1:1587: role 'submission' is not in this version; only mx is",
-            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; only mx is",
+            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; write mx or submission",
         ],
     ),
     "no certificate file": (

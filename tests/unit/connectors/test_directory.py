@@ -129,6 +129,16 @@ def test_mailboxes_are_found_whatever_the_writing(directory: Build, address: str
     assert (directory(DOMAINS).mailbox(address) is not None) is known
 
 
+def test_an_alias_is_found_and_known_as_one(directory: Build) -> None:
+    index = directory(
+        DOMAINS.replace('address = "Ann@a.example"', 'address = "Ann@a.example"\naliases = ["i@a.example"]')
+    )
+    found = index.recipient("I@a.example")
+    assert found is not None
+    assert found.mailbox is index.mailbox("ann@a.example")
+    assert found.is_alias
+
+
 def test_domains_with_mailboxes(directory: Build) -> None:
     index = directory(DOMAINS)
     assert index.has_mailboxes("a.example")

@@ -71,11 +71,26 @@ def test_ways_of_delivery(written: str, delivery: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "why"),
-    [("mbox", "choose"), ("lmtp:store.example", "needs a port"), ("lmtp:", "needs a port"), ("lmtp:a:x", "from 1"), ("lmtp:unix:lmtp", "from the root")],
+    [
+        ("mbox", "choose"),
+        ("lmtp:store.example", "needs a port"),
+        ("lmtp:", "needs a port"),
+        ("lmtp:a:x", "from 1"),
+        ("lmtp:unix:lmtp", "from the root"),
+    ],
 )
 def test_other_ways_are_refused(written: str, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Mailbox(address="a@b.example", delivery=written)
+
+
+def test_where_mail_is_forwarded_to() -> None:
+    assert Mailbox(address="a@b.example").forwarding_smtp_address == ""
+    assert (
+        Mailbox(address="a@b.example", forwarding_smtp_address="X@C.Example").forwarding_smtp_address == "X@c.example"
+    )
+    with pytest.raises(ValidationError, match="not a mail address"):
+        Mailbox(address="a@b.example", forwarding_smtp_address="x")
 
 
 @pytest.mark.parametrize("name", ["Contoso", "con toso", "-x", "x-", "", "x" * 64, "a/b", "..", "straße"])

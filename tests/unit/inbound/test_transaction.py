@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import parse
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.policy.facts import SessionFacts
 from gatepost.policy.forwarding import expand
@@ -176,3 +180,50 @@ async def test_the_trace_field_waits_for_the_disk_like_any_chunk(gate):
         assert transaction._body.file is not None
         transaction.abort()
         await gate.until(lambda: not gate.left_behind())
+
+
+FORWARDS = """
+[[organization.contoso.accepted_domain]]
+name = "contoso.example"
+[[organization.contoso.mailbox]]
+address = "ann@contoso.example"
+forwarding_smtp_address = "x@b.example"
+deliver_to_mailbox_and_forward = true
+[[organization.contoso.mailbox]]
+address = "joe@contoso.example"
+forwarding_smtp_address = "y@b.example"
+"""
+
+
+async def test_who_is_forwarded_to_has_deliveries_of_its_own(gate):
+    async with gate.open():
+        gate.service.directory = Directory(parse(tomllib.loads(FORWARDS)))
+        transaction = begin(gate, "ann@contoso.example", "joe@contoso.example")
+        transaction.begin_body("EHLO")
+        transaction.write(HEADER)
+        _, deliveries, body = transaction.queued({})
+        body.abort()
+    found = [
+        (one.destination, recipient.address, recipient.forwarded_by, recipient.orcpt)
+        for one in deliveries
+        for recipient in one.recipients
+    ]
+    assert found == [
+        ("contoso/contoso.example", "ann@contoso.example", "", "rfc822;x"),
+        ("contoso/b.example", "x@b.example", "ann@contoso.example", "rfc822;x"),
+        ("contoso/b.example", "y@b.example", "joe@contoso.example", "rfc822;x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "status"), [("Ann@contoso.example", "5.4.6"), ("eve@contoso.example", ""), ("x@b.example", "")]
+)
+async def test_a_message_that_a_mailbox_sent_on_does_not_come_back_to_it(gate, field, status):
+    async with gate.open():
+        gate.service.directory = Directory(parse(tomllib.loads(FORWARDS)))
+        transaction = begin(gate, "ann@contoso.example")
+        transaction.begin_body("EHLO")
+        transaction.write(b"Delivered-To: " + field.encode() + b"\r\n" + HEADER)
+        refusal = transaction.refusal()
+        transaction.abort()
+    assert (refusal.enhanced if refusal else "") == status

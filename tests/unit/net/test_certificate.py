@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, mldsa, rsa
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatepost.net.certificate import MAX_CERTIFICATE_BYTES, CertificateError, certificate_facts, key_kind, spki_der
+from gatepost.net.certificate import (
+    MAX_CERTIFICATE_BYTES,
+    CertificateError,
+    certificate_facts,
+    end_point_binding,
+    key_kind,
+    spki_der,
+)
 
 
 def test_what_a_certificate_says(pki):
@@ -37,9 +44,9 @@ def test_what_a_certificate_says(pki):
     assert facts.key == "RSA-2048"
 
 
-def signed(key, subject=(), extensions=()):
+def signed(key, subject=(), extensions=(), signer=None, digest=hashes.SHA256()):  # noqa: B008 - a value
     name = x509.Name([x509.NameAttribute(kind, value) for kind, value in subject])
-    signer = ec.generate_private_key(ec.SECP256R1())
+    signer = signer or ec.generate_private_key(ec.SECP256R1())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         builder = (
@@ -53,7 +60,7 @@ def signed(key, subject=(), extensions=()):
         )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(signer, hashes.SHA256())
+    return builder.sign(signer, digest)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +193,20 @@ def test_the_key_is_found_octet_for_octet(pki):
     )
     assert spki_der(leaf.der) == spki
     assert certificate_facts(leaf.der).spki_sha256 == hashlib.sha256(spki).hexdigest()
+
+
+@pytest.mark.parametrize(("digest", "bound"), [(hashes.SHA256(), "sha256"), (hashes.SHA384(), "sha384")])
+def test_what_binds_to_a_server_certificate(digest, bound):
+    certificate = signed(ec.generate_private_key(ec.SECP256R1()), digest=digest)
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    assert end_point_binding(certificate) == {"tls-server-end-point": hashlib.new(bound, der).digest()}
+
+
+def test_a_signature_by_sha_1_binds_by_sha_256(sha1_leaf):
+    expected = {"tls-server-end-point": hashlib.sha256(sha1_leaf.der).digest()}
+    assert end_point_binding(sha1_leaf.certificate) == expected
+
+
+def test_a_signature_without_a_hash_binds_nothing():
+    key = ed25519.Ed25519PrivateKey.generate()
+    assert end_point_binding(signed(key, signer=key, digest=None)) == {}

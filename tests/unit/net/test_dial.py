@@ -64,3 +64,33 @@ def test_a_host_that_does_not_answer_is_given_up(run):
                 each.close()
 
     run(call())
+
+
+def test_a_socket_of_this_machine(run, peer, tmp_path):
+    async def talk():
+        served = []
+
+        async def serve(reader, writer):
+            writer.write(b"220 hello\r\n")
+            served.append(await reader.readline())
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, tmp_path / "lmtp")
+        stream = await connect(str(tmp_path / "lmtp"), 0, timeout=5)
+        client = peer(stream)
+        await client.reads(b"220 hello\r\n")
+        stream.write(b"LHLO x\r\n")
+        await client.ends()
+        assert served == [b"LHLO x\r\n"]
+        assert stream.peer.host == ""
+        server.close()
+
+    run(talk())
+
+
+def test_a_socket_that_is_not_there(run, tmp_path):
+    async def talk():
+        with pytest.raises(FileNotFoundError):
+            await connect(str(tmp_path / "lmtp"), 0, timeout=5)
+
+    run(talk())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -519,3 +520,20 @@ def _ocsp_response(pki, leaf):
     )
     builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, issuer.certificate)
     return builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+# ------------------------------------------------------------------------------------------------ channel binding
+
+
+@VERSIONS_NOW
+def test_both_sides_of_a_session_have_its_bindings_and_another_session_has_others(pki, shake, profile):
+    leaf = pki.leaf("mx.a.example")
+    server = server_context([leaf.identity()], profile, ask_client_certificate=False)
+    client = client_context(profile)
+    assert client.engine().channel_bindings() == {}
+    sessions = [[end.channel_bindings() for end in shake(client.engine(), server.engine())] for _ in range(2)]
+    for ours, theirs in sessions:
+        assert theirs["tls-server-end-point"] == hashlib.sha256(leaf.der).digest()
+        assert ours.get("tls-exporter") == theirs.get("tls-exporter")
+        assert ("tls-exporter" in ours) == (profile is not NO_TLS13)
+    assert len({one["tls-exporter"] for one, _ in sessions if one}) == (0 if profile is NO_TLS13 else 2)

@@ -64,6 +64,7 @@ class Peer:
     lmtp: bool = False
     host: str = "127.0.0.1"
     port: int = 0
+    path: str = ""
     commands: list[str] = field(default_factory=list)
     messages: list[Received] = field(default_factory=list)
     connections: list[PeerSession] = field(default_factory=list)
@@ -71,6 +72,9 @@ class Peer:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         make = lambda: Connection(loop, answering=True, opened=self._opened)  # noqa: E731 - a factory
+        if self.path:
+            self._server = await loop.create_unix_server(make, self.path)
+            return self
         self._server = await loop.create_server(make, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -14,6 +14,7 @@ from gatepost.queue.outcome import Sort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gatepost.queue.outcome import Fate, Outcome
     from gatepost.store.interface import Delivery
@@ -754,6 +755,64 @@ def test_lmtp(world: Any, kit: Any) -> None:
     ]
     assert peer.commands[0] == "LHLO gate.example"
     assert outcome.fates[0].detail["mailbox"] == f"lmtp:127.0.0.1:{peer.port}"
+
+
+def test_an_lmtp_server_that_dies_among_its_answers(world: Any, kit: Any) -> None:
+    peer = kit.Peer(lmtp=True, says={"END eve@contoso.example": "!close"})
+
+    async def run() -> Outcome:
+        async with peer:
+            mailboxes(world, f"lmtp:127.0.0.1:{peer.port}")
+            outcome = await world.build().deliver(kit.delivery("ann@contoso.example", "eve@contoso.example"))
+            world.pool.close()
+            return outcome
+
+    outcome = asyncio.run(run())
+    fates = {fate.recipient.address.partition("@")[0]: fate.sort for fate in outcome.fates}
+    assert fates == {"ann": Sort.DELIVERED, "eve": Sort.DEFERRED}
+    assert not outcome.destination_failed
+
+
+def test_an_lmtp_server_behind_a_socket_is_told_the_mailbox(world: Any, kit: Any, tmp_path: Path) -> None:
+    peer = kit.Peer(lmtp=True, path=str(tmp_path / "lmtp"))
+
+    async def run() -> Outcome:
+        async with peer:
+            mailboxes(world, f"lmtp:unix:{peer.path}")
+            world.resources["mailbox"][0]["aliases"] = ["info@contoso.example"]
+            outcome = await world.build().deliver(kit.delivery("info@contoso.example"))
+            world.pool.close()
+            return outcome
+
+    (fate,) = asyncio.run(run()).fates
+    assert (fate.sort, fate.recipient.address) == (Sort.DELIVERED, "info@contoso.example")
+    assert fate.detail["mailbox"] == f"lmtp:unix:{peer.path}"
+    assert fate.detail["address"] == f"unix:{peer.path}"
+    assert any(command.startswith("RCPT TO:<ann@contoso.example>") for command in peer.commands)
+
+
+def test_an_lmtp_socket_that_is_not_there_defers(world: Any, kit: Any, tmp_path: Path) -> None:
+    mailboxes(world, f"lmtp:unix:{tmp_path}/lmtp")
+    outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example"))
+    assert [fate.sort for fate in outcome.fates] == [Sort.DEFERRED]
+    assert outcome.destination_failed
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_forwarded_mail_has_its_own_reverse_path_and_is_marked(world: Any, kit: Any, *, in_memory: bool) -> None:
+    peer = kit.Peer(extensions=("SIZE 1000000", "PIPELINING"))
+    given = kit.delivery("bob@b.example", body=kit.BODY if in_memory else None, size=len(kit.BODY))
+    world.bodies.bodies[given.message.id] = kit.BODY
+    given.recipients[0].forwarded_by = "ann@contoso.example"
+    given.recipients[0].return_path = "SRS0=x@contoso.example"
+    (fate,) = attempt(world, peer, given).fates
+    assert fate.sort is Sort.DELIVERED
+    assert fate.detail["forwarded_by"] == "ann@contoso.example"
+    assert fate.detail["reverse_path"] == "SRS0=x@contoso.example"
+    content = b"Delivered-To: ann@contoso.example\r\n" + kit.BODY
+    assert peer.messages[0].content == content
+    (mail,) = (command for command in peer.commands if command.startswith("MAIL"))
+    assert mail.startswith(f"MAIL FROM:<SRS0=x@contoso.example> SIZE={len(content)}")
 
 
 def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:

@@ -127,7 +127,7 @@ def test_only_a_strangers_reverse_path_is_rewritten_and_only_on_the_way_out(
     directory: Directory,
     sender: str,
     recipient: str,
-    is_rewritten: bool,  # noqa: FBT001 - a table's column
+    is_rewritten: bool,
 ) -> None:
     reverse_path = parse_address(sender) if sender else NULL
     targets = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW)

@@ -761,11 +761,9 @@ def test_a_verdict_says_what_the_recipient_stands_for(decide: Callable[..., Inbo
     ],
 )
 def test_what_is_said_to_a_rewritten_address(
-    directory: Build, path: MakePath, session: Session, text: str, original: str, code: str, reason: str
+    directory: Build, path: MakePath, session: Session, *, text: str, original: str, code: str, reason: str
 ) -> None:
-    back = Returned(
-        path("SRS0=x@o.example"), path(original) if original else None, Reply(550, "5.7.1", ("No",)), "why"
-    )
+    back = Returned(path("SRS0=x@o.example"), path(original) if original else None, Reply(550, "5.7.1", ("No",)), "why")
     verdict = decide_recipient(directory(text), session("203.0.113.9"), path(""), back)
     assert f"{verdict.reply.code} {verdict.reply.enhanced}" == code
     assert ("why" in verdict.reasons) == bool(reason)

@@ -225,6 +225,12 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
             '[mta_sts]\naddress = "127.0.0.1:8443"\n[[certificate]]\nchain = "/c"\nkey = "/k"\n',
             [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],
         ),
+        (
+            LISTEN.format("mx", "localhost:25") + LISTEN.format("internal", "127.0.0.1:25"),
+            [":5: listener[0].address: port 25 has listeners of several roles; write each with its IP address"],
+        ),
+        (LISTEN.format("mx", "127.0.0.2:25") + LISTEN.format("internal", "127.0.0.1:25"), []),
+        (LISTEN.format("mx", "localhost:25") + LISTEN.format("internal", "localhost:26"), []),
         (LISTEN.format("submissions", "0.0.0.0:465"), [":4: listener[0].role: submissions needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587"), [":4: listener[0].role: submission needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\nkey = "/k"\n', []),
