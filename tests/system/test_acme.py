@@ -18,7 +18,7 @@ from support.pebble import context_of
 from support.process import wait_until
 from support.scenes import contoso
 
-from gatepost.certificates.acme_client import Authority
+from gatepost.acme.client import Authority
 from gatepost.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.certificates.acme import Busy, Issuer, alone
-from gatepost.certificates.acme_challenges import AcmeFailed
-from gatepost.certificates.acme_duty import outcome, policy_hosts
-from gatepost.certificates.acme_schedule import Step
+from gatepost.acme.challenges import AcmeFailed
+from gatepost.acme.duty import outcome, policy_hosts
+from gatepost.acme.issuer import Busy, Issuer, alone
+from gatepost.acme.schedule import Step
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.connectors.model import ResourceErrors
@@ -23,7 +23,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.certificates.acme import Standing
+    from gatepost.acme.issuer import Standing
     from gatepost.settings.model import Settings
 
 __all__ = ["acme"]

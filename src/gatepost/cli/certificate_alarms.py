@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.certificates.alarm_course import ALARMS_CONTENT, Memory, advance, decoded
-from gatepost.certificates.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.certificates.alarms import Alarm, Observed, Severity, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
+from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.cli.certificate_store import settings_files
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.certificates.membership import Member, own_certificate
-from gatepost.certificates.site import Site
 from gatepost.cli.options import BAD_INPUT, author, config_option, fail, settings_of
 from gatepost.cli.site_store import checked_host, opened
 from gatepost.cli.tables import moment
+from gatepost.site.membership import Member, own_certificate
+from gatepost.site.site import Site
 
 if TYPE_CHECKING:
-    from gatepost.certificates.site_records import SiteAuthority
-    from gatepost.certificates.site_store import SiteStore
     from gatepost.settings.model import Settings
+    from gatepost.site.records import SiteAuthority
+    from gatepost.site.store import SiteStore
 
 __all__ = ["init"]
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
 
-from gatepost.certificates.site import Site
-from gatepost.certificates.site_profile import key_pem
 from gatepost.cli.options import BAD_INPUT, author, config_option, fail, settings_of
 from gatepost.cli.site_store import checked_host, opened, write_new
 from gatepost.cli.tables import moment, printable
 from gatepost.connectors.names import SmartHost
+from gatepost.site.profile import key_pem
+from gatepost.site.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.certificates.membership import Member, node_request
-from gatepost.certificates.site import Site, read_token
-from gatepost.certificates.site_client import SiteConnection
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
 from gatepost.cli.site_store import checked_host, opened
 from gatepost.cli.tables import moment
 from gatepost.connectors.names import host_port
 from gatepost.connectors.units import parse_duration
+from gatepost.site.client import SiteConnection
+from gatepost.site.membership import Member, node_request
+from gatepost.site.site import Site, read_token
 
 if TYPE_CHECKING:
-    from gatepost.certificates.site_store import SiteStore
     from gatepost.settings.model import Settings
+    from gatepost.site.store import SiteStore
 
 __all__ = ["join", "leave", "token"]
 

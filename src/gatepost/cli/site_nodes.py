@@ -10,12 +10,12 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.certificates.membership import Member
-from gatepost.certificates.site import Site
-from gatepost.certificates.site_store import KINDS, MEMBERSHIP
 from gatepost.cli.options import BAD_INPUT, author, config_option, fail, json_option, settings_of
 from gatepost.cli.site_store import opened, write_new
 from gatepost.cli.tables import moment, print_json, print_table
+from gatepost.site.membership import Member
+from gatepost.site.site import Site
+from gatepost.site.store import KINDS, MEMBERSHIP
 
 if TYPE_CHECKING:
     from gatepost.store.changes import Change

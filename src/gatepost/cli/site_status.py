@@ -15,7 +15,7 @@ from gatepost.cli.tables import moment, print_json, print_table, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.certificates.site_records import Membership, SiteState
+    from gatepost.site.records import Membership, SiteState
 
 __all__ = ["status"]
 

@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.site_records import JoinRefused, Refusal, SiteError, SiteUnreachable
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault, VaultError
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.connectors.names import domain_name
+from gatepost.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 

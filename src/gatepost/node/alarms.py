@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.certificates import alarm_course as course
 from gatepost.certificates.alarm_mail import Letter, build_letter, subject_of
-from gatepost.certificates.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.certificates.alarms import Alarm, Observed, Scope, Severity, judge, undecided, watched
 from gatepost.certificates.entry import State
 from gatepost.certificates.files import CertificateFileError
+from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
 

@@ -43,6 +43,7 @@ from gatepost.outbound.memory import DestinationMemory
 from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
 from gatepost.outbound.sessions import SessionLog
+from gatepost.policy.forwarding import expand
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
@@ -252,7 +253,12 @@ class Assembly:
             store,
             deliverer.deliver,
             Schedule(queue.retry, queue.delay_notice),
-            Bouncer(store, self._settings.server.hostname, self._expiration),
+            Bouncer(
+                store,
+                self._settings.server.hostname,
+                self._expiration,
+                lambda path: expand(self._snapshots.current.directory, path).targets,
+            ),
             settled=settled,
             limits=QueueLimits(
                 queue.connections_per_destination,

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.acme_challenges import token_answer
+from gatepost.acme.challenges import token_answer
 from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.beside import run_beside

@@ -12,14 +12,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.acme_duty import ACME_SECONDS, AcmeDuty
+from gatepost.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.certificates.bearing import foremost
 from gatepost.certificates.clients import ClientIdentities
 from gatepost.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.membership import RENEWAL_SECONDS, Renewal
 from gatepost.certificates.presented import presented, refused_by_tls, settings_identities
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.stapling import Stapler
 from gatepost.certificates.vault import Vault, VaultError
 from gatepost.certificates.watch import WATCH_SECONDS, FileWatch
@@ -27,6 +25,8 @@ from gatepost.checks.changeover import Gatekeeper
 from gatepost.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import IdentityError, ServerContext, server_context
 from gatepost.net.tasks import spawn
+from gatepost.site.membership import RENEWAL_SECONDS, Renewal
+from gatepost.site.store import SiteStore
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:

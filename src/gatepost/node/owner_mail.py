@@ -10,7 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import parents
-from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.policy.forwarding import expand
+from gatepost.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
 from gatepost.store.queue_id import format_id
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.connectors.match import Directory
+    from gatepost.policy.forwarding import Target
     from gatepost.store.interface import Store
 
 __all__ = ["OwnerMail", "carrier"]
@@ -47,13 +49,15 @@ class OwnerMail:
 
         build: makes the content, given the Message-ID without angle brackets. Raises StoreFailure.
         """
-        groups: dict[tuple[str, str], list[str]] = {}
+        groups: dict[tuple[str, str, str], list[Target]] = {}
         lost = []
+        directory = self._directory()
         for address in to:
-            domain = _domain(address)
-            organization = carrier(self._directory(), domain, self._hostname)
+            path = _path(address)
+            organization = carrier(directory, path.domain, self._hostname)
             if organization:
-                groups.setdefault((organization, domain), []).append(address)
+                for target in expand(directory, path).targets:
+                    groups.setdefault((organization, target.path.domain, target.forwarded_by), []).append(target)
             else:
                 lost.append(address)
         if groups:
@@ -61,12 +65,12 @@ class OwnerMail:
         return tuple(lost)
 
     async def _queue(
-        self, groups: dict[tuple[str, str], list[str]], subject: str, build: Callable[[str], bytes], now: float
+        self, groups: dict[tuple[str, str, str], list[Target]], subject: str, build: Callable[[str], bytes], now: float
     ) -> None:
         number = self._store.new_id()
         message_id = f"{format_id(number)}@{self._hostname}"
         content = build(message_id)
-        first, _ = next(iter(groups))
+        first = next(iter(groups))[0]
         message = Message(
             id=number,
             organization=first,
@@ -83,10 +87,10 @@ class OwnerMail:
                 self._store.new_id(),
                 message,
                 f"{organization}/{domain}",
-                [Recipient(address, notify="NEVER") for address in addresses],
+                [Recipient(one.path.text, notify="NEVER", forwarded_by=by) for one in targets],
                 expires_at=now + self._expiration(organization),
             )
-            for (organization, domain), addresses in groups.items()
+            for (organization, domain, by), targets in groups.items()
         ]
         await self._accept(message, deliveries, content)
 
@@ -117,8 +121,9 @@ def carrier(directory: Directory, domain: str, hostname: str) -> str:
     return owner.name if owner is not None else next(iter(names), "")
 
 
-def _domain(address: str) -> str:
+def _path(address: str) -> Path:
     try:
-        return parse_address(address).domain
+        return parse_address(address)
     except GrammarError:  # settings let no such address in
-        return address.rpartition("@")[2].lower()
+        local_part, _, domain = address.rpartition("@")
+        return Path(address, local_part, domain.lower())

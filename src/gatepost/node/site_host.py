@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.certificates.files import CertificateFileError
-from gatepost.certificates.site import Site
-from gatepost.certificates.site_desk import SiteDesk
-from gatepost.certificates.site_records import SiteError
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault, VaultError
 from gatepost.net.engine import server_context
 from gatepost.net.listener import Listener
@@ -26,6 +22,10 @@ from gatepost.node.beside import run_beside
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.worker import every
+from gatepost.site.desk import SiteDesk
+from gatepost.site.records import SiteError
+from gatepost.site.site import Site
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 from gatepost.tls.profile import PROFILES
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from gatepost.certificates.site_records import SiteAuthority
     from gatepost.net.engine import ServerContext
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
+    from gatepost.site.records import SiteAuthority
 
 __all__ = ["SiteHost", "run_site_host"]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
-from gatepost.certificates.site_client import REFUSAL_FIELD, encoded
-from gatepost.certificates.site_records import JoinRefused, Refusal
 from gatepost.node.http_session import Answer, HttpSession, refusal_of
+from gatepost.site.client import REFUSAL_FIELD, encoded
+from gatepost.site.records import JoinRefused, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.certificates.site_desk import SiteDesk
     from gatepost.net.stream import Stream
+    from gatepost.site.desk import SiteDesk
 
 __all__ = ["MAX_BODY", "SiteSession"]
 

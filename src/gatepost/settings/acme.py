@@ -1,6 +1,6 @@
 """The settings of certificates that an ACME authority issues (RFC 8555): the table `[acme]`.
 
-A part of `settings.model`, read with it; used by `certificates.acme` and what belongs to it.
+A part of `settings.model`, read with it; used by `acme.issuer` and what belongs to it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The settings of a site's own certificates for its nodes: the table `[site]`.
 
-A part of `settings.model`, read with it; used by `node.site_host`, `certificates.membership` and the `site` commands.
+A part of `settings.model`, read with it; used by `node.site_host`, `site.membership` and the `site` commands.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatepost.certificates.acme import alone
+from gatepost.acme.issuer import alone
 from gatepost.settings.acme import Acme
 
 NOWHERE = "https://127.0.0.1:1/directory"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.certificates.site_records import Membership
-from gatepost.certificates.site_store import MEMBERSHIP, SiteStore
+from gatepost.site.records import Membership
+from gatepost.site.store import MEMBERSHIP, SiteStore
 from gatepost.store.changes import ConfigStore
 
 

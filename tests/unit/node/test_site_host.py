@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from gatepost.certificates.membership import node_request
-from gatepost.certificates.site import Site, read_token
-from gatepost.certificates.site_client import SiteConnection
-from gatepost.certificates.site_records import SiteError
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault
+from gatepost.site.client import SiteConnection
+from gatepost.site.membership import node_request
+from gatepost.site.records import SiteError
+from gatepost.site.site import Site, read_token
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 
 SCRIPT = """

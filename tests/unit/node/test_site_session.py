@@ -1,4 +1,4 @@
-"""The HTTP of a site's server over TLS in memory; what is decided is `certificates.site_desk`'s."""
+"""The HTTP of a site's server over TLS in memory; what is decided is `site.desk`'s."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from gatepost.certificates.authority import Authority
-from gatepost.certificates.site_records import Grant, JoinRefused, Refusal
 from gatepost.net import memory
 from gatepost.net.engine import ServerIdentity, client_context, server_context
 from gatepost.node.site_session import MAX_BODY, SiteSession
+from gatepost.site.records import Grant, JoinRefused, Refusal
 from gatepost.tls.profile import PROFILES
 
 HOST = "mx1.a.example"

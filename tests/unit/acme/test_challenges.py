@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gatepost.certificates.acme_challenges import PATH, AcmeFailed, Proof, Proofs, token_answer
+from gatepost.acme.challenges import PATH, AcmeFailed, Proof, Proofs, token_answer
 from gatepost.settings.acme import Acme
 from gatepost.store.changes import ConfigStore
 
@@ -88,7 +88,7 @@ def test_a_strange_token_is_refused(store):
 
 
 def test_who_answers_something_else_is_named_before_the_authority_finds_it(store, served, monkeypatch):
-    monkeypatch.setattr("gatepost.certificates.acme_challenges._PAUSE", 0.0)
+    monkeypatch.setattr("gatepost.acme.challenges._PAUSE", 0.0)
     address, wrong = served
     wrong.append(b"<html>")
     with pytest.raises(

@@ -1,6 +1,6 @@
 """Asking a site for a certificate: one HTTPS request over a connection of its own, TLS 1.3.
 
-Used by `certificates.membership` and `gatepost site join`. The site is authenticated before anything is sent: by its
+Used by `site.membership` and `gatepost site join`. The site is authenticated before anything is sent: by its
 root, which a node knows or whose thumbprint is in the token, and by the URI of who gives out certificates. A node of
 the site, or an on-premises server with a certificate of it, is not taken for that.
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import h11
 import msgspec
 
-from gatepost.certificates.site_profile import site_of
-from gatepost.certificates.site_records import Grant, JoinRefused, Refusal, SiteError, SiteUnreachable
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.dial import connect
 from gatepost.net.engine import client_context
 from gatepost.net.listener import parse_address
 from gatepost.net.stream import Loss, LossKind
+from gatepost.site.profile import site_of
+from gatepost.site.records import Grant, JoinRefused, Refusal, SiteError, SiteUnreachable
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatepost.certificates.acme import Issuer, Kept
-from gatepost.certificates.acme_schedule import Progress
-from gatepost.certificates.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.acme.issuer import Issuer, Kept
+from gatepost.acme.schedule import Progress
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.entry import Entry, Origin, Purpose, State, document_of
+from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.connectors.model import parse
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore

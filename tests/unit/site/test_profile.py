@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.certificates.authority import Authority
-from gatepost.certificates.site_profile import (
+from gatepost.site.profile import (
     Signer,
     authority_certificate,
     endpoint_name,

@@ -1,6 +1,6 @@
 """Who asks a site for a certificate, and what is given: requests without their HTTP, and a limit for guessing.
 
-Used by `node.site_host`. How often somebody may ask is decided here, whether the answer is yes by `certificates.site`.
+Used by `node.site_host`. How often somebody may ask is decided here, whether the answer is yes by `site.site`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.certificates.site import read_secret
-from gatepost.certificates.site_records import Grant, JoinRefused, Refusal, SiteError
 from gatepost.message.header_text import shown_text
 from gatepost.net.listener import source_of
+from gatepost.site.records import Grant, JoinRefused, Refusal, SiteError
+from gatepost.site.site import read_secret
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.certificates.site import Site
+    from gatepost.site.site import Site
 
 __all__ = ["FAILURES", "PERIOD", "Asked", "SiteDesk"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gatepost.certificates.membership import node_request
-from gatepost.certificates.site import Site, read_token
-from gatepost.certificates.site_desk import FAILURES, PERIOD, SiteDesk
-from gatepost.certificates.site_records import JoinRefused, Refusal
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault
+from gatepost.site.desk import FAILURES, PERIOD, SiteDesk
+from gatepost.site.membership import node_request
+from gatepost.site.records import JoinRefused, Refusal
+from gatepost.site.site import Site, read_token
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 
 NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604800.0

@@ -1,6 +1,6 @@
 """Would senders that use DANE accept a certificate that comes from ACME? What our names publish, and what it allows.
 
-Used by `certificates.acme` before a new certificate is presented. Records count whether or not DNSSEC proves them:
+Used by `acme.issuer` before a new certificate is presented. Records count whether or not DNSSEC proves them:
 the senders may see more than we do.
 """
 

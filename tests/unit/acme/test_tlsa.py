@@ -5,7 +5,7 @@ import asyncio
 import dns.rdata
 import pytest
 
-from gatepost.certificates.acme_tlsa import objection, published_tlsa
+from gatepost.acme.tlsa import objection, published_tlsa
 from gatepost.certificates.authority import Authority
 from gatepost.lookup.dns import Answer, LookupFailed, Status
 from gatepost.net.identity import ServerIdentity, read_identity

@@ -1,6 +1,6 @@
 """What is remembered of a site: its authorities, nodes, open tokens, and certificates for other servers. Values only.
 
-`certificates.site` keeps them at the site, `certificates.membership` what a node knows of itself. Times are seconds
+`site.site` keeps them at the site, `site.membership` what a node knows of itself. Times are seconds
 since 1970 UTC; thumbprints SHA-256, hexadecimal.
 """
 

@@ -1,6 +1,6 @@
 """Talking to an ACME authority (RFC 8555, RFC 9773) with certbot's `acme` library: the only module that imports it.
 
-Used by `certificates.acme`, in a thread of its own: everything here blocks, and everything ends. What an authority says
+Used by `acme.issuer`, in a thread of its own: everything here blocks, and everything ends. What an authority says
 is for our log alone, and bounded. The library is in the extra `gatepost[acme]`: import this module where it is used.
 """
 
@@ -25,7 +25,7 @@ from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from requests.adapters import HTTPAdapter
 
-from gatepost.certificates.acme_challenges import AcmeFailed, Proof
+from gatepost.acme.challenges import AcmeFailed, Proof
 from gatepost.settings.acme import Challenge
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from gatepost.certificates.acme import Issued, alone
-from gatepost.certificates.acme_duty import AcmeDuty, outcome, policy_hosts
+from gatepost.acme.duty import AcmeDuty, outcome, policy_hosts
+from gatepost.acme.issuer import Issued, alone
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.entry import State
 from gatepost.certificates.inventory import entry_from

@@ -1,6 +1,6 @@
 """Where a site's records lie in the configuration store, and the sealed keys of its authorities.
 
-Used by `certificates.site` and `certificates.membership` alone. Records are documents, so every change of them has an
+Used by `site.site` and `site.membership` alone. Records are documents, so every change of them has an
 author, a note and a place in the history; certificates and keys are content beside them.
 """
 
@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from gatepost.certificates.site_profile import Signer
-from gatepost.certificates.site_records import Issued, Membership, Node, SiteAuthority, SiteError, SiteState, Token
 from gatepost.certificates.vault import VaultError
+from gatepost.site.profile import Signer
+from gatepost.site.records import Issued, Membership, Node, SiteAuthority, SiteError, SiteState, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Showing an authority that names are ours: tokens for its HTTP request, TXT records for its DNS query (RFC 8555, 8).
 
-Used by `certificates.acme`, in its thread. What is published is written down before, so that a run which ended in the
+Used by `acme.issuer`, in its thread. What is published is written down before, so that a run which ended in the
 middle is tidied up by the next one. Tokens lie in the store, where whichever process serves port 80 finds them.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.certificates.acme_hook import HookFailed, run_hook
+from gatepost.acme.hook import HookFailed, run_hook
 from gatepost.net.listener import parse_address
 from gatepost.settings.acme import Challenge
 

@@ -16,22 +16,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.certificates.request import Wish, made_request
-from gatepost.certificates.site import Site
-from gatepost.certificates.site_client import SiteConnection
-from gatepost.certificates.site_profile import node_name, site_of
-from gatepost.certificates.site_records import Grant, JoinRefused, Membership, Refusal, SiteError
-from gatepost.certificates.site_store import MEMBERSHIP
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.net.tasks import spawn
+from gatepost.site.client import SiteConnection
+from gatepost.site.profile import node_name, site_of
+from gatepost.site.records import Grant, JoinRefused, Membership, Refusal, SiteError
+from gatepost.site.site import Site
+from gatepost.site.store import MEMBERSHIP
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gatepost.certificates.site_store import SiteStore
+    from gatepost.site.store import SiteStore
 
 __all__ = ["RENEWAL_SECONDS", "Member", "Renewal", "node_request", "own_certificate"]
 

@@ -10,11 +10,11 @@ from datetime import timedelta
 
 import pytest
 
-from gatepost.certificates import acme
-from gatepost.certificates.acme import Issuer, alone
-from gatepost.certificates.acme_challenges import AcmeFailed
-from gatepost.certificates.acme_schedule import Progress, Step
-from gatepost.certificates.acme_tlsa import PublishedTlsa
+import gatepost.acme.issuer as module
+from gatepost.acme.challenges import AcmeFailed
+from gatepost.acme.issuer import Issuer, alone
+from gatepost.acme.schedule import Progress, Step
+from gatepost.acme.tlsa import PublishedTlsa
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.entry import Origin, State
 from gatepost.certificates.inventory import entry_from
@@ -59,7 +59,7 @@ def made(names=NAMES, kind="ec", days=90):
 
 
 def take(issuer, identity, tlsa=(), names=NAMES):
-    return issuer._take(acme._checked(identity, names), identity, tlsa)
+    return issuer._take(module._checked(identity, names), identity, tlsa)
 
 
 def states(issuer):
@@ -99,7 +99,7 @@ def test_published_records_hold_it_back(issuer, store):
     assert "; it waits: the TLSA records of" in store.history("certificate")[0].note
     assert states(it) == ["current", "next"]
     # Whoever waits is asked for again with its own key, for which a record may be published by now.
-    waiting = acme.latest(NAMES, it.inventory.entries()[1].values())
+    waiting = module.latest(NAMES, it.inventory.entries()[1].values())
     assert it._key(waiting) == new.key_pem
     assert take(it, made(days=91), tlsa(old)).entry.state is State.NEXT
     assert states(it) == ["current", "next"]  # one that waits is enough
@@ -180,7 +180,7 @@ def test_what_others_change_meanwhile_is_not_lost(issuer, store, monkeypatch):
 )
 def test_what_was_not_asked_for_is_not_taken(identity, text):
     with pytest.raises(AcmeFailed, match=text):
-        acme._checked(identity, NAMES)
+        module._checked(identity, NAMES)
 
 
 def test_a_failure_is_remembered_and_waited_out(issuer):
@@ -235,16 +235,16 @@ def test_without_a_master_key(issuer, master, text):
 
 
 def test_a_missing_library_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "gatepost.certificates.acme_client", raising=False)
+    monkeypatch.delitem(sys.modules, "gatepost.acme.client", raising=False)
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(AcmeFailed, match=r"install gatepost with its extra: gatepost\[acme\]"):
-        acme.acme_client()
+        module.acme_client()
 
 
 BUSY = """
 import sys
 from pathlib import Path
-from gatepost.certificates.acme import Busy, alone
+from gatepost.acme.issuer import Busy, alone
 try:
     with alone(Path(sys.argv[1])):
         print("alone")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.certificates.acme_schedule import (
+from gatepost.acme.schedule import (
     Progress,
     Step,
     asked,

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gatepost.certificates.acme_challenges import AcmeFailed
-from gatepost.certificates.acme_client import Authority, Order, _seconds, certificate_id
+from gatepost.acme.challenges import AcmeFailed
+from gatepost.acme.client import Authority, Order, _seconds, certificate_id
 from gatepost.certificates.authority import Authority as Locals
 from gatepost.settings.acme import Challenge
 

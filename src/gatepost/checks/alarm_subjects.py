@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.acme import Issuer
-from gatepost.certificates.acme_challenges import AcmeFailed
+from gatepost.acme.challenges import AcmeFailed
+from gatepost.acme.issuer import Issuer
 from gatepost.certificates.alarms import Scope, Severity, WantedName
 from gatepost.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.certificates.files import CertificateFileError, load_identity

@@ -9,13 +9,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.certificates.membership import Member, Renewal, node_request, own_certificate
-from gatepost.certificates.site import Site, read_secret, read_token
-from gatepost.certificates.site_records import SiteError
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault
 from gatepost.net.chain import judge
 from gatepost.net.identity import read_identity
+from gatepost.site.membership import Member, Renewal, node_request, own_certificate
+from gatepost.site.records import SiteError
+from gatepost.site.site import Site, read_secret, read_token
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 
 NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604800.0

@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.acme import Busy, Issuer, alone
-from gatepost.certificates.acme_challenges import AcmeFailed
-from gatepost.certificates.acme_schedule import Step
+from gatepost.acme.challenges import AcmeFailed
+from gatepost.acme.issuer import Busy, Issuer, alone
+from gatepost.acme.schedule import Step
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.connectors.publication import publications
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.certificates.acme import Issued
+    from gatepost.acme.issuer import Issued
     from gatepost.settings.model import Settings
 
 __all__ = ["ACME_SECONDS", "AcmeDuty", "outcome", "policy_hosts"]

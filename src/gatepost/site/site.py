@@ -1,6 +1,6 @@
 """A site's own certification authority: makes roots, lets nodes join and renew, issues for on-premises servers.
 
-Used by `node.site_host` (nodes over the network), `certificates.membership` (the node where the authority is kept) and
+Used by `node.site_host` (nodes over the network), `site.membership` (the node where the authority is kept) and
 the `site` commands. Its key is sealed in the store and never leaves it. Certificates of nodes live for days: that a
 node's record is gone, and nothing is renewed, is the revocation.
 """
@@ -18,7 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.certificates.site_profile import (
+from gatepost.connectors.names import covers, domain_name
+from gatepost.net.anchors import TrustAnchors
+from gatepost.net.certificate import MALFORMED
+from gatepost.net.chain import judge
+from gatepost.net.identity import ServerIdentity
+from gatepost.site.profile import (
     authority_certificate,
     is_site_name,
     key_pem,
@@ -27,7 +32,7 @@ from gatepost.certificates.site_profile import (
     sign_server,
     site_of,
 )
-from gatepost.certificates.site_records import (
+from gatepost.site.records import (
     Grant,
     Issued,
     JoinRefused,
@@ -37,20 +42,15 @@ from gatepost.certificates.site_records import (
     SiteError,
     Token,
 )
-from gatepost.certificates.site_store import AUTHORITY, ISSUED, NODE, TOKEN, place_of
-from gatepost.connectors.names import covers, domain_name
-from gatepost.net.anchors import TrustAnchors
-from gatepost.net.certificate import MALFORMED
-from gatepost.net.chain import judge
-from gatepost.net.identity import ServerIdentity
+from gatepost.site.store import AUTHORITY, ISSUED, NODE, TOKEN, place_of
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatepost.certificates.site_profile import PublicKey, Signer
-    from gatepost.certificates.site_records import SiteState
-    from gatepost.certificates.site_store import Record, SiteStore
+    from gatepost.site.profile import PublicKey, Signer
+    from gatepost.site.records import SiteState
+    from gatepost.site.store import Record, SiteStore
 
 __all__ = ["TOKEN_FORM", "Site", "read_secret", "read_token"]
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from gatepost.certificates.acme_hook import HookFailed, run_hook
+from gatepost.acme.hook import HookFailed, run_hook
 
 NAME, VALUE = "_acme-challenge.a.example", "-vAlue_"
 

@@ -11,18 +11,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.certificates.authority import Authority
-from gatepost.certificates.membership import Member, Renewal, node_request, own_certificate
-from gatepost.certificates.site import Site, read_token
-from gatepost.certificates.site_client import SiteConnection
-from gatepost.certificates.site_desk import SiteDesk
-from gatepost.certificates.site_profile import key_pem
-from gatepost.certificates.site_records import JoinRefused, Refusal, SiteError, SiteUnreachable
-from gatepost.certificates.site_store import SiteStore
 from gatepost.certificates.vault import Vault
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.engine import ServerIdentity, server_context
 from gatepost.net.listener import Listener, bind
 from gatepost.node.site_session import SiteSession
+from gatepost.site.client import SiteConnection
+from gatepost.site.desk import SiteDesk
+from gatepost.site.membership import Member, Renewal, node_request, own_certificate
+from gatepost.site.profile import key_pem
+from gatepost.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
+from gatepost.site.site import Site, read_token
+from gatepost.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
 from gatepost.tls.profile import PROFILES
 

@@ -1,6 +1,6 @@
 """Certificates from an ACME authority: account, order, and what the inventory makes of the result.
 
-Used by `certificates.acme_duty` in a thread, and by `gatepost certificate acme`; everything here blocks. The account's
+Used by `acme.duty` in a thread, and by `gatepost certificate acme`; everything here blocks. The account's
 key and where things stand lie in the store, apart for each authority; the certificates are entries as all others are.
 A new certificate is presented at once only if no TLSA record of ours is against it: else it is the next one, and waits
 for a changeover.
@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from gatepost.certificates import acme_schedule as schedule
+from gatepost.acme import schedule
+from gatepost.acme.challenges import AcmeFailed, Proofs
+from gatepost.acme.schedule import Progress, latest, wanted
+from gatepost.acme.tlsa import objection, published_tlsa
 from gatepost.certificates import course
-from gatepost.certificates.acme_challenges import AcmeFailed, Proofs
-from gatepost.certificates.acme_schedule import Progress, latest, wanted
-from gatepost.certificates.acme_tlsa import objection, published_tlsa
 from gatepost.certificates.entry import Entry, Origin, State
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import Inventory, entry_from
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gatepost.certificates.acme_client import Authority
-    from gatepost.certificates.acme_tlsa import PublishedTlsa
+    from gatepost.acme.client import Authority
+    from gatepost.acme.tlsa import PublishedTlsa
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
     from gatepost.tls.facts import CertificateFacts
@@ -98,7 +98,7 @@ class Standing:
 def acme_client() -> Any:
     """The module that talks to authorities, imported when it is needed. Raises AcmeFailed if its library is missing."""
     try:
-        return import_module("gatepost.certificates.acme_client")
+        return import_module("gatepost.acme.client")
     except ModuleNotFoundError as missing:
         raise AcmeFailed(
             f"the Python package {missing.name} is missing; install gatepost with its extra: gatepost[acme]"

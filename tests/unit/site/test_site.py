@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.certificates.membership import node_request
 from gatepost.certificates.request import Wish, made_request
-from gatepost.certificates.site import Site, read_secret, read_token
-from gatepost.certificates.site_records import JoinRefused, Refusal, SiteError
-from gatepost.certificates.site_store import KINDS, SiteStore
 from gatepost.certificates.vault import Vault
+from gatepost.site.membership import node_request
+from gatepost.site.records import JoinRefused, Refusal, SiteError
+from gatepost.site.site import Site, read_secret, read_token
+from gatepost.site.store import KINDS, SiteStore
 from gatepost.store.changes import ConfigStore
 
 NOW, DAY, HOUR = 1_800_000_000.0, 86400.0, 3600.0
