@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 BIN := .venv/bin
+# Tests at once. More than there are cores makes no run quicker, and tests miss their minute.
+JOBS ?= $(shell nproc)
 LOCKS := requirements/run.txt requirements/acme.txt requirements/dev.txt
 PYTEST := $(BIN)/pytest
 
@@ -41,13 +43,13 @@ imports: env
 	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
 
 unit: env ## tests of single modules, in memory
-	@$(PYTEST) -q tests/unit
+	@$(PYTEST) -q -n $(JOBS) --dist worksteal tests/unit
 
 coverage: env ## every pure module is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
-	@$(PYTEST) -q tests/system
+	@$(PYTEST) -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/system
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh

@@ -11,21 +11,29 @@ from __future__ import annotations
 
 import ast
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import coverage
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
 PURE = ("smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration")
-JOBS = 2
+JOBS = os.cpu_count() or 2
 TIMEOUT = 300
+PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+PYTEST += [word for plugin in ("randomly", "xdist", "cacheprovider") for word in ("-p", f"no:{plugin}")]
+
+# Forks of one process that has imported what every test imports, and nothing of gatepost.
+FORKS = multiprocessing.get_context("forkserver")
+PRELOAD = ["coverage", "pytest", "_pytest.assertion.rewrite", "hypothesis.strategies", "cryptography.x509", "tomllib"]
 
 # Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
 ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed", "COVERAGE_CORE": "ctrace", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -61,36 +69,33 @@ def shortfall(module: Path) -> str:
         return f"no {own.relative_to(ROOT)}"
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "coverage")
-        try:
-            done = _run(module, own, data)
-        except subprocess.TimeoutExpired:
+        child = FORKS.Process(target=_measure, args=(module, own, data))
+        child.start()
+        child.join(TIMEOUT)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
             return f"{own.relative_to(ROOT)} takes longer than {TIMEOUT} s"
-        if done.returncode:
-            last = done.stdout.strip().splitlines()[-3:]
+        if child.exitcode:
+            last = data.with_suffix(".txt").read_text(errors="replace").strip().splitlines()[-3:]
             return f"{own.relative_to(ROOT)} fails: {' / '.join(last)}"
         return missing(module, data)
 
 
-def _run(module: Path, own: Path, data: Path) -> subprocess.CompletedProcess[str]:
-    measure = ["coverage", "run", "--branch", f"--rcfile={_settings(data.parent)}", f"--include={module}"]
-    test = ["pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:xdist", "-p", "no:cacheprovider", str(own)]
-    return subprocess.run(
-        [sys.executable, "-m", *measure, f"--data-file={data}", "-m", *test],
-        cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-
-
-def _settings(folder: Path) -> Path:
-    """Coverage's settings less `source`, beside which it would ignore --include and trace the whole of gatepost."""
-    settings = folder / "coveragerc"
-    settings.write_text("[run]\nbranch = true\n")
-    return settings
+def _measure(module: Path, own: Path, data: Path) -> NoReturn:
+    """Run a module's own tests in this process, a fork made for them, and end it with pytest's exit status."""
+    output = os.open(data.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(ROOT)
+    # No settings file: beside its `source` coverage would ignore `include` and trace the whole of gatepost.
+    measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(module)])
+    measured.start()
+    status = pytest.main([*PYTEST, str(own)])
+    measured.stop()
+    measured.save()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def missing(module: Path, data: Path) -> str:
@@ -127,6 +132,8 @@ def main(words: list[str]) -> int:
     if words and not modules:
         print(f"own_coverage: no module is called {' or '.join(words)}", file=sys.stderr)
         return 2
+    os.environ.update(ENVIRONMENT)
+    FORKS.set_forkserver_preload(PRELOAD)
     with ThreadPoolExecutor(JOBS) as pool:
         failures = [
             f"{module.relative_to(ROOT)}: {short}"

@@ -12,6 +12,7 @@ import os
 from hypothesis import settings
 
 os.environ.setdefault("UV_USE_IO_URING", "0")  # as node.worker sets it, and for the same reason
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; what we start shall print as into any pipe
 
 settings.register_profile("fresh", deadline=None)
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None, print_blob=True)

@@ -93,6 +93,12 @@ def gateway(running: ExitStack) -> Callable[..., Gateway]:
     return lambda resources="", **options: running.enter_context(Gateway(resources, **options))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a test that may take more than the usual minute come first, lest all processes wait for the last."""
+    longest = {item.path for item in items if item.get_closest_marker("timeout")}
+    items.sort(key=lambda item: item.path not in longest)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in red what was not tested for want of a Debian package."""
     skipped: dict[str, list[str]] = defaultdict(list)

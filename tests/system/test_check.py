@@ -24,7 +24,7 @@ from support.debian import need
 from support.dnssec import SignedDns, Zone
 from support.pki import Pki
 from support.policy_host import PolicyHost
-from support.process import free_port
+from support.process import free_port, loopback
 from support.sink import EXTENSIONS, Behaviour, Sink
 from support.stapling import Stapler
 from support.status_server import StatusServer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from support.pki import Leaf
 
-NET = "127.0.25"
+NET = loopback("25")
 HOSTS = (
     "good",
     "second",
@@ -283,7 +283,9 @@ HOST_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("host", "code", "answer", "stages"), HOST_CASES, ids=[case[0] for case in HOST_CASES])
+@pytest.mark.parametrize(
+    ("host", "code", "answer", "stages"), HOST_CASES, ids=[case[0].replace(NET, "net") for case in HOST_CASES]
+)
 def test_a_host(lab: Lab, host: str, code: int, answer: str, stages: str) -> None:
     found = lab.json("host", host, "--timeout", "3", expect=code)
     assert f"{found['verdict']} {found['policy']}" == answer, found

@@ -18,7 +18,7 @@ from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
-from support.process import wait_until
+from support.process import loopback, wait_until
 from support.scenes import ALICE, message, outcomes, send
 from support.sink import Sink
 
@@ -32,7 +32,8 @@ BOX = f'\n[[organization.contoso.mailbox]]\naddress = "{ALICE}"\n'
 
 # --- Exchange -------------------------------------------------------------------------------------------------------
 
-GOOD, WRONG, CLEAR = "127.0.0.41", "127.0.0.42", "127.0.0.43"  # smart hosts of Exchange have no port but 25
+# Smart hosts of Exchange have no port but 25.
+GOOD, WRONG, CLEAR = (loopback(f"41.{number}") for number in (1, 2, 3))
 
 ACCEPTED = {
     "DomainName": "contoso.example",

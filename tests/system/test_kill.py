@@ -13,6 +13,7 @@ import random
 import re
 import signal
 import smtplib
+import sys
 import threading
 import time
 from collections import Counter
@@ -110,7 +111,8 @@ def test_no_acknowledged_message_is_lost_by_sixty_kills(
     with capsys.disabled():
         print(
             f"\n{KILLS} kills: {len(load.acknowledged)} mails acknowledged ({min(per_kill)} to {max(per_kill)} before "
-            f"a kill), {load.unanswered} without an answer, {len(lost)} lost, {len(twice)} duplicates"
+            f"a kill), {load.unanswered} without an answer, {len(lost)} lost, {len(twice)} duplicates",
+            file=sys.stderr,  # pytest-xdist shows nothing else
         )
     assert lost == set()
     assert min(per_kill) > 5

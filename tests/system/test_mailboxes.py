@@ -224,3 +224,29 @@ def test_a_forwarded_message_keeps_its_requiretls(gateway: Start[Gateway], sink:
     assert "REQUIRETLS" in " ".join(kept.parameters)
     assert kept.tls
     assert unwilling.messages == []
+
+
+def test_who_has_no_mailbox_here_is_refused_or_goes_on_premises(gateway: Start[Gateway], sink: Start[Sink]) -> None:
+    hq = sink()
+    on_premises = {
+        "name": "hq",
+        "connector_type": "on-premises",
+        "all_accepted_domains": True,
+        "smart_hosts": [hq.address],
+    }
+    server = gateway(
+        with_mailboxes(
+            {"address": "cloud@hybrid.example"},
+            domains=[{"name": "contoso.example"}, {"name": "hybrid.example", "type": "internal-relay"}],
+            outbound=[on_premises],
+        )
+    )
+    refused = send(
+        server.port,
+        ["Cloud@hybrid.example", "desk@hybrid.example", "SRS0=x@hybrid.example", "no@contoso.example"],
+        sender=STRANGER,
+    )
+    assert {address: reply[1][:5] for address, reply in refused.items()} == {"no@contoso.example": b"5.1.1"}
+    (relayed,) = hq.wait_messages(1)
+    assert set(relayed.recipients) == {"desk@hybrid.example", "SRS0=x@hybrid.example"}
+    assert len(wait_until(lambda: server.maildir("cloud@hybrid.example"), "the copy for the mailbox here")) == 1

@@ -21,7 +21,7 @@ from support.debian import need
 from support.dns import DnsServer
 from support.gateway import Gateway
 from support.policy_host import PATH
-from support.process import FixtureError, free_port, greets, wait_until
+from support.process import FixtureError, free_port, greets, loopback, wait_until
 from support.scenes import contoso, outcomes, send
 from support.sink import Sink
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from support.pki import Leaf, Pki
 
-ADDRESS, MX_ADDRESS = "127.0.0.101", "127.0.0.102"
+ADDRESS, MX_ADDRESS = loopback("101.1"), loopback("101.2")
 HOSTNAME, MX = "mx1.contoso.example", "mx.served.test"
 # domain -> mode and MX pattern of the policy that is served for it
 DOMAINS = {

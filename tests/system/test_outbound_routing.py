@@ -15,6 +15,7 @@ import pytest
 from support.debian import need
 from support.dns import DnsServer
 from support.gateway import Gateway
+from support.process import loopback
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.sink import Behaviour, Sink
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from support.pki import Pki
 
 # What the name server knows. Hosts a, b and the IPv6 one take mail; c is dead; d says 421; e drops the connection.
-HOSTS = {"a": "127.0.0.2", "b": "127.0.0.3", "c": "127.0.0.4", "d": "127.0.0.5", "e": "127.0.0.6"}
+HOSTS = {name: loopback(f"2.{number}") for number, name in enumerate("abcde", 2)}
+POSTFIX = loopback("2.9")
 RECORDS = {
     **{f"{name}.hosts.example A": [address] for name, address in HOSTS.items()},
     "six.hosts.example AAAA": ["::1"],
@@ -81,7 +83,7 @@ CASES = {
     "six.example": Case("SEND", "six"),
     "implicit.example": Case("SEND", "a"),
     "truncated.example": Case("SEND", "a"),
-    "[127.0.0.2]": Case("SEND", "a"),
+    f"[{HOSTS['a']}]": Case("SEND", "a"),
     "[IPv6:::1]": Case("SEND", "six"),
     "null.example": Case("FAIL", code="556 5.1.10"),
     "no-such-domain.test": Case("FAIL", code="550 5.1.2"),
@@ -132,7 +134,7 @@ def events(mx_gateway: Gateway) -> dict[str, dict[str, Any]]:
     return outcomes(mx_gateway, wanted)
 
 
-@pytest.mark.parametrize("domain", CASES)
+@pytest.mark.parametrize("domain", CASES, ids=lambda domain: domain.replace(HOSTS["a"], "a"))
 def test_mail_is_routed_by_mx(
     mx_gateway: Gateway, hosts: dict[str, Sink], events: dict[str, dict[str, Any]], domain: str
 ) -> None:
@@ -155,9 +157,9 @@ def test_mx_hosts_get_opportunistic_tls(
     pki: Pki,
 ) -> None:
     """Postfix on port 25, found by MX; with domain-validation without tls_domain, the recipient domain is the name."""
-    partner = postfix(host="127.0.0.9", port=25, certificates=[pki.leaf("partner.example")])
+    partner = postfix(host=POSTFIX, port=25, certificates=[pki.leaf("partner.example")])
     names = dns_server({f"{name} MX": ["10 mx.partner.example."] for name in ("partner.example", "other.example")})
-    names.set("mx.partner.example A", "127.0.0.9")
+    names.set("mx.partner.example A", POSTFIX)
     forced = {"tls_settings": "domain-validation", "trust_anchors": str(pki.root)}
     server = gateway(
         contoso(outbound=[connector("partner.example", **forced), connector("forced-other.example", **forced)]),

@@ -23,6 +23,7 @@ from support.gateway import Gateway
 from support.partners import leaf_record
 from support.pki import Pki
 from support.policy_host import PolicyHost
+from support.process import loopback
 from support.scenes import contoso, outcomes, send
 from support.sink import Sink
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from support.pki import Leaf
 
-NET = "127.0.4.{}"
+NET = loopback("4.{}")
 POLICIES = NET.format(2)
 MEGABYTE = 1 << 20
 GROWTH = 80 * MEGABYTE  # of the gateway, by all rows together; it was 12 when this was written

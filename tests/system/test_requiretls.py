@@ -19,7 +19,7 @@ from support.dnssec import Zone
 from support.gateway import Gateway
 from support.peers import Postfix
 from support.policy_host import PolicyHost
-from support.process import wait_until
+from support.process import loopback, wait_until
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.sink import EXTENSIONS, Behaviour, Sink
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from support.dnssec import SignedDns
     from support.pki import Leaf, Pki
 
-ADDRESSES = {name: f"127.0.8.{10 + number}" for number, name in enumerate("abcdefghipqz")}
+ADDRESSES = {name: loopback(f"8.{10 + number}") for number, name in enumerate("abcdefghipqz")}
 OFFERS = Behaviour(extensions=(*EXTENSIONS, "REQUIRETLS"))
 BEHAVIOURS = {"c": Behaviour(), "i": Behaviour(starttls="garbage")}
 BACK = "back.good.test"

@@ -18,7 +18,7 @@ from support.debian import need
 from support.dnssec import Zone
 from support.gateway import Gateway
 from support.policy_host import PolicyHost
-from support.process import wait_until
+from support.process import loopback, wait_until
 from support.scenes import connector, contoso, message, outcomes, send
 from support.sink import Behaviour, Sink
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from support.dnssec import SignedDns
     from support.pki import Leaf, Pki
 
-NET = "127.0.27"
+NET = loopback("27")
 NUMBERS = {name: number for number, name in enumerate(
     ["proved", "other", "clear", "garbage", "unusable", "expired", "misnamed", "wrong", "kept", "closed", "plain"], 10
 )}  # fmt: skip

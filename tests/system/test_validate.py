@@ -19,7 +19,7 @@ import tomlkit
 from support.debian import need
 from support.dns import DnsServer
 from support.gateway import CliRun, Gateway
-from support.process import free_port, wait_until
+from support.process import free_port, loopback, wait_until
 from support.scenes import connector, contoso
 from support.sink import Behaviour, Sink
 
@@ -35,10 +35,11 @@ STRICT: dict[str, Any] = {"tls_settings": "domain-validation", "tls_domain": NAM
 TASKS = ["Resolve", "Connect", "EHLO", "STARTTLS", "TLS handshake", "Certificate", "Name", "Revocation"]
 
 # Partners with addresses of their own, so that they can listen on port 25 as MX hosts do.
+MX1, MX2 = loopback("9.2"), loopback("9.3")
 RECORDS = {
     "bank.example MX": ["10 mx1.bank.example.", "20 mx2.bank.example."],
-    "mx1.bank.example A": ["127.0.9.2"],
-    "mx2.bank.example A": ["127.0.9.3"],
+    "mx1.bank.example A": [MX1],
+    "mx2.bank.example A": [MX2],
     f"{NAME} A": ["127.0.0.1"],
     "null.example MX": ["0 ."],
 }
@@ -289,8 +290,8 @@ def test_mx_hosts_and_the_first_that_passes_takes_the_message(
     scene: Scene, sink: Callable[..., Sink], pki: Pki
 ) -> None:
     need("root")
-    first = sink(host="127.0.9.2", port=25, certificate=pki.expired("bank.example"))
-    second = sink(host="127.0.9.3", port=25, certificate=pki.leaf("mx2.bank.example", names=["bank.example"]))
+    first = sink(host=MX1, port=25, certificate=pki.expired("bank.example"))
+    second = sink(host=MX2, port=25, certificate=pki.leaf("mx2.bank.example", names=["bank.example"]))
     words = ("--recipient", "bob@bank.example")
     found = scene.json(words=words, expect=1, tls_settings="domain-validation")
     assert [host["host"] for host in found["hosts"]] == ["mx1.bank.example", "mx2.bank.example"]

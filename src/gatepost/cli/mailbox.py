@@ -13,7 +13,7 @@ from gatepost.cli.tables import print_json, print_table
 
 __all__ = ["mailbox"]
 
-_COLUMNS = ("address", "delivery", "organization")
+_COLUMNS = ("address", "delivery", "aliases", "forwarding_smtp_address", "organization")
 
 
 @click.group()
@@ -31,7 +31,7 @@ def list_(organization: str, domain: str, config: str | None, as_json: bool) -> 
     resources = stored_directory(settings_of(config)).resources
     owners = [choose_organization(resources, organization)] if organization else resources.organizations
     rows = [
-        (one.address, one.delivery, owner.name)
+        (one.address, one.delivery, one.aliases, one.forwarding_smtp_address, owner.name)
         for owner in owners
         for one in owner.mailboxes
         if domain.lower() in {"", one.address.rpartition("@")[2]}
@@ -39,7 +39,7 @@ def list_(organization: str, domain: str, config: str | None, as_json: bool) -> 
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
     else:
-        print_table(_COLUMNS, rows)
+        print_table(_COLUMNS, [(*row[:2], " ".join(row[2]), *row[3:]) for row in rows])
 
 
 mailbox.add_command(password)

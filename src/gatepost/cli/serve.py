@@ -107,7 +107,8 @@ def _check(settings: Settings) -> None:
     if not settings.listeners:
         errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
     errors.extend(
-        f"[[listener]] {listener.address}: role {str(listener.role)!r} is not in this version; write mx or submission"
+        f"[[listener]] {listener.address}: role {str(listener.role)!r} is not in this version; "
+        "write mx, submission or submissions"
         for listener in settings.listeners
         if listener.role is ListenerRole.INTERNAL
     )

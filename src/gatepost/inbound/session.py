@@ -18,7 +18,7 @@ from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.forwarding import returned, targets_of
 from gatepost.policy.inbound import decide_mail, decide_recipient
-from gatepost.policy.submission import as_submitted, decide_submission, refused_login
+from gatepost.policy.submission import refused_login
 from gatepost.reports.trace import received_event, refused_event
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.server import (
@@ -277,8 +277,7 @@ class Session:
         if unable is not None and self._unable_told:
             self._core.refuse(unable)
             return
-        decide = decide_mail if self._service.logins is None else decide_submission
-        verdict = decide(self._record.directory, self._record.facts, event.path)
+        verdict = decide_mail(self._record.directory, self._record.facts, event.path)
         if unable is not None:
             self._unable_told = True
             self._refuse(unable, event.path.text, "", verdict)
@@ -309,8 +308,6 @@ class Session:
         now = self._service.clock()
         back = returned(directory, self._service.srs, path, event.path, now)
         verdict = decide_recipient(directory, facts, path, back or event.path, self._attribution, first)
-        if self._service.logins is not None:
-            verdict = as_submitted(verdict)
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)
             return

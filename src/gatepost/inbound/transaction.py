@@ -186,7 +186,8 @@ class Transaction:
                     expires = now + self._service.expiration(organization)
                     delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
                     groups[key] = delivery
-                delivery.recipients.append(_recipient(accepted.event, target))
+                if not _has(delivery, target):
+                    delivery.recipients.append(_recipient(accepted.event, target))
         return list(groups.values())
 
     def abort(self) -> None:
@@ -194,6 +195,11 @@ class Transaction:
         if self._body is not None:
             self._body.abort()
             self._body = None
+
+
+def _has(delivery: Delivery, target: Target) -> bool:
+    """Whether a mailbox that was addressed by two names has the message sent on already."""
+    return bool(target.forwarded_by) and any(one.address == target.path.text for one in delivery.recipients)
 
 
 def _recipient(event: RecipientEvent, target: Target) -> Recipient:

@@ -218,9 +218,11 @@ class Deliverer:
     async def _to_mailboxes(self, route: MailboxRoute, shipment: Shipment, body: MessageBody) -> None:
         message = shipment.message
         stored = MaildirMessage(message.reverse_path, body.chunks, binary=message.body_type == "BINARYMIME")
+        files: dict[str, str] = {}  # who is addressed by two names has one copy
         for mailbox, recipient in zip(route.mailboxes, shipment.recipients, strict=True):
             try:
-                file = await self._services.maildirs.deliver(mailbox.address, stored)
+                if (file := files.get(mailbox.address, "")) == "":
+                    file = files[mailbox.address] = await self._services.maildirs.deliver(mailbox.address, stored)
             except MailboxFailed as failed:
                 shipment.decide(recipient, failed.reply, shipment.base | {"detail": failed.detail})
             else:

@@ -15,6 +15,7 @@ from gatepost.connectors.match import attribute, attribute_by_recipient, match_p
 from gatepost.connectors.values import DomainType, Mode, ProfileName, TlsVersion
 from gatepost.policy.decision import InboundVerdict
 from gatepost.policy.forwarding import Returned, expand
+from gatepost.policy.submission import LOGIN, as_submitted, decide_submission
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class _Findings:
 
     def verdict(self, reply: Reply, organization: str | None, direction: str) -> InboundVerdict:
         """The verdict, with everything found so far."""
-        return InboundVerdict(
+        made = InboundVerdict(
             reply.positive,
             reply,
             organization or "",
@@ -118,6 +119,7 @@ class _Findings:
             self.configuration,
             _rehearsed(self.connector),
         )
+        return as_submitted(made) if self.attribution.basis == LOGIN else made
 
 
 def _begin(directory: Directory, attribution: Attribution) -> _Findings:
@@ -134,8 +136,11 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
     """Whether MAIL FROM is taken, as far as it can be said before a recipient is known.
 
     The demands of the organization's own servers' connector are made here; a partner's at RCPT TO, when the recipient
-    says whose partner it is, but for TLS where it makes no difference which recipient that will be.
+    says whose partner it is, but for TLS where it makes no difference which recipient that will be. A user who logged
+    in is known by that alone.
     """
+    if session.user:
+        return decide_submission(directory, session, reverse_path)
     attribution = attribute(directory, session, reverse_path)
     findings = _begin(directory, attribution)
     # Who is known by half may be known by the recipient.

@@ -1,6 +1,6 @@
 """What a user who has logged in may send: the verdict on each MAIL of a submission session (RFC 6409).
 
-Called by `inbound.session`, as `policy.inbound` is for mail from servers; that decides on the recipients here too.
+Called by `policy.inbound`, which decides on the recipients for users as for servers.
 Pure: a directory, the session's facts and the envelope in, a value out.
 """
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import SessionFacts
     from gatepost.smtp.grammar import Path
 
-__all__ = ["CONNECTOR", "as_submitted", "decide_submission", "refused_login"]
+__all__ = ["CONNECTOR", "LOGIN", "as_submitted", "decide_submission", "refused_login"]
 
 CONNECTOR = "submission"
 """What the trace has in the place of a connector's name."""
+LOGIN = "login"
+"""What identified the client, as in `Attribution.basis`."""
 
 _REQUIREMENT = "encrypted"  # nobody logs in without TLS
 
@@ -49,7 +51,7 @@ def decide_submission(directory: Directory, session: SessionFacts, reverse_path:
 
 
 def as_submitted(verdict: InboundVerdict) -> InboundVerdict:
-    """The verdict of `policy.inbound.decide_recipient` on a recipient of a user's message, as the trace names it.
+    """The verdict on a recipient of a user's message, as the trace names it.
 
     What is attributed to an organization by a log-in may go where its own servers may send.
     """
@@ -73,7 +75,7 @@ def _verdict(directory: Directory, reply: Reply, organization: str, reasons: tup
         CONNECTOR,
         _REQUIREMENT,
         reasons,
-        Attribution(direction, organization or None, None, "login", reasons),
-        basis="login",
+        Attribution(direction, organization or None, None, LOGIN, reasons),
+        basis=LOGIN,
         configuration=directory.version,
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatepost.message.dsn import build_dsn, build_redacted
 from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
+from gatepost.policy.forwarding import Target
 from gatepost.queue.outcome import Sort
-from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import Delivery, Message, Recipient
 from gatepost.store.queue_id import format_id
 
@@ -36,13 +37,28 @@ class _Bodies(Protocol):
         """The stored body, in chunks."""
 
 
-class Bouncer:
-    """expiration: seconds a notice of an organization stays queued."""
+def _itself(path: Path) -> tuple[Target, ...]:
+    return (Target(path),)
 
-    def __init__(self, store: _Bodies, hostname: str, expiration: Callable[[str], float]) -> None:
+
+class Bouncer:
+    """Makes notices.
+
+    expiration: seconds a notice of an organization stays queued. targets: where mail for an address goes by the
+    mailboxes here, so that whose mail is forwarded gets notices where the other mail goes.
+    """
+
+    def __init__(
+        self,
+        store: _Bodies,
+        hostname: str,
+        expiration: Callable[[str], float],
+        targets: Callable[[Path], Sequence[Target]] = _itself,
+    ) -> None:
         self._store = store
         self._hostname = hostname
         self._expiration = expiration
+        self._targets = targets
 
     async def notices(
         self, delivery: Delivery, fates: Sequence[Fate], *, late: bool, now: float
@@ -148,9 +164,17 @@ class Bouncer:
 
     def _queued(self, notice: Message, to: str) -> tuple[Message, list[Delivery]]:
         organization = notice.organization
-        destination, expires = f"{organization}/{_domain(to)}", notice.received + self._expiration(organization)
-        recipient = Recipient(to, notify="NEVER")
-        return notice, [Delivery(self._store.new_id(), notice, destination, [recipient], expires_at=expires)]
+        expires = notice.received + self._expiration(organization)
+        return notice, [
+            Delivery(
+                self._store.new_id(),
+                notice,
+                f"{organization}/{target.path.domain}",
+                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
+                expires_at=expires,
+            )
+            for target in self._targets(_path(to))
+        ]
 
     async def _original(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The original, or as much of it as holds the header section; and whether it is all."""
@@ -169,10 +193,15 @@ class Bouncer:
 
 def _domain(address: str) -> str:
     """The domain as destinations have it: lower-case A-label, or a literal."""
+    return _path(address).domain
+
+
+def _path(address: str) -> Path:
     try:
-        return parse_address(address).domain
+        return parse_address(address)
     except GrammarError:  # accepted once, so it cannot be far off
-        return address.rpartition("@")[2].lower()
+        local_part, _, domain = address.rpartition("@")
+        return Path(address, local_part, domain.lower())
 
 
 def _wants_settled(fate: Fate) -> bool:

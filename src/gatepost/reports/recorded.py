@@ -36,15 +36,16 @@ _MX = {"none": MxLevel.NONE, "mta-sts": MxLevel.MTA_STS, "dnssec": MxLevel.DNSSE
 def session_facts(event: TraceEvent) -> SessionFacts:
     """What was known of the session of a RECEIVE or REFUSE row."""
     tls = _tls(event.tls)
+    login = {key: event.detail[key] for key in ("user", "mechanism") if key in event.detail}
     if tls is None:
-        return SessionFacts(event.session, event.peer_address, event.peer_host)
+        return SessionFacts(event.session, event.peer_address, event.peer_host, **login)
     own = _chain(event.tls)
     leaf = own.leaf if own else None
     kept: dict[str, dict[str, str]] = event.tls.get("chains", {})
     chains = {
         name: ChainVerdict(_status(one.get("status", "")), one.get("detail", ""), leaf) for name, one in kept.items()
     }
-    return SessionFacts(event.session, event.peer_address, event.peer_host, tls, own, chains)
+    return SessionFacts(event.session, event.peer_address, event.peer_host, tls, own, chains, **login)
 
 
 def hop_facts(event: TraceEvent) -> HopFacts | None:

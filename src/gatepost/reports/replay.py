@@ -14,6 +14,7 @@ import msgspec
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
 from gatepost.connectors.values import Mode
+from gatepost.policy.submission import LOGIN
 from gatepost.reports.decision import Decision, Outcome
 from gatepost.reports.recorded import INBOUND, OUTBOUND, hop_facts, session_facts
 from gatepost.reports.replay_inbound import decide_session
@@ -124,7 +125,20 @@ class _Detail(msgspec.Struct, frozen=True):
     rehearsal: _Rehearsal | None = None
 
 
+class _Login(msgspec.Struct, frozen=True):
+    """What of `detail` a decision on a user's session depends on; nobody logged in where the user is "".
+
+    `why` says the mechanism, so it counts.
+    """
+
+    basis: str = ""
+    user: str = ""
+    mechanism: str = ""
+
+
+_BY_LOGIN = f'"{LOGIN}"'
 _decode = msgspec.json.Decoder(_Detail).decode
+_login = msgspec.json.Decoder(_Login).decode
 
 
 class RowReplay:
@@ -150,7 +164,9 @@ class RowReplay:
         """Everything that a decision depends on, and no more."""
         recipient = self._recipient(row.recipient)
         if row.event in INBOUND:
-            return _domain(row.sender), recipient, row.peer_address, row.tls
+            login = _login(row.detail) if _BY_LOGIN in row.detail else None
+            taken = row.event if row.recipient[:3].upper() == "SRS" else ""  # the keys are no part of a configuration
+            return login and (login, row.sender), _domain(row.sender), recipient, row.peer_address, row.tls, taken
         rest: tuple[str, ...] = (row.sender, row.recipient, row.subject) if self._ruled else (recipient,)
         return (
             row.organization,

@@ -10,10 +10,14 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
+from gatepost.message.srs import is_srs
+from gatepost.policy.forwarding import Returned
 from gatepost.policy.inbound import decide_mail, decide_recipient
+from gatepost.policy.submission import CONNECTOR, LOGIN
 from gatepost.reports.decision import Decision, Outcome, settled
 from gatepost.reports.recorded import NAMES_KEPT, session_facts
 from gatepost.smtp.grammar import GrammarError, parse_path
+from gatepost.smtp.replies import RECIPIENT_OK
 from gatepost.tls.facts import ChainStatus, ChainVerdict
 from gatepost.tls.names import matches
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import InboundConnector
     from gatepost.policy.inbound import InboundVerdict
+    from gatepost.smtp.grammar import Path
     from gatepost.store.interface import TraceEvent
     from gatepost.tls.facts import CertificateFacts
 
@@ -50,6 +55,8 @@ def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Dec
         recipient = parse_path(f"<{event.recipient}>", smtputf8=True) if event.recipient else None
     except GrammarError as error:
         return Decision(Outcome.UNKNOWN, why=f"the row's addresses cannot be read: {error}")
+    if event.detail.get("basis") == LOGIN and not facts.user:
+        return Decision(Outcome.REFUSED, "", CONNECTOR, reply="a log-in failed", why="no configuration decides on that")
     mail = decide_mail(directory, facts, reverse_path)
     if not mail.accepted:
         return _of_verdict(mail, "")
@@ -61,8 +68,17 @@ def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Dec
             mail.requirement,
             why="MAIL would have been taken, but the client was refused before it said a recipient",
         )
-    verdict = decide_recipient(directory, facts, reverse_path, recipient, mail.attribution)
+    verdict = decide_recipient(directory, facts, reverse_path, _as_it_was_known(event, recipient), mail.attribution)
     return _of_verdict(verdict, _owner(verdict, directory, recipient.domain))
+
+
+def _as_it_was_known(event: TraceEvent, recipient: Path) -> Path | Returned:
+    """A rewritten address that was taken was ours: only the keys say so, and no configuration changes them."""
+    if event.event == "RECEIVE" and is_srs(recipient.local_part):
+        return Returned(
+            recipient, recipient, RECIPIENT_OK, f"{recipient.text} was known as a rewritten address of ours"
+        )
+    return recipient
 
 
 def _of_verdict(verdict: InboundVerdict, owner: str) -> Decision:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
 
 _taken: set[int] = set()
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
 
 
 class FixtureError(Exception):
@@ -38,9 +40,25 @@ def free_port() -> int:
             port = int(tcp.getsockname()[1])
             with suppress(OSError):
                 udp.bind(("127.0.0.1", port))
-                if port not in _taken:
+                if port not in _taken and _ours(port):
                     _taken.add(port)
                     return port
+
+
+def _ours(port: int) -> bool:
+    """Whether a port is for this process: those of pytest-xdist share them out, lest two give out the same at once."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    # Linux gives out odd ports alone here, and even ones to those who connect.
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return port // 2 % count == number % count
+
+
+def loopback(rest: str) -> str:
+    """An address for servers on port 25, 53 or 443: loopback("3.10") is 127.X.3.10, where X belongs to this run alone.
+
+    So two runs on one machine do not meet; nor do the files of one run, each of which has a third octet of its own.
+    """
+    return f"127.{1 + zlib.crc32(_RUN.encode()) % 254}.{rest}"
 
 
 def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:

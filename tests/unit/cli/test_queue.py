@@ -90,6 +90,8 @@ def test_the_list_for_machines(home):
                 "delayed": False,
                 "held": False,
                 "released": False,
+                "forwarded_by": "",
+                "return_path": "",
             }
             for name in ("bob", "joe")
         ],

@@ -66,7 +66,7 @@ FAULTS = {
             ]
         },
         [
-            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; write mx or submission",
+            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; write mx, submission or submissions",
         ],
     ),
     "no certificate file": (

@@ -136,6 +136,18 @@ async def test_a_client_that_goes_while_its_password_is_tried(users):
         await gate.until(lambda: not len(gate.registry))
 
 
+async def test_an_end_before_the_handshake_is_an_end(users):
+    async with users() as gate:
+        gate.service = replace(gate.service, implicit_tls=True)
+        for ended in (lambda: gate.pass_time(10_000), lambda: gate.pass_time(0)):
+            client = gate.connect()
+            await ended()
+            gate.registry.drain()
+            client.stream.start_tls(client_context(PROFILES["default"]))
+            assert await client.ends()
+            await gate.until(lambda: not len(gate.registry))
+
+
 async def test_tls_from_the_start(users):
     async with users() as gate:
         gate.service = replace(

@@ -191,6 +191,7 @@ forwarding_smtp_address = "x@b.example"
 deliver_to_mailbox_and_forward = true
 [[organization.contoso.mailbox]]
 address = "joe@contoso.example"
+aliases = ["j@contoso.example"]
 forwarding_smtp_address = "y@b.example"
 """
 
@@ -198,7 +199,7 @@ forwarding_smtp_address = "y@b.example"
 async def test_who_is_forwarded_to_has_deliveries_of_its_own(gate):
     async with gate.open():
         gate.service.directory = Directory(parse(tomllib.loads(FORWARDS)))
-        transaction = begin(gate, "ann@contoso.example", "joe@contoso.example")
+        transaction = begin(gate, "ann@contoso.example", "joe@contoso.example", "j@contoso.example")
         transaction.begin_body("EHLO")
         transaction.write(HEADER)
         _, deliveries, body = transaction.queued({})

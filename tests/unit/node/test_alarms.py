@@ -245,6 +245,18 @@ def test_who_gets_mail(play, sections, destinations):
     play(scene, BROKEN, **sections)
 
 
+def test_who_forwards_its_mail_gets_it_there(play):
+    box = {"address": "ann@contoso.example", "forwarding_smtp_address": "home@b.example"}
+
+    async def scene(played):
+        await played.tick()
+        (one,) = played.offered
+        assert one.destination == "contoso/b.example"
+        assert (one.recipients[0].address, one.recipients[0].forwarded_by) == ("home@b.example", "ann@contoso.example")
+
+    play(scene, BROKEN, organizations={"contoso": CONTOSO | {"mailbox": [box]}})
+
+
 def test_without_an_organization_no_mail_goes_anywhere(play, caplog):
     async def scene(played):
         await played.tick()

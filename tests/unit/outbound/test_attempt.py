@@ -728,6 +728,15 @@ def test_mailboxes_and_others_in_one_delivery(world: Any, kit: Any) -> None:
     assert stored[0].read_bytes().endswith(b"\n" + kit.BODY.replace(b"\r\n", b"\n"))
 
 
+def test_who_is_addressed_by_two_names_has_one_copy(world: Any, kit: Any) -> None:
+    mailboxes(world)
+    world.resources["mailbox"][0]["aliases"] = ["info@contoso.example"]
+    outcome = attempt(world, kit.Peer(), kit.delivery("ann@contoso.example", "info@contoso.example"))
+    assert [fate.sort for fate in outcome.fates] == [Sort.DELIVERED, Sort.DELIVERED]
+    assert len({fate.detail["file"] for fate in outcome.fates}) == 1
+    assert len(list((world.root / "mail" / "contoso.example" / "ann" / "new").iterdir())) == 1
+
+
 def test_a_mailbox_that_cannot_be_written_defers_alone(world: Any, kit: Any) -> None:
     mailboxes(world)
     (world.root / "mail" / "contoso.example").mkdir(parents=True)

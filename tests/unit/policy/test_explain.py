@@ -360,3 +360,14 @@ def test_the_record_has_all_others_however_many(directory: Build, session: Sessi
     record = found.record()
     assert len(record["inbound"]["others"]) == 40
     assert record["outbound"]["supposed"] is False
+
+
+def test_the_way_of_forwarded_mail_is_the_one_to_explain(directory: Build, session: Session, path: MakePath) -> None:
+    text = RESOURCES.replace(
+        'address = "ann@o.example"\n', 'address = "ann@o.example"\nforwarding_smtp_address = "x@bank.example"\n'
+    )
+    found = explain(directory(text), session("192.0.2.7"), path("bob@o.example"), path("ann@o.example"))
+    assert found.outbound is not None
+    assert (found.outbound.way, found.outbound.connector) == ("smart-hosts", "bank")
+    assert "the mailbox ann@o.example forwards to x@bank.example" in found.inbound.reasons
+    assert "mailbox here" not in "".join(why for _, why in found.others_outbound)

@@ -767,3 +767,14 @@ def test_what_is_said_to_a_rewritten_address(
     verdict = decide_recipient(directory(text), session("203.0.113.9"), path(""), back)
     assert f"{verdict.reply.code} {verdict.reply.enhanced}" == code
     assert ("why" in verdict.reasons) == bool(reason)
+
+
+def test_a_user_who_logged_in_is_known_by_that_alone(directory: Build, session: Session, path: MakePath) -> None:
+    known = directory(DOMAIN + mailbox("ann@o.example") + NET)
+    facts = session("192.0.2.1", user="ann@o.example", mechanism="PLAIN")
+    mail = decide_mail(known, facts, path("ann@o.example"))
+    verdict = decide_recipient(known, facts, path("ann@o.example"), path("b@else.example"), mail.attribution)
+    assert verdict.accepted
+    assert (verdict.connector, verdict.basis, verdict.direction) == ("submission", "login", "originating")
+    refused = decide_mail(known, facts, path("boss@o.example"))
+    assert refused.reply.text.startswith("550 5.7.60")

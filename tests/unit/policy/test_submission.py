@@ -10,8 +10,9 @@ from gatepost.smtp.replies import Reply
 
 TEXT = """
 [organization.o]
+subaddress_separator = "+"
 accepted_domain = [{ name = "o.example" }]
-mailbox = [{ address = "Ann@o.example" }, { address = "joe@o.example" }]
+mailbox = [{ address = "Ann@o.example", aliases = ["info@o.example"] }, { address = "joe@o.example" }]
 [organization.f]
 accepted_domain = [{ name = "f.example" }]
 [[organization.f.inbound_connector]]
@@ -33,6 +34,8 @@ def ann(session, tls):
     [
         ("ann@o.example", "250 2.1.0", "Ann@o.example logged in by PLAIN and sends as itself"),
         ("ANN@O.example", "250 2.1.0", "Ann@o.example logged in by PLAIN and sends as itself"),
+        ("info@o.example", "250 2.1.0", "Ann@o.example logged in by PLAIN and sends as itself"),
+        ("ann+list@o.example", "250 2.1.0", "Ann@o.example logged in by PLAIN and sends as itself"),
         ("", "250 2.1.0", "Ann@o.example logged in by PLAIN and sends a notice with the null reverse-path"),
         (
             "joe@o.example",
@@ -73,7 +76,8 @@ def test_a_mailbox_that_is_no_more(directory, path, ann, user):
 def test_recipients(directory, path, ann, recipient, reply, decided):
     known, sender = directory(TEXT), path("ann@o.example")
     mail = decide_submission(known, ann, sender)
-    verdict = as_submitted(decide_recipient(known, ann, sender, path(recipient), mail.attribution, None))
+    verdict = decide_recipient(known, ann, sender, path(recipient), mail.attribution)
+    assert as_submitted(verdict) == verdict
     assert verdict.reply.text.startswith(reply)
     assert (verdict.organization, verdict.connector, verdict.requirement, verdict.basis) == ("o", *decided)
 

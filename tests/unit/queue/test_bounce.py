@@ -5,8 +5,10 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from gatepost.policy.forwarding import Target
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.outcome import Fate, Sort, sort_of
+from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Recipient
 
@@ -263,3 +265,22 @@ def test_the_sender_of_held_mail_is_told_of_the_delay(make):
     assert notices(delivery, kept) == []
     assert len(notices(delivery, kept, late=True)) == 1
     assert delivery.recipients[0].delayed
+
+
+def test_who_forwards_its_mail_gets_its_notices_there(make):
+    recipient = Recipient("bob@b.example")
+    delivery = make.delivery(2, recipient)
+
+    def targets(path):
+        return Target(path), Target(parse_address("home@provider.example"), path.text)
+
+    bouncer = Bouncer(Bodies(), "mx1.contoso.example", {"contoso": 3600.0}.__getitem__, targets)
+    ((_, deliveries, _),) = asyncio.run(
+        bouncer.notices(delivery, [fate(recipient, make.unknown)], late=False, now=2000.0)
+    )
+    sender = delivery.message.reverse_path
+    found = [(one.destination, one.recipients[0].address, one.recipients[0].forwarded_by) for one in deliveries]
+    assert found == [
+        (f"contoso/{sender.partition('@')[2]}", sender, ""),
+        ("contoso/provider.example", "home@provider.example", sender),
+    ]

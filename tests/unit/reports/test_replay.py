@@ -62,6 +62,10 @@ def test_a_connector_can_be_thought_enforced(directory: MakeDirectory, kind: str
     assert after.resources.organizations[1] is before.resources.organizations[1]
 
 
+def user_row(**fields: Any) -> TraceEvent:
+    return session_row(**{"detail": {"basis": "login", "user": "ann@contoso.example", "mechanism": "PLAIN"}, **fields})
+
+
 # A row, what differs in the other, whether both are decided at once; with rules, other things matter.
 SAME: list[tuple[Callable[..., TraceEvent], dict[str, Any], bool, bool]] = [
     (session_row, {"message": "2b", "session": "other", "peer_host": "other", "at": 5.0}, True, True),
@@ -70,6 +74,9 @@ SAME: list[tuple[Callable[..., TraceEvent], dict[str, Any], bool, bool]] = [
     (session_row, {"recipient": "joe@contoso.example"}, False, False),
     (session_row, {"peer_address": "192.0.2.2"}, False, False),
     (session_row, {"tls": certified("a")}, False, False),
+    (session_row, {"detail": {"basis": "login", "user": "ann@contoso.example"}}, False, False),
+    (user_row, {"message": "2b"}, True, True),
+    (user_row, {"sender": "other@bank.example"}, False, False),
     (hop_row, {"message": "3c", "session": "other", "reply": "250 other"}, True, True),
     (hop_row, {"recipient": "other@lab.example"}, True, False),
     (hop_row, {"sender": "other@contoso.example"}, True, False),

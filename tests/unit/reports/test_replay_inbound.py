@@ -45,6 +45,8 @@ require_tls = true
 """
 JUDGED = {"chains": {"/bank.pem": {"status": "trusted", "detail": ""}}}
 
+ANN = {"basis": "login", "user": "ann@contoso.example", "mechanism": "PLAIN"}
+
 # configuration, fields of the row -> outcome, connector, beginning of the reply, a part of the reason
 DECIDED: dict[str, tuple[str, dict[str, Any], Outcome, str, str, str]] = {
     "trusted": (BANK, {"tls": certified("mail.bank.example")}, Outcome.ACCEPTED, "bank", "", ""),
@@ -57,11 +59,26 @@ DECIDED: dict[str, tuple[str, dict[str, Any], Outcome, str, str, str]] = {
         BANK, {"event": "REFUSE", "message": "", "tls": certified("mail.bank.example")}, Outcome.ACCEPTED, "bank", "",
         "",
     ),
+    "a rewritten address that was ours": (
+        BANK, {"recipient": "SRS0=x@contoso.example"}, Outcome.REFUSED, "bank", "530 5.7.0", "in clear",
+    ),
     "no such mailbox": (
         BANK, {"recipient": "eve@contoso.example", "sender": ""}, Outcome.REFUSED, "", "550 5.1.1", "mailboxes",
     ),
     "nobody's domain": (
         BANK, {"recipient": "a@elsewhere.example", "sender": ""}, Outcome.REFUSED, "", "550 5.7.64", "relay",
+    ),
+    "a user": (
+        BANK, {"sender": "ann@contoso.example", "recipient": "a@elsewhere.example", "detail": ANN}, Outcome.ACCEPTED,
+        "submission", "", "contoso may relay",
+    ),
+    "a user as somebody else": (
+        BANK, {"sender": "joe@contoso.example", "recipient": "", "detail": ANN}, Outcome.REFUSED, "submission",
+        "550 5.7.60", "none of its addresses",
+    ),
+    "a log-in that failed": (
+        BANK, {"event": "REFUSE", "sender": "", "recipient": "", "detail": {"basis": "login"}}, Outcome.REFUSED,
+        "submission", "a log-in failed", "no configuration",
     ),
     "the null reverse-path": (BANK, {"sender": ""}, Outcome.ACCEPTED, "", "", ""),
     "judged by its own anchors": (
@@ -107,6 +124,12 @@ def test_a_session_is_decided_again(  # noqa: PLR0917 - a table
     assert found.reply.startswith(reply)
     assert bool(found.reply) is bool(reply)
     assert why in found.why
+
+
+@pytest.mark.parametrize(("event", "outcome"), [("RECEIVE", Outcome.ACCEPTED), ("REFUSE", Outcome.REFUSED)])
+def test_a_rewritten_address_is_ours_if_it_was_taken(directory: MakeDirectory, event: str, outcome: Outcome) -> None:
+    row = session_row(event=event, sender="", recipient="SRS0=x@contoso.example")
+    assert decide_session(row, directory(BANK)).outcome is outcome
 
 
 def test_what_a_rehearsal_would_refuse_is_told(directory: MakeDirectory) -> None:
