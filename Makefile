@@ -49,7 +49,7 @@ coverage: env ## every pure module is covered, branch by branch, by its own test
 	@$(BIN)/python scripts/own_coverage.py
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
-	@$(PYTEST) -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests/system
+	@$(PYTEST) -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -o timeout=120 tests/system
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh
