@@ -110,11 +110,13 @@ def settled_rows(server: Gateway, count: int, **filters: str) -> list[dict[str, 
 
 
 def tried(server: Gateway, count: int, **filters: str) -> None:
-    """Return once so many messages were tried, however often each."""
+    """Return once so many messages were tried, however often each, and not only kept because another one failed."""
 
     def messages() -> set[str]:
         rows = server.trace(limit="10000", **filters)
-        return {row["message"] for row in rows if row["event"] in {"SEND", "DEFER"}}
+        return {
+            row["message"] for row in rows if row["event"] in {"SEND", "DEFER"} and "suspended" not in row["detail"]
+        }
 
     wait_until(lambda: len(messages()) >= count, f"{count} messages were tried")
 
