@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,9 @@ from gatepost.certificates.entry import Purpose
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import CertificateUnknown, Inventory, find_among
 from gatepost.certificates.listed import listed
-from gatepost.certificates.vault import Vault, VaultError
 from gatepost.cli.chosen import choose_organization, stored_directory
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail
-from gatepost.store.changes import ConfigConflict, ConfigStore
-from gatepost.store.interface import StoreFailure
+from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
+from gatepost.cli.sealed_store import store_and_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +34,8 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[Inventory]:
     keys: whether the master key is wanted, which not everybody may read who may look.
     """
     try:
-        vault = Vault.of(settings.store.master_key) if keys else None
-    except VaultError as error:
-        fail(BAD_INPUT, f"store.master_key: {error}")
-    try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with store_and_vault(settings, keys=keys) as (store, vault):
             yield Inventory(store, vault)
-    except StoreFailure as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-    except ConfigConflict as conflict:
-        fail(NO, f"somebody else changed something meanwhile, and nothing was done: {conflict}")
     except CertificateFileError as error:
         fail(BAD_INPUT, str(error))
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.certificates.vault import Vault, VaultError
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail
+from gatepost.cli.sealed_store import store_and_vault
 from gatepost.connectors.names import domain_name
 from gatepost.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
 from gatepost.site.store import SiteStore
-from gatepost.store.changes import ConfigConflict, ConfigStore
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gatepost.settings.model import Settings
 
@@ -32,16 +30,8 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
     if keys and not settings.store.master_key:
         fail(BAD_INPUT, "store.master_key is not set, and keys of a site are stored only sealed (docs/certificates.md)")
     try:
-        vault = Vault.of(settings.store.master_key) if keys else None
-    except VaultError as error:
-        fail(BAD_INPUT, f"store.master_key: {error}")
-    try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with store_and_vault(settings, keys=keys) as (store, vault):
             yield SiteStore(store, vault)
-    except StoreFailure as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-    except ConfigConflict as conflict:
-        fail(NO, f"somebody else changed something meanwhile, and nothing was done: {conflict}")
     except SiteUnreachable as failure:
         fail(UNKNOWN, str(failure))
     except JoinRefused as refused:
