@@ -65,6 +65,7 @@ server:
   trust-anchor-file: "{folder}/anchor"
   local-zone: "test." nodefault
   val-bogus-ttl: 1
+  infra-keep-probing: yes
   ede: {explains}
   num-threads: 1
   so-reuseport: no
