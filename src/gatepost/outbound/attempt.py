@@ -16,6 +16,7 @@ from gatepost.connectors.values import ProtectionDrop
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import HostAddresses, MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
+from gatepost.outbound.content import NO_STEPS, ContentNotReady, Departure
 from gatepost.outbound.contexts import our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.lookup.mx import MailRouter
     from gatepost.outbound.connection import OutboundConnection
+    from gatepost.outbound.content import ContentSteps
     from gatepost.outbound.contexts import ClientContexts, OurCertificate
     from gatepost.outbound.hop import HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
@@ -81,6 +83,7 @@ class DeliveryServices:
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
     back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
     nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
+    content: what is done to messages on their way.
     """
 
     store: Store
@@ -97,6 +100,7 @@ class DeliveryServices:
     lookups: Lookups | None = None
     sessions: SessionLog | None = None
     memory: DestinationMemory | None = None
+    content: ContentSteps = NO_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class Deliverer:
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
         planner = self._planner
-        body = MessageBody(delivery, self._services.store)
+        body = MessageBody.stored(delivery, self._services.store)
         try:
             routes = await _routes(planner, delivery, body)
         except BodyUnreadable as failure:
@@ -151,10 +155,15 @@ class Deliverer:
             shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts)
             self._remember(route, shipment, delivery.organization)
             shipments.append(shipment)
+            departure = Departure(self._directory, delivery.organization, delivery.message, recipients, route)
             try:
-                await self._ship(route, shipment, body)
+                made, told = await self._services.content.made(departure, body)
+                shipment.base |= told
+                await self._ship(route, shipment, made)
             except BodyUnreadable as failure:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
+            except ContentNotReady as failure:
+                shipment.decide_all(failure.reply, {"detail": failure.detail})
         fates = [fate for shipment in shipments for fate in shipment.fates]
         # What a rule, or the message itself, demands for one message says nothing of the other mail for its domain,
         # which must not wait for it.
@@ -217,7 +226,7 @@ class Deliverer:
 
     async def _to_mailboxes(self, route: MailboxRoute, shipment: Shipment, body: MessageBody) -> None:
         message = shipment.message
-        stored = MaildirMessage(message.reverse_path, body.chunks, binary=message.body_type == "BINARYMIME")
+        stored = MaildirMessage(message.reverse_path, body.chunks, binary=body.body_type == "BINARYMIME")
         files: dict[str, str] = {}  # who is addressed by two names has one copy
         for mailbox, recipient in zip(route.mailboxes, shipment.recipients, strict=True):
             try:
@@ -255,6 +264,7 @@ class Deliverer:
     async def _over(self, way: _Way, shipment: Shipment, body: MessageBody) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
         await body.prepare()
+        shipment.size, shipment.body_type = body.size, body.body_type
         if shipment.message.smtputf8:
             shipment.header_8bit = await body.header_8bit()
         until = self._services.clock() + self._services.patience

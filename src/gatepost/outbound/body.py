@@ -1,6 +1,6 @@
 """The stored body of a message, as often as it is sent: from memory if it is there, else streamed from the store.
 
-Made by `outbound.attempt` for one attempt. It never joins a large body.
+Made by `outbound.attempt` for one attempt, changed by `outbound.content`. It never joins a large body.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from gatepost.message.fields import field_values
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from gatepost.store.interface import Delivery, Recipient, Store
 
-__all__ = ["ONE_FLIGHT", "BodyUnreadable", "MessageBody", "delivered_to_field"]
+__all__ = ["ONE_FLIGHT", "BodyUnreadable", "Chunks", "MessageBody"]
+
+type Chunks = Callable[[], AsyncIterator[bytes]]
 
 ONE_FLIGHT = 128 << 10
 """A body up to this size is sent whole with the commands before it."""
@@ -30,54 +32,78 @@ class BodyUnreadable(Exception):  # noqa: N818 - not an error of the program: it
     """The store does not give the body. The text is for us."""
 
 
-def delivered_to_field(recipient: Recipient) -> bytes:
-    """The field that goes before a message which a mailbox sends on (RFC 9228), b"" before any other.
-
-    By it the mailbox knows the message if it comes back.
-    """
-    by = recipient.forwarded_by
-    return f"Delivered-To: {by}\r\n".encode() if by and by.isascii() and by.isprintable() else b""
-
-
 class MessageBody:
-    """small: the whole body if it is in memory, else None. All recipients of a delivery are sent on by one mailbox."""
+    """The content of a message as it is to be sent: what the store has, or what a content step made of it.
 
-    def __init__(self, delivery: Delivery, store: Store) -> None:
-        self._before = delivered_to_field(delivery.recipients[0]) if delivery.recipients else b""
-        self.small = self._before + delivery.body if delivery.body is not None else None
-        self._store = store
-        self._id = delivery.message.id
-        self._size = delivery.message.size
+    small: the whole of it if it is in memory, else None. size: in octets. body_type: as BODY= of MAIL names it
+    (RFC 6152, RFC 3030). A body is not changed: the methods that add or replace something make another one.
+    """
+
+    def __init__(self, small: bytes | None, size: int, chunks: Chunks, body_type: str = "") -> None:
+        self.small = small
+        self.size = size
+        self.body_type = body_type
+        self._chunks = chunks
+
+    @classmethod
+    def stored(cls, delivery: Delivery, store: Store) -> MessageBody:
+        """The body of a delivery. All its recipients are sent on by one mailbox, which is named before it."""
+        message, content = delivery.message, delivery.body
+
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in store.read(message.id):
+                    yield chunk
+            except (LookupError, OSError, StoreFailure) as failure:
+                raise BodyUnreadable(f"the body of message {message.id}: {failure}") from failure
+
+        body = cls(content, message.size if content is None else len(content), chunks, message.body_type)
+        before = _delivered_to_field(delivery.recipients[0]) if delivery.recipients else b""
+        return body.prepended(before) if before else body
+
+    def prepended(self, fields: bytes) -> MessageBody:
+        """With header fields before it, each ended by CRLF."""
+        return self.with_header(fields, skip=0)
+
+    def with_header(self, header: bytes, *, skip: int) -> MessageBody:
+        """With other octets instead of its first `skip` (0 to `size`), as a rule the whole header section."""
+        chunks = self.chunks
+
+        async def changed() -> AsyncIterator[bytes]:
+            left = skip
+            yield header
+            async for chunk in chunks():
+                if left < len(chunk):
+                    yield chunk[left:]
+                left = max(left - len(chunk), 0)
+
+        small = header + self.small[skip:] if self.small is not None else None
+        return MessageBody(small, self.size + len(header) - skip, changed, self.body_type)
 
     async def prepare(self) -> None:
         """Take a small body into memory, so that it leaves in one flight with its envelope. Raises BodyUnreadable."""
-        if self.small is None and self._size <= ONE_FLIGHT:
-            self.small = b"".join([chunk async for chunk in self.chunks()])
+        if self.small is None and self.size <= ONE_FLIGHT:
+            self.small = b"".join([chunk async for chunk in self._chunks()])
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body from its beginning, at most 256 KiB at a time. Raises BodyUnreadable."""
         if self.small is None:
-            try:
-                if self._before:
-                    yield self._before
-                async for chunk in self._store.read(self._id):
-                    yield chunk
-            except (LookupError, OSError, StoreFailure) as failure:
-                raise BodyUnreadable(f"the body of message {self._id}: {failure}") from failure
+            async for chunk in self._chunks():
+                yield chunk
             return
         for start in range(0, len(self.small), _CHUNK):
             yield self.small[start : start + _CHUNK]
 
     async def header_8bit(self) -> bool:
         """Whether the header section has octets beyond US-ASCII, so that it cannot go without SMTPUTF8 (RFC 6532)."""
-        return not (await self._header()).isascii()
+        return not (await self.header()).isascii()
 
     async def header_fields(self, names: Iterable[str]) -> Content:
         """The fields of some names, in lower case, for mail flow rules. Raises BodyUnreadable."""
-        return Content(field_values(await self._header(), names))
+        return Content(field_values(await self.header(), names))
 
-    async def _header(self) -> bytes:
-        """The header section, without the empty line behind it."""
+    async def header(self) -> bytes:
+        """The header section with its last CRLF, without the empty line behind it. Raises BodyUnreadable."""
         head = bytearray()
         async for chunk in self.chunks():
             begin = max(len(head) - 3, 0)
@@ -87,3 +113,12 @@ class MessageBody:
             if len(head) > _HEADER_OCTETS:
                 break
         return bytes(head)
+
+
+def _delivered_to_field(recipient: Recipient) -> bytes:
+    """The field that goes before a message which a mailbox sends on (RFC 9228), b"" before any other.
+
+    By it the mailbox knows the message if it comes back.
+    """
+    by = recipient.forwarded_by
+    return f"Delivered-To: {by}\r\n".encode() if by and by.isascii() and by.isprintable() else b""

@@ -27,17 +27,16 @@ from gatepost.smtp.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import Callable
 
     from gatepost.net.stream import Stream, TlsContext
+    from gatepost.outbound.body import Chunks
     from gatepost.outbound.failure import HopFailure
     from gatepost.smtp.client import ClientEvent, Outcome, Transaction
     from gatepost.smtp.replies import Reply
     from gatepost.tls.facts import TlsFacts
 
-__all__ = ["Chunks", "OutboundConnection", "SmtpTimeouts", "Step"]
-
-type Chunks = Callable[[], AsyncIterable[bytes]]
+__all__ = ["OutboundConnection", "SmtpTimeouts", "Step"]
 
 _TRANSCRIPT_LINES = 100
 
@@ -181,9 +180,7 @@ class OutboundConnection:
         self._say(self._client.tls_started, f"({facts.version} {facts.suite})")
         return facts
 
-    async def send(
-        self, transaction: Transaction, body: bytes | None, chunks: Callable[[], AsyncIterable[bytes]]
-    ) -> Outcome:
+    async def send(self, transaction: Transaction, body: bytes | None, chunks: Chunks) -> Outcome:
         """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer

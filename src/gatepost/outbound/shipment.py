@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
-from gatepost.outbound.body import delivered_to_field
 from gatepost.outbound.failure import HopFailure, located
 from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
@@ -54,13 +53,16 @@ class Shipment:
     pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
-    forward_paths: what the next hop is told instead of a recipient's address.
+    forward_paths: what the next hop is told instead of a recipient's address. size, body_type, header_8bit: of the
+    body as it is to be sent.
     """
 
     message: Message
     recipients: Sequence[Recipient]
     base: dict[str, Any]
     attempts: int = 0
+    size: int = 0
+    body_type: str = ""
     header_8bit: bool = False
     fates: list[Fate] = field(default_factory=list)
     pending: list[Recipient] = field(default_factory=list)
@@ -101,8 +103,8 @@ class Shipment:
         return Transaction(
             reverse_path=batch[0].return_path or message.reverse_path,
             recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
-            size=message.size + len(delivered_to_field(batch[0])),
-            body_type=message.body_type,
+            size=self.size,
+            body_type=self.body_type,
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
