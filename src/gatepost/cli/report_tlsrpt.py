@@ -14,7 +14,7 @@ from gatepost.cli.tables import print_json, print_table
 from gatepost.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
-from gatepost.store.trace import day_of
+from gatepost.store.trace_files import day_of
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:

@@ -38,7 +38,15 @@ def trace() -> None:
 @click.option("--organization", default="")
 @click.option("--sender", default="", help="Reverse-path, or @domain.")
 @click.option("--recipient", default="", help="Forward-path, or @domain.")
+@click.option("--domain", default="", help="Of sender or recipient.")
+@click.option("--peer", default="", help="Host name or IP address of the other side.")
 @click.option("--connector", default="")
+@click.option(
+    "--achieved", default="", metavar="LEVEL", help="none, encrypted, authenticated; or with the MX: dnssec/encrypted."
+)
+@click.option("--tls-version", default="", metavar="VERSION", help='"TLSv1.2" or "TLSv1.3".')
+@click.option("--tls-group", default="", metavar="GROUP", help="Key exchange, such as X25519MLKEM768.")
+@click.option("--result-type", default="", metavar="TYPE", help="Of a TLS failure (RFC 8460 section 4.3).")
 @click.option("--event", default="", type=click.Choice(["", *_EVENTS], case_sensitive=False), metavar="EVENT")
 @click.option("--limit", default=100, type=click.IntRange(1, _ALL_EVENTS), show_default=True)
 @config_option

@@ -24,15 +24,19 @@ __all__ = ["SessionRecord"]
 
 
 class SessionRecord:
-    """facts: what policy decides on. directory: the configuration this session keeps until it ends."""
+    """facts: what policy decides on. directory: the configuration this session keeps until it ends.
 
-    __slots__ = ("_service", "_tls", "directory", "facts")
+    transcribed: whether the dialogue is kept whatever happens, here and where its messages go.
+    """
+
+    __slots__ = ("_service", "_tls", "directory", "facts", "transcribed")
 
     def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
         self._service = service
         self._tls: dict[str, Any] = {}
         self.directory = service.directory
         self.facts = SessionFacts(session_id, peer_ip)
+        self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
 
     def hello(self, domain: str) -> None:
         """The client named itself."""
@@ -81,11 +85,16 @@ class SessionRecord:
 
     def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:
         """What the queue keeps of the session a message came by: enough to explain it later."""
-        return {
-            "peer": self.facts.peer_ip,
-            "hello": self.facts.hello,
-            "connector": verdict.connector,
-            "requirement": verdict.requirement,
-            "tls": self._tls,
-            **login_record(self.facts),
-        } | verdict.detail()
+        kept = {"transcribed": True} if self.transcribed else {}
+        return (
+            kept
+            | {
+                "peer": self.facts.peer_ip,
+                "hello": self.facts.hello,
+                "connector": verdict.connector,
+                "requirement": verdict.requirement,
+                "tls": self._tls,
+                **login_record(self.facts),
+            }
+            | verdict.detail()
+        )

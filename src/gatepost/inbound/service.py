@@ -54,7 +54,8 @@ class InboundService:
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
-    before the greeting (RFC 8314).
+    before the greeting (RFC 8314). transcripts: of how many sessions in a thousand the dialogue is kept, whatever
+    happened.
     """
 
     hostname: str
@@ -75,3 +76,4 @@ class InboundService:
     logins: Logins | None = None
     implicit_tls: bool = False
     srs: SrsKeys = NO_KEYS
+    transcripts: int = 0

@@ -62,6 +62,7 @@ _FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
 _TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
 _DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
 
+_TRANSCRIPTS = 3  # that one session may have in the trace for what it was refused
 _LOGINS = 3  # that fail in one session, before it ends
 
 
@@ -79,6 +80,7 @@ class Session:
         self._attribution: Attribution | None = None
         self._login: Login | None = None
         self._failed_logins = 0
+        self._refusals_kept = 0  # rows of the trace with the session's transcript
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
@@ -371,9 +373,10 @@ class Session:
         assert transaction is not None  # noqa: S101 - kept while the commit was under way
         if failure is None:
             reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
+            transcript = self._core.transcript.lines() if self._record.transcribed else []
             self._service.trace(
                 [
-                    received_event(message, accepted.event.path.text, accepted.verdict, reply)
+                    received_event(message, accepted.event.path.text, accepted.verdict, reply, transcript)
                     for accepted in transaction.recipients
                 ]
             )
@@ -420,7 +423,11 @@ class Session:
     def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record
         _refusals.refused(record.facts, (sender, recipient), verdict, reply)
-        return refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
+        event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
+        self._refusals_kept += 1
+        if self._refusals_kept <= _TRANSCRIPTS:
+            event.detail["transcript"] = self._core.transcript.lines()
+        return event
 
     def _restart_clocks(self) -> None:
         """It was we who were late; from here on it is the client."""

@@ -307,6 +307,7 @@ class Assembly:
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._check_revocation,
             srs=load_srs_keys(Path(settings.server.data_dir)),
+            transcripts=settings.trace.transcripts,
         )
 
     def _present(self, take: Callable[[], bool]) -> bool:
@@ -372,6 +373,9 @@ async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
         trace_directory=data / "trace",
         worker=number,
         settings=StoreSettings(
-            inline_limit=store.inline_limit, memory_budget=store.memory_budget, free_space_mark=store.free_space
+            inline_limit=store.inline_limit,
+            memory_budget=store.memory_budget,
+            free_space_mark=store.free_space,
+            trace_days=settings.trace.days,
         ),
     )

@@ -23,7 +23,7 @@ from gatepost.policy.published import dnssec_failed
 from gatepost.policy.tlsrpt import Seen, attempted, barred, not_fetched
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import prune_counts, write_counts
-from gatepost.store.trace import day_of
+from gatepost.store.trace_files import day_of
 from gatepost.tlsrpt.tally import Session, Tally
 
 if TYPE_CHECKING:

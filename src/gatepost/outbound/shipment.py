@@ -115,6 +115,8 @@ class Shipment:
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
         """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
         detail = self.base | open_record(opened) | drop_record(self.drop)
+        if self.message.inbound.get("transcribed"):
+            detail["transcript"] = list(opened.connection.transcript)
         if self.message.require_tls:
             detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
         undecided: HopFailure | None = None

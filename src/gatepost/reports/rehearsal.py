@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gatepost.reports.decision import Outcome
-from gatepost.store.trace import day_of
+from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,7 +13,7 @@ from gatepost.store.interface import TraceEvent
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gatepost.policy.facts import SessionFacts
     from gatepost.policy.inbound import InboundVerdict
@@ -82,8 +82,11 @@ def _chain_record(chain: ChainVerdict) -> dict[str, str]:
     return record
 
 
-def received_event(message: Message, recipient: str, verdict: InboundVerdict, reply: Reply) -> TraceEvent:
-    """A message was queued for a recipient."""
+def received_event(
+    message: Message, recipient: str, verdict: InboundVerdict, reply: Reply, transcript: Sequence[str] = ()
+) -> TraceEvent:
+    """A message was queued for a recipient. transcript: of its session, where that is kept."""
+    said = {"transcript": list(transcript)} if transcript else {}
     tls: dict[str, Any] = message.inbound.get("tls", {})
     return TraceEvent(
         at=message.received,
@@ -106,7 +109,7 @@ def received_event(message: Message, recipient: str, verdict: InboundVerdict, re
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | _submitted(message) | _tls_asked(message),
+        detail=verdict.detail() | _submitted(message) | _tls_asked(message) | said,
     )
 
 

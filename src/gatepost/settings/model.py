@@ -32,6 +32,7 @@ from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.site import Site
+from gatepost.settings.trace import Trace
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.limits import SmtpLimits
 
@@ -494,4 +495,5 @@ class Settings(Record):
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")
+    trace: Trace = Field(default_factory=Trace, description="[trace]")
     log: Log = Field(default_factory=Log, description="[log]")

@@ -30,6 +30,7 @@ from gatepost.smtp.events import (
 )
 from gatepost.smtp.input import BadLine, Input, LineFault
 from gatepost.smtp.states import TABLE, State, out_of_order
+from gatepost.smtp.transcript import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ class Dialogue:
         "pending",
         "state",
         "tls_active",
+        "transcript",
     )
 
     def __init__(self, extensions: Extensions, limits: SmtpLimits, stamp: Callable[[], str]) -> None:
@@ -123,6 +125,7 @@ class Dialogue:
         self.pending: Event | None = None
         self.closing = False
         self.errors = 0
+        self.transcript = Transcript()
 
     def _advance(self) -> bool:
         """Take a command or some content from the input; False if there is not enough of it, or none may come."""
@@ -136,11 +139,14 @@ class Dialogue:
         if line is None:
             return False
         if self.state is State.AUTH:
+            self.transcript.heard_secret()
             self._take_response(line)
             return True
         if isinstance(line, BadLine):
+            self.transcript.heard(line.start)
             self._refuse_command(line.start, CommandError(_LINE_REPLIES[line.fault]), whole=False)
             return True
+        self.transcript.heard(line)
         try:
             word, _, arguments = commands.decode_line(line).partition(" ")
             entry = legal.get(word) or legal.get(word.upper())

@@ -82,8 +82,8 @@ class Server(Dialogue):
 
     state: where the session stands. tls_active: set by `tls_started`. authenticated: AUTH was accepted. pending: the
     event whose decision is awaited. closing: the last reply was given; flush `take_output`, then close. errors:
-    protocol errors so far. plaintext_after_starttls: octets stood behind STARTTLS in plaintext; the shell must end the
-    session (RFC 3207 section 6).
+    protocol errors so far. transcript: what was said. plaintext_after_starttls: octets stood behind STARTTLS in
+    plaintext; the shell must end the session (RFC 3207 section 6).
     """
 
     __slots__ = ("_held", "_hostname", "plaintext_after_starttls")
@@ -216,6 +216,8 @@ class Server(Dialogue):
         """What is to be sent now, b"" if nothing."""
         output = b"".join(self._output)
         self._output.clear()
+        if output:
+            self.transcript.said(output)
         return output
 
     def _decided(self) -> Event | None:

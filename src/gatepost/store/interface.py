@@ -241,7 +241,8 @@ class TraceFilter(msgspec.Struct):
     """Which trace rows are wanted; empty fields match all.
 
     since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
-    "@" in sender or recipient means the domain. limit: the newest so many.
+    "@" in sender or recipient means the domain. domain: of sender or recipient. achieved: "authenticated" is every way
+    to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so many.
     """
 
     since: float = 0.0
@@ -255,6 +256,12 @@ class TraceFilter(msgspec.Struct):
     connector: str = ""
     event: str = ""
     limit: int = 100
+    domain: str = ""
+    peer: str = ""
+    achieved: str = ""
+    tls_version: str = ""
+    tls_group: str = ""
+    result_type: str = ""
 
 
 class BodyWriter(Protocol):

@@ -81,7 +81,7 @@ class SqliteStore:
         ids = IdSource(worker)  # the number is checked before anything is touched
         shard = await asyncio.to_thread(_take, directory, settings)
         ids = IdSource(worker, after=shard.highest)
-        return cls(directory, shard, ids, TraceWriter(trace_directory, str(worker)), settings)
+        return cls(directory, shard, ids, TraceWriter(trace_directory, str(worker), days=settings.trace_days), settings)
 
     def __init__(
         self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceWriter, settings: StoreSettings

@@ -1,8 +1,9 @@
-"""The message trace on disk: one file a day and writer, `YYYY-MM-DD.<writer>.db`, UTC.
+"""The message trace on disk: files of one day and writer (`store.trace_files`), UTC.
 
 Written by a thread of its own, off the commit path: rows wait at most a second or 500 of them, and are synced about
 once a second. While a file is hot it has one index, on the queue id, which grows at its end (0.5 us a row; an index on
-anything random costs ten times that); the others are made when its day is over. Read by `store.trace_search`.
+anything random costs ten times that). The others are made when it is full or its day is over: 10 us a row, and to look
+through a full file without them takes 14 ms (bench/trace_search.py). Read by `store.trace_search`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -19,12 +20,13 @@ import msgspec
 
 from gatepost.store.interface import StoreFailure, TraceEvent
 from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
+from gatepost.store.trace_files import TraceFile, day_of, prune_trace, trace_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["COLUMNS", "TraceWriter", "day_of", "table_columns", "write_events"]
+__all__ = ["COLUMNS", "FULL", "TLS_LEVEL", "TraceWriter", "domain_of", "is_sealed", "table_columns", "write_events"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +34,14 @@ COLUMNS = tuple(field.name for field in msgspec.structs.fields(TraceEvent))
 _TLS = COLUMNS.index("tls")
 _DETAIL = COLUMNS.index("detail")
 _SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
-_SEALED = 2  # user_version of a file that is written no more
+_SEALED = 3  # user_version of a file that is written no more; 2 had fewer indexes
+
+FULL = 50_000
+"""Rows after which a file is full."""
+
 _ROWS = 500
 _INTERVAL = 1.0
+_DAY = 86_400.0
 _MOST = 100_000  # rows that may wait for the disk; what comes on top is dropped and counted
 
 # Text is compared as people compare addresses and names: ASCII letters without regard to case.
@@ -46,18 +53,32 @@ _TYPES = {
 }
 _DEFINITIONS = {name: f"{name} {_TYPES.get(name, "TEXT COLLATE NOCASE NOT NULL DEFAULT ''")}" for name in COLUMNS}
 _HOT_INDEX = "CREATE INDEX IF NOT EXISTS by_message ON trace (message) WHERE message <> ''"
-_SEALING = tuple(
-    f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"
-    for name in ("session", "message_id", "sender", "recipient")
+
+
+def domain_of(column: str) -> str:
+    """The domain of an address as SQL has it: what is behind the last "@", all of it if there is none."""
+    return f"substr({column}, length(rtrim({column}, replace({column}, '@', ''))) + 1) COLLATE NOCASE"
+
+
+TLS_LEVEL = "substr(achieved, instr(achieved, '/') + 1) COLLATE NOCASE"
+"""What was achieved on the TLS ladder: the whole of it inbound, what is behind the MX ladder outbound."""
+
+# What may be looked for, most telling first; `store.trace_search` uses the first that is asked for.
+_SEALING = (
+    *(
+        f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"
+        for name in ("session", "message_id", "sender", "recipient", "result_type", "connector")
+    ),
+    *(f"CREATE INDEX IF NOT EXISTS by_{name}_domain ON trace ({domain_of(name)})" for name in ("recipient", "sender")),
+    *(
+        f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"
+        for name in ("tls_group", "tls_version", "organization", "event")
+    ),
+    f"CREATE INDEX IF NOT EXISTS by_tls_level ON trace ({TLS_LEVEL})",
 )
 _INSERT = f"INSERT INTO trace ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-def day_of(at: float) -> str:
-    """The UTC day of a time as the file names have it."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> None:
@@ -66,19 +87,37 @@ def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> 
     Several processes may do so at once: SQLite's locks keep them apart. Raises StoreFailure.
     """
     for day, group in _by_day(events).items():
-        connection = _open_day(directory, day, writer)
+        part = _open_part(directory, _last(directory, day, writer))
         try:
-            _insert(connection, group)
+            part.insert(group)
         except apsw.Error as error:
             raise StoreFailure(f"trace of {day}: {error}") from error
         finally:
-            connection.close()
+            part.connection.close()
+
+
+@dataclass(slots=True)
+class _Part:
+    """An open file that takes rows."""
+
+    file: TraceFile
+    connection: apsw.Connection
+    rows: int
+
+    def insert(self, events: list[TraceEvent]) -> None:
+        rows = [row for row in map(_row, events) if row is not None]
+        with self.connection:
+            self.connection.executemany(_INSERT, rows)
+        self.rows += len(rows)
 
 
 class TraceWriter:
-    """Buffers rows and writes them on its thread. `add` is for the event loop and never blocks on the disk."""
+    """Buffers rows and writes them on its thread. `add` is for the event loop and never blocks on the disk.
 
-    def __init__(self, directory: Path, writer: str, *, interval: float = _INTERVAL) -> None:
+    days: how many days before today are kept, of all writers; 0 for ever.
+    """
+
+    def __init__(self, directory: Path, writer: str, *, interval: float = _INTERVAL, days: int = 0) -> None:
         self._directory = directory
         self._writer = writer
         self._interval = interval
@@ -87,8 +126,10 @@ class TraceWriter:
         self._dropped = 0
         self._full = threading.Event()
         self._closing = False
-        self._open: dict[str, apsw.Connection] = {}
+        self._open: dict[str, _Part] = {}
         self._synced = 0.0
+        self._days = days
+        self._pruned = ""
         self._thread = threading.Thread(target=self._run, name=f"trace-{writer}", daemon=True)
         self._thread.start()
 
@@ -117,8 +158,17 @@ class TraceWriter:
             self._full.wait(self._interval)
             self._full.clear()
             self._attempt(self._flush)
+            self._attempt(self._forget)
         self._attempt(self._flush)
         self._close_days()
+
+    def _forget(self) -> None:
+        """Once a day, the days that are older than they are kept."""
+        now = time.time()
+        if self._days and self._pruned != day_of(now):
+            self._pruned = day_of(now)
+            for name in prune_trace(self._directory, now - self._days * _DAY):
+                _log.info("the message trace: %s is older than %d days and was removed", name, self._days)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """The trace never stops the mail: what fails is said, and tried again with the next rows."""
@@ -129,8 +179,8 @@ class TraceWriter:
             self._close_days()
 
     def _close_days(self) -> None:
-        for connection in self._open.values():
-            connection.close()
+        for part in self._open.values():
+            part.connection.close()
         self._open.clear()
 
     def _flush(self) -> None:
@@ -148,27 +198,37 @@ class TraceWriter:
             with self._lock:
                 self._rows[:0] = [event for group in groups.values() for event in group]
             raise
+        self._begin_next()
         today = day_of(time.time())
         for day in [day for day in self._open if day < today]:
-            _seal(self._open.pop(day))
+            _seal(self._open.pop(day).connection)
 
     def _write(self, day: str, events: list[TraceEvent]) -> None:
-        connection = self._open.get(day)
-        if connection is None:
-            connection = self._open[day] = _open_day(self._directory, day, self._writer)
+        part = self._open.get(day)
+        if part is None:
+            part = self._open[day] = _open_part(self._directory, _last(self._directory, day, self._writer))
         due = time.monotonic() >= self._synced + _INTERVAL
-        connection.execute(f"PRAGMA synchronous = {'FULL' if due else 'NORMAL'}")
-        _insert(connection, events)
+        part.connection.execute(f"PRAGMA synchronous = {'FULL' if due else 'NORMAL'}")
+        part.insert(events)
         if due:
             self._synced = time.monotonic()
         # A checkpoint is the usual one of SQLite: nothing waits for these commits.
 
+    def _begin_next(self) -> None:
+        """Rows of a day that has a full file go to the next one."""
+        for day, part in list(self._open.items()):
+            if part.rows >= FULL:
+                self._open[day] = _open_part(self._directory, part.file.next)
+                _seal(part.connection)
+
     def _seal_older(self) -> None:
-        """Finish files of earlier days that a stop or a crash left hot."""
+        """Finish files that a stop or a crash left hot: those of earlier days, and those that another one follows."""
+        own = [file for file in trace_files(self._directory) if file.writer == self._writer]
         today = day_of(time.time())
-        for path in sorted(self._directory.glob(f"*.{self._writer}.db")):
-            if path.name < today and not _is_sealed(path):
-                _seal(_open_day(self._directory, path.name.partition(".")[0], self._writer))
+        for file in own:
+            over = file.day < today or file.next in own
+            if over and not _is_sealed_file(self._directory / file.name):
+                _seal(_open_part(self._directory, file).connection)
 
 
 def _by_day(events: Sequence[TraceEvent]) -> dict[str, list[TraceEvent]]:
@@ -178,17 +238,24 @@ def _by_day(events: Sequence[TraceEvent]) -> dict[str, list[TraceEvent]]:
     return groups
 
 
-def _open_day(directory: Path, day: str, writer: str) -> apsw.Connection:
+def _last(directory: Path, day: str, writer: str) -> TraceFile:
+    """The file that takes a writer's rows of a day: the newest, or the first that is to be."""
+    of_day = (file for file in trace_files(directory) if (file.day, file.writer) == (day, writer))
+    return max(of_day, default=TraceFile(day, writer))
+
+
+def _open_part(directory: Path, file: TraceFile) -> _Part:
     make_directory(directory)
-    connection = open_database(directory / f"{day}.{writer}.db", _SETTINGS, synchronous="NORMAL")
+    connection = open_database(directory / file.name, _SETTINGS, synchronous="NORMAL")
     try:
         connection.execute("PRAGMA wal_autocheckpoint = 1000")
         with connection:
             _fit_table(connection)
+        rows = connection.execute("SELECT ifnull(max(rowid), 0) FROM trace").get
     except apsw.Error as error:
         connection.close()
-        raise StoreFailure(f"trace of {day}: {error}") from error
-    return connection
+        raise StoreFailure(f"trace of {file.day}: {error}") from error
+    return _Part(file, connection, rows)
 
 
 def _fit_table(connection: apsw.Connection) -> None:
@@ -208,12 +275,6 @@ def table_columns(connection: apsw.Connection) -> set[str]:
     return {str(row[1]) for row in connection.execute("PRAGMA table_info(trace)")}
 
 
-def _insert(connection: apsw.Connection, events: list[TraceEvent]) -> None:
-    rows = [row for row in map(_row, events) if row is not None]
-    with connection:
-        connection.executemany(_INSERT, rows)
-
-
 def _row(event: TraceEvent) -> list[Any] | None:
     """The columns of an event, None if it cannot be written."""
     row = list(msgspec.structs.astuple(event))
@@ -229,21 +290,27 @@ def _row(event: TraceEvent) -> list[Any] | None:
     return row
 
 
-def _is_sealed(path: Path) -> bool:
+def is_sealed(connection: apsw.Connection) -> bool:
+    """Whether a file is written no more and has all its indexes."""
+    return bool(connection.pragma("user_version") == _SEALED)
+
+
+def _is_sealed_file(path: Path) -> bool:
     with contextlib.closing(open_for_reading(path)) as connection:
-        sealed: bool = connection.pragma("user_version") == _SEALED
-        return sealed
+        return is_sealed(connection)
 
 
 def _seal(connection: apsw.Connection) -> None:
     """The day is over: make the indexes, and one plain file out of three."""
     try:
-        if connection.pragma("user_version") != _SEALED:
+        if not is_sealed(connection):
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
                 for statement in _SEALING:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {_SEALED}")
-        connection.execute("PRAGMA journal_mode = DELETE")
+        # Who reads it at this moment keeps it as three files, until the last one of them is done.
+        with contextlib.suppress(apsw.BusyError):
+            connection.execute("PRAGMA journal_mode = DELETE")
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""Reading the message trace: over the day files of all writers, newest first; and forgetting old days.
+"""Reading the message trace: over the day files of all writers, newest first.
 
 `search_trace` finds a few rows, `scan_trace` goes over all rows of a time span, however many, a few at a time. For the
 command line and the admin centre, on a running gateway as on a stopped one. Blocks: call it on a thread from an event
@@ -10,44 +10,48 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
-import re
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 import msgspec
 
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
-from gatepost.store.trace import COLUMNS, day_of, table_columns
+from gatepost.store.trace import COLUMNS, TLS_LEVEL, domain_of, is_sealed, table_columns
+from gatepost.store.trace_files import day_of, trace_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["TraceRow", "prune_trace", "scan_trace", "search_trace", "trace_event"]
+    from gatepost.store.trace_files import TraceFile
+
+__all__ = ["TraceRow", "scan_trace", "search_trace", "trace_event"]
+
+_RECIPIENT_DOMAIN = domain_of("recipient")
 
 type TraceRow = tuple[Any, ...]
 """Columns of a row as they are stored, in the order in which they were asked for: `tls` and `detail` are JSON text."""
 
 _log = logging.getLogger(__name__)
 
-_FILE = re.compile(r"(\d{4}-\d\d-\d\d)\..+\.db", re.ASCII)
-_WHOLE = ("message", "message_id", "session", "organization", "connector", "event")
-_ADDRESSES = ("sender", "recipient")
-
 
 def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
     """The newest `wanted.limit` rows that match, newest first."""
-    where, values = _conditions(wanted)
+    where = _Conditions(wanted)
     found: list[TraceEvent] = []
-    for _, files in groupby(_files(directory, wanted), key=_day):
-        events = [event for path in files for event in _search(path, where, (*values, wanted.limit))]
+    for group in _days(directory, wanted):
+        rows = _merged(directory, group, where, COLUMNS)
+        events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(found))]
+        rows.close()
+        # Rows of one writer come as they were written, which is not quite the order in which things happened.
         found += sorted(events, key=lambda event: event.at, reverse=True)
         if len(found) >= wanted.limit:
             break
-    return found[: wanted.limit]
+    return found
 
 
 def scan_trace(
@@ -66,18 +70,10 @@ def scan_trace(
     time; rows of one writer come in the order in which they were written, so those of one message that were written
     together stay together.
     """
-    where, values = _conditions(wanted)
-    if events:
-        where += f" AND event IN ({', '.join('?' * len(events))})"
-        values += events
-    files = _files(directory, wanted)
-    for _, group in groupby(files[::-1] if oldest_first else files, key=_day):
-        scans = [_scan(path, (where, values), ("at", *columns), oldest_first, unreadable) for path in group]
-        with contextlib.ExitStack() as stack:
-            for scan in scans:
-                stack.callback(scan.close)
-            for row in heapq.merge(*scans, key=itemgetter(0), reverse=not oldest_first):
-                yield row[1:]
+    where = _Conditions(wanted, events)
+    where.indexed = []
+    for group in _days(directory, wanted, oldest_first=oldest_first):
+        yield from _merged(directory, group, where, columns, oldest_first=oldest_first, unreadable=unreadable)
 
 
 def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
@@ -90,99 +86,185 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 ) | {"at": 0.0}
 
 
-def prune_trace(directory: Path, before: float) -> list[str]:
-    """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed."""
-    first = day_of(before)
-    gone = [path for path in _day_files(directory) if _day(path) < first]
-    for path in gone:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return [path.name for path in gone]
-
-
-def _day_files(directory: Path) -> list[Path]:
-    return [path for path in sorted(directory.glob("*.db"), reverse=True) if _FILE.fullmatch(path.name)]
-
-
-def _day(path: Path) -> str:
-    return path.name.partition(".")[0]
-
-
-def _files(directory: Path, wanted: TraceFilter) -> list[Path]:
-    """The files that may have rows of the time wanted, newest day first."""
+def _days(directory: Path, wanted: TraceFilter, *, oldest_first: bool = False) -> Iterator[list[TraceFile]]:
+    """The files that may have rows of the time wanted, day by day, the newest day first unless it is said otherwise."""
     first = day_of(wanted.since) if wanted.since else ""
     last = day_of(wanted.until) if wanted.until else "9999"
-    return [path for path in _day_files(directory) if first <= _day(path) <= last]
+    files = [file for file in trace_files(directory) if first <= file.day <= last]
+    for _, group in groupby(files if oldest_first else files[::-1], key=attrgetter("day")):
+        yield list(group)
 
 
-def _conditions(wanted: TraceFilter) -> tuple[str, list[str | float]]:
-    terms = ["TRUE"]
-    values: list[str | float] = []
+class _Condition(NamedTuple):
+    """A term of WHERE. by: what of it an index of a full file is about, as the index has it; "" for none.
+
+    plain: the same without an index, where that is cheaper to ask of each row.
+    """
+
+    term: str
+    values: tuple[str | float, ...]
+    by: str = ""
+    plain: str = ""
+
+
+type _Where = tuple[str, list[str | float]]
+
+
+class _Conditions:
+    """What rows have to meet, as SQL.
+
+    unindexed: for reading a file whole. indexed: alternatives, of which a row meets one at most; by each SQLite looks
+    rows up by the most telling term and by no other: it knows nothing of how often values occur, and would as soon look
+    them up by one that all rows have.
+    """
+
+    def __init__(self, wanted: TraceFilter, events: Collection[str] = ()) -> None:
+        alternatives = [[*_times(wanted), *_texts(wanted, either)] for either in _of_domain(wanted.domain)]
+        if events:
+            among = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
+            alternatives = [[*conditions, among] for conditions in alternatives]
+        plain = [_joined(conditions) for conditions in alternatives]
+        self.unindexed = " OR ".join(term for term, _ in plain), [value for _, values in plain for value in values]
+        self.indexed = [_joined(conditions, _most_telling(conditions)) for conditions in alternatives]
+
+
+def _most_telling(conditions: Sequence[_Condition]) -> str:
+    return next((one.by for one in conditions if one.by), "")
+
+
+def _joined(conditions: Sequence[_Condition], index: str = "") -> _Where:
+    terms = [
+        one.plain if one.plain and not index else one.term.format(one.by if one.by == index else f"+{one.by}")
+        for one in conditions
+    ]
+    return " AND ".join(terms) or "TRUE", [value for one in conditions for value in one.values]
+
+
+def _of_domain(domain: str) -> list[list[_Condition]]:
+    """A domain on either side: looked up on each, and rows that have it on both are found on one."""
+    if not domain:
+        return [[]]
+    sent = _in_domain("sender", domain)
+    other = _Condition(f"{_RECIPIENT_DOMAIN} <> ?", (domain,), plain="? IS NOT NULL")
+    return [[_in_domain("recipient", domain)], [sent, other]]
+
+
+def _in_domain(column: str, domain: str) -> _Condition:
+    plain = f"substr({column}, {-1 - len(domain)}) = '@' || ? COLLATE NOCASE"
+    return _Condition("{0} = ?", (domain,), domain_of(column), plain)
+
+
+def _times(wanted: TraceFilter) -> Iterator[_Condition]:
     if wanted.since:
-        terms.append("at >= ?")
-        values.append(wanted.since)
+        yield _Condition("at >= ?", (wanted.since,))
     if wanted.until:
-        terms.append("at <= ?")
-        values.append(wanted.until)
-    for name in (*_WHOLE, *_ADDRESSES):
-        text: str = getattr(wanted, name)
-        if not text:
-            continue
-        if name in _ADDRESSES and text.startswith("@"):
-            terms.append(f"substr({name}, ?) = ? COLLATE NOCASE")
-            values += [-len(text), text]
-        else:
-            # The second term is what lets a partial index be used.
-            terms.append(f"{name} = ? AND {name} <> ''")
-            values.append(text)
-    return " AND ".join(terms), values
+        yield _Condition("at <= ?", (wanted.until,))
 
 
-def _scan(
-    path: Path,
-    where: tuple[str, list[str | float]],
-    wanted: Sequence[str],
-    oldest_first: bool,  # noqa: FBT001 - as in `scan_trace`
-    unreadable: list[str] | None,
+def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condition]:
+    """What is asked of the text of columns, most telling first. either: the side on which a domain is looked for."""
+    yield from _whole(wanted, ("message", "session", "message_id"))
+    for column in ("recipient", "sender"):
+        text: str = getattr(wanted, column)
+        if text.startswith("@"):
+            yield _in_domain(column, text[1:])
+        elif text:
+            yield _equal(column, text)
+    yield from either
+    yield from _whole(wanted, ("result_type", "connector", "tls_group"))
+    if wanted.achieved:
+        yield _Condition("{0} = ?", (wanted.achieved.rpartition("/")[2],), TLS_LEVEL)
+    if "/" in wanted.achieved:
+        yield _Condition("achieved = ?", (wanted.achieved,))
+    yield from _whole(wanted, ("tls_version", "organization", "event"))
+    if wanted.peer:
+        term = "(peer_host = ? OR peer_address = ? OR peer_address LIKE ? ESCAPE '!')"
+        yield _Condition(term, (wanted.peer, wanted.peer, f"{_literal(wanted.peer)}:%"))
+
+
+def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:
+    for column in columns:
+        text: str = getattr(wanted, column)
+        if text:
+            yield _equal(column, text)
+
+
+def _equal(column: str, text: str) -> _Condition:
+    """The second term is what lets a partial index be used."""
+    return _Condition(f"{{0}} = ? AND {column} <> ''", (text,), column)
+
+
+def _literal(text: str) -> str:
+    """For LIKE, without meaning of its own; an IPv6 address is kept with its port in brackets."""
+    plain = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"[{plain}]" if ":" in plain else plain
+
+
+def _merged(
+    directory: Path,
+    files: Sequence[TraceFile],
+    where: _Conditions,
+    columns: Sequence[str],
+    *,
+    oldest_first: bool = False,
+    unreadable: list[str] | None = None,
 ) -> Generator[TraceRow]:
-    try:
-        with contextlib.closing(open_for_reading(path)) as connection:
-            present = table_columns(connection)
-            if not present:
-                return
-            shown = ", ".join(name if name in present else _MISSING.get(name, "''") for name in wanted)
-            order = "ASC" if oldest_first else "DESC"
-            yield from connection.execute(
-                f"SELECT {shown} FROM trace NOT INDEXED WHERE {where[0]} ORDER BY rowid {order}",  # noqa: S608 - ours
-                where[1],
-            )
-    except apsw.Error as error:
-        _log.warning("the message trace: %s cannot be read: %s", path, error)
-        if unreadable is not None:
-            unreadable.append(path.name)
+    """Rows of the files of one day, those of all writers merged by time. A file is opened when its turn comes."""
+    writers: dict[str, list[TraceFile]] = {}
+    for file in files:
+        writers.setdefault(file.writer, []).append(file)
+    reading = _Reading(directory, where, ("at", *columns), oldest_first, unreadable)
+    chains = [reading.rows(chain) for chain in writers.values()]
+    with contextlib.ExitStack() as stack:
+        for chain in chains:
+            stack.callback(chain.close)
+        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not oldest_first):
+            yield row[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read."""
+
+    directory: Path
+    where: _Conditions
+    columns: Sequence[str]
+    oldest_first: bool
+    unreadable: list[str] | None
+
+    def rows(self, files: Sequence[TraceFile]) -> Generator[TraceRow]:
+        """The rows of one writer's files, in the order of the files."""
+        for file in files:
+            path = self.directory / file.name
+            try:
+                with contextlib.closing(open_for_reading(path)) as connection:
+                    yield from self._rows(connection)
+            except apsw.Error as error:
+                _log.warning("the message trace: %s cannot be read: %s", path, error)
+                if self.unreadable is not None:
+                    self.unreadable.append(path.name)
+
+    def _rows(self, connection: apsw.Connection) -> Iterator[TraceRow]:
+        present = table_columns(connection)
+        if not present:
+            return
+        shown = ", ".join(name if name in present else _MISSING.get(name, "''") for name in self.columns)
+        order = "ASC" if self.oldest_first else "DESC"
+        sealed = is_sealed(connection) and bool(self.where.indexed)
+        table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
+        found = [
+            connection.execute(f"SELECT {shown}, rowid FROM {table} WHERE {term} ORDER BY rowid {order}", values)  # noqa: S608 - our names
+            for term, values in alternatives
+        ]
+        for row in heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]:
+            yield row[:-1]
 
 
 # What a column holds in a file of a version that did not know it.
 _MISSING = {"at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
 
 
-def _search(path: Path, where: str, values: tuple[str | float, ...]) -> list[TraceEvent]:
-    try:
-        connection = open_for_reading(path)
-        try:
-            columns = [name for name in COLUMNS if name in table_columns(connection)]
-            statement = f"SELECT {', '.join(columns)} FROM trace WHERE {where} ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - ours
-            rows = connection.execute(statement, values).fetchall() if columns else []
-        finally:
-            connection.close()
-    except apsw.Error as error:
-        _log.warning("the message trace: %s cannot be read: %s", path, error)
-        return []
-    return [_event(dict(zip(columns, row, strict=True))) for row in rows]
-
-
 def _event(row: dict[str, Any]) -> TraceEvent:
-    """A row as it was given; a column that an older file does not have keeps its default."""
     for name in ("tls", "detail"):
         row[name] = msgspec.json.decode(row.get(name, "{}"))
     return TraceEvent(**row)

@@ -281,6 +281,39 @@ async def test_a_refused_recipient_is_traced_with_its_reply(gate, envelope, repl
     assert row.detail["reasons"]
 
 
+async def test_the_dialogue_of_a_session_is_kept_with_what_it_was_refused_three_times(gate):
+    async with gate.open():
+        client = await gate.greeted()
+        await client.say("MAIL FROM:<stranger@elsewhere.example>")
+        for number in range(5):
+            await client.say(f"RCPT TO:<nobody{number}@contoso.example>")
+    rows = gate.trace_rows(session=client.session.id)
+    assert [bool(row.detail.get("transcript")) for row in rows] == [True, True, True, False, False]
+    first, second = rows[0].detail["transcript"], rows[1].detail["transcript"]
+    assert first[0].startswith("< 220 mx.gate.example ESMTP")
+    assert first[-3].startswith("> MAIL FROM:<stranger@elsewhere.example>")
+    assert first[-2].startswith("< 250 2.1.0 ")
+    assert first[-1] == "> RCPT TO:<nobody0@contoso.example>"
+    assert second[: len(first)] == first
+    assert second[len(first)].startswith("< 550 5.1.1 ")
+
+
+@pytest.mark.parametrize(("in_a_thousand", "kept"), [(0, False), (1000, True)])
+async def test_of_some_sessions_the_dialogue_is_kept_in_any_case(gate, in_a_thousand, kept):
+    async with gate.open():
+        gate.service.transcripts = in_a_thousand
+        client = await gate.greeted()
+        lines = ("MAIL FROM:<b@elsewhere.example>", f"RCPT TO:<{ANN}>", "DATA")
+        await client.say(*lines, b"Subject: secret plans\r\n\r\nThe content.\r\n.\r\n")
+        (entry,) = gate.entries()
+        assert bool(entry.delivery.message.inbound.get("transcribed")) is kept
+    (row,) = gate.trace_rows(session=client.session.id)
+    told = row.detail.get("transcript", [])
+    assert [line for line in told if line.startswith("> ")][1:] == [f"> {line}" for line in lines if kept]
+    assert "content" not in str(told)
+    assert "secret" not in str(told)
+
+
 async def test_a_refused_sender_is_traced_with_its_reply(gate):
     async with gate.open():
         gate.service.directory = gate.directory(

@@ -53,6 +53,25 @@ async def secured(gate, **more):
     return client
 
 
+async def test_no_password_gets_into_a_transcript(users):
+    async with users() as gate:
+        gate.service.transcripts = 1000
+        client = await secured(gate)
+        await client.say(plain("a wrong secret"))
+        await client.say("AUTH PLAIN")
+        await client.say(base64.b64encode(f"\0{ANN}\0another secret".encode()).decode())
+        await client.say("hunter2")
+        await client.say(plain("the third secret"))
+    told = [line for row in gate.trace_rows() for line in row.detail.get("transcript", [])]
+    assert "> AUTH PLAIN (an initial response)" in told
+    assert "> (a response within AUTH)" in told
+    assert "> (7 octets that are no command)" in told
+    sent = "".join(told)
+    for word in ("a wrong secret", "another secret", "hunter2", "the third secret"):
+        assert word not in sent
+        assert base64.b64encode(f"\0{ANN}\0{word}".encode()).decode() not in sent
+
+
 async def test_from_the_log_in_to_the_queue(users):
     async with users() as gate:
         client = await secured(gate)

@@ -9,6 +9,7 @@ import pytest
 
 from gatepost.store.interface import MessageUnstorable, Recipient, Settlement, StoreFailure, StoreFull, TraceEvent
 from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.trace_files import day_of
 
 LIMIT = 256 * 1024
 
@@ -350,10 +351,10 @@ def test_a_body_of_another_store_is_a_mistake(shop):
 def test_trace_goes_to_the_day_file(shop):
     async def main():
         async with shop.open(worker=5) as store:
-            store.trace([TraceEvent(0.0, "RECEIVE", "", "contoso", "incoming", "s", "a@b", "c@d")])
+            store.trace([TraceEvent(time.time(), "RECEIVE", "", "contoso", "incoming", "s", "a@b", "c@d")])
 
     asyncio.run(main())
-    assert [path.name for path in shop.trace.iterdir()] == ["1970-01-01.5.db"]
+    assert [path.name for path in shop.trace.iterdir()] == [f"{day_of(time.time())}.5.db"]
 
 
 def test_a_closed_store_refuses_everything(shop):

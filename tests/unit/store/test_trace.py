@@ -8,7 +8,8 @@ import pytest
 
 from gatepost.store import trace as module
 from gatepost.store.interface import StoreFailure, TraceEvent, TraceFilter
-from gatepost.store.trace import COLUMNS, TraceWriter, day_of, write_events
+from gatepost.store.trace import COLUMNS, TraceWriter, write_events
+from gatepost.store.trace_files import day_of, trace_files
 from gatepost.store.trace_search import search_trace
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
@@ -98,11 +99,57 @@ def test_a_hot_file_has_one_index_and_a_sealed_one_all(tmp_path):
     writer = TraceWriter(tmp_path, "0", interval=60)  # a later day would do it too
     writer.close()
     count, version, indexes, mode = columns(tmp_path / "2025-11-24.0.db")
-    assert (count, version, mode) == (1, 2, "delete")
-    assert len(indexes) == 5
+    assert (count, version, mode) == (1, 3, "delete")
+    assert len(indexes) == 14
     assert sorted(path.name for path in tmp_path.glob("2025-11-24*")) == ["2025-11-24.0.db"]
     count, version, indexes, _ = columns(tmp_path / f"{day_of(today)}.0.db")
     assert (count, version, indexes) == (1, 0, ["by_message"])
+
+
+def test_a_full_file_is_sealed_and_the_next_one_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FULL", 3)
+    now = time.time()
+    for round_ in range(2):  # and a restart goes on in the last one
+        writer = TraceWriter(tmp_path, "0", interval=60)
+        for number in range(4):
+            writer.add([event(now, str(round_ * 4 + number))])
+            writer._full.set()
+            wait_for(lambda many=round_ * 4 + number + 1: len(search_trace(tmp_path, TraceFilter())) == many)
+        writer.close()
+    names = [file.name.partition(".")[2] for file in trace_files(tmp_path)]
+    assert names == ["0.db", "0.0002.db", "0.0003.db"]
+    assert [columns(tmp_path / file.name)[:2] for file in trace_files(tmp_path)] == [(3, 3), (3, 3), (2, 0)]
+    found = search_trace(tmp_path, TraceFilter())
+    assert sorted(row.message for row in found) == [str(number) for number in range(8)]
+
+
+def test_what_a_crash_left_full_but_hot_is_sealed(tmp_path):
+    now = time.time()
+    write_events(tmp_path, "0", [event(now)])
+    first = trace_files(tmp_path)[0]
+    (tmp_path / first.next.name).write_bytes((tmp_path / first.name).read_bytes())
+    TraceWriter(tmp_path, "0").close()
+    assert columns(tmp_path / first.name)[1] == 3
+    assert columns(tmp_path / first.next.name)[1] == 0
+
+
+def test_old_days_are_removed_by_a_running_writer(tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_events(tmp_path, "7", [event(NOON)])  # of a writer that is no more
+    writer = TraceWriter(tmp_path, "0", interval=0.01, days=90)
+    writer.add([event(time.time())])
+    wait_for(lambda: [file.writer for file in trace_files(tmp_path)] == ["0"])
+    writer.close()
+    assert "2025-11-24.7.db is older than 90 days and was removed" in caplog.text
+
+
+def test_without_a_number_of_days_everything_is_kept(tmp_path):
+    write_events(tmp_path, "7", [event(0.0)])
+    writer = TraceWriter(tmp_path, "0", interval=0.01)
+    writer.add([event(time.time())])
+    wait_for(lambda: len(trace_files(tmp_path)) == 2)
+    writer.close()
+    assert trace_files(tmp_path)[0].name == "1970-01-01.7.db"
 
 
 def test_a_late_row_finds_its_sealed_day(tmp_path):
@@ -117,7 +164,7 @@ def test_what_a_crash_left_hot_is_sealed_at_the_next_start(tmp_path):
     write_events(tmp_path, "0", [event(NOON)])
     write_events(tmp_path, "1", [event(NOON)])
     TraceWriter(tmp_path, "0").close()
-    assert columns(tmp_path / "2025-11-24.0.db")[1] == 2
+    assert columns(tmp_path / "2025-11-24.0.db")[1] == 3
     assert columns(tmp_path / "2025-11-24.1.db")[1] == 0
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import apsw
 import pytest
 
+from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
-from gatepost.store.trace import COLUMNS, TraceWriter, write_events
-from gatepost.store.trace_search import prune_trace, scan_trace, search_trace, trace_event
+from gatepost.store.schema import open_for_reading
+from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
+from gatepost.store.trace_search import _Conditions, scan_trace, search_trace, trace_event
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -71,6 +74,92 @@ def test_filters(trace, wanted, events):
     assert " ".join(found.event for found in search_trace(trace, TraceFilter(**wanted))) == events
 
 
+MANY = [
+    event(NOON, "RECEIVE", "01", "s1", "Bob@Contoso.example", "ann@partner.example", achieved="none"),
+    event(NOON + 1, "SEND", "01", "s1", "bob@contoso.example", "ann@PARTNER.example", achieved="none/none",
+          peer_host="mx.partner.example", peer_address="192.0.2.1:25", result_type="starttls-not-supported"),
+    event(NOON + 2, "SEND", "02", "s2", "eve@partner.example", '"a@b"@partner.example', achieved="dnssec/authenticated",
+          tls_version="TLSv1.3", tls_group="X25519MLKEM768", peer_address="[2001:db8::1]:25", connector="Bank"),
+    event(NOON + 3, "SEND", "03", "s3", "", "x@my.partner.example", achieved="none/authenticated",
+          tls_version="TLSv1.2", tls_group="secp256r1", peer_address="192.0.2.10:25"),
+    event(NOON + 4, "REFUSE", "", "s4", "me@evil.example", "joe@contoso.example", achieved="authenticated",
+          tls_version="TLSv1.3", tls_group="X25519", peer_address="192.0.2.1"),
+]  # fmt: skip
+
+
+@pytest.fixture(params=["hot", "sealed", "parts"])
+def many(request, tmp_path, monkeypatch):
+    """The rows in one file without indexes, in one with all of them, and in several."""
+    if request.param == "parts":
+        monkeypatch.setattr(trace_module, "FULL", 2)
+        writer = TraceWriter(tmp_path, "0", interval=60)
+        for number, one in enumerate(MANY, 1):
+            writer.add([one])
+            writer._full.set()
+            end = time.monotonic() + 20
+            while len(search_trace(tmp_path, TraceFilter())) < number:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        writer.close()
+    else:
+        write_events(tmp_path, "0", MANY)
+    if request.param == "sealed":
+        TraceWriter(tmp_path, "0").close()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        ({"domain": "partner.example"}, [2, 1, 0]),
+        ({"domain": "Contoso.Example"}, [4, 1, 0]),
+        ({"domain": "partner.example", "event": "SEND"}, [2, 1]),
+        ({"domain": "partner.example", "limit": 1}, [2]),
+        ({"domain": "b"}, []),
+        ({"recipient": "@partner.example"}, [2, 1, 0]),
+        ({"sender": "@PARTNER.example", "domain": "partner.example"}, [2]),
+        ({"sender": "@my.partner.example"}, []),
+        ({"achieved": "none"}, [1, 0]),
+        ({"achieved": "authenticated"}, [4, 3, 2]),
+        ({"achieved": "dnssec/authenticated"}, [2]),
+        ({"achieved": "none/none"}, [1]),
+        ({"achieved": "mta-sts/authenticated"}, []),
+        ({"tls_version": "tlsv1.3"}, [4, 2]),
+        ({"tls_version": "TLSv1.3", "tls_group": "x25519mlkem768"}, [2]),
+        ({"tls_group": "secp256r1"}, [3]),
+        ({"result_type": "starttls-not-supported"}, [1]),
+        ({"connector": "bank"}, [2]),
+        ({"peer": "192.0.2.1"}, [4, 1]),
+        ({"peer": "mx.partner.example"}, [1]),
+        ({"peer": "2001:db8::1"}, [2]),
+        ({"peer": "192.0.2.%"}, []),
+        ({"since": NOON + 1, "until": NOON + 3, "domain": "partner.example"}, [2, 1]),
+        ({"message": "01", "sender": "bob@contoso.example"}, [1, 0]),
+    ],
+)
+def test_every_filter_with_and_without_indexes(many, wanted, rows):
+    expected = [MANY[number] for number in rows]
+    assert search_trace(many, TraceFilter(**wanted)) == expected
+    if "limit" not in wanted:
+        columns = ("at", "event")
+        assert [row[0] for row in scan_trace(many, TraceFilter(**wanted), columns)] == [one.at for one in expected]
+
+
+@pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
+@pytest.mark.parametrize("wanted", [{"domain": "nowhere.example"}, {"achieved": "none"}, {"tls_group": "X"},
+                                    {"sender": "@nowhere.example"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
+def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
+    plans = []
+    where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
+    connection = open_for_reading(many / "2025-11-24.0.db")
+    assert is_sealed(connection)
+    for term, values in where.indexed:
+        plans += connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM trace WHERE {term} ORDER BY rowid DESC", values)  # noqa: S608
+    connection.close()
+    assert plans
+    assert all(plan[-1].startswith("SEARCH trace USING INDEX by_") for plan in plans), plans
+
+
 def test_no_trace_yet(tmp_path):
     assert search_trace(tmp_path / "trace", TraceFilter()) == []
 
@@ -79,14 +168,6 @@ def test_other_files_are_left_alone(trace):
     (trace / "notes.db").write_text("not ours")
     (trace / "2025-11-24.db").write_text("not ours")
     assert len(search_trace(trace, TraceFilter())) == 6
-
-
-def test_old_days_are_forgotten_whole(trace):
-    (trace / "2025-11-24.1.db-wal").write_bytes(b"")
-    assert prune_trace(trace, NOON + DAY) == ["2025-11-24.1.db", "2025-11-24.0.db"]
-    assert [found.event for found in search_trace(trace, TraceFilter())] == ["HOLD", "SEND", "DEFER"]
-    assert not list(trace.glob("2025-11-24*"))
-    assert prune_trace(trace, NOON + DAY) == []
 
 
 # scan_trace

@@ -1,0 +1,157 @@
+"""What the message trace costs to write and to search: a million rows over thirty days, as two workers write them.
+
+    .venv/bin/python bench/trace_search.py [--rows N] [--days N] [--keep FOLDER]
+
+Prints the CPU time a row for writing and indexing, the size, and the wall time of the first page (100 rows) of each
+kind of search and its CPU time, the best of five; what is looked for is rare, common, or not there at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.store.trace import TraceWriter, write_events
+from gatepost.store.trace_files import day_of
+from gatepost.store.trace_search import search_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DAY = 86_400.0
+_SEARCHES = {
+    "nothing (the newest)": {},
+    "recipient, rare": {"recipient": "p77@d4000.example"},
+    "recipient, not there": {"recipient": "nobody@nowhere.example"},
+    "recipient @domain, common": {"recipient": "@d3.example"},
+    "recipient @domain, rare": {"recipient": "@d4990.example"},
+    "sender": {"sender": "user17@contoso.example"},
+    "sender @domain, all rows": {"sender": "@contoso.example"},
+    "domain, rare": {"domain": "d4990.example"},
+    "domain, not there": {"domain": "nowhere.example"},
+    "Message-ID": {"message_id": "<4242@contoso.example>"},
+    "session": {"session": "000000000000109a"},
+    "queue id": {"message": "0000000000001092"},
+    "connector, rare": {"connector": "rare"},
+    "achieved none, rare": {"achieved": "none"},
+    "achieved authenticated": {"achieved": "authenticated"},
+    "result type, rare": {"result_type": "certificate-expired"},
+    "TLS 1.2": {"tls_version": "TLSv1.2"},
+    "group, rare": {"tls_group": "secp521r1"},
+    "group, not there": {"tls_group": "ffdhe2048"},
+    "event EXPIRE, rare": {"event": "EXPIRE"},
+    "TLS 1.3 and recipient": {"tls_version": "TLSv1.3", "recipient": "@d4990.example"},
+}
+
+
+def rows(count: int, days: int, now: float) -> Iterator[TraceEvent]:
+    """Events oldest first, with details as long as they are in life."""
+    rnd = random.Random(1)  # noqa: S311 - the same rows each time
+    begin = now - days * _DAY
+    for number in range(count):
+        yield _row(number, begin + number * days * _DAY / count, rnd)
+
+
+def _row(number: int, at: float, rnd: random.Random) -> TraceEvent:
+    domain = f"d{min(int(rnd.expovariate(1 / 300)), 4999)}.example"
+    draw = rnd.random()
+    clear, old = draw < 0.00005, 0.9 < draw < 0.93
+    group = "" if clear else "secp521r1" if 0.95 < draw < 0.95005 else "X25519MLKEM768"
+    version = "" if clear else "TLSv1.2" if old else "TLSv1.3"
+    certificate = {
+        "subject": f"CN=mx.{domain}", "issuer": "CN=R11,O=Let's Encrypt,C=US", "names": [f"mx.{domain}"],
+        "sha256": f"{rnd.getrandbits(256):064x}", "sha1": f"{rnd.getrandbits(160):040x}", "key": "ECDSA P-256",
+    }  # fmt: skip
+    tls = {
+        "version": version, "suite": "TLS_AES_256_GCM_SHA384", "group": group, "resumed": False,
+        "signature": "ecdsa_secp256r1_sha256", "chain": "trusted", "certificate": certificate,
+    }  # fmt: skip
+    return TraceEvent(
+        at,
+        "EXPIRE" if 0.5 < draw < 0.50005 else ("RECEIVE", "SEND")[number % 2],
+        f"{number:016x}",
+        "contoso",
+        "originating",
+        f"{number + 8:016x}",
+        f"user{rnd.randrange(3000)}@contoso.example",
+        f"p{rnd.randrange(1000)}@{domain}",
+        message_id=f"<{number}@contoso.example>",
+        subject="Re: something of the usual length",
+        size=4000,
+        peer_host=f"mx.{domain}",
+        peer_address="192.0.2.1:25",
+        connector="rare" if 0.6 < draw < 0.60005 else "",
+        requirement="opportunistic",
+        achieved="none/none" if clear else "dnssec/authenticated" if old else "none/encrypted",
+        tls_version=version,
+        tls_group=group,
+        tls={} if clear else tls,
+        reply="250 2.0.0 OK queued as 4XyZ1234",
+        result_type="certificate-expired" if 0.7 < draw < 0.70005 else "",
+        detail={
+            "configuration": 7, "requirement_sources": ["organization contoso"], "attempt": 1, "passed_over": [],
+            "reasons": ["no connector is for the domain, so mail goes to its MX hosts"],
+        },
+    )  # fmt: skip
+
+
+def fill(folder: Path, count: int, days: int) -> None:
+    """Write the rows as two workers would, and say what it cost. Today's files stay hot."""
+    events, begun = rows(count, days, time.time()), time.process_time()
+    making = 0.0
+    while True:
+        before = time.process_time()
+        batch = list(itertools.islice(events, 2000))
+        making += time.process_time() - before
+        if not batch:
+            break
+        for writer in ("0", "1"):
+            write_events(folder, writer, batch[int(writer) :: 2])
+    written = time.process_time() - begun - making
+    begun = time.process_time()
+    for writer in ("0", "1"):
+        TraceWriter(folder, writer).close()  # seals what is over
+    sealed = time.process_time() - begun
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{count} rows, {days} days, {len(list(folder.glob('*.db')))} files, {size / count:.0f} octets a row")
+    print(f"written {written / count * 1e6:.1f} us a row, indexed {sealed / count * 1e6:.1f} us a row (CPU)")
+
+
+def measure(folder: Path) -> None:
+    """The first page of each search."""
+    for name, wanted in _SEARCHES.items():
+        times = []
+        for _ in range(5):
+            begun, cpu = time.perf_counter(), time.process_time()
+            found = search_trace(folder, TraceFilter(**wanted))
+            times.append(((time.perf_counter() - begun) * 1000, (time.process_time() - cpu) * 1000))
+        best, cpu = map(min, zip(*times, strict=True))
+        print(f"{name:28} {len(found):4} rows  {best:7.1f} ms  {cpu:7.1f} ms CPU")
+
+
+def main() -> None:
+    """Fill a folder, or take one that is filled, and measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--keep", type=Path)
+    given = parser.parse_args()
+    folder = given.keep or Path(tempfile.mkdtemp(prefix="trace-"))
+    try:
+        if not any(folder.glob(f"{day_of(time.time())}*.db")):
+            fill(folder, given.rows, given.days)
+        measure(folder)
+    finally:
+        if given.keep is None:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Which files the message trace lies in: `YYYY-MM-DD.<writer>.db`, then `YYYY-MM-DD.<writer>.0002.db` and so on.
+
+A writer begins the next file of a day when the last one is full, so that no file is large while it has no index. Used
+by `store.trace`, which writes them, and `store.trace_search`, which reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["TraceFile", "day_of", "prune_trace", "trace_files"]
+
+_NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
+
+
+def day_of(at: float) -> str:
+    """The UTC day of a time as the file names have it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TraceFile:
+    """One file. number: 1 for the first of a writer's day. In order: by day, then writer, then number."""
+
+    day: str
+    writer: str
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """Its name in the trace's directory."""
+        return f"{self.day}.{self.writer}.db" if self.number == 1 else f"{self.day}.{self.writer}.{self.number:04}.db"
+
+    @property
+    def next(self) -> TraceFile:
+        """The one that follows when it is full."""
+        return TraceFile(self.day, self.writer, self.number + 1)
+
+
+def trace_files(directory: Path) -> list[TraceFile]:
+    """All files of the trace, in order; other names are left out. [] if there is no directory yet."""
+    found = (_NAME.fullmatch(path.name) for path in directory.glob("*.db"))
+    return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in found if name)
+
+
+def prune_trace(directory: Path, before: float) -> list[str]:
+    """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed."""
+    first = day_of(before)
+    gone = [file.name for file in trace_files(directory) if file.day < first]
+    for name in gone:
+        for suffix in ("", "-wal", "-shm"):
+            (directory / f"{name}{suffix}").unlink(missing_ok=True)
+    return gone

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gatepost.store.trace_files import TraceFile, day_of, prune_trace, trace_files
+
+NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (TraceFile("2025-11-24", "0"), "2025-11-24.0.db"),
+        (TraceFile("2025-11-24", "admin"), "2025-11-24.admin.db"),
+        (TraceFile("2025-11-24", "0").next, "2025-11-24.0.0002.db"),
+        (TraceFile("2025-11-24", "0", 12345), "2025-11-24.0.12345.db"),
+    ],
+)
+def test_names_both_ways(tmp_path, file, name):
+    assert file.name == name
+    (tmp_path / name).touch()
+    assert trace_files(tmp_path) == [file]
+
+
+def test_files_come_in_order_and_others_are_left_out(tmp_path):
+    ours = ["2025-11-24.0.db", "2025-11-24.0.0002.db", "2025-11-24.0.0010.db", "2025-11-24.1.db", "2025-11-25.0.db"]
+    others = ["notes.db", "2025-11-24.db", "2025-11-24.0.2.db", "2025-11-24.0.db-wal", "x2025-11-24.0.db"]
+    for name in (*reversed(ours), *others):
+        (tmp_path / name).touch()
+    assert [file.name for file in trace_files(tmp_path)] == ours
+    assert trace_files(tmp_path / "nowhere") == []
+
+
+def test_days_are_utc():
+    assert day_of(NOON) == "2025-11-24"
+    assert day_of(NOON + DAY / 2 - 0.001) == "2025-11-24"
+    assert day_of(NOON + DAY / 2) == "2025-11-25"
+
+
+def test_old_days_are_forgotten_whole(tmp_path):
+    kept = ["2025-11-25.0.db", "notes.db", "2025-11-25.0.db-wal"]
+    gone = ["2025-11-23.0.db", "2025-11-24.0.db", "2025-11-24.0.0002.db", "2025-11-24.1.db"]
+    for name in (*kept, *gone, "2025-11-24.1.db-wal", "2025-11-24.1.db-shm"):
+        (tmp_path / name).touch()
+    assert prune_trace(tmp_path, NOON + DAY) == gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert prune_trace(tmp_path, NOON + DAY) == []
+    assert prune_trace(tmp_path / "nowhere", NOON) == []
