@@ -26,15 +26,14 @@ from gatepost.connectors.fields import (
     Whole,
 )
 from gatepost.connectors.names import SmartHost, host_port
-from gatepost.connectors.rules import PrefixLimits
-from gatepost.connectors.units import format_duration, format_size
+from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.site import Site
 from gatepost.settings.trace import Trace
+from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 from gatepost.smtp.grammar import GrammarError, parse_address
-from gatepost.smtp.limits import SmtpLimits
 
 __all__ = [
     "Admin",
@@ -134,8 +133,6 @@ def _master_key(value: str) -> str:
 
 
 PathText = Annotated[FilePath, Field(min_length=1)]
-Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
-Count = Annotated[Whole, Range(1, 1_000_000)]
 
 
 class Server(Record):
@@ -313,159 +310,6 @@ class CertificateTable(Record):
         default="",
         description='Where it is served, to everybody who knows the name, such as "0.0.0.0:443"; the address of '
         "[mta_sts] may be the same. A certificate must bear server.hostname.",
-    )
-
-
-class Limits(Record):
-    """What peers may make this server keep or do. Nothing is without a limit."""
-
-    connections: Count = Field(
-        default=5000, description="Inbound connections of each worker (Exchange's Receive connector: 5000)."
-    )
-    connections_per_source: Count = Field(
-        default=100,
-        description="Of them from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open more).",
-    )
-    idle_timeout: Seconds = Field(
-        default=300, description="Wait for the client's next bytes (RFC 5321 section 4.5.3.2.7: 5 minutes at least)."
-    )
-    command_timeout: Seconds = Field(
-        default=300, description="Wait for its next complete command, however many bytes come meanwhile."
-    )
-    session_time: Seconds = Field(default=3600, description="Longest session (Exchange: 10 minutes).")
-    data_rate_min: Annotated[Whole, Range(0, 1_000_000)] = Field(
-        default=100, description="Bytes per second that a message must keep up, 0 for no check (our choice)."
-    )
-    data_rate_period: Seconds = Field(default=60, description="Time over which data_rate_min is measured (our choice).")
-    command_line: Annotated[Whole, Range(512, 65536)] = Field(
-        default=4096,
-        description="Octets of a command with its CRLF (RFC 5321 section 4.5.3.1.4: 512, and what the extensions add).",
-    )
-    text_line: Annotated[Whole, Range(0, 1_000_000)] = Field(
-        default=0,
-        description="Octets of a line of a message, 0 for any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones "
-        "are common, and cost no memory here).",
-    )
-    header_bytes: Annotated[Size, Range(1024, 1 << 24, format_size)] = Field(
-        default=262144, description="Header section of a message (Exchange: 256 KB)."
-    )
-    message_bytes: Annotated[Size, Range(65536, 1 << 40, format_size)] = Field(
-        default=52428800,
-        description="Size of a message, announced as SIZE (RFC 1870; Exchange Online: 150 MB at most).",
-    )
-    recipients: Annotated[Whole, Range(100, 1_000_000)] = Field(
-        default=1000,
-        description="Recipients of a message (RFC 5321 section 4.5.3.1.8: 100 at least; Exchange Online: 1000). More "
-        "are told 452 4.5.3.",
-    )
-    errors: Annotated[Whole, Range(1, 1000)] = Field(
-        default=10, description="Protocol errors of a session before 421 4.7.0 (Exchange: 5, Postfix: 20)."
-    )
-    commands_without_mail: Count = Field(
-        default=100,
-        description="NOOP, RSET, VRFY and the like since the last message, before 421 4.7.0 (Postfix: 100).",
-    )
-    bdat_chunks: Count = Field(
-        default=20000, description="BDAT commands of a message (RFC 3030; our choice: chunks of 8 KB are common)."
-    )
-    transactions: Count = Field(default=1000, description="Messages of a session (our choice).")
-    discard_bytes: Size = Field(
-        default=67108864,
-        description="What a session may go on sending of a message that is refused already (our choice: more than a "
-        "message may have).",
-    )
-    hops: Annotated[Whole, Range(10, 1000)] = Field(
-        default=30,
-        description="Received fields from which on a message is a loop (RFC 5321 section 6.3; Exchange: 30).",
-    )
-    sender_ip_prefix: Annotated[Whole, Range(0, 32)] = Field(
-        default=24,
-        description="Widest IPv4 network that an inbound connector may name, as its prefix length (Exchange: /24).",
-    )
-    sender_ip6_prefix: Annotated[Whole, Range(0, 128)] = Field(
-        default=48, description="The same for IPv6 (our choice: /48 is the smallest network that is routed alone)."
-    )
-
-    def smtp(self) -> SmtpLimits:
-        """The part that the SMTP core applies."""
-        return SmtpLimits(
-            command_line=self.command_line,
-            text_line=self.text_line,
-            header_bytes=self.header_bytes,
-            message_bytes=self.message_bytes,
-            recipients=self.recipients,
-            errors=self.errors,
-            commands_without_mail=self.commands_without_mail,
-            bdat_chunks=self.bdat_chunks,
-            transactions=self.transactions,
-            discard_bytes=self.discard_bytes,
-        )
-
-    def prefixes(self) -> PrefixLimits:
-        """The part that `connectors.model.parse` applies."""
-        return PrefixLimits(ipv4=self.sender_ip_prefix, ipv6=self.sender_ip6_prefix)
-
-
-class Queue(Record):
-    """When queued mail is tried, and how much at a time."""
-
-    retry: Annotated[
-        tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Field(min_length=1, max_length=100)
-    ] = Field(
-        default=(900, 900, 3600),
-        description="Waits between attempts; the last one repeats (Exchange Online: 15 min, 15 min, then hourly).",
-    )
-    message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] = Field(
-        default=86400,
-        description="How long a message is tried before it goes back (Exchange Online: 24 h). An organization may say "
-        "otherwise.",
-    )
-    delay_notice: Annotated[Duration, Range(0, 1209600, format_duration)] = Field(
-        default=14400, description="When the sender is told of a delay, once; 0 for never (Exchange: 4 h)."
-    )
-    connections_per_destination: Annotated[Whole, Range(1, 1000)] = Field(
-        default=20, description="Connections to one domain at a time, of each worker (Exchange's Send connector: 20)."
-    )
-    connections: Count = Field(
-        default=1000, description="Outbound connections in all, of each worker (Exchange's Send connectors: 1000)."
-    )
-    lane_wait: Seconds = Field(
-        default=0.02,
-        description="How long mail waits for a busy connection to its domain before one more is opened (our choice).",
-    )
-    window_messages: Count = Field(
-        default=20000, description="Deliveries that a worker keeps in memory; the rest waits in the store (our choice)."
-    )
-    window_per_destination: Count = Field(default=1000, description="Of them for one domain (our choice).")
-    window_bytes: Size = Field(default=67108864, description="Bodies kept in memory with them (our choice).")
-    idle_connection: Seconds = Field(
-        default=30, description="How long an idle outbound connection is kept for the next message (our choice)."
-    )
-    idle_connections: Count = Field(default=500, description="Idle outbound connections of each worker (our choice).")
-    messages_per_connection: Count = Field(
-        default=100, description="Messages over one outbound connection (Exchange: 20; many more save handshakes)."
-    )
-    paused: Switch = Field(
-        default=False, description="Accept and keep mail, deliver nothing: for the time of a repair elsewhere."
-    )
-
-
-class Outbound(Record):
-    """The sending side. The default waits are the least that RFC 5321 section 4.5.3.2 asks for."""
-
-    connect_timeout: Seconds = Field(default=30, description="For TCP (the RFC names none).")
-    greeting_timeout: Seconds = Field(default=300, description="For the greeting.")
-    hello_timeout: Seconds = Field(default=300, description="For the reply to EHLO.")
-    handshake_timeout: Seconds = Field(default=60, description="For TLS (the RFC names none).")
-    envelope_timeout: Seconds = Field(default=300, description="For the replies to MAIL and RCPT.")
-    recipient_timeout: Seconds = Field(default=5, description="Added for each recipient beyond the first.")
-    data_timeout: Seconds = Field(default=120, description="For the reply to DATA.")
-    block_timeout: Seconds = Field(default=180, description="For the peer to take 256 KB of a message.")
-    end_timeout: Seconds = Field(default=600, description="For the reply to the end of a message.")
-    private_policy_hosts: Switch = Field(
-        default=False,
-        description="Fetch MTA-STS policies from hosts at private addresses too. Whoever has a domain can then make "
-        "the gateway call hosts of your own network.",
     )
 
 
