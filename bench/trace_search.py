@@ -1,14 +1,16 @@
 """What the message trace costs to write and to search: a million rows over thirty days, as two workers write them.
 
-    .venv/bin/python bench/trace_search.py [--rows N] [--days N] [--keep FOLDER]
+    .venv/bin/python bench/trace_search.py [--rows N] [--days N] [--keep FOLDER] [--check]
 
 Prints the CPU time a row for writing and indexing, the size, and the wall time of the first page (100 rows) of each
 kind of search and its CPU time, the best of five; what is looked for is rare, common, or not there at all.
+--check: instead of searching, compare the sums of a TLS report with sums that SQLite makes of the same files.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import random
 import shutil
@@ -17,10 +19,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import apsw
+
+from gatepost.reports.tls import Direction, Protection, TlsCounter, Wanted
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.trace import TraceWriter, write_events
-from gatepost.store.trace_files import day_of
+from gatepost.store.trace_files import day_of, trace_files
 from gatepost.store.trace_search import search_trace
+from gatepost.store.trace_tally import tally_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,18 +142,62 @@ def measure(folder: Path) -> None:
         print(f"{name:28} {len(found):4} rows  {best:7.1f} ms  {cpu:7.1f} ms CPU")
 
 
+def check(folder: Path) -> None:
+    """Fail unless a report's totals are the trace's."""
+    days = sorted({file.day for file in trace_files(folder)})
+    for round_ in ("counted", "kept"):
+        begun = time.process_time()
+        counter = TlsCounter(Wanted())
+        for day, kinds in tally_trace(folder, days[0], days[-1]):
+            counter.add(day, kinds)
+        report = counter.report(days[0], days[-1])
+        print(f"report, {round_}: {time.process_time() - begun:.2f} s CPU")
+        for direction, event in ((Direction.INBOUND, "RECEIVE"), (Direction.OUTBOUND, "SEND")):
+            hops = report.hops[direction]
+            found = {
+                "carried": hops.carried,
+                "clear": hops.protections[Protection.CLEARTEXT],
+                "TLSv1.2": hops.versions["TLSv1.2"],
+                "secp521r1": hops.groups["secp521r1"],
+                "by day": sum(ways[direction].total() for ways in report.days.values()),
+                "by partner": sum(one.hops.carried for one in report.partners if one.direction is direction),
+                "by connector": sum(one.hops.carried for one in report.connectors if one.direction is direction),
+            }
+            expected = _sums(folder, event)
+            print(f"{direction}: {found}")
+            if found != expected:
+                raise SystemExit(f"the report says {found}, the trace {expected}")
+
+
+def _sums(folder: Path, event: str) -> dict[str, int]:
+    whole = (
+        "SELECT count(*), sum(tls_version = ''), sum(tls_version = 'TLSv1.2'), sum(tls_group = 'secp521r1') FROM trace"
+    )
+    sums = [0, 0, 0, 0]
+    for file in trace_files(folder):
+        with contextlib.closing(
+            apsw.Connection(str(folder / file.name), flags=apsw.SQLITE_OPEN_READONLY)
+        ) as connection:
+            row = connection.execute(f"{whole} WHERE event = ?", (event,)).fetchone()
+        sums = [total + (one or 0) for total, one in zip(sums, row, strict=True)]
+    carried, clear, old, rare = sums
+    named = {"carried": carried, "clear": clear, "TLSv1.2": old, "secp521r1": rare}
+    return named | dict.fromkeys(("by day", "by partner", "by connector"), carried)
+
+
 def main() -> None:
     """Fill a folder, or take one that is filled, and measure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="trace-"))
     try:
         if not any(folder.glob(f"{day_of(time.time())}*.db")):
             fill(folder, given.rows, given.days)
-        measure(folder)
+        (check if given.check else measure)(folder)
     finally:
         if given.keep is None:
             shutil.rmtree(folder)

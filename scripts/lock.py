@@ -51,7 +51,8 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "run.txt": (["pyproject.toml"], ""),
         # With the optional extra; the tests need it too.
         "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
-        "dev.txt": (["pyproject.toml", "--extra", "acme", "--group", "dev"], ""),
+        "charts.txt": (["pyproject.toml", "--extra", "charts"], ""),
+        "dev.txt": (["pyproject.toml", "--extra", "acme", "--extra", "charts", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
         # An editable install needs "editables" beside the build backend.
         "build.txt": (["-"], "".join(f"{requirement}\n" for requirement in [*build, "editables"])),

@@ -9,6 +9,8 @@ from gatepost.cli.lazy import LazyGroup
 __all__ = ["report"]
 
 _COMMANDS = {
+    "tls": ("report_tls", "tls", "How mail was protected: shares, versions, failures, partners ready to be forced."),
+    "connectors": ("report_tls", "connectors", "The same by connector."),
     "tlsrpt": ("report_tlsrpt", "tlsrpt", "TLS sessions of a day by policy domain, policy and result (RFC 8460)."),
 }
 

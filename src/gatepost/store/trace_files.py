@@ -38,6 +38,11 @@ class TraceFile:
         return f"{self.day}.{self.writer}.db" if self.number == 1 else f"{self.day}.{self.writer}.{self.number:04}.db"
 
     @property
+    def tally_name(self) -> str:
+        """The name of what `store.trace_tally` keeps beside it."""
+        return self.name.removesuffix(".db") + ".tally"
+
+    @property
     def next(self) -> TraceFile:
         """The one that follows when it is full."""
         return TraceFile(self.day, self.writer, self.number + 1)
@@ -52,8 +57,8 @@ def trace_files(directory: Path) -> list[TraceFile]:
 def prune_trace(directory: Path, before: float) -> list[str]:
     """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed."""
     first = day_of(before)
-    gone = [file.name for file in trace_files(directory) if file.day < first]
-    for name in gone:
-        for suffix in ("", "-wal", "-shm"):
-            (directory / f"{name}{suffix}").unlink(missing_ok=True)
-    return gone
+    gone = [file for file in trace_files(directory) if file.day < first]
+    for file in gone:
+        for name in (file.name, f"{file.name}-wal", f"{file.name}-shm", file.tally_name):
+            (directory / name).unlink(missing_ok=True)
+    return [file.name for file in gone]

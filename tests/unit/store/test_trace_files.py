@@ -43,7 +43,7 @@ def test_days_are_utc():
 def test_old_days_are_forgotten_whole(tmp_path):
     kept = ["2025-11-25.0.db", "notes.db", "2025-11-25.0.db-wal"]
     gone = ["2025-11-23.0.db", "2025-11-24.0.db", "2025-11-24.0.0002.db", "2025-11-24.1.db"]
-    for name in (*kept, *gone, "2025-11-24.1.db-wal", "2025-11-24.1.db-shm"):
+    for name in (*kept, *gone, "2025-11-24.1.db-wal", "2025-11-24.1.db-shm", "2025-11-24.1.tally"):
         (tmp_path / name).touch()
     assert prune_trace(tmp_path, NOON + DAY) == gone
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -1,0 +1,142 @@
+"""`gatepost report tls` and `report connectors`: how mail was protected, from the message trace."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
+from gatepost.cli.tables import print_json, print_table, printable
+from gatepost.cli.times import MOMENT
+from gatepost.reports.tls import TlsCounter, Wanted
+from gatepost.reports.tls_record import CSV_COLUMNS, csv_rows, report_record
+from gatepost.store.trace_files import day_of
+from gatepost.store.trace_tally import tally_trace
+from gatepost.tls.names import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.reports.tls import TlsReport
+
+__all__ = ["connectors", "tls"]
+
+_DAYS = 30 * 86400.0
+_since = click.option("--since", type=MOMENT, default=0.0, help="From that UTC day on: 7d or a date; default: 30d.")
+_until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC day, with it; default: today.")
+
+
+@click.command()
+@_since
+@_until
+@click.option("--organization", default="", help="Only this organization's mail.")
+@click.option("--partner", default="", metavar="DOMAIN", help="Only mail of this partner's domain.")
+@click.option("--connector", default="", help="Only mail by this connector.")
+@click.option("--at-least", default=10, type=click.IntRange(1), show_default=True, help="Messages of a ready partner.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a file: .svg, .png, .csv or .json.")
+@config_option
+@json_option
+def tls(*, since: float, until: float, output: Path | None, config: str | None, as_json: bool, **wanted: Any) -> None:
+    """How mail was protected: by DANE, MTA-STS, a verified name, TLS with any certificate, or not at all.
+
+    Counts a row of the trace for each recipient and hop, of whole days, today as far as it has gone: what was received,
+    what was sent on, and what failed for TLS, by result type (RFC 8460). Names the domains that never offered TLS, and
+    the partners of whose mail TLS could be demanded, as all of it would have passed. Pictures need gatepost[charts].
+
+    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
+    """
+    if wanted["partner"] and not normalise(wanted["partner"]):
+        fail(BAD_INPUT, f"--partner {wanted['partner']!r} is no domain name")
+    writer = _writer(output) if output else None
+    report = _report(config, since, until, Wanted(**wanted))
+    if writer is not None and output is not None:
+        _write(writer, report, output)
+    elif as_json:
+        print_json(report_record(report))
+    else:
+        print_report(report)
+    _end(report)
+
+
+@click.command()
+@_since
+@_until
+@click.option("--organization", default="", help="Only this organization's mail.")
+@config_option
+@json_option
+def connectors(since: float, until: float, organization: str, config: str | None, as_json: bool) -> None:
+    """What each connector carried and how it was protected; "-" is mail that no connector was for.
+
+    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
+    """
+    report = _report(config, since, until, Wanted(organization))
+    if as_json:
+        print_json(report_record(report)["connectors"])
+    else:
+        print_table(CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
+    _end(report)
+
+
+def _report(config: str | None, since: float, until: float, wanted: Wanted) -> TlsReport:
+    directory = Path(settings_of(config).server.data_dir) / "trace"
+    now = time.time()
+    first, last = day_of(since or now - _DAYS), day_of(until or now)
+    if first > last:
+        fail(BAD_INPUT, f"--since {first} is after --until {last}")
+    counter = TlsCounter(wanted)
+    unreadable: list[str] = []
+    for day, kinds in tally_trace(directory, first, last, unreadable):
+        counter.add(day, kinds)
+    return counter.report(first, last, unreadable)
+
+
+def _end(report: TlsReport) -> None:
+    if report.unreadable:
+        fail(UNKNOWN, f"not counted, as they cannot be read: {', '.join(report.unreadable)}")
+    if not any(hops.carried or hops.refused or hops.failures for hops in report.hops.values()):
+        fail(NO, f"no such mail from {report.first} to {report.last}")
+
+
+def _writer(path: Path) -> Callable[[TlsReport, Path], None]:
+    """What makes a file of its kind; known before the trace is read."""
+    from gatepost.cli.chart import draw  # noqa: PLC0415 - only where a file is wanted
+
+    writers = {".svg": draw, ".png": draw, ".csv": _write_csv, ".json": _write_json}
+    if path.suffix not in writers:
+        fail(BAD_INPUT, f"{printable(path)}: the name must end in {', '.join(writers)}, which says what is written")
+    return writers[path.suffix]
+
+
+def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: Path) -> None:
+    try:
+        writer(report, path)
+    except ImportError:
+        fail(BAD_INPUT, "pictures need the extra gatepost[charts], which is not installed; .csv and .json do not")
+    except OSError as error:
+        fail(BAD_INPUT, f"{printable(path)} cannot be written: {error.strerror}")
+    click.echo(f"wrote {printable(path)}", err=True)
+
+
+def _write_csv(report: TlsReport, path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows([_harmless(cell) for cell in row] for row in csv_rows(report))
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _harmless(cell: object) -> object:
+    """A spreadsheet shall not take what a peer named itself for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+
+
+def _write_json(report: TlsReport, path: Path) -> None:
+    import msgspec  # noqa: PLC0415 - the only use
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report_record(report)), indent=2) + b"\n")

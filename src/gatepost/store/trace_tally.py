@@ -1,0 +1,139 @@
+"""The message trace counted: how many rows there are of each kind, day by day, for reports over many days.
+
+Read by `reports.tls`. A row is counted by what it says of a hop's protection; who wrote to whom is left out but for the
+partner's domain. Files that are written no more keep their count beside them, so that a month is counted once. Blocks:
+call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+import msgspec
+
+from gatepost.store.schema import open_for_reading
+from gatepost.store.trace import COLUMNS, domain_of, is_sealed, table_columns
+from gatepost.store.trace_files import trace_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatepost.store.trace_files import TraceFile
+
+__all__ = ["HopKind", "tally_trace"]
+
+_log = logging.getLogger(__name__)
+
+_VERSION = 1  # of what is counted: older counts are made anew
+
+
+class HopKind(NamedTuple):
+    """What rows that are counted together have in common.
+
+    partner: the domain of the other side: the sender's of what is received or refused, the recipient's of the rest,
+    lower case. sources: who asked for the requirement, as JSON. chain: what became of the peer's chain, "" if nobody
+    looked. host: the peer's name. names: the names of its certificate, as JSON. The rest as in TraceEvent.
+    """
+
+    organization: str
+    direction: str
+    event: str
+    connector: str
+    partner: str
+    requirement: str
+    sources: str
+    achieved: str
+    tls_version: str
+    tls_group: str
+    suite: str
+    chain: str
+    host: str
+    names: str
+    result_type: str
+
+
+_PARTNER = (
+    f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
+)
+_COUNTED = (
+    "organization", "direction", "event", "connector", _PARTNER, "requirement",
+    "ifnull(detail ->> '$.requirement_sources', '')", "achieved", "tls_version", "tls_group",
+    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
+    "ifnull(tls ->> '$.certificate.names', '')", "result_type",
+)  # fmt: skip
+_SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED"  # noqa: S608 - our names
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """The count of a file as it is kept. rows: how many it had then; one more makes it worthless."""
+
+    version: int
+    rows: int
+    kinds: list[tuple[HopKind, int]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+def tally_trace(
+    directory: Path, first: str, last: str, unreadable: list[str] | None = None
+) -> Iterator[tuple[str, Counter[HopKind]]]:
+    """Days and what they have, oldest first: of every file that has rows of the UTC days first to last ("2026-11-24").
+
+    unreadable: takes the names of files that could not be counted.
+    """
+    for file in trace_files(directory):
+        if not first <= file.day <= last:
+            continue
+        try:
+            yield file.day, _tally(directory, file)
+        except apsw.Error as error:
+            _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
+            if unreadable is not None:
+                unreadable.append(file.name)
+
+
+def _tally(directory: Path, file: TraceFile) -> Counter[HopKind]:
+    with contextlib.closing(open_for_reading(directory / file.name)) as connection:
+        if not table_columns(connection).issuperset(COLUMNS):
+            return Counter()  # of a version that kept too little to be counted by
+        if not is_sealed(connection):
+            return _count(connection)
+        rows: int = connection.execute("SELECT ifnull(max(rowid), 0) FROM trace").get
+        path = directory / file.tally_name
+        if (kept := _read(path)) is not None and kept.rows == rows:
+            return Counter(dict(kept.kinds))
+        counted = _count(connection)
+    _write(path, _Kept(_VERSION, rows, list(counted.items())))
+    return counted
+
+
+def _count(connection: apsw.Connection) -> Counter[HopKind]:
+    return Counter(map(HopKind._make, connection.execute(_SELECT)))
+
+
+def _read(path: Path) -> _Kept | None:
+    try:
+        kept = _decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return kept if kept.version == _VERSION else None
+
+
+def _write(path: Path, kept: _Kept) -> None:
+    """Kept for the next time, if it can be: who may only read the trace counts anew each time."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_encode(kept))
+        new.replace(path)
+    except OSError as error:
+        _log.debug("%s cannot be kept: %s", path, error)
