@@ -11,6 +11,7 @@ __all__ = ["report"]
 _COMMANDS = {
     "tls": ("report_tls", "tls", "How mail was protected: shares, versions, failures, partners ready to be forced."),
     "connectors": ("report_tls", "connectors", "The same by connector."),
+    "received": ("report_received", "received", "What others report of their connections to us (RFC 8460)."),
     "tlsrpt": ("report_tlsrpt", "tlsrpt", "TLS sessions of a day by policy domain, policy and result (RFC 8460)."),
 }
 

@@ -148,8 +148,7 @@ def _acme_errors(settings: Settings) -> Iterator[str]:
 def _bind(settings: Settings) -> _Ports:
     try:
         mail = [one for listener in settings.listeners for one in bind(listener.address)]
-        addresses = filter(None, (settings.mta_sts.address, settings.certificate_table.address))
-        public = {address: bind(address) for address in dict.fromkeys(addresses)}
+        public = {address: bind(address) for address in settings.public_addresses.values()}
         tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
         nodes = bind(settings.site.address) if settings.site.address else []
     except OSError as error:

@@ -62,6 +62,8 @@ def status(config: str | None, as_json: bool) -> None:
         listeners.append(_https("mta-sts", settings.mta_sts.address, "policies"))
     if settings.certificate_table.address:
         listeners.append(_https("certificate-table", settings.certificate_table.address, "the certificate table"))
+    if settings.tls_reports.address:
+        listeners.append(_https("tls-reports", settings.tls_reports.address, "TLS reports of others"))
     workers = [_worker(settings, index) for index in range(settings.server.workers or len(os.sched_getaffinity(0)))]
     well = all(one.ok for one in [*listeners, *workers]) and bool(listeners)
     if as_json:

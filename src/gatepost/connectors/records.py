@@ -135,6 +135,11 @@ class Mailbox(Record):
     deliver_to_mailbox_and_forward: Switch = Field(
         default=False, description="Mail that is sent on is delivered to the mailbox as well."
     )
+    tls_reports: Switch = Field(
+        default=False,
+        description="TLS reports (RFC 8460) that come to the mailbox are read: for the address that _smtp._tls records "
+        'name with rua=mailto:. Its delivery must be "maildir".',
+    )
 
 
 class ClientCertificate(Record):

@@ -225,6 +225,16 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
         lambda one: one.deliver_to_mailbox_and_forward and not one.forwarding_smtp_address,
         "nothing is forwarded; write forwarding_smtp_address, or leave this out",
     ),
+    _rule(
+        "tls_reports delivery",
+        lambda one: one.tls_reports and one.delivery != "maildir",
+        'reports are read from a Maildir of the gateway; write delivery = "maildir", or leave this out',
+    ),
+    _rule(
+        "tls_reports forwarding_smtp_address",
+        lambda one: one.tls_reports and bool(one.forwarding_smtp_address) and not one.deliver_to_mailbox_and_forward,
+        "all mail for the mailbox is sent on, and nothing is left to read; write deliver_to_mailbox_and_forward = true",
+    ),
 )
 
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (

@@ -32,6 +32,7 @@ from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.keeper import CertificateKeeper
 from gatepost.node.owner_mail import OwnerMail
+from gatepost.node.report_intake import ReportIntake
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
@@ -47,6 +48,7 @@ from gatepost.policy.forwarding import expand
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
+from gatepost.reports.tlsrpt_intake import Intake
 from gatepost.reports.trace import outcome_events
 from gatepost.settings.model import DnsValidation, ListenerRole
 from gatepost.smtp.grammar import parse_address
@@ -213,6 +215,12 @@ class Assembly:
         for store in self._stores:
             await store.close()
         self._resources.close()
+
+    def report_intake(self) -> ReportIntake:
+        """Who takes in TLS reports of others, in one worker for all."""
+        data = Path(self._settings.server.data_dir)
+        intake = Intake(data, self._settings.tls_reports.days)
+        return ReportIntake(intake, lambda: self._snapshots.current.directory, self._maildirs.path)
 
     # how the parts are made
 

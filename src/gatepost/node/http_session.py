@@ -1,8 +1,8 @@
 """One connection to a small HTTP server of ours: perhaps TLS, one request, one answer, the end.
 
 Begun for each stream that `node.policy_host` and `node.challenge_host` accept. The bytes of HTTP are h11's. Everything
-is bounded: one request of at most 8 KiB, ten seconds from first to last; no body is read, and nothing of a request is
-ever sent back.
+is bounded: one request of at most 8 KiB, ten seconds from first to last; a body is read only by who takes bodies, up to
+a size, and nothing of a request is ever sent back.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Answer(NamedTuple):
 class HttpSession:
     """respond: gives the answer to a request; its second argument is the server name of the handshake, "" without.
 
-    clock: seconds since 1970.
+    clock: seconds since 1970. `body_limit` and `body_answer` are for who takes bodies.
     """
 
-    __slots__ = ("_clock", "_head", "_http", "_respond", "_stream", "_timer")
+    __slots__ = ("_body", "_clock", "_head", "_http", "_limit", "_request", "_respond", "_stream", "_timer")
 
     def __init__(
         self, stream: Stream, respond: Callable[[h11.Request, str], Answer], clock: Callable[[], float]
@@ -56,6 +56,9 @@ class HttpSession:
         self._clock = clock
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
         self._head = False  # HEAD: the answer has no body
+        self._request: h11.Request | None = None  # whose body is being read
+        self._body = bytearray()
+        self._limit = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, context: TlsContext | None, seconds: float = SECONDS) -> None:
@@ -72,14 +75,46 @@ class HttpSession:
         """A part of the request."""
         self._http.receive_data(data)
         try:
-            event = self._http.next_event()
+            while self._take(self._http.next_event()):
+                pass
         except h11.RemoteProtocolError as error:
             self._send(Answer(refusal_of(error)))
-            return
-        if isinstance(event, h11.Request):
-            self._head = event.method == b"HEAD"
-            facts = self._stream.tls
-            self._send(self._respond(event, facts.server_name if facts is not None else ""))
+
+    def body_limit(self, request: h11.Request, server_name: str) -> int:  # noqa: ARG002 - for who takes bodies
+        """How many octets of the request's body are read before it is answered; 0: it is answered at once."""
+        return 0
+
+    def body_answer(self, request: h11.Request, body: bytes) -> Answer:  # noqa: ARG002 - for who takes bodies
+        """The answer to a request whose body was read."""
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+
+    def _take(self, event: object) -> bool:
+        """One event of the protocol; whether there may be another that is of interest."""
+        match event:
+            case h11.Request():
+                return self._asked(event)
+            case h11.Data() if self._request is not None:
+                self._body += event.data
+                if len(self._body) > self._limit:
+                    self._send(Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+                    return False
+                return True
+            case h11.EndOfMessage() if self._request is not None:
+                self._send(self.body_answer(self._request, bytes(self._body)))
+        return False
+
+    def _asked(self, request: h11.Request) -> bool:
+        self._head = request.method == b"HEAD"
+        facts = self._stream.tls
+        name = facts.server_name if facts is not None else ""
+        self._limit = self.body_limit(request, name)
+        if not self._limit:
+            self._send(self._respond(request, name))
+            return False
+        self._request = request
+        if self._http.they_are_waiting_for_100_continue:
+            self._stream.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        return True
 
     def lost(self, loss: Loss) -> None:  # noqa: ARG002 - how it ended changes nothing
         """The connection is over."""

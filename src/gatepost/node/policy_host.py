@@ -1,8 +1,8 @@
 """The process that serves over HTTPS what is public: MTA-STS policies of our own domains, and the certificate table.
 
-Run by the supervisor beside the workers, so that whoever floods its ports takes nothing from mail but a share of the
-processor (docs/decisions/0009). It touches no queue. It reacts to new resources and certificates, and as `node.beside`
-says.
+It takes TLS reports, too. Run by the supervisor beside the workers, so that whoever floods its ports takes nothing from
+mail but a share of the processor (docs/decisions/0009). It touches no queue. It reacts to new resources and
+certificates, and as `node.beside` says.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.node.beside import run_beside
 from gatepost.node.keeper import vault_of
-from gatepost.node.policy_session import PolicySession
+from gatepost.node.policy_session import PolicySession, ReportsHere
 from gatepost.node.public_page import Page
+from gatepost.node.report_inbox import ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import TablePages
 from gatepost.node.worker import every
+from gatepost.reports.tlsrpt_intake import INBOX
 from gatepost.store.changes import ConfigStore
 from gatepost.tls.names import normalise
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.mtasts.publish import Publication
     from gatepost.net.engine import ServerContext
@@ -63,7 +65,12 @@ def run_policy_host(settings: Settings, sockets: Mapping[str, Sequence[socket.so
 
     Whatever it cannot start for, it is started again: mail is never stopped for it.
     """
-    what = "MTA-STS policies" if settings.mta_sts.address else "the certificate table"
+    served = {
+        "MTA-STS policies": settings.mta_sts.address,
+        "the certificate table": settings.certificate_table.address,
+        "TLS reports": settings.tls_reports.address,
+    }
+    what = ", ".join(name for name, address in served.items() if address)
     return run_beside(lambda: PolicyHost(settings, sockets), lifeline, drain=settings.server.drain, what=what)
 
 
@@ -83,13 +90,15 @@ class PolicyHost:
         self._policies: dict[str, Publication] = {}
         self._table = TablePages(self._inventory, settings) if settings.certificate_table.address else None
         self._sites: dict[str, Sites] = {}
+        inbox = ReportInbox(Path(settings.server.data_dir) / INBOX)
+        self._reports = ReportsHere(normalise(settings.server.hostname), inbox)
         self._listeners = [self._listener(address, several) for address, several in sockets.items()]
         self._poll: asyncio.Task[None] | None = None
 
     def _listener(self, address: str, sockets: Sequence[socket.socket]) -> Listener:
         return Listener(
             sockets,
-            lambda stream: self._accept(stream, lambda: self._sites.get(address, {})),
+            lambda stream: self._accept(stream, address),
             refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
             total=CONNECTIONS,
             per_source=CONNECTIONS_PER_SOURCE,
@@ -196,11 +205,12 @@ class PolicyHost:
         if self._table is not None and not bearing(self._identities, normalise(hostname)):
             _log.warning("no certificate bears %s: browsers do not show the certificate table there", hostname)
 
-    def _accept(self, stream: Stream, sites: Callable[[], Sites]) -> None:
+    def _accept(self, stream: Stream, address: str) -> None:
         if self._tls is None:
             stream.abort(Loss(LossKind.CLOSED, "there is no certificate"))
             return
-        PolicySession(stream, sites, time.time).begin(self._tls)
+        reports = self._reports if address == self._settings.tls_reports.address else None
+        PolicySession(stream, lambda: self._sites.get(address, {}), time.time, reports).begin(self._tls)
 
 
 def _trouble(policies: dict[str, Publication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:

@@ -1,16 +1,19 @@
 """What the public HTTPS server answers to a request: MTA-STS policies (RFC 8461 section 3.3), the certificate table.
 
-`node.http_session` has the rest. Begun by `node.policy_host` for each stream that it accepts.
+And it takes TLS reports (RFC 8460 section 5.4). `node.http_session` has the rest. Begun by `node.policy_host` for each
+stream that it accepts.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gatepost.node.http_session import MAX_REQUEST, SECONDS, Answer, HttpSession
+from gatepost.node.report_inbox import REPORTS_PATH
 from gatepost.tls.names import normalise
+from gatepost.tlsrpt.received import MAX_PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
 
     from gatepost.net.stream import Stream
     from gatepost.node.public_page import Sites
+    from gatepost.node.report_inbox import ReportInbox
 
-__all__ = ["MAX_REQUEST", "SECONDS", "Answer", "PolicySession", "answer"]
+__all__ = ["MAX_REQUEST", "SECONDS", "Answer", "PolicySession", "ReportsHere", "answer"]
 
 _METHODS: Final = frozenset({b"GET", b"HEAD"})
 
@@ -58,10 +62,41 @@ def _asked(request: h11.Request) -> tuple[str, str]:
         return "", ""
 
 
+class ReportsHere(NamedTuple):
+    """Where reports are taken. host: lower case, A-labels."""
+
+    host: str
+    inbox: ReportInbox
+
+
 class PolicySession(HttpSession):
-    """sites: what is served now; asked for when the request is there. clock: seconds since 1970."""
+    """sites: what is served now; asked for when the request is there. reports: None where none are taken.
 
-    __slots__ = ()
+    clock: seconds since 1970.
+    """
 
-    def __init__(self, stream: Stream, sites: Callable[[], Sites], clock: Callable[[], float]) -> None:
+    __slots__ = ("_peer", "_reports")
+
+    def __init__(
+        self,
+        stream: Stream,
+        sites: Callable[[], Sites],
+        clock: Callable[[], float],
+        reports: ReportsHere | None = None,
+    ) -> None:
         super().__init__(stream, lambda request, name: answer(request, name, sites()), clock)
+        self._peer = stream.peer.host
+        self._reports = reports
+
+    def body_limit(self, request: h11.Request, server_name: str) -> int:
+        """A report's, if it is sent to where reports are taken."""
+        if self._reports is None or request.method != b"POST" or not request.http_version.startswith(b"1."):
+            return 0
+        host, path = _asked(request)
+        there = host == self._reports.host and path == REPORTS_PATH
+        return MAX_PACKED if there and (not server_name or normalise(server_name) == host) else 0
+
+    def body_answer(self, request: h11.Request, body: bytes) -> Answer:  # noqa: ARG002 - its head says nothing of use
+        """What became of a report."""
+        assert self._reports is not None  # noqa: S101 - only then a body is read
+        return Answer(self._reports.inbox.put(body, self._peer) if body else HTTPStatus.BAD_REQUEST)

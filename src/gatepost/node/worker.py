@@ -24,6 +24,7 @@ from gatepost.net.tasks import spawn
 from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.keeper import STAPLE_SECONDS
+from gatepost.node.report_intake import INTAKE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -83,6 +84,7 @@ class _Worker:
                 duty()  # not only after the first pause: what was missed while nothing ran is due now
                 periodic.append(spawn(every(pause, duty), "certificates"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))
+            periodic.append(spawn(every(INTAKE_SECONDS, assembly.report_intake().tick), "TLS reports"))
         await assembly.listener.start()
         await self._stop.wait()
         loop.remove_reader(self._lifeline)

@@ -139,12 +139,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
         *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
         ("admin.address", settings.admin.address),
         ("metrics.address", settings.metrics.address),
-        *([("mta_sts.address", settings.mta_sts.address)] if settings.mta_sts.address else []),
-        *(
-            [("certificate_table.address", settings.certificate_table.address)]
-            if settings.certificate_table.address not in {"", settings.mta_sts.address}  # one server serves both
-            else []
-        ),
+        *settings.public_addresses.items(),  # one server for all, so each of them once
         *([("acme.http_address", settings.acme.served_at)] if settings.acme.served_at else []),
         *([("site.address", settings.site.address)] if settings.site.address else []),
     ]

@@ -30,6 +30,7 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
+from gatepost.settings.reporting import TlsReports
 from gatepost.settings.site import Site
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
@@ -334,6 +335,7 @@ class Settings(Record):
     metrics: Metrics = Field(default_factory=Metrics, description="[metrics]")
     mta_sts: MtaSts = Field(default_factory=MtaSts, description="[mta_sts]")
     certificate_table: CertificateTable = Field(default_factory=CertificateTable, description="[certificate_table]")
+    tls_reports: TlsReports = Field(default_factory=TlsReports, description="[tls_reports]")
     alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
     site: Site = Field(default_factory=Site, description="[site]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
@@ -341,3 +343,14 @@ class Settings(Record):
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")
     trace: Trace = Field(default_factory=Trace, description="[trace]")
     log: Log = Field(default_factory=Log, description="[log]")
+
+    @property
+    def public_addresses(self) -> dict[str, str]:
+        """Where the public HTTPS server listens: the first setting that names an address, and the address."""
+        named = {
+            "mta_sts.address": self.mta_sts.address,
+            "certificate_table.address": self.certificate_table.address,
+            "tls_reports.address": self.tls_reports.address,
+        }
+        first = {address: setting for setting, address in reversed(named.items()) if address}
+        return {setting: address for address, setting in first.items()}

@@ -12,10 +12,11 @@ from gatepost.mtasts.policy import Mode
 from gatepost.mtasts.publish import CONTENT_TYPE, PATH, publish
 from gatepost.net import memory
 from gatepost.net.engine import ServerIdentity, client_context, server_context
-from gatepost.net.stream import LossKind
-from gatepost.node.policy_session import MAX_REQUEST, PolicySession, answer
+from gatepost.net.stream import Endpoint, LossKind
+from gatepost.node.policy_session import MAX_REQUEST, PolicySession, ReportsHere, answer
 from gatepost.node.public_page import Page, cached
 from gatepost.tls.profile import PROFILES
+from gatepost.tlsrpt.received import MAX_PACKED
 
 HOST = "mta-sts.a.example"
 POLICY = publish("a.example", Mode.ENFORCE, ["mx.a.example"], 86400).body
@@ -99,12 +100,12 @@ def context(authority):
     return server_context([ServerIdentity(*authority.issue([HOST]))], PROFILES["default"], ask_client_certificate=False)
 
 
-async def talk(context, *request, seconds=10.0, chunk=65536, tls=True, server_name=HOST):
+async def talk(context, *request, seconds=10.0, chunk=65536, tls=True, server_name=HOST, reports=None):
     """What the client got, and how its stream ended."""
     near, far = memory.pair(chunk=chunk)
     client = Client(near, request)
     near.attach(client)
-    PolicySession(far, lambda: SITES, lambda: 1_800_000_000.0).begin(context, seconds)
+    PolicySession(far, lambda: SITES, lambda: 1_800_000_000.0, reports).begin(context, seconds)
     if tls:
         near.start_tls(client_context(PROFILES["default"]), server_name=server_name)
     else:
@@ -192,7 +193,8 @@ class Sunk:
     tls = None
 
     def __init__(self):
-        self.data, self.closed = b"", False
+        self.data, self.closed, self.tls = b"", False, None
+        self.peer = Endpoint("192.0.2.1", 50000)
 
     def write(self, data):
         self.data += data
@@ -209,3 +211,69 @@ def test_whatever_comes_gets_one_answer_or_none(head, rest):
         if part and not stream.closed:
             session.received(part)
     assert stream.data.count(b"HTTP/1.1 ") == stream.closed
+
+
+# TLS reports
+
+
+class Inbox:
+    def __init__(self):
+        self.taken = []
+
+    def put(self, body, peer):
+        self.taken.append((body, peer))
+        return HTTPStatus.CREATED
+
+
+def post(size, target="/tls-reports", host=HOST, more=""):
+    head = f"POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/tlsrpt+gzip\r\n{more}"
+    return f"{head}Content-Length: {size}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("chunk", [1, 777, 65536])
+def test_a_report_is_taken_however_it_comes(context, chunk):
+    inbox, body = Inbox(), b"report" * 500
+    data, _ = asyncio.run(talk(context, post(len(body)), body, chunk=chunk, reports=ReportsHere(HOST, inbox)))
+    assert data.startswith(b"HTTP/1.1 201 Created\r\n")
+    assert [one for one, _ in inbox.taken] == [body]
+
+
+def test_who_asks_whether_to_send_is_told_yes(context):
+    inbox = Inbox()
+    request = post(5, more="Expect: 100-continue\r\n")
+    data, _ = asyncio.run(talk(context, request, b"a rep", reports=ReportsHere(HOST, inbox)))
+    assert data.startswith(b"HTTP/1.1 100 \r\n")
+    assert b"HTTP/1.1 201 Created\r\n" in data
+
+
+@pytest.mark.parametrize(
+    ("request_", "server_name", "status"),
+    [
+        (post(3, "/other") + b"abc", HOST, b"404"),
+        (post(3, PATH) + b"abc", HOST, b"405"),
+        (post(3, host="x.example") + b"abc", "x.example", b"404"),
+        (post(3) + b"abc", "x.example", b"421"),
+        (post(0), HOST, b"400"),
+        (b"PUT /tls-reports HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\nContent-Length: 3\r\n\r\nabc", HOST, b"404"),
+        (post(MAX_PACKED + 1) + b"x" * (MAX_PACKED + 1), HOST, b"413"),
+        (post("x"), HOST, b"400"),
+    ],
+    ids=range(8),
+)
+def test_what_is_not_taken(context, request_, server_name, status):
+    inbox = Inbox()
+    data, _ = asyncio.run(talk(context, request_, server_name=server_name, reports=ReportsHere(HOST, inbox)))
+    assert data.startswith(b"HTTP/1.1 " + status)
+    assert inbox.taken == []
+
+
+def test_a_body_that_does_not_come_to_its_end_is_forgotten(context):
+    inbox = Inbox()
+    data, loss = asyncio.run(talk(context, post(100), b"abc", seconds=0.3, reports=ReportsHere(HOST, inbox)))
+    assert (data, inbox.taken) == (b"", [])
+    assert loss.kind is not LossKind.HANDSHAKE
+
+
+def test_where_none_are_taken_nothing_is_read(context):
+    data, _ = asyncio.run(talk(context, post(3), b"abc"))
+    assert data.startswith(b"HTTP/1.1 404")

@@ -1,0 +1,61 @@
+"""Where the public HTTPS server puts TLS reports that are sent to it, for a worker to read (RFC 8460 section 5.4).
+
+Made by `node.policy_host`, called by `node.policy_session`; what is in a report is `reports.tlsrpt_intake`'s question,
+in another process. Bounded: so many files wait at most, and each is as large as a report may be.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from http import HTTPStatus
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from gatepost.store.schema import make_directory, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["REPORTS_PATH", "ReportInbox"]
+
+REPORTS_PATH: Final = "/tls-reports"
+"""Where reports are taken, on the host that is named like the server."""
+
+_MOST: Final = 1000  # files that wait
+
+_log = logging.getLogger(__name__)
+
+
+class ReportInbox:
+    """folder: made when first needed. clock: seconds since 1970."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._counter = count(1)
+
+    def put(self, body: bytes, peer: str) -> HTTPStatus:
+        """Keep a body until it is read; the answer to its sender. peer: the IP address it came from."""
+        name = f"{int(self._clock() * 1000):013}.{os.getpid()}-{next(self._counter)}.{peer.replace(':', '-')}"
+        try:
+            make_directory(self._folder)
+            if sum(1 for _ in self._folder.iterdir()) >= _MOST:
+                _log.warning("TLS reports: %d wait to be read, more are not taken", _MOST)
+                return HTTPStatus.SERVICE_UNAVAILABLE
+            self._write(name, body)
+        except OSError as error:
+            _log.error("TLS reports: one that was sent cannot be kept: %s", error)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        return HTTPStatus.CREATED
+
+    def _write(self, name: str, body: bytes) -> None:
+        new = self._folder / f".{name}"
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(self._folder / name)
+        sync_directory(self._folder)

@@ -1,0 +1,46 @@
+"""Has TLS reports of others taken in, twice a minute: the duty of one worker for all.
+
+Made by `node.assembly`. What is to be done is `reports.tlsrpt_intake`'s to know; it is done on a thread, and never
+twice at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.tasks import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gatepost.connectors.match import Directory
+    from gatepost.reports.tlsrpt_intake import Intake
+
+__all__ = ["INTAKE_SECONDS", "ReportIntake"]
+
+INTAKE_SECONDS: Final = 30.0
+
+
+class ReportIntake:
+    """directory: in force. maildir: the folder of a mailbox."""
+
+    def __init__(self, intake: Intake, directory: Callable[[], Directory], maildir: Callable[[str], Path]) -> None:
+        self._intake = intake
+        self._directory = directory
+        self._maildir = maildir
+        self._running: asyncio.Task[None] | None = None
+
+    def tick(self) -> None:
+        """Look for new ones, unless that is being done already."""
+        if self._running is None or self._running.done():
+            self._running = spawn(self._take(), "TLS reports")
+
+    async def _take(self) -> None:
+        organizations = self._directory().resources.organizations
+        boxes = [
+            self._maildir(mailbox.address) for one in organizations for mailbox in one.mailboxes if mailbox.tls_reports
+        ]
+        domains = {domain.name for one in organizations for domain in one.accepted_domains}
+        await asyncio.to_thread(self._intake.take, boxes, domains)
