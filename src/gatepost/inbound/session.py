@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
-from gatepost.inbound.login import LoginOutcome
+from gatepost.inbound.login_outcome import LoginOutcome
 from gatepost.inbound.record import SessionRecord
 from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gatepost.inbound.login import Login
     from gatepost.inbound.registry import SessionRegistry
     from gatepost.inbound.service import InboundService
+    from gatepost.inbound.token_login import TokenLogin
     from gatepost.net.stream import Stream
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import Event
@@ -77,7 +78,7 @@ class Session:
         self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
         self._transaction: Transaction | None = None
         self._attribution: Attribution | None = None
-        self._login: Login | None = None
+        self._login: Login | TokenLogin | None = None
         self._failed_logins = 0
         self._greeted_with = "HELO"
         self._lost = False
@@ -250,16 +251,19 @@ class Session:
     def _login_step(self, response: bytes | None) -> None:
         assert self._login is not None  # noqa: S101 - responses come only after AUTH
         answer = self._login.step(response)
-        match answer:
-            case bytes():
-                self._core.challenge(answer)
-            case LoginOutcome():
-                self._on_login(answer)
-            case _:
-                self._hold_for(self._await_login(answer), "log-in")
+        if isinstance(answer, bytes | LoginOutcome):
+            self._on_login_answer(answer)
+        else:
+            self._hold_for(self._await_login(answer), "log-in")
 
-    async def _await_login(self, outcome: Awaitable[LoginOutcome]) -> None:
-        self._on_login(await outcome)
+    async def _await_login(self, answer: Awaitable[bytes | LoginOutcome]) -> None:
+        self._on_login_answer(await answer)
+
+    def _on_login_answer(self, answer: bytes | LoginOutcome) -> None:
+        if isinstance(answer, bytes):
+            self._core.challenge(answer)
+        else:
+            self._on_login(answer)
 
     def _on_login(self, outcome: LoginOutcome) -> None:
         login, self._login = self._login, None
