@@ -20,8 +20,12 @@ MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 
 @dataclass(frozen=True, slots=True)
 class LoginOutcome:
-    """How an exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets."""
+    """How an exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets.
+
+    error: a challenge that tells the client what is wrong; the reply follows when it has answered that.
+    """
 
     user: str
     reply: Reply
     reason: str
+    error: bytes = b""

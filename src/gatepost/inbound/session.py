@@ -80,6 +80,7 @@ class Session:
         self._attribution: Attribution | None = None
         self._login: Login | TokenLogin | None = None
         self._failed_logins = 0
+        self._owed: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
@@ -245,25 +246,26 @@ class Session:
         logins = self._service.logins
         assert logins is not None  # noqa: S101 - AUTH is offered only with them
         bindings = self._stream.channel_bindings()
+        self._owed = None
         self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
         self._login_step(event.response)
 
     def _login_step(self, response: bytes | None) -> None:
+        if self._owed is not None:  # whatever the client says to the error (RFC 7628 section 3.2.3)
+            self._core.refuse(self._owed)
+            return
         assert self._login is not None  # noqa: S101 - responses come only after AUTH
         answer = self._login.step(response)
-        if isinstance(answer, bytes | LoginOutcome):
-            self._on_login_answer(answer)
-        else:
-            self._hold_for(self._await_login(answer), "log-in")
+        match answer:
+            case bytes():
+                self._core.challenge(answer)
+            case LoginOutcome():
+                self._on_login(answer)
+            case _:
+                self._hold_for(self._await_login(answer), "log-in")
 
-    async def _await_login(self, answer: Awaitable[bytes | LoginOutcome]) -> None:
-        self._on_login_answer(await answer)
-
-    def _on_login_answer(self, answer: bytes | LoginOutcome) -> None:
-        if isinstance(answer, bytes):
-            self._core.challenge(answer)
-        else:
-            self._on_login(answer)
+    async def _await_login(self, outcome: Awaitable[LoginOutcome]) -> None:
+        self._on_login(await outcome)
 
     def _on_login(self, outcome: LoginOutcome) -> None:
         login, self._login = self._login, None
@@ -274,7 +276,13 @@ class Session:
             return
         self._failed_logins += 1
         reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
-        self._refuse(reply, "", "", refused_login(self._record.directory, reply, outcome.reason))
+        verdict = refused_login(self._record.directory, reply, outcome.reason)
+        if outcome.error:
+            self._owed = reply
+            self._service.trace([self._refused(reply, "", "", verdict)])
+            self._core.challenge(outcome.error)
+        else:
+            self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
         unable = self._unable(event.parameters.size or 0)

@@ -28,13 +28,13 @@ __all__ = ["TokenLogin"]
 
 
 class TokenLogin:
-    """One exchange: `step` for each response of the client, until there is an outcome.
+    """One exchange: `step` for the response of the client.
 
     addresses: counts failures by the client's address. Nothing is counted by the name: a token cannot be guessed by
     trying, so nobody gains by many, and nobody shall be able to lock its owner out.
     """
 
-    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "_refusal", "mechanism")
+    __slots__ = ("_address", "_addresses", "_authzid", "_directory", "_keys", "mechanism")
 
     def __init__(
         self, mechanism: str, directory: Directory, keys: IssuerKeys, addresses: Throttle, peer_ip: str
@@ -44,13 +44,10 @@ class TokenLogin:
         self._addresses = addresses
         self._address = source_of(peer_ip)
         self._authzid = ""
-        self._refusal: LoginOutcome | None = None
         self.mechanism = mechanism
 
-    def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[bytes | LoginOutcome]:
-        """Take a response, None if AUTH had no initial one: a challenge, the outcome, or the wait for either."""
-        if self._refusal is not None:
-            return self._refusal  # whatever the client says to the error (RFC 7628 section 3.2.3)
+    def step(self, response: bytes | None) -> bytes | LoginOutcome | Awaitable[LoginOutcome]:
+        """Take a response, None if AUTH had no initial one: a challenge, the outcome, or the wait for it."""
         if response is None:
             return b""
         try:
@@ -65,7 +62,7 @@ class TokenLogin:
         self._addresses.charge(self._address)
         return self._judged(message)
 
-    async def _judged(self, message: BearerMessage) -> bytes | LoginOutcome:
+    async def _judged(self, message: BearerMessage) -> LoginOutcome:
         verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
         if verdict.genuine:
             self._addresses.forgive(self._address, everything=False)
@@ -75,11 +72,10 @@ class TokenLogin:
             return LoginOutcome("", BUSY, f"{self._who}: {verdict.reason}")
         return self._refused(verdict)
 
-    def _refused(self, verdict: TokenVerdict) -> bytes:
-        """The error as a challenge; what the client answers ends the exchange."""
-        self._refusal = LoginOutcome("", INVALID, f"{self._who}: {verdict.reason}")
+    def _refused(self, verdict: TokenVerdict) -> LoginOutcome:
         hint = hint_for(self._directory, self._authzid)
-        return token_error(self.mechanism, verdict.status, scope=hint.scope, configuration=hint.configuration)
+        error = token_error(self.mechanism, verdict.status, scope=hint.scope, configuration=hint.configuration)
+        return LoginOutcome("", INVALID, f"{self._who}: {verdict.reason}", error)
 
     @property
     def _who(self) -> str:

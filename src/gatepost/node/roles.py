@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["extensions_of", "login_secret", "role_of", "services_by_role"]
 
 _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
-_SUBMISSION: Final = frozenset({ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS})
 
 
 def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
@@ -56,7 +55,7 @@ def services_by_role(servers: InboundService, logins: Logins) -> dict[ListenerRo
 def extensions_of(role: ListenerRole, limits: SmtpLimits, directory: Directory, *, has_certificate: bool) -> Extensions:
     """What a listener of that role offers."""
     starttls = has_certificate and role is not ListenerRole.SUBMISSIONS
-    return Extensions.within(limits, starttls=starttls, auth=mechanisms(directory) if role in _SUBMISSION else ())
+    return Extensions.within(limits, starttls=starttls, auth=mechanisms(directory) if role.for_users else ())
 
 
 def login_secret(store: ConfigStore) -> bytes:

@@ -32,6 +32,7 @@ from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.oauth import Oauth
+from gatepost.settings.roles import ListenerRole
 from gatepost.settings.site import Site
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.limits import SmtpLimits
@@ -58,15 +59,6 @@ __all__ = [
     "Store",
     "Tls",
 ]
-
-
-class ListenerRole(StrEnum):
-    """What a listening address is for."""
-
-    MX = "mx"
-    SUBMISSION = "submission"
-    SUBMISSIONS = "submissions"
-    INTERNAL = "internal"
 
 
 class LogLevel(StrEnum):
