@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -378,6 +380,7 @@ def test_the_old_keys_do_while_the_issuer_is_away_and_without_any_nobody_is_wron
         assert last(attempt(world, bearer(world.theirs.token(FAY)))) == 235  # another issuer's absence is not hers
     finally:
         world.mine.start()
+    os.kill(world.gateway.pid, signal.SIGHUP)  # or wait for half a minute
     good = bearer(world.mine.token(ANN))
     wait_until(lambda: last(attempt(world, good)) == 235, "a log-in when the issuer is back", timeout=60)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -60,13 +61,16 @@ class _Held:
     """What is known of a source. fetched, tried: times of the clock. failure: of the last try, "" if it went well."""
 
     keys: tuple[IssuerKey, ...] = ()
-    fetched: float = 0.0
-    tried: float = 0.0
+    fetched: float = -math.inf
+    tried: float = -math.inf
     failure: str = ""
 
     def of(self, kid: str) -> tuple[IssuerKey, ...]:
         """The keys of that id; all of them if a token does not say which."""
         return tuple(key for key in self.keys if not kid or key.id == kid)
+
+
+_NOTHING: Final = _Held()
 
 
 class IssuerKeys:
@@ -81,6 +85,7 @@ class IssuerKeys:
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._since = clock()  # tries before do not count
         self._held: Cache[_Source, _Held] = Cache(_SOURCES, clock)
         self._fetches: Shared[_Source, _Held] = Shared()
 
@@ -96,12 +101,12 @@ class IssuerKeys:
         for the same.
         """
         source = _Source(issuer.issuer, issuer.jwks_url, issuer.trust_anchors)
-        held = self._held.get(source) or _Held(tried=-_FRESH_SECONDS)
+        held = self._held.get(source) or _NOTHING
         now = self._clock()
         if now - held.fetched < _FRESH_SECONDS and (known := held.of(kid)):
             return known
-        asked = now - held.tried >= (_RETRY_SECONDS if held.failure else _ASK_AGAIN_SECONDS)
-        if asked:
+        pause = _RETRY_SECONDS if held.failure else _ASK_AGAIN_SECONDS
+        if asked := held.tried < self._since or now - held.tried >= pause:
             held = await self._fetches.result(source, lambda: self._refresh(source), f"keys of {source.issuer}")
         if now - held.fetched < self._settings.keys_kept and (known := held.of(kid)):
             return known
@@ -117,16 +122,16 @@ class IssuerKeys:
         return await self._fetch(_Source(issuer.issuer, issuer.jwks_url, issuer.trust_anchors))
 
     def retry(self) -> None:
-        """Read trust anchors again, and ask again for what could not be had."""
+        """Read trust anchors again, and ask again for what could not be had, without waiting for its time to pass."""
         self._client.cache_clear()
-        self._held.clear()
+        self._since = self._clock()
 
     async def close(self) -> None:
         """Stop all fetching."""
         await self._fetches.close()
 
     async def _refresh(self, source: _Source) -> _Held:
-        before = self._held.get(source) or _Held()
+        before = self._held.get(source) or _NOTHING
         try:
             keys = await self._fetch(source)
         except (HttpFailed, JwksError, AnchorsError) as failed:
