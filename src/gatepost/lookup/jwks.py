@@ -66,7 +66,7 @@ def parse_metadata(body: bytes, issuer: str) -> str:
     """Where the keys of `issuer` are, by its metadata. Raises JwksError; also if they are another issuer's."""
     document = _object(body)
     if document.get("issuer") != issuer:
-        said = ascii(str(document.get("issuer"))[:200])
+        said = ascii(document.get("issuer"))[:200]
         raise JwksError(f"the metadata are of the issuer {said}, not of {issuer} (RFC 8414 section 3.3)")
     url = document.get("jwks_uri")
     if not isinstance(url, str) or not url.startswith("https://"):
