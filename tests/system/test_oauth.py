@@ -146,7 +146,7 @@ def test_curl(world: World, pki: Pki, tmp_path: Path, role: str, mechanism: str)
     command += ["--user", ANN, "-K", tmp_path / "token", "--login-options", f"AUTH={mechanism}"]
     command += ["--mail-from", ANN, "--mail-rcpt", JOE, "-T", tmp_path / "mail", f"{scheme}://{HOST}:{port}"]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
-    assert done.returncode == 0, (done.stderr, str(world.gateway.trace(event="REFUSE"))[-1500:])
+    assert done.returncode == 0, done.stderr
     assert_arrived(world, subject, mechanism)
 
 
@@ -161,7 +161,7 @@ def test_msmtp(world: World, pki: Pki, tmp_path: Path, mechanism: str, good: boo
     message = MAIL % subject.encode()
     done = subprocess.run([*command, JOE], input=message, capture_output=True, timeout=30, check=False)
     if good:
-        assert done.returncode == 0, (done.stderr, str(world.gateway.trace(event="REFUSE"))[-1500:])
+        assert done.returncode == 0, done.stderr
         assert_arrived(world, subject, mechanism.upper())
     else:
         assert done.returncode == 77, done.stderr  # EX_NOPERM
@@ -280,11 +280,10 @@ def test_a_token_is_refused(world: World, case: str) -> None:
         assert [one.code for one in replies] == [334, 535]
         said = json.loads(base64.b64decode(replies[0].text))
         assert said["status"] == ("insufficient_scope" if case == "no scope" else "invalid_token")
-    wait_until(lambda: why in reasons(world), f"a trace row that says {why}")
-
-
-def reasons(world: World) -> str:
-    return "\n".join(reason for row in world.gateway.trace(event="REFUSE") for reason in row["detail"]["reasons"])
+    session = replies[-1].text.rpartition(" ")[2].removesuffix("]")
+    (row,) = world.gateway.wait_trace(event="REFUSE", session=session)
+    (reason,) = row["detail"]["reasons"]
+    assert why in reason
 
 
 def test_nobody_acts_as_another(world: World) -> None:
@@ -344,7 +343,11 @@ def test_forgeries_are_slowed_and_expired_tokens_are_not(world: World) -> None:
     expired = bearer(world.mine.token(ANN, exp=_now() - 100))
     assert [last(attempt(world, expired, source="127.0.0.7")) for _ in range(8)] == [535] * 8
     forged = bearer(world.mine.token(ANN, key=make_key("rsa")))
-    assert [last(attempt(world, forged, source="127.0.0.8")) for _ in range(7)] == [535] * 6 + [454]
+    codes: list[int] = []
+    while 454 not in codes and len(codes) < 12:  # a slow machine may let the first wait pass
+        codes.append(last(attempt(world, forged, source="127.0.0.8")))
+    assert codes[:6] == [535] * 6
+    assert codes[-1] == 454
     assert last(attempt(world, bearer(world.mine.token(ANN)), source="127.0.0.7")) == 235
     assert last(attempt(world, bearer(world.mine.token(ANN)))) == 235  # her name counts for nothing
 

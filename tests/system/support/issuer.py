@@ -51,7 +51,7 @@ class Issuer:
     def rotate(self, *, publish: bool = True) -> None:
         """Make a key; from now on tokens are signed with it, and it alone is published."""
         self._number += 1
-        self.kid = f"key-{self._number}"
+        self.kid = f"{self.port}-{self._number}"
         self.key: Key = make_key(self._kind)
         if publish:
             self.publish()
