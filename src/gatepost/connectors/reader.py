@@ -89,6 +89,9 @@ def read[M: Record](
     except ValidationError as error:
         # A default that depends on a field with an error is no error of its own.
         found = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+    # Nor is a list too short for entries that are wrong.
+    lists = {one["loc"][:-1] for one in found}
+    found = [one for one in found if one["type"] != "too_short" or one["loc"] not in lists]
     errors.extend(
         FieldError(dotted(path, one["loc"]), explain(one, known_keys(model, one["loc"][:-1]))) for one in found
     )

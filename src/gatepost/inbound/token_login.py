@@ -64,7 +64,7 @@ class TokenLogin:
 
     async def _judged(self, message: BearerMessage) -> LoginOutcome:
         verdict = await judge_token(self._directory, self._keys, message.token, message.authzid)
-        if verdict.genuine:
+        if verdict.genuine or verdict.temporary:
             self._addresses.forgive(self._address, everything=False)
         if verdict.user:
             return LoginOutcome(verdict.user, AUTHENTICATED, f"{self._who}: {verdict.reason}")

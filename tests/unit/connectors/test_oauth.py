@@ -47,7 +47,7 @@ def test_what_is_wrong(resources, line, field, why):
     good.pop(field.partition("[")[0], None)
     with pytest.raises(ResourceErrors) as wrong:
         resources(ISSUER + "\n".join([*good.values(), line]))
-    error = wrong.value.errors[0]
+    (error,) = wrong.value.errors
     assert error.path == f"organization.o.oauth_issuer[0] 'idp'.{field}"
     assert why in error.message
 
