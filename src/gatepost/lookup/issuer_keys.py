@@ -145,7 +145,7 @@ class IssuerKeys:
         return held
 
     async def _fetch(self, source: _Source) -> tuple[IssuerKey, ...]:
-        client = self._client(source.trust_anchors)
+        client = await asyncio.to_thread(self._client, source.trust_anchors)  # the system's are many
         try:
             async with asyncio.timeout(self._settings.timeout):
                 url = source.jwks_url or await self._discover(client, source.issuer)
