@@ -18,6 +18,7 @@ from gatepost.connectors.model import (
     InboundConnector,
     Mailbox,
     MailFlowRule,
+    OauthIssuer,
     Organization,
     OutboundConnector,
     Resources,
@@ -26,7 +27,7 @@ from gatepost.connectors.model import (
 if TYPE_CHECKING:
     from gatepost.connectors.fields import Record
 
-__all__ = ["DOMAIN", "INBOUND", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
+__all__ = ["DOMAIN", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ MAILBOX = Kind("mailbox", "address", "mailbox", "mailbox", Mailbox)
 INBOUND = Kind("inbound_connector", "name", "inbound connector", "connector", InboundConnector)
 OUTBOUND = Kind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
 RULE = Kind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
+ISSUER = Kind("oauth_issuer", "name", "OAuth issuer", "issuer", OauthIssuer)
 
 
 class Part(NamedTuple):

@@ -1,4 +1,4 @@
-"""The commands `show`, `add`, `set` and `remove`, alike for accepted domains, mailboxes and mail flow rules.
+"""The commands `show`, `add`, `set` and `remove`, alike for domains, mailboxes, mail flow rules and OAuth issuers.
 
 Called once by the module of each group. Connectors have their own, as two kinds share their names.
 """
@@ -46,7 +46,7 @@ def add_commands(group: click.Group, kind: Kind, *, example: str, removed: str =
 
 
 def _a(kind: Kind) -> str:
-    return f"an {kind.label}" if kind.label[0] in "aeio" else f"a {kind.label}"
+    return f"an {kind.label}" if kind.label[0] in "aeioO" else f"a {kind.label}"
 
 
 def _name_argument(kind: Kind) -> Callable[[_Command], _Command]:

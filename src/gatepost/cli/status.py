@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from gatepost.cli.certificate_alarms import found_alarms, summary
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.names import host_port
+from gatepost.inbound.login import mechanisms
 from gatepost.settings.model import ListenerRole
 from gatepost.store.administration import Administration
 from gatepost.store.changes import ConfigStore
@@ -58,6 +60,7 @@ def status(config: str | None, as_json: bool) -> None:
     configuration, queue = _configuration(settings), _queue(settings)
     certificates = _certificates(settings)
     listeners = [_greeting(one) for one in settings.listeners]
+    logins = _logins(settings) if any(one.role.for_users for one in settings.listeners) else None
     if settings.mta_sts.address:
         listeners.append(_https("mta-sts", settings.mta_sts.address, "policies"))
     if settings.certificate_table.address:
@@ -75,6 +78,7 @@ def status(config: str | None, as_json: bool) -> None:
                 "workers": [one._asdict() for one in workers],
                 "queue": queue,
                 "certificates": certificates,
+                "logins": logins,
             }
         )
     else:
@@ -85,6 +89,8 @@ def status(config: str | None, as_json: bool) -> None:
         _line("configuration", _changed(configuration))
         _line("queue", _waiting(queue))
         _line("certificates", certificates["text"])
+        if logins is not None:
+            _line("log-ins", _ways(logins))
         click.echo("it runs" if well else "it does not run as it should", err=True)
     if not well:
         raise SystemExit(NO)
@@ -119,6 +125,30 @@ def _certificates(settings: Settings) -> dict[str, Any]:
     except StoreFailure as failure:
         return {"alarms": None, "text": f"cannot be told: {failure}"}
     return {"alarms": len(found.alarms), "text": summary(found)}
+
+
+def _logins(settings: Settings) -> dict[str, Any]:
+    """By what users log in: the mechanisms that are offered, and the OAuth issuers of each organization."""
+    directory = stored_directory(settings)
+    issuers = {
+        one.name: [issuer.name for issuer in one.oauth_issuers if issuer.enabled]
+        for one in directory.resources.organizations
+    }
+    return {
+        "mechanisms": list(mechanisms(directory)),
+        "issuers": {organization: names for organization, names in issuers.items() if names},
+        "without_passwords": [one.name for one in directory.resources.organizations if not one.allow_basic_auth_smtp],
+    }
+
+
+def _ways(logins: dict[str, Any]) -> str:
+    parts = [", ".join(logins["mechanisms"])]
+    if logins["issuers"]:
+        named = (f"{organization} ({', '.join(names)})" for organization, names in logins["issuers"].items())
+        parts.append(f"tokens of {', '.join(named)}")
+    if logins["without_passwords"]:
+        parts.append(f"no passwords for {', '.join(logins['without_passwords'])}")
+    return "; ".join(parts)
 
 
 def _queue(settings: Settings) -> dict[str, int]:

@@ -17,12 +17,13 @@ from gatepost.connectors.values import ConnectorType, RevocationCheck
 from gatepost.tls.names import matches, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gatepost.connectors.model import (
         AcceptedDomain,
         InboundConnector,
         Mailbox,
+        OauthIssuer,
         Organization,
         OutboundConnector,
         Resources,
@@ -153,6 +154,7 @@ class Directory:
         "_certificates",
         "_domains",
         "_mailboxes",
+        "_oauth",
         "_organizations",
         "_outbound",
         "_partners",
@@ -176,6 +178,11 @@ class Directory:
         self._revocable: dict[str, list[InboundEntry]] = {}
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
         self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
+        self._oauth: dict[str, list[tuple[Organization, OauthIssuer]]] = {}
+        for owner in resources.organizations:
+            for issuer in owner.oauth_issuers:
+                if issuer.enabled:
+                    self._oauth.setdefault(issuer.issuer, []).append((owner, issuer))
         self.client_anchors: frozenset[str] = frozenset(
             connector.trust_anchors
             for one in resources.organizations
@@ -252,6 +259,20 @@ class Directory:
     def has_mailboxes(self, domain: str) -> bool:
         """Whether there is a mailbox in the domain, so that its recipients are known here."""
         return domain in self._mailboxes.domains
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether any organization lets its users log in with tokens."""
+        return bool(self._oauth)
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether any organization lets its users log in with passwords."""
+        return any(one.allow_basic_auth_smtp for one in self.resources.organizations)
+
+    def oauth_issuers(self, issuer: str) -> Sequence[tuple[Organization, OauthIssuer]]:
+        """The organizations that take tokens whose "iss" is this, each with what it asks of them."""
+        return self._oauth.get(issuer, ())
 
     def partners(self, organization: str) -> PartnerIndex | None:
         """The partner connectors of an organization, None if it has none."""

@@ -21,6 +21,7 @@ from gatepost.connectors.records import (
     InboundConnector,
     Mailbox,
     MailFlowRule,
+    OauthIssuer,
     Organization,
     OutboundConnector,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "InboundConnector",
     "MailFlowRule",
     "Mailbox",
+    "OauthIssuer",
     "Organization",
     "OutboundConnector",
     "PrefixLimits",
@@ -91,7 +93,7 @@ def dump(resources: Resources) -> dict[str, Any]:
     }
 
 
-_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule")
+_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "oauth_issuer")
 
 
 def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
@@ -116,4 +118,5 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         inbound=parts(InboundConnector, "inbound_connector"),
         outbound=parts(OutboundConnector, "outbound_connector"),
         mail_flow=parts(MailFlowRule, "mail_flow_rule"),
+        oauth=parts(OauthIssuer, "oauth_issuer"),
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         InboundConnector,
         Mailbox,
         MailFlowRule,
+        OauthIssuer,
         Organization,
         OutboundConnector,
     )
@@ -52,6 +53,7 @@ class OrganizationDraft:
     inbound: list[Draft[InboundConnector]]
     outbound: list[Draft[OutboundConnector]]
     mail_flow: list[Draft[MailFlowRule]]
+    oauth: list[Draft[OauthIssuer]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -61,6 +63,7 @@ class OrganizationDraft:
             "inbound_connectors": tuple(draft.value for draft in self.inbound),
             "outbound_connectors": tuple(draft.value for draft in self.outbound),
             "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
+            "oauth_issuers": tuple(draft.value for draft in self.oauth),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 
@@ -86,6 +89,9 @@ def read[M: Record](
     except ValidationError as error:
         # A default that depends on a field with an error is no error of its own.
         found = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+    # Nor is a list too short for entries that are wrong.
+    lists = {one["loc"][:-1] for one in found}
+    found = [one for one in found if one["type"] != "too_short" or one["loc"] not in lists]
     errors.extend(
         FieldError(dotted(path, one["loc"]), explain(one, known_keys(model, one["loc"][:-1]))) for one in found
     )

@@ -31,6 +31,7 @@ from gatepost.connectors.fields import (
     Whole,
 )
 from gatepost.connectors.names import SmartHost, domain_name, host_port, socket_path
+from gatepost.connectors.oauth import OauthIssuer
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import (
     Cleartext,
@@ -54,6 +55,7 @@ __all__ = [
     "InboundConnector",
     "MailFlowRule",
     "Mailbox",
+    "OauthIssuer",
     "Organization",
     "OutboundConnector",
 ]
@@ -421,6 +423,11 @@ class Organization(Record):
         description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
         "Empty: such an address is one like any other.",
     )
+    allow_basic_auth_smtp: Switch = Field(
+        default=True,
+        description="Whether its users may log in with a password to send mail. false: only with a token of an "
+        "oauth_issuer.",
+    )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"
     )
@@ -433,4 +440,7 @@ class Organization(Record):
     )
     mail_flow_rules: tuple[MailFlowRule, ...] = Field(
         default=(), alias="mail_flow_rule", description="[[organization.NAME.mail_flow_rule]]"
+    )
+    oauth_issuers: tuple[OauthIssuer, ...] = Field(
+        default=(), alias="oauth_issuer", description="[[organization.NAME.oauth_issuer]]"
     )

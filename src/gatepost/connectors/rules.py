@@ -274,6 +274,8 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.oauth))
+    yield from _repeated("issuer", ((one, one.value.issuer) for one in draft.oauth))
     yield from _foreign_domains(draft)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from gatepost.connectors import oauth
 from gatepost.connectors.names import covers, network
 from gatepost.connectors.publication import publication
 from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
@@ -51,6 +52,9 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for one, other in combinations(placed, 2):
             found.extend(_pair(one, other, organization))
         found.extend(_rules(organization))
+        for issuer in organization.oauth_issuers:
+            if issuer.enabled:
+                found.extend(oauth.traps(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
     found.extend(_shared_addresses(resources))
     return found
 

@@ -2,7 +2,7 @@
 
 `inbound.session` makes a `Login` for each AUTH and gives it what the client says. Mechanisms are pure (`smtp.sasl`,
 `smtp.scram`); here they meet the stored credentials, the throttle and the threads on which Argon2 runs. Nobody learns
-whether a name exists: the words are the same, and so is the work.
+whether a name exists: the words are the same, and so is the work. Tokens are taken by `inbound.token_login`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.inbound.credentials import NOBODYS_HASH, Credential, content_name, verify
+from gatepost.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
 from gatepost.inbound.throttle import Throttle
+from gatepost.inbound.token_login import TokenLogin
 from gatepost.net.listener import source_of
 from gatepost.smtp.auth import AUTHENTICATED
 from gatepost.smtp.replies import Reply
@@ -25,17 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gatepost.connectors.match import Directory
+    from gatepost.lookup.issuer_keys import IssuerKeys
     from gatepost.smtp.sasl import PlainMessage
 
-__all__ = ["MECHANISMS", "Login", "LoginOutcome", "Logins"]
+__all__ = ["MECHANISMS", "TOKEN_MECHANISMS", "Login", "LoginOutcome", "Logins", "mechanisms"]
 
 MECHANISMS: Final = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN")
-"""What is offered over TLS, the best first."""
+"""With a password, the best first."""
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
+"""With an access token."""
 
-_INVALID: Final = Reply(535, "5.7.8", ("Authentication credentials invalid",))
-_THROTTLED: Final = Reply(454, "4.7.0", ("Too many failed log-ins, try again later",))
-_BUSY: Final = Reply(454, "4.7.0", ("Temporary authentication failure, try again later",))
-_MALFORMED: Final = Reply(501, "5.5.2", ("Authentication message is malformed",))
 _BINDING: Final = Reply(535, "5.7.8", ("Channel binding does not match; a proxy that ends TLS may stand between",))
 
 _THREADS = 2
@@ -43,26 +43,32 @@ _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told t
 _NAME = 128  # characters of a name that the throttle keeps
 
 
-@dataclass(frozen=True, slots=True)
-class LoginOutcome:
-    """How an exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets."""
+def mechanisms(directory: Directory) -> tuple[str, ...]:
+    """What is offered over TLS, the best first: what some organization lets its users log in with.
 
-    user: str
-    reply: Reply
-    reason: str
+    Never nothing, since a listener that offers nothing would take mail from anybody.
+    """
+    tokens = TOKEN_MECHANISMS if directory.takes_tokens else ()
+    passwords = MECHANISMS if directory.takes_passwords or not tokens else ()
+    return passwords + tokens
 
 
 class Logins:
     """What the log-ins of one worker share.
 
     content: what lies in the configuration store under a name. secret: the server's own, which fake salts are made of;
-    the same for all workers, and kept. clock: monotonic seconds.
+    the same for all workers, and kept. clock: monotonic seconds. keys: of the issuers of tokens.
     """
 
     def __init__(
-        self, content: Callable[[str], bytes | None], secret: Callable[[], bytes], clock: Callable[[], float]
+        self,
+        content: Callable[[str], bytes | None],
+        secret: Callable[[], bytes],
+        clock: Callable[[], float],
+        keys: IssuerKeys,
     ) -> None:
         self._content = content
+        self._keys = keys
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="password")
         self._waiting = 0
         self.secret = secret
@@ -70,18 +76,24 @@ class Logins:
         # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
         self.names = Throttle(clock, free=20, longest=60.0)
 
-    def begin(self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]) -> Login:
+    def begin(
+        self, mechanism: str, directory: Directory, peer_ip: str, bindings: Mapping[str, bytes]
+    ) -> Login | TokenLogin:
         """An exchange. bindings: see `Stream.channel_bindings`."""
+        if mechanism in TOKEN_MECHANISMS:
+            return TokenLogin(mechanism, directory, self._keys, self.addresses, peer_ip)
         return Login(self, mechanism, directory, peer_ip, bindings)
 
     def credential(self, directory: Directory, name: str) -> tuple[str, Credential | None]:
-        """The mailbox that a name means, "" if none, and what is kept of its password."""
+        """The mailbox that a name means, "" if none, and what is kept of its password, if one may be used."""
         mailbox = directory.mailbox(name)
         if mailbox is None:
             return "", None
         owner = directory.organization_of(mailbox.address.rpartition("@")[2].lower())
         credential = Credential.decode(self._content(content_name(mailbox.address)))
         if credential is None or owner is None or credential.organization != owner.name:
+            return mailbox.address, None
+        if not owner.allow_basic_auth_smtp:
             return mailbox.address, None
         return mailbox.address, credential
 
@@ -137,7 +149,7 @@ class Login:
                 return self._plain(response)
             return self._scram_step(response)
         except SaslError as error:
-            reply = _BINDING if "channel binding does not match" in str(error) else _MALFORMED
+            reply = _BINDING if "channel binding does not match" in str(error) else MALFORMED
             return LoginOutcome("", reply, f"{self._who}: {error}")
 
     # PLAIN
@@ -152,7 +164,7 @@ class Login:
         credential = self._credential[1]
         fits = await self._logins.verify(message.password, credential.argon2 if credential else NOBODYS_HASH)
         if fits is None:
-            return LoginOutcome("", _BUSY, f"{self._who}: too many log-ins wait for their password to be tried")
+            return LoginOutcome("", BUSY, f"{self._who}: too many log-ins wait for their password to be tried")
         return self._decided(fits=fits)
 
     # SCRAM
@@ -190,7 +202,7 @@ class Login:
         self._credential = address, None if other else credential
         wait = max(logins.addresses.wait(self._address), logins.names.wait(self._name))
         if wait:
-            return LoginOutcome("", _THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
+            return LoginOutcome("", THROTTLED, f"{self._who}: after many failures, none is heard for {wait:.0f} s")
         logins.addresses.charge(self._address)
         logins.names.charge(self._name)
         return None
@@ -198,8 +210,8 @@ class Login:
     def _decided(self, *, fits: bool) -> LoginOutcome:
         address, credential = self._credential
         if not fits or credential is None:
-            why = "wrong password" if credential else "no password is set, or it may not act as another"
-            return LoginOutcome("", _INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
+            why = "wrong password" if credential else "no password is set or may be used, or it may not act as another"
+            return LoginOutcome("", INVALID, f"{self._who}: {why if address else 'no mailbox has that name'}")
         self._logins.addresses.forgive(self._address, everything=False)
         self._logins.names.forgive(self._name, everything=True)
         return LoginOutcome(address, AUTHENTICATED, f"{self._who}: logged in")

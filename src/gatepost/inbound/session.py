@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
-from gatepost.inbound.login import LoginOutcome
+from gatepost.inbound.login_outcome import LoginOutcome
 from gatepost.inbound.record import SessionRecord
 from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gatepost.inbound.login import Login
     from gatepost.inbound.registry import SessionRegistry
     from gatepost.inbound.service import InboundService
+    from gatepost.inbound.token_login import TokenLogin
     from gatepost.net.stream import Stream
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import Event
@@ -78,9 +79,10 @@ class Session:
         self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
         self._transaction: Transaction | None = None
         self._attribution: Attribution | None = None
-        self._login: Login | None = None
+        self._login: Login | TokenLogin | None = None
         self._failed_logins = 0
         self._refusals_kept = 0  # rows of the trace with the session's transcript
+        self._owed: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
         self._lost = False
         self._committing = False
@@ -246,10 +248,14 @@ class Session:
         logins = self._service.logins
         assert logins is not None  # noqa: S101 - AUTH is offered only with them
         bindings = self._stream.channel_bindings()
+        self._owed = None
         self._login = logins.begin(event.mechanism, self._record.directory, self._stream.peer.host, bindings)
         self._login_step(event.response)
 
     def _login_step(self, response: bytes | None) -> None:
+        if self._owed is not None:  # whatever the client says to the error (RFC 7628 section 3.2.3)
+            self._core.refuse(self._owed)
+            return
         assert self._login is not None  # noqa: S101 - responses come only after AUTH
         answer = self._login.step(response)
         match answer:
@@ -272,7 +278,13 @@ class Session:
             return
         self._failed_logins += 1
         reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
-        self._refuse(reply, "", "", refused_login(self._record.directory, reply, outcome.reason))
+        verdict = refused_login(self._record.directory, reply, outcome.reason)
+        if outcome.error:
+            self._owed = reply
+            self._service.trace([self._refused(reply, "", "", verdict)])
+            self._core.challenge(outcome.error)
+        else:
+            self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
         unable = self._unable(event.parameters.size or 0)

@@ -22,6 +22,7 @@ from gatepost.inbound.stamp import Stamp
 from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
+from gatepost.lookup.issuer_keys import IssuerKeys
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.revocation import RevocationChecker
@@ -132,7 +133,10 @@ class Assembly:
         self.alarms = self._alarms(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
-        self._logins = Logins(self._resources.content, lambda: login_secret(self._resources), time.monotonic)
+        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors)
+        self._logins = Logins(
+            self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
+        )
         self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins)
         self._offer()
         self.listener = Listener(
@@ -167,6 +171,7 @@ class Assembly:
         self._revocation.retry()
         self._policy_hosts.use(_policy_hosts_context(self._settings))
         self._policies.retry()
+        self._issuer_keys.retry()
         self._pool.close()
         _log.info("certificates and trust anchors were read again")
 
@@ -203,6 +208,7 @@ class Assembly:
         self._pool.close()
         await self._revocation.close()
         self._logins.close()
+        await self._issuer_keys.close()
         self.keeper.close()
         self.alarms.close()
         if self._refreshing is not None:
@@ -301,7 +307,12 @@ class Assembly:
             judge_client=self._judge_client,
             expiration=self._expiration,
             tls=self.keeper.tls,
-            extensions=extensions_of(ListenerRole.MX, smtp_limits, has_certificate=self.keeper.tls is not None),
+            extensions=extensions_of(
+                ListenerRole.MX,
+                smtp_limits,
+                self._snapshots.current.directory,
+                has_certificate=self.keeper.tls is not None,
+            ),
             smtp_limits=smtp_limits,
             session_limits=SessionLimits(
                 limits.idle_timeout,
@@ -328,7 +339,7 @@ class Assembly:
         limits, tls = self._settings.limits.smtp(), self.keeper.tls
         for role, service in self._services.items():
             service.tls = tls
-            service.extensions = extensions_of(role, limits, has_certificate=tls is not None)
+            service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
     # what the parts call
 

@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.connectors.names import host_port
-from gatepost.inbound.login import MECHANISMS
+from gatepost.inbound.login import mechanisms
 from gatepost.settings.model import ListenerRole
 from gatepost.smtp.extensions import Extensions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.connectors.match import Directory
     from gatepost.inbound.login import Logins
     from gatepost.inbound.service import InboundService
     from gatepost.net.stream import Endpoint
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["extensions_of", "login_secret", "role_of", "services_by_role"]
 
 _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
-_SUBMISSION: Final = frozenset({ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS})
 
 
 def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
@@ -52,10 +52,10 @@ def services_by_role(servers: InboundService, logins: Logins) -> dict[ListenerRo
     }
 
 
-def extensions_of(role: ListenerRole, limits: SmtpLimits, *, has_certificate: bool) -> Extensions:
+def extensions_of(role: ListenerRole, limits: SmtpLimits, directory: Directory, *, has_certificate: bool) -> Extensions:
     """What a listener of that role offers."""
     starttls = has_certificate and role is not ListenerRole.SUBMISSIONS
-    return Extensions.within(limits, starttls=starttls, auth=MECHANISMS if role in _SUBMISSION else ())
+    return Extensions.within(limits, starttls=starttls, auth=mechanisms(directory) if role.for_users else ())
 
 
 def login_secret(store: ConfigStore) -> bytes:

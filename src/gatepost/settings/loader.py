@@ -19,7 +19,7 @@ from gatepost.connectors.reader import read
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
-from gatepost.settings.model import DnsValidation, ListenerRole, Settings
+from gatepost.settings.model import DnsValidation, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,7 +157,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
             said = "policies are served over HTTPS, which needs TLS; add a [[certificate]] that bears mta-sts.DOMAIN"
             yield draft.error("mta_sts.address", said)
         for place, listener in enumerate(settings.listeners):
-            if listener.role in {ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS}:
+            if listener.role.for_users:
                 yield draft.error(
                     f"listener[{place}].role", f"{listener.role} needs TLS; add a [[certificate]] with chain and key"
                 )

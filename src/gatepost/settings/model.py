@@ -30,7 +30,9 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
+from gatepost.settings.oauth import Oauth
 from gatepost.settings.reporting import TlsReports
+from gatepost.settings.roles import ListenerRole
 from gatepost.settings.site import Site
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
@@ -58,15 +60,6 @@ __all__ = [
     "Store",
     "Tls",
 ]
-
-
-class ListenerRole(StrEnum):
-    """What a listening address is for."""
-
-    MX = "mx"
-    SUBMISSION = "submission"
-    SUBMISSIONS = "submissions"
-    INTERNAL = "internal"
 
 
 class LogLevel(StrEnum):
@@ -338,6 +331,7 @@ class Settings(Record):
     tls_reports: TlsReports = Field(default_factory=TlsReports, description="[tls_reports]")
     alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
     site: Site = Field(default_factory=Site, description="[site]")
+    oauth: Oauth = Field(default_factory=Oauth, description="[oauth]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

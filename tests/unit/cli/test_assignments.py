@@ -138,6 +138,7 @@ REFUSED = [
         [("mailbox", "have commands of their own, such as `gatepost mailbox add`")],
     ),
     (Organization, {}, ["mail_flow_rule=x"], [("mail_flow_rule", "`gatepost rule add`")]),
+    (Organization, {}, ["oauth_issuer=x"], [("oauth_issuer", "`gatepost issuer add`")]),
     (
         OutboundConnector,
         {},

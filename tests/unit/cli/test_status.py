@@ -66,7 +66,48 @@ def test_for_machines(home):
             "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],
             "queue": {"active": 0, "deferred": 0, "held": 0},
             "certificates": {"alarms": 0, "text": "no alarms"},
+            "logins": None,
         }
+
+
+PASSWORDS = "SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN"
+LOGINS = """
+[organization.contoso]
+allow_basic_auth_smtp = false
+[[organization.contoso.oauth_issuer]]
+name = "entra"
+issuer = "https://login.microsoftonline.com/1/v2.0"
+audiences = ["2"]
+[[organization.contoso.oauth_issuer]]
+name = "off"
+enabled = false
+issuer = "https://off.example"
+audiences = ["2"]
+[organization.fabrikam]
+"""
+
+
+@pytest.mark.parametrize(
+    ("resources", "line"),
+    [
+        ("[organization.contoso]", PASSWORDS),
+        (
+            LOGINS,
+            f"{PASSWORDS}, OAUTHBEARER, XOAUTH2; tokens of contoso (entra); no passwords for contoso",
+        ),
+    ],
+)
+def test_by_what_users_log_in(home, resources, line):
+    home.call("apply", "-f", home.write(resources))
+    home.settings(
+        server={"hostname": "mx.gate.example", "data_dir": str(home.data), "workers": 1},
+        listener=[{"role": "submission", "address": "127.0.0.1:1"}],
+        certificate=[{"chain": "/none", "key": "/none"}],
+    )
+    assert f"{'log-ins':28} {line}" in home.call("status", code=1).stdout.splitlines()
+    found = home.json("status", code=1)["logins"]
+    assert found["mechanisms"][:1] == ["SCRAM-SHA-256-PLUS"]
+    assert found["issuers"] == ({"contoso": ["entra"]} if resources == LOGINS else {})
 
 
 @pytest.mark.parametrize("text", ["", "x", "999999999"])

@@ -71,13 +71,14 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.InboundConnector,
         records.OutboundConnector,
         records.ClientCertificate,
+        records.OauthIssuer,
     )
     for model in models:
         for name in model.model_fields:
             assert f"| `{name}` |" in page
     assert "[[organization.NAME.inbound_connector]]" in page
     assert "| `display_name` |" in page
-    assert page.count("\n## ") == 7
+    assert page.count("\n## ") == 8
 
 
 def test_no_cell_breaks_the_tables() -> None:

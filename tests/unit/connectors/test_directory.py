@@ -362,3 +362,18 @@ def test_for_which_certificates_revocation_matters(
     directory: Build, leaf: Leaf, names: list[str], common_name: str, anchors: set[str]
 ) -> None:
     assert directory(REVOCATION).revocation_anchors(leaf(*names, common_name=common_name)) == anchors
+
+
+ISSUER = '[[organization.{}.oauth_issuer]]\nname = "{}"\nissuer = "https://{}.example"\naudiences = ["smtp"]\n'
+
+
+def test_issuers_and_passwords(directory: Build) -> None:
+    text = ISSUER.format("a", "one", "idp") + ISSUER.format("b", "two", "idp")
+    both = directory(text + ISSUER.format("b", "off", "other") + "enabled = false\n")
+    found = [(owner.name, issuer.name) for owner, issuer in both.oauth_issuers("https://idp.example")]
+    assert found == [("a", "one"), ("b", "two")]
+    assert not both.oauth_issuers("https://other.example")
+    assert both.takes_tokens
+    assert both.takes_passwords
+    assert not directory("[organization.a]").takes_tokens
+    assert not directory("[organization.a]\nallow_basic_auth_smtp = false").takes_passwords

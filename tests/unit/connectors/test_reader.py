@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.connectors.model import AcceptedDomain, Mailbox, Organization, OutboundConnector
+from gatepost.connectors.model import AcceptedDomain, Mailbox, OauthIssuer, Organization, OutboundConnector
 from gatepost.connectors.reader import Draft, OrganizationDraft, read, tables
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ def test_a_wrong_field_is_reported_and_takes_its_default() -> None:
     assert (draft.value.priority, draft.value.smart_hosts, draft.value.tls_settings) == (100, (), "encryption-only")
     assert [error.path for error in errors] == ["c[0].smart_hosts[0]", "c[0].priority", "c[0].commnet"]
     assert "did you mean 'comment'?" in errors[-1].message
+
+
+@pytest.mark.parametrize(
+    ("audiences", "paths"),
+    [([""], ["i[0].audiences[0]"]), (["", "a"], ["i[0].audiences[0]"]), ([], ["i[0].audiences"])],
+)
+def test_a_list_is_not_too_short_for_wrong_entries(audiences: list[str], paths: list[str]) -> None:
+    errors: list[FieldError] = []
+    read(OauthIssuer, {"name": "x", "issuer": "https://x.example", "audiences": audiences}, "i[0]", errors)
+    assert [error.path for error in errors] == paths
 
 
 def test_without_its_name_a_table_is_still_checked() -> None:
@@ -93,7 +103,7 @@ def test_a_draft_names_its_keys() -> None:
 
 def test_parts_that_were_not_written_stay_unwritten() -> None:
     draft = OrganizationDraft(
-        Draft("o", Organization(name="o")), [Draft("d", AcceptedDomain(name="x.example"))], [], [], [], []
+        Draft("o", Organization(name="o")), [Draft("d", AcceptedDomain(name="x.example"))], [], [], [], [], []
     )
     assembled = draft.assembled()
     assert assembled.accepted_domains == (AcceptedDomain(name="x.example"),)

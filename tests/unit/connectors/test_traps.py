@@ -268,3 +268,10 @@ def test_a_trap_of_a_served_policy_is_told(resources: Build, fields: str, hostna
 )
 def test_a_served_policy_that_is_meant_gives_no_warning(resources: Build, fields: str, hostname: str) -> None:
     assert warnings(resources(OWN + fields), hostname) == []
+
+
+@pytest.mark.parametrize(("enabled", "count"), [("true", 1), ("false", 0)])
+def test_an_oauth_issuer_without_scopes(resources: Build, enabled: str, count: int) -> None:
+    issuer = '[[organization.o.oauth_issuer]]\nname = "idp"\nissuer = "https://idp.example"\naudiences = ["smtp"]\n'
+    found = warnings(resources(f"{issuer}enabled = {enabled}\n"))
+    assert [text.partition(":")[0] for text in found] == ["OAuth issuer 'idp' of o"] * count

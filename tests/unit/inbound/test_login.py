@@ -9,7 +9,9 @@ import threading
 import pytest
 
 from gatepost.inbound.credentials import content_name, make_credential
-from gatepost.inbound.login import LoginOutcome, Logins
+from gatepost.inbound.login import MECHANISMS, TOKEN_MECHANISMS, Logins, mechanisms
+from gatepost.inbound.login_outcome import LoginOutcome
+from gatepost.inbound.token_login import TokenLogin
 from gatepost.net.tasks import spawn
 
 WORD = "correct horse"
@@ -28,7 +30,7 @@ class Scene:
     def __init__(self, content, directory):
         self.now = 1000.0
         self.directory = directory
-        self.logins = Logins(content.get, lambda: b"secret", lambda: self.now)
+        self.logins = Logins(content.get, lambda: b"secret", lambda: self.now, None)
 
     def begin(self, mechanism, ip="203.0.113.9", bindings=BINDINGS):
         return self.logins.begin(mechanism, self.directory, ip, bindings)
@@ -69,7 +71,7 @@ PLAIN = [
     ("ANN@contoso.example", WORD, "ann@contoso.example", 235, "ann@contoso.example: logged in"),
     ("ann@contoso.example", "wrong", "", 535, "ann@contoso.example: wrong password"),
     ("ann@contoso.example", WORD, "joe@contoso.example", 535, "it may not act as another"),
-    ("joe@contoso.example", WORD, "", 535, "no password is set"),
+    ("joe@contoso.example", WORD, "", 535, "no password is set or may be used"),
     ("eve@contoso.example", WORD, "", 535, "as somebody: no mailbox has that name"),
 ]
 
@@ -165,3 +167,45 @@ async def test_too_many_at_a_time_are_told_to_come_back(scene):
             one.cancel()
         free.set()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+ISSUER = """
+[[organization.contoso.oauth_issuer]]
+name = "idp"
+issuer = "https://idp.example"
+audiences = ["smtp"]
+"""
+NO_PASSWORDS = "allow_basic_auth_smtp = false"
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("", MECHANISMS),
+        ("[organization.contoso]", MECHANISMS),
+        (ISSUER, MECHANISMS + TOKEN_MECHANISMS),
+        (f"[organization.contoso]\n{NO_PASSWORDS}{ISSUER}", TOKEN_MECHANISMS),
+        (f"[organization.contoso]\n{NO_PASSWORDS}{ISSUER}[organization.b]", MECHANISMS + TOKEN_MECHANISMS),
+        (f"[organization.contoso]\n{NO_PASSWORDS}", MECHANISMS),  # never nothing
+    ],
+)
+def test_what_is_offered(directory, text, offered):
+    assert mechanisms(directory(text)) == offered
+
+
+def test_tokens_are_taken_by_another_exchange(scene):
+    for mechanism in TOKEN_MECHANISMS:
+        login = scene.begin(mechanism)
+        assert isinstance(login, TokenLogin)
+        assert login.mechanism == mechanism
+
+
+async def test_an_organization_without_passwords(scene, directory):
+    scene.directory = directory(
+        f"[organization.contoso]\n{NO_PASSWORDS}\naccepted_domain = [{{ name = 'contoso.example' }}]\n"
+        "mailbox = [{ address = 'ann@contoso.example' }]"
+    )
+    outcome = await scene.plain("ann@contoso.example")
+    assert outcome.reply.code == 535
+    assert "no password is set or may be used" in outcome.reason
+    assert scene.scram("ann@contoso.example").reply.code == 535

@@ -32,7 +32,7 @@ def users(gate, content):
     @contextlib.asynccontextmanager
     async def opened():
         async with gate.open():
-            logins = Logins(content.get, lambda: b"secret", time.monotonic)
+            logins = Logins(content.get, lambda: b"secret", time.monotonic, None)
             extensions = Extensions.within(gate.smtp, starttls=True, auth=MECHANISMS)
             gate.service = replace(gate.service, logins=logins, extensions=extensions)
             yield gate

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import Resources
 from gatepost.inbound.login import MECHANISMS
 from gatepost.net.stream import Endpoint
 from gatepost.node.roles import extensions_of, login_secret, role_of
@@ -49,7 +51,7 @@ def test_the_role_of_a_connection(local, role):
     ],
 )
 def test_what_a_role_offers(role, has_certificate, starttls, auth):
-    offered = extensions_of(ListenerRole(role), SmtpLimits(), has_certificate=has_certificate)
+    offered = extensions_of(ListenerRole(role), SmtpLimits(), Directory(Resources()), has_certificate=has_certificate)
     assert (offered.starttls, offered.auth) == (starttls, auth)
 
 

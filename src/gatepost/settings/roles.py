@@ -1,0 +1,21 @@
+"""What listening addresses are for, a part of `settings.model`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["ListenerRole"]
+
+
+class ListenerRole(StrEnum):
+    """What a listening address is for."""
+
+    MX = "mx"
+    SUBMISSION = "submission"
+    SUBMISSIONS = "submissions"
+    INTERNAL = "internal"
+
+    @property
+    def for_users(self) -> bool:
+        """Whether those who connect are users, who have to log in."""
+        return self in {ListenerRole.SUBMISSION, ListenerRole.SUBMISSIONS}

@@ -1,0 +1,168 @@
+"""An OAuth authorization server on loopback: metadata and keys over HTTPS, and the tokens that it signs.
+
+It signs with the library of keys alone, so that no code checks what it made itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import ssl
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.pki import make_key
+from support.process import free_port
+
+if TYPE_CHECKING:
+    from support.pki import Key, Leaf
+
+CONFIGURATION = "/.well-known/openid-configuration"
+KEYS = "/keys"
+
+
+class Issuer:
+    """certificate: of its HTTPS server, at 127.0.0.1. kind: of its keys, "rsa", "ecdsa" or "ed25519".
+
+    pages: what it serves by path, made anew by `publish`. requests: paths asked for so far. stop() and start() keep the
+    port: between them it is down. audience: whom its tokens are for unless they say otherwise.
+    """
+
+    def __init__(self, certificate: Leaf, kind: str = "rsa", *, audience: str = "smtp") -> None:
+        self.certificate = certificate
+        self.audience = audience
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.requests: list[str] = []
+        self.pages: dict[str, bytes] = {}
+        self._number = 0
+        self._kind = kind
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
+        self.rotate()
+
+    def rotate(self, *, publish: bool = True) -> None:
+        """Make a key; from now on tokens are signed with it, and it alone is published."""
+        self._number += 1
+        self.kid = f"{self.port}-{self._number}"
+        self.key: Key = make_key(self._kind)
+        if publish:
+            self.publish()
+
+    def publish(self) -> None:
+        metadata = {"issuer": self.url, "jwks_uri": f"{self.url}{KEYS}"}
+        self.pages = {
+            CONFIGURATION: json.dumps(metadata).encode(),
+            KEYS: json.dumps({"keys": [{"kid": self.kid, "use": "sig", **_jwk(self.key)}]}).encode(),
+        }
+
+    def token(self, user: str, *, key: Key | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A token for an hour. claims, header: over what it would hold; None takes a claim out. key: instead of its."""
+        now = int(time.time())
+        payload = {"iss": self.url, "aud": self.audience, "sub": "1", "email": user, "email_verified": True}
+        payload |= {"scope": "smtp.send openid", "iat": now, "exp": now + 3600, **claims}
+        payload = {name: value for name, value in payload.items() if value is not None}
+        key = key or self.key
+        head = {"alg": _algorithm(key), "typ": "at+jwt", "kid": self.kid, **(header or {})}
+        head = {name: value for name, value in head.items() if value is not None}
+        signed = f"{_b64(json.dumps(head).encode())}.{_b64(json.dumps(payload).encode())}"
+        return f"{signed}.{_b64(_signature(key, signed.encode(), head['alg']))}"
+
+    def start(self) -> Self:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate.chain, self.certificate.key)
+        self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="issuer")
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join(10)
+        self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that does not like the certificate leaves in the middle of the handshake."""
+
+
+def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            issuer.requests.append(self.path)
+            body = issuer.pages.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _number(value: int, octets: int = 0) -> str:
+    return _b64(value.to_bytes(octets or (value.bit_length() + 7) // 8))
+
+
+def _algorithm(key: Key) -> str:
+    return "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256" if _is_ec(key) else "EdDSA"
+
+
+def _is_ec(key: Key) -> bool:
+    return isinstance(key, ec.EllipticCurvePrivateKey)
+
+
+def _jwk(key: Key) -> dict[str, str]:
+    """RFC 7518 section 6, RFC 8037 section 2."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        rsa_numbers = key.public_key().public_numbers()
+        return {"kty": "RSA", "n": _number(rsa_numbers.n), "e": _number(rsa_numbers.e)}
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        ec_numbers = key.public_key().public_numbers()
+        return {"kty": "EC", "crv": "P-256", "x": _number(ec_numbers.x, 32), "y": _number(ec_numbers.y, 32)}
+    return {"kty": "OKP", "crv": "Ed25519", "x": _b64(key.public_key().public_bytes_raw())}
+
+
+def _signature(key: Key, data: bytes, algorithm: str) -> bytes:
+    """RFC 7518 section 3. "none" has none; HS256 is the attack that takes the published key for the shared secret."""
+    if algorithm == "none":
+        return b""
+    if algorithm == "HS256":
+        return hmac.digest(_public_pem(key), data, "sha256")
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32) + s.to_bytes(32)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return key.sign(data)
+
+
+def _public_pem(key: Key) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
