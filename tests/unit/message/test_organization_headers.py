@@ -61,14 +61,20 @@ SMUGGLED = {
 def test_nothing_is_smuggled_past(name: str, crossing: Crossing) -> None:
     """Nor is what is ill-formed renamed: only Organization fields go out by another name, and none comes in."""
     hidden, left = SMUGGLED[name]
-    for section in (hidden, hidden.replace(b"Organization", b"CrossPremises"), hidden.replace(b"Organization", b"Forest")):
+    for section in (
+        hidden,
+        hidden.replace(b"Organization", b"CrossPremises"),
+        hidden.replace(b"Organization", b"Forest"),
+    ):
         changed = changed_headers(b"From: a\r\n" + section + TAIL, crossing)
         if not changed.renamed:
             assert changed.section == b"From: a\r\n" + left + TAIL
         assert not RESERVED.search(changed.section) or changed.renamed
 
 
-@pytest.mark.parametrize("line", [b"X-MS-Exchange-CrossPremises-AuthAs\r\n", b"X-MS-Exchange-CrossPremises-\x01A: x\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"X-MS-Exchange-CrossPremises-AuthAs\r\n", b"X-MS-Exchange-CrossPremises-\x01A: x\r\n"]
+)
 def test_what_is_not_well_formed_is_not_promoted(line: bytes) -> None:
     assert changed_headers(line + TAIL, Crossing.PROMOTED) == HeaderChange(TAIL, 0, 1)
 
