@@ -210,12 +210,14 @@ class InboundConnector(Record):
     )
     treat_messages_as_internal: Switch = Field(
         default=False,
-        description="On-premises: mail whose reverse-path is in an accepted domain of the organization counts as internal.",
+        description="On-premises: mail whose reverse-path is in an accepted domain of the organization counts as "
+        "internal.",
     )
     cloud_services_mail_enabled: Switch = Field(
         default=False,
-        description="On-premises: servers known by certificate are Exchange of the organization itself, and what they say "
-        "in X-MS-Exchange-CrossPremises header fields is believed (hybrid). Of anybody else such fields are taken out.",
+        description="On-premises: servers known by certificate are Exchange of the organization itself, and what they "
+        "say in X-MS-Exchange-CrossPremises header fields is believed (hybrid). Of anybody else such fields are taken "
+        "out.",
     )
     trust_anchors: FilePath = Field(
         default="",
@@ -284,8 +286,8 @@ class OutboundConnector(Record):
     )
     sender_rewriting_enabled: Switch = Field(
         default=False,
-        description="On-premises: a reverse-path of somebody else's domain is rewritten (SRS) here already, not when the "
-        "message leaves for strangers.",
+        description="On-premises: a reverse-path of somebody else's domain is rewritten (SRS) here already, not only "
+        "when the message leaves for strangers.",
     )
     smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),

@@ -7,8 +7,8 @@ by `inbound.transaction` and `outbound.organization_headers` with whole header s
 other field stays as it is, octet by octet, so that signatures hold.
 
 A field is found wherever any reader might see one: whatever the case, folded or not, with blanks before the colon or no
-colon at all, after a bare CR or LF and what some take for a line end (a BINARYMIME body may have them), and with control
-characters in its name. What is to be renamed must be well formed; anything else of these names is taken out.
+colon at all, after a bare CR or LF and what some take for a line end (a BINARYMIME body may have them), and with
+control characters in its name. What is to be renamed must be well formed; anything else of these names is taken out.
 """
 
 from __future__ import annotations

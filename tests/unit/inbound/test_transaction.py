@@ -228,3 +228,40 @@ async def test_a_message_that_a_mailbox_sent_on_does_not_come_back_to_it(gate, f
         refusal = transaction.refusal()
         transaction.abort()
     assert (refusal.enhanced if refusal else "") == status
+
+
+OWN_FIELD = b"X-MS-Exchange-Organization-AuthAs: Internal\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+async def test_what_a_stranger_says_in_exchanges_name_is_taken_out(gate, step):
+    content = HEADER[:-2] + b"x-ms-exchange-organization-SCL:\r\n -1\r\n" + OWN_FIELD + b"\r\n" + OWN_FIELD
+    async with gate.open():
+        transaction = begin(gate)
+        transaction.begin_body("EHLO", gate.service.directory)
+        for at in range(0, len(content), step):
+            transaction.write(content[at : at + step])
+        assert transaction.refusal() is None
+        message, _, body = transaction.queued({})
+        assert body.whole().endswith(b"\r\n" + HEADER + OWN_FIELD), "the body may say what it likes"
+        assert message.size == body.size
+        assert message.inbound == {"headers": {"removed": 2}}
+        assert not message.is_internal
+        assert not message.has_organization_headers
+        transaction.abort()
+
+
+async def test_a_user_is_internal_without_saying_so(gate):
+    facts = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example", user="ann@contoso.example")
+    async with gate.open():
+        transaction = begin(gate, facts=facts)
+        transaction.begin_body("EHLO", gate.service.directory)
+        transaction.write(b"Bcc: joe@contoso.example\r\n" + OWN_FIELD + HEADER)
+        assert transaction.refusal() is None
+        message, _, body = transaction.queued({})
+        assert b"Bcc" not in body.whole()
+        assert b"X-MS" not in body.whole()
+        assert b"\r\nDate: " in body.whole()
+        assert message.inbound == {"headers": {"removed": 1}, "internal": True}
+        assert message.is_internal
+        transaction.abort()
