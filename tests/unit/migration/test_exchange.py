@@ -329,6 +329,8 @@ IN_DIFFERS = [
     (HYBRID[0], {"SenderIPAddresses": ["192.0.2.1"]}, "SenderIPAddresses", "either"),
     (HYBRID[0], {"RestrictDomainsToCertificate": True}, "RestrictDomainsToCertificate", "no effect"),
     (HYBRID[0], {"RestrictDomainsToIPAddresses": True}, "RestrictDomainsToIPAddresses", "no effect"),
+    (HYBRID[0], {"SenderIPAddresses": ["192.0.2.1"], "TlsSenderCertificateName": ""},
+     "CloudServicesMailEnabled", "by certificate"),
     (HYBRID[0], {}, "ConnectorSource", "hybrid"),
     (HYBRID[0] | {"Name": "x" * 70}, {}, "Name", "too long"),
 ]  # fmt: skip

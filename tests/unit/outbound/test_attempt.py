@@ -838,7 +838,7 @@ def test_own_servers_see_who_sent_it(world: Any, kit: Any, fields: dict[str, Any
     fate = only(attempt(world, peer, given, connector=fields))
     assert (fate.sort, fate.detail["reverse_path"]) == (Sort.DELIVERED, reverse_path)
     assert "forwarded_by" not in fate.detail
-    assert peer.messages[0].mail.startswith(f"MAIL FROM:<{reverse_path}> ")
+    assert peer.messages[0].mail.startswith(f"FROM:<{reverse_path}> ")
 
 
 def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
