@@ -23,7 +23,7 @@ def print_plan(plan: HybridPlan) -> None:
     """The whole plan; commands stand in lines of their own, to be copied."""
     _paragraph(
         f"{plan.organization}: {plan.hostname} (this gateway) and {plan.exchange_host} (Exchange). Forced TLS for all "
-        "mail takes two connectors on each side, one for each direction; each server proves who it is by its certificate."
+        "mail takes two connectors on each side, one for each direction; each server proves who it is by certificate."
     )
     _heading("This gateway")
     for finding in plan.here:

@@ -119,8 +119,8 @@ def _domains(given: Given) -> Step:
         lines.append(
             f"New-MailUser -Name {name} -PrimarySmtpAddress {quoted(box.address)} -ExternalEmailAddress {target}"
         )
-    if more := len(given.shared_mailboxes) - _SHOWN:
-        lines += [comment(f"… and {more} more of the same")] if more > 0 else []
+    if (more := len(given.shared_mailboxes) - _SHOWN) > 0:
+        lines.append(comment(f"… and {more} more of the same"))
     return Step("Domains that both sides serve, and the mailboxes on the gateway", (*lines, shown))
 
 
