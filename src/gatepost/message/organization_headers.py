@@ -28,16 +28,25 @@ __all__ = ["Crossing", "HeaderChange", "changed_headers", "origin_fields"]
 _ORGANIZATION = b"X-MS-Exchange-Organization-"
 _CROSS_PREMISES = b"X-MS-Exchange-CrossPremises-"
 _FOREST = b"X-MS-Exchange-Forest-"
-_ORIGINATOR = b"X-OriginatorOrg"
-
-_RESERVED = tuple(name.lower() for name in (_ORGANIZATION, _CROSS_PREMISES, _FOREST))
+_NAMES = (_ORGANIZATION, _CROSS_PREMISES, _FOREST)
 _COMMON = b"x-ms-exchange-"  # all of them begin so
 _AUTH_AS = re.compile(rb"\r\nx-ms-exchange-crosspremises-authas[ \t]*:", re.IGNORECASE)
 
-_CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _LOWER = bytes(range(256)).lower()
-_LINE = re.compile(rb"([^\r\n\x0b\x0c\x1c-\x1e]*)(\r\n|[\r\n\x0b\x0c\x1c-\x1e]|\Z)")
-_FIELD = re.compile(rb"[!-9;-~]{1,100}[ \t]*:")
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
+_UNSEEN = rb"[\x00-\x08\x0e-\x1b\x1f\x7f]*"  # controls that end no line: a reader may leave them out
+_ENDS = rb"\r\n\x0b\x0c\x1c-\x1e"
+_BARE = tuple(bytes([one]) for one in (10, 11, 12, 13, 28, 29, 30))
+_END = rb"(?:\r\n|[" + _ENDS + rb"]|\Z)"
+_RESERVED = re.compile(
+    rb"(?:\A|(?<=[" + _ENDS + rb"]))" + _UNSEEN + rb"(?:"
+    + rb"|".join(_UNSEEN.join(map(re.escape, map(bytes, zip(name)))) for name in _NAMES)
+    + rb")",
+    re.IGNORECASE,
+)  # fmt: skip
+_WHOLE = re.compile(rb"[^" + _ENDS + rb"]*" + _END + rb"(?:[ \t][^" + _ENDS + rb"]*" + _END + rb")*")
+_WELL_FORMED = re.compile(rb"[!-9;-~]{1,100}[ \t]*:")
+_ORIGINATORS = re.compile(rb"(?:\A|(?<=\r\n))x-originatororg[ \t]*:", re.IGNORECASE)
 
 
 class Crossing(Enum):
@@ -81,27 +90,24 @@ def changed_headers(section: bytes, crossing: Crossing) -> HeaderChange:
     if _COMMON not in section.translate(_LOWER, _CONTROLS):
         return HeaderChange(section)
     old, new = _RENAMED[crossing]
-    kept: list[bytes] = []
-    renamed = removed = 0
-    out = False  # whether the field at hand is taken out
-    open_end = b"\r\n"  # what ends the last line that was kept
-    for line, end in _lines(section):
-        if not line.startswith((b" ", b"\t")):
-            out = _is_reserved(line)
-            if out and old and _FIELD.match(line) and line[: len(old)].lower() == old.lower():
-                out, line = False, new + line[len(old) :]  # noqa: PLW2901 - the same line, under its other name
-                renamed += 1
-            removed += out
-        if not out:
-            kept.append(line + end)
-            open_end = end
-        elif open_end != b"\r\n":
-            # It was hidden in the field before, which ends here now.
-            kept[-1] = kept[-1].removesuffix(open_end) + end
-            open_end = end
-    if not (renamed or removed):
+    kept: list[bytes] = [b"", b"\r\n"]  # texts, and between them what ends a text's last line
+    renamed = removed = at = 0
+    for start, end in _fields(section, _RESERVED):
+        if start > at:
+            kept += _parted(section[at:start])
+        field = section[start:end]
+        if old and field[: len(old)].lower() == old.lower() and _WELL_FORMED.match(field):
+            kept += _parted(new + field[len(old) :])
+            renamed += 1
+        else:
+            removed += 1
+            if kept[-1] != b"\r\n":
+                # It was hidden in the field before, which ends here now.
+                kept[-1] = _parted(field)[1]
+        at = end
+    if not at:
         return HeaderChange(section)
-    return HeaderChange(b"".join(kept), renamed, removed)
+    return HeaderChange(b"".join((*kept[2:], section[at:])), renamed, removed)
 
 
 def origin_fields(section: bytes, *, internal: bool, hostname: str, domain: str) -> tuple[bytes, bytes]:
@@ -111,39 +117,30 @@ def origin_fields(section: bytes, *, internal: bool, hostname: str, domain: str)
     whom we know (internal), Anonymous for anybody else, on the word of `hostname`. domain: an accepted domain of the
     organization, without which Exchange believes none of it.
     """
-    kept = b"".join(_without(section, _ORIGINATOR.lower()))
-    fields = _field(_ORIGINATOR, host_text(domain))
-    if not _AUTH_AS.search(b"\r\n" + kept):
+    kept, at = [], 0
+    for start, end in _fields(section, _ORIGINATORS):
+        kept.append(section[at:start])
+        at = end
+    section = b"".join((*kept, section[at:])) if at else section
+    fields = _field(b"X-OriginatorOrg", host_text(domain))
+    if not _AUTH_AS.search(b"\r\n" + section):
         fields += _field(_CROSS_PREMISES + b"AuthAs", "Internal" if internal else "Anonymous")
         fields += _field(_CROSS_PREMISES + b"AuthSource", host_text(hostname))
-    return fields, kept
+    return fields, section
 
 
 def _field(name: bytes, value: str) -> bytes:
     return name + b": " + value.encode("ascii") + b"\r\n"
 
 
-def _without(section: bytes, name: bytes) -> Iterator[bytes]:
-    """The lines of a section without the fields of one name, in lower case."""
-    if name not in section.lower():
-        yield section
-        return
-    out = False
-    for line, end in _lines(section):
-        if not line.startswith((b" ", b"\t")):
-            field, colon, _ = line.partition(b":")
-            out = colon != b"" and field.rstrip(b" \t").lower() == name
-        if not out:
-            yield line + end
+def _fields(section: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Where fields begin and end, the lines that they go on in included."""
+    for found in beginning.finditer(section):
+        whole = _WHOLE.match(section, found.start())
+        yield found.start(), whole.end() if whole else found.end()
 
 
-def _is_reserved(line: bytes) -> bool:
-    """Whether a line that begins a field begins one of these, as far as any reader might take it for that."""
-    return line.translate(_LOWER, _CONTROLS).startswith(_RESERVED)
-
-
-def _lines(section: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Lines as the most lenient reader sees them, each with what ends it."""
-    for match in _LINE.finditer(section):
-        if match[0]:
-            yield match[1], match[2]
+def _parted(text: bytes) -> tuple[bytes, bytes]:
+    """A text and what ends its last line, b"" at the end of a section that ends in no line."""
+    size = 2 if text.endswith(b"\r\n") else int(text.endswith(_BARE))
+    return text[: len(text) - size], text[len(text) - size :]
