@@ -50,13 +50,13 @@ def _from_here(given: Given) -> tuple[Check, ...]:
     to, known = outbound.name if outbound else TO_EXCHANGE, inbound.name if inbound else FROM_EXCHANGE
     which = (to, "--organization", given.organization.name, "--direction", "outbound")
     relayed = ("--from", "<>", "--to", "someone@elsewhere.example", "--certificate", "exchange.pem")
-    reached = "every task succeeded: Exchange is reached, and its certificate is the expected one"
+    reached = "every task succeeded: Exchange is reached, its certificate is the expected one, and a message arrived"
     accepted = (
         f"taken by {known!r}: with this certificate (and its intermediates) even notices relay; without --certificate, "
         "550 5.7.64"
     )
     return (
-        Check("gateway", command("connector", "validate", *which, "--to", f"user@{_own(given)}"), reached),
+        Check("gateway", command("connector", "validate", *which, "--recipient", f"user@{_own(given)}"), reached),
         Check("gateway", command("explain", *relayed), accepted),
         Check("gateway", command("connector", "drill", *which), "an attacker in between gets no message"),
     )

@@ -11,7 +11,7 @@ def test_what_is_tried_on_both_sides(given):
     validate, explain, drill, *_, trace = found
     whose = ["to hq", "--organization", "contoso", "--direction", "outbound"]
     assert shlex.split(validate.command) == [
-        "gatepost", "connector", "validate", *whose, "--to", "user@contoso.example",
+        "gatepost", "connector", "validate", *whose, "--recipient", "user@contoso.example",
     ]  # fmt: skip
     assert shlex.split(drill.command) == ["gatepost", "connector", "drill", *whose]
     assert "'from hq'" in explain.expect
