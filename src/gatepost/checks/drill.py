@@ -13,11 +13,13 @@ import secrets
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import dns.rdata
 
+from gatepost.certificates.clients import stored_client_identities
 from gatepost.checks.adversary import Adversary, Publisher
 from gatepost.checks.attacks import ATTACKER, DrillPki, attacks, control
 from gatepost.checks.drill_report import Attempt, DrillReport, Played
@@ -168,7 +170,10 @@ class _Stage:
             del host, port  # wherever the way leads, the adversary sits on it
             return await dial.connect(_LOOPBACK, adversary.port, timeout=timeout)
 
-        contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=lambda _spec: self.pki.anchors)
+        identity = partial(stored_client_identities, settings)
+        contexts = ClientContexts(
+            settings.tls.trust_anchors, time.time, load=lambda _spec: self.pki.anchors, identity=identity
+        )
         # Lists are published under an address, so that this resolver is never asked.
         revocation = RevocationChecker(HttpClient(Resolver(Nameservers([_LOOPBACK]))), None, timeout=_STEP)
         stack.push_async_callback(revocation.close)

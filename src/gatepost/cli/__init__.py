@@ -29,6 +29,7 @@ _COMMANDS = {
     "issuer": ("oauth_issuer", "issuer", "OAuth issuers: with whose tokens users log in."),
     "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
     "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
+    "hybrid": ("hybrid", "hybrid", "An on-premises Exchange beside this gateway: what each of the two needs."),
     "history": ("history", "history", "Who changed the resources, when and why."),
     "explain": ("explain", "explain", "What would happen to a message, and why."),
     "check": ("check", "check", "How well mail to a domain is protected, how good a certificate is; needs no gateway."),

@@ -217,11 +217,14 @@ class InboundConnector(Record):
     )
     treat_messages_as_internal: Switch = Field(
         default=False,
-        description="On-premises: mail whose sender is in an accepted domain counts as internal.",
+        description="On-premises: mail whose reverse-path is in an accepted domain of the organization counts as "
+        "internal.",
     )
     cloud_services_mail_enabled: Switch = Field(
         default=False,
-        description="Keep Exchange's cross-premises headers (hybrid).",
+        description="On-premises: servers known by certificate are Exchange of the organization itself, and what they "
+        "say in X-MS-Exchange-CrossPremises header fields is believed (hybrid). Of anybody else such fields are taken "
+        "out.",
     )
     trust_anchors: FilePath = Field(
         default="",
@@ -281,6 +284,17 @@ class OutboundConnector(Record):
         default=False,
         description="On-premises: everything goes here first, before all other connectors, except mail that came from "
         "there: that is sent back only for a domain that is named here.",
+    )
+    cloud_services_mail_enabled: Switch = Field(
+        default=False,
+        description="On-premises: the next hop is Exchange of the organization itself, and is told in "
+        "X-MS-Exchange-CrossPremises header fields what is known of the message (hybrid). From other mail that leaves "
+        "such fields are taken out.",
+    )
+    sender_rewriting_enabled: Switch = Field(
+        default=False,
+        description="On-premises: a reverse-path of somebody else's domain is rewritten (SRS) here already, not only "
+        "when the message leaves for strangers.",
     )
     smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),

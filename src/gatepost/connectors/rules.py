@@ -172,6 +172,17 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
         'only an on-premises connector can do this; write connector_type = "on-premises"',
     ),
     _rule(
+        "cloud_services_mail_enabled connector_type",
+        lambda one: one.cloud_services_mail_enabled and not _on_premises(one),
+        'header fields of Exchange go to the organization itself alone; write connector_type = "on-premises"',
+    ),
+    _rule(
+        "sender_rewriting_enabled connector_type",
+        lambda one: one.sender_rewriting_enabled and not _on_premises(one),
+        'mail that leaves by a partner connector is rewritten anyway; write connector_type = "on-premises", or leave '
+        "this out",
+    ),
+    _rule(
         "use_mx_record smart_hosts",
         lambda one: not one.use_mx_record and not one.smart_hosts,
         "without MX records the connector needs smart_hosts; write at least one",

@@ -135,6 +135,11 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
         )
     if connector.mode is Mode.REHEARSE:
         yield f"{label}: in rehearsal it lets its servers relay all the same; only its refusals are not applied"
+    if connector.cloud_services_mail_enabled and not name:
+        yield (
+            f"{label}: cloud_services_mail_enabled has no effect on servers known by address alone, which others may "
+            "share; write tls_sender_certificate_name"
+        )
     yield from _names(connector, label)
 
 
@@ -166,6 +171,8 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
         )
     if not (by_certificate or by_address or connector.require_tls or connector.tls_sender_certificate_name):
         yield f"{label}: it demands nothing, and only names its senders in the trace"
+    if connector.cloud_services_mail_enabled:
+        yield f"{label}: cloud_services_mail_enabled acts on on-premises connectors only; leave it out"
     yield from _names(connector, label)
 
 
@@ -180,6 +187,22 @@ def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
         yield f"{label}: without tls_domain the certificate must bear {expected}"
     if connector.tls_domain is not None and "." not in connector.tls_domain.removeprefix("*."):
         yield f"{label}: tls_domain {connector.tls_domain} takes in a whole top-level domain"
+    if connector.cloud_services_mail_enabled:
+        yield from _cross_premises(connector, label)
+
+
+def _cross_premises(connector: OutboundConnector, label: str) -> Iterator[str]:
+    """What must hold for Exchange to be told something, and to believe it (exchange.md section 9.4)."""
+    if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION or connector.mode is Mode.REHEARSE:
+        yield (
+            f"{label}: cloud_services_mail_enabled tells whoever answers what is for the organization's own Exchange; "
+            'write tls_settings = "domain-validation" and tls_domain, in force'
+        )
+    if connector.client_certificate is None:
+        yield (
+            f"{label}: Exchange believes the header fields of cloud_services_mail_enabled only of a gateway that shows "
+            "its certificate; write client_certificate"
+        )
 
 
 def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:

@@ -325,13 +325,13 @@ class Session:
         if not verdict.accepted:
             self._refuse(verdict.reply, path.text, event.path.text, verdict)
             return
-        targets = targets_of(directory, self._service.srs, path, back or event.path, now)
+        targets = targets_of(directory, self._service.srs, path, back or event.path, now, verdict.attribution)
         taken.append(AcceptedRecipient(event, verdict, targets))
         self._core.accept()
 
     def _on_data(self) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
-        behind = self._transaction.begin_body(self._greeted_with)
+        behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
         self._period_end = 0.0
         self._core.accept()
         if behind is not None:

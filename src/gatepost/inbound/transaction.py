@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatepost.message.fields import HeaderScanner
+from gatepost.message.header_section import HeaderSection
+from gatepost.message.organization_headers import changed_headers
 from gatepost.message.received import received_field
-from gatepost.message.submission import SubmittedHeader
+from gatepost.message.submission import submitted
+from gatepost.policy.header_trust import header_trust
 from gatepost.smtp.grammar import xtext_encode
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
@@ -19,9 +22,11 @@ from gatepost.store.queue_id import format_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from gatepost.connectors.match import Directory
     from gatepost.inbound.service import InboundService
     from gatepost.policy.facts import SessionFacts
     from gatepost.policy.forwarding import Target
+    from gatepost.policy.header_trust import HeaderTrust
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.smtp.server import MailEvent, RecipientEvent
     from gatepost.store.interface import BodyWriter
@@ -51,10 +56,11 @@ class Transaction:
     __slots__ = (
         "_body",
         "_failure",
+        "_found",
+        "_header",
         "_scanner",
         "_service",
         "_session",
-        "_submitted",
         "bytes_seen",
         "mail",
         "message_id",
@@ -66,7 +72,8 @@ class Transaction:
         self._session = session
         self._body: BodyWriter | None = None
         self._failure: StoreFailure | None = None
-        self._submitted: SubmittedHeader | None = None
+        self._header: HeaderSection | None = None
+        self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
         self.recipients: list[AcceptedRecipient] = []
@@ -83,14 +90,18 @@ class Transaction:
         """Whether the body is on its way."""
         return self._body is not None
 
-    def begin_body(self, greeted_with: str) -> Awaitable[None] | None:
-        """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`."""
+    def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
+        """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
+
+        directory: of the configuration that the recipients were judged by.
+        """
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
-        if session.user:
-            limit, now = self._service.smtp_limits.header_bytes, self._service.clock()
-            self._submitted = SubmittedHeader(limit, queue_id=self.queue_id, hostname=self._service.hostname, now=now)
+        trust = header_trust(directory, session, self.mail.path, [one.verdict for one in self.recipients])
+        self._header = HeaderSection(
+            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
+        )
         return self._body.write(
             received_field(
                 hello=session.hello,
@@ -109,9 +120,21 @@ class Transaction:
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Take a chunk of content; an awaitable means the disk is behind. After a failure content is only read over."""
         self.bytes_seen += len(chunk)
-        if self._submitted is not None:
-            chunk = self._submitted.feed(chunk)
+        if self._header is not None:
+            chunk = self._header.feed(chunk)
         return self._keep(chunk) if chunk else None
+
+    def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
+        """The header section as it is kept: a user's completed, and without what its sender may not say."""
+        if self._session.user:
+            service = self._service
+            section = submitted(section, queue_id=self.queue_id, hostname=service.hostname, now=service.clock())
+        change = changed_headers(section, trust.crossing)
+        if record := change.record():
+            self._found["headers"] = record
+        if trust.internal:
+            self._found["internal"] = True
+        return change.section
 
     def _keep(self, chunk: bytes) -> Awaitable[None] | None:
         assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
@@ -131,7 +154,7 @@ class Transaction:
 
     def refusal(self) -> Reply | None:
         """Why the complete message cannot be taken, None if it can."""
-        if self._submitted is not None and (rest := self._submitted.finish()):
+        if self._header is not None and (rest := self._header.finish()):
             self._keep(rest)
         if self._failure is not None:
             return self._failure.reply
@@ -171,7 +194,7 @@ class Transaction:
             session=self._session.session_id,
             direction=verdict.direction,
             hops=facts.received_count + 1,
-            inbound=inbound,
+            inbound=inbound | self._found,
         )
         return message, self._deliveries(message, now), self._body
 

@@ -246,13 +246,12 @@ def _own_servers(one: ExchangeObject, part: Part) -> None:
     for name in ("RestrictDomainsToCertificate", "RestrictDomainsToIPAddresses"):
         if one.switch(name, default=False):
             part.differs(name, "it has no effect on an OnPremises connector in Exchange either, and is left out")
-    for name, field in (
-        ("TreatMessagesAsInternal", "treat_messages_as_internal"),
-        ("CloudServicesMailEnabled", "cloud_services_mail_enabled"),
-    ):
-        if one.switch(name, default=False):
-            part.table[field] = True
-            part.differs(name, "it is kept, and has no effect in this version: no header of Exchange's is changed")
+    if one.switch("TreatMessagesAsInternal", default=False):
+        part.table["treat_messages_as_internal"] = True
+    if one.switch("CloudServicesMailEnabled", default=False):
+        part.table["cloud_services_mail_enabled"] = True
+        if "tls_sender_certificate_name" not in part.table:
+            part.differs("CloudServicesMailEnabled", "it is kept, but believes only servers known by certificate here")
     if "sender_ip_addresses" in part.table and "tls_sender_certificate_name" in part.table:
         part.differs("SenderIPAddresses", "the servers are known by either, their certificate or their address")
     if _is_hybrid(one):
@@ -325,10 +324,18 @@ def _outbound(one: ExchangeObject, part: Part, _known: Known) -> None:
         part.lost(
             "TestMode", 'the connector is written as disabled; to try it on real mail, enable it with mode = "rehearse"'
         )
-    if one.switch("CloudServicesMailEnabled", default=False):
-        part.lost(
+    for name, field in (
+        ("CloudServicesMailEnabled", "cloud_services_mail_enabled"),
+        ("SenderRewritingEnabled", "sender_rewriting_enabled"),
+    ):
+        if one.switch(name, default=False) and on_premises:
+            part.table[field] = True
+        elif one.switch(name, default=False):
+            part.lost(name, "it acts on OnPremises connectors only")
+    if part.table.get("cloud_services_mail_enabled"):
+        part.differs(
             "CloudServicesMailEnabled",
-            "cross-premises headers are not written: the server behind it takes the mail as external",
+            "Exchange believes what it is told only of a gateway that shows a certificate: write client_certificate",
         )
     if on_premises and _is_hybrid(one):
         part.differs("ConnectorSource", "made by the hybrid configuration wizard: it leads to the on-premises Exchange")

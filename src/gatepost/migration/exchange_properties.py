@@ -33,7 +33,7 @@ OUTBOUND = _names(
     """
     AllAcceptedDomains Comment ConnectorType Enabled IsTransportRuleScoped MtaStsMode RecipientDomains
     RouteAllMessagesViaOnPremises SmartHosts SmtpDaneMode TestMode TlsDomain TlsSettings UseMXRecord
-    CloudServicesMailEnabled
+    CloudServicesMailEnabled SenderRewritingEnabled
     """
 )
 # With an accepted domain's properties of sign-in, branding and federation, which are not about mail between servers.
@@ -71,7 +71,6 @@ LOST = {
     "eftestmode": "reserved for Microsoft; nothing to do",
     "scananddroprecipients": "reserved for Microsoft; mail to these recipients is taken and delivered like any other",
     "clienthostnames": "undocumented; know the servers by certificate (tls_sender_certificate_name) or by address",
-    "senderrewritingenabled": "gatepost does not rewrite senders (SRS); do it on the server behind the connector",
     "catchallrecipientid": "there is no catch-all mailbox here; make the domain internal-relay and route it to a "
     "server that has one",
     "outboundonly": "the domain is taken in here in both directions; leave it out if mail for it must not come here",

@@ -38,10 +38,12 @@ from gatepost.node.roles import extensions_of, login_secret, role_of, services_b
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
+from gatepost.outbound.content import ContentSteps
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.hop import HopOpener
 from gatepost.outbound.mailbox import Maildirs
 from gatepost.outbound.memory import DestinationMemory
+from gatepost.outbound.organization_headers import OrganizationHeaders
 from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
 from gatepost.outbound.sessions import SessionLog
@@ -254,6 +256,7 @@ class Assembly:
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
+            content=ContentSteps(OrganizationHeaders(settings.server.hostname)),
         )
         return Deliverer(self._snapshots.current.directory, services)
 

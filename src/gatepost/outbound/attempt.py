@@ -23,7 +23,7 @@ from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.published import Publication
-from gatepost.outbound.record import choice_record, route_record
+from gatepost.outbound.record import choice_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.memory import DestinationName
@@ -38,6 +38,7 @@ from gatepost.policy.route import (
     RoutePlanner,
     SmartHosts,
     Unroutable,
+    keeps_sender,
 )
 from gatepost.queue.outcome import Outcome
 from gatepost.smtp.replies import Reply
@@ -144,15 +145,14 @@ class Deliverer:
         try:
             routes = await _routes(planner, delivery, body)
         except BodyUnreadable as failure:
-            unread = Shipment(
-                delivery.message, delivery.recipients, _base(None, planner.version) | _forwarding(delivery)
-            )
+            unread = Shipment(delivery.message, delivery.recipients, _base(None, planner.version))
             unread.decide_all(_UNREADABLE, {"detail": str(failure)})
             return Outcome(unread.fates)
         shipments = []
         for route, recipients in routes:
-            base = _base(route, planner.version) | _forwarding(delivery)
-            shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts)
+            kept = keeps_sender(route)
+            base = _base(route, planner.version) | sender_record(delivery.message, recipients[0], kept=kept)
+            shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts, keeps_sender=kept)
             self._remember(route, shipment, delivery.organization)
             shipments.append(shipment)
             departure = Departure(self._directory, delivery.organization, delivery.message, recipients, route)
@@ -408,14 +408,6 @@ async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) 
 def _owner(shipment: Shipment) -> str:
     """The organization whose connectors route it, "" where nobody's do."""
     return shipment.destination.organization if shipment.destination is not None else ""
-
-
-def _forwarding(delivery: Delivery) -> dict[str, Any]:
-    """That a mailbox sent the message on, and as whose. All recipients of a delivery have that in common."""
-    first = delivery.recipients[0]
-    if not first.forwarded_by:
-        return {}
-    return {"forwarded_by": first.forwarded_by, "reverse_path": first.return_path or delivery.message.reverse_path}
 
 
 def _base(route: Route | None, version: int) -> dict[str, Any]:

@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from gatepost.policy.memory import Drop
     from gatepost.policy.published import Published, StsFound
     from gatepost.policy.requirement import Requirement
+    from gatepost.store.interface import Message, Recipient
 
-__all__ = ["choice_record", "drop_record", "failure_record", "open_record", "route_record", "tries_record"]
+__all__ = [
+    "choice_record",
+    "drop_record",
+    "failure_record",
+    "open_record",
+    "route_record",
+    "sender_record",
+    "tries_record",
+]
 
 _TRIES = 20
 _REFUSALS = 10
@@ -47,6 +56,18 @@ def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]
     if passed_over:
         record["passed_over"] = [{"connector": label, "why": why} for label, why in passed_over]
     return record
+
+
+def sender_record(message: Message, recipient: Recipient, *, kept: bool) -> dict[str, Any]:
+    """That a mailbox sent the message on, and as whose it goes; all recipients of a delivery have that in common.
+
+    kept: the message's own reverse-path is used even where there is another.
+    """
+    if not (recipient.forwarded_by or recipient.return_path):
+        return {}
+    own = message.reverse_path
+    record = {"reverse_path": own if kept else recipient.return_path or own}
+    return {"forwarded_by": recipient.forwarded_by} | record if recipient.forwarded_by else record
 
 
 def open_record(opened: OpenHop) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class Shipment:
     pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
-    forward_paths: what the next hop is told instead of a recipient's address. size, body_type, header_8bit: of the
+    forward_paths: what the next hop is told instead of a recipient's address. keeps_sender: the message's own
+    reverse-path is used even where it was rewritten. size, body_type, header_8bit: of the
     body as it is to be sent.
     """
 
@@ -64,6 +65,7 @@ class Shipment:
     size: int = 0
     body_type: str = ""
     header_8bit: bool = False
+    keeps_sender: bool = False
     fates: list[Fate] = field(default_factory=list)
     pending: list[Recipient] = field(default_factory=list)
     failures: list[HopFailure] = field(default_factory=list)
@@ -101,7 +103,7 @@ class Shipment:
         """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
         message = self.message
         return Transaction(
-            reverse_path=batch[0].return_path or message.reverse_path,
+            reverse_path=message.reverse_path if self.keeps_sender else batch[0].return_path or message.reverse_path,
             recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
             size=self.size,
             body_type=self.body_type,

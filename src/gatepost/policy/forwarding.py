@@ -1,8 +1,9 @@
 """Where mail for a recipient goes after all: to a mailbox, on to where the mailbox says, or back to who sent it.
 
 Called by `inbound.session` for each recipient, by `policy.inbound` and `policy.explain` for what is told of it. Pure: a
-directory, keys and the time are parameters. What comes back to a reverse-path that we have rewritten (`message.srs`) is
-a notice for the original sender, and only that is taken.
+directory, keys and the time are parameters. Mail of others that a mailbox, or an organization's own server, sends on
+goes out with a reverse-path of ours (`message.srs`). What comes back to that is a notice for the original sender, and
+only that is taken.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from gatepost.connectors.match import Directory
+    from gatepost.connectors.match import Attribution, Directory
     from gatepost.message.srs import SrsKeys
     from gatepost.smtp.grammar import Path
 
-__all__ = ["Expansion", "Returned", "Target", "expand", "returned", "targets_of"]
+__all__ = ["Expansion", "Returned", "Target", "expand", "relay_domain", "returned", "targets_of"]
 
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
 _DAY = 86400
@@ -88,27 +89,52 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
 
 
 def targets_of(
-    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path | Returned, now: float
+    directory: Directory,
+    keys: SrsKeys,
+    reverse_path: Path,
+    recipient: Path | Returned,
+    now: float,
+    attribution: Attribution | None = None,
 ) -> tuple[Target, ...]:
-    """Where mail for an accepted recipient goes, each with its reverse-path. now: seconds since 1970."""
+    """Where mail for an accepted recipient goes, each with its reverse-path.
+
+    now: seconds since 1970. attribution: whose server brought it, None if that makes no difference.
+    """
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
+    relayed_by = relay_domain(directory, attribution)
     return tuple(
-        _rewritten(directory, keys, reverse_path, target, now) for target in expand(directory, recipient).targets
+        _rewritten(directory, keys, reverse_path, target, now, relayed_by)
+        for target in expand(directory, recipient).targets
     )
 
 
-def _rewritten(directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float) -> Target:
+def relay_domain(directory: Directory, attribution: Attribution | None) -> str:
+    """The domain in whose name an organization's own server relays mail of others, "" if it is none (exchange.md 5.3).
+
+    By certificate alone: who is known by address sends as its organization. It is the first accepted domain, whose MX
+    should lead here, as notices come back by it.
+    """
+    if attribution is None or attribution.organization is None or attribution.basis != "certificate":
+        return ""
+    owner = directory.organization(attribution.organization)
+    names = [domain.name for domain in owner.accepted_domains] if owner is not None else []
+    return next((name for name in names if not name.startswith("*.")), "")
+
+
+def _rewritten(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float, relayed_by: str
+) -> Target:
     """The target with the reverse-path that it needs.
 
     A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
     sender's domain about us (RFC 7208), and hear that we have no business with it.
     """
-    if not target.forwarded_by or directory.organization_of(reverse_path.domain) is not None:
+    ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
+    if not ours or directory.organization_of(reverse_path.domain) is not None:
         return target
     if directory.organization_of(target.path.domain) is not None:
         return target
-    ours = parse_address(target.forwarded_by).domain
     return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
 
 

@@ -14,7 +14,7 @@ from gatepost.connectors.credentials import Fault
 from gatepost.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.connectors.values import DomainType, Mode, ProfileName, TlsVersion
 from gatepost.policy.decision import InboundVerdict
-from gatepost.policy.forwarding import Returned, expand
+from gatepost.policy.forwarding import Returned, expand, relay_domain
 from gatepost.policy.submission import LOGIN, as_submitted, decide_submission
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
@@ -196,7 +196,7 @@ def decide_recipient(
     if reply is not None:
         return findings.verdict(reply, own, attribution.direction)
     if organization is None:
-        return _elsewhere(findings, reverse_path, recipient)
+        return _elsewhere(findings, directory, reverse_path, recipient)
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
@@ -224,7 +224,7 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
     return _SEND_APART
 
 
-def _elsewhere(findings: _Findings, reverse_path: Path, recipient: Path) -> InboundVerdict:
+def _elsewhere(findings: _Findings, directory: Directory, reverse_path: Path, recipient: Path) -> InboundVerdict:
     """A recipient whose domain nobody here accepts: only for an organization's own servers."""
     attribution = findings.attribution
     if not recipient.domain:
@@ -236,6 +236,11 @@ def _elsewhere(findings: _Findings, reverse_path: Path, recipient: Path) -> Inbo
         )
         return findings.verdict(_relay_denied(attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
+    ours = relay_domain(directory, attribution)
+    if ours and reverse_path.domain and directory.organization_of(reverse_path.domain) is None:
+        findings.reasons.append(
+            f"{reverse_path.domain} is nobody's here: it leaves with a reverse-path of {ours} (SRS)"
+        )
     return findings.verdict(RECIPIENT_OK, attribution.organization, attribution.direction)
 
 

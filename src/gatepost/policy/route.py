@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 from gatepost.connectors.mail_flow import Content, RuleSet
 from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
-from gatepost.connectors.values import Cleartext, DomainType
+from gatepost.connectors.values import Cleartext, ConnectorType, DomainType
 from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
@@ -36,6 +36,7 @@ __all__ = [
     "RoutePlanner",
     "SmartHosts",
     "Unroutable",
+    "keeps_sender",
 ]
 
 
@@ -395,6 +396,17 @@ class RoutePlanner:
         if trial is not None or terms.on_trial:
             trial = with_tls(trial or demand, (*terms.required, *terms.on_trial))
         return with_tls(demand, terms.required), trial
+
+
+def keeps_sender(route: Route) -> bool:
+    """Whether a message goes with its own reverse-path where another was made for strangers (`policy.forwarding`).
+
+    The organization's own servers are none, unless the connector to them says so (exchange.md section 3).
+    """
+    connector = route.connector if isinstance(route, SmartHosts | MxRoute) else None
+    if connector is None or connector.connector_type is not ConnectorType.ON_PREMISES:
+        return False
+    return not connector.sender_rewriting_enabled
 
 
 def _domain(address: str) -> str:

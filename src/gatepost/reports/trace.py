@@ -109,7 +109,7 @@ def received_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | _submitted(message) | _tls_asked(message) | said,
+        detail=verdict.detail() | _submitted(message) | _header_change(message) | _tls_asked(message) | said,
     )
 
 
@@ -120,6 +120,11 @@ def login_record(facts: SessionFacts) -> dict[str, str]:
 
 def _submitted(message: Message) -> dict[str, str]:
     return {key: message.inbound[key] for key in ("user", "mechanism") if key in message.inbound}
+
+
+def _header_change(message: Message) -> dict[str, Any]:
+    """What was done to header fields of Exchange's own, and whether the message counts as internal."""
+    return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
 
 
 def _tls_asked(message: Message) -> dict[str, str]:

@@ -124,6 +124,16 @@ class Message(msgspec.Struct, omit_defaults=True):
         """Whether servers of the organization brought it: no notice of `queue.bounce`, nothing that users submit."""
         return self.direction == "originating" and not self.is_notice and "user" not in self.inbound
 
+    @property
+    def is_internal(self) -> bool:
+        """Whether its sender is known to be the organization's own: by a log-in, or on a connector's word."""
+        return bool(self.inbound.get("internal"))
+
+    @property
+    def has_organization_headers(self) -> bool:
+        """Whether it brought header fields of Exchange's own that are believed (`message.organization_headers`)."""
+        return "renamed" in self.inbound.get("headers", {})
+
 
 class Delivery(msgspec.Struct, omit_defaults=True):
     """One message's recipients for one destination: what is scheduled, leased, retried and settled together.

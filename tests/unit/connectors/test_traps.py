@@ -35,6 +35,9 @@ def premises_at(organization: str, network: str, more: str = "") -> str:
 
 ON_PREMISES = 'connector_type = "on-premises"\nsmart_hosts = ["hq.o.example"]\n'
 HOME = ON_PREMISES + "all_accepted_domains = true\n"
+CROSSING = ON_PREMISES + 'recipient_domains = ["p.example"]\ncloud_services_mail_enabled = true\n'
+VALIDATED = 'tls_settings = "domain-validation"\ntls_domain = "hq.o.example"\n'
+SHOWN = 'client_certificate = { label = "hybrid" }\n'
 CENTRAL = ON_PREMISES + "route_all_messages_via_on_premises = true\n"
 POSTMASTER = '[[organization.o.mailbox]]\naddress = "postmaster@o.example"\n'
 SENT = 'senders = ["o.example"]\n'
@@ -73,6 +76,17 @@ FORCED = outbound("forced", 'recipient_domains = ["*.p.example"]\ntls_settings =
         (PARTNER + 'tls_sender_certificate_name = "*.example"', "*.example takes in a whole top-level domain"),
         (OWN + PREMISES + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched"),
         (PARTNER + 'tls_sender_certificate_name = "*.o.example"\nmatch_common_name = true', "the CN is matched too"),
+        (
+            OWN + PREMISES + 'sender_ip_addresses = ["192.0.2.1"]\ncloud_services_mail_enabled = true',
+            "cloud_services_mail_enabled has no effect on servers known by address alone",
+        ),
+        (PARTNER + "cloud_services_mail_enabled = true", "acts on on-premises connectors only; leave it out"),
+        (
+            outbound("x", CROSSING + SHOWN),
+            "tells whoever answers what is for the organization's own Exchange",
+        ),
+        (outbound("x", CROSSING + VALIDATED + SHOWN + 'mode = "rehearse"'), "tells whoever answers"),
+        (outbound("x", CROSSING + VALIDATED), "only of a gateway that shows its certificate; write client_certificate"),
         (PARTNER + BY_NAME + BY_ADDRESS, "both the certificate and the address are needed"),
         (INBOUND + 'sender_domains = ["*"]\n' + BY_NAME, "a lock-down of all accepted domains"),
         (PARTNER + "require_tls = false", "it demands nothing"),
@@ -172,6 +186,10 @@ def test_a_trap_is_told(resources: Build, text: str, warning: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        OWN
+        + PREMISES
+        + 'tls_sender_certificate_name = "*.o.example"\ncloud_services_mail_enabled = true\n'
+        + outbound("x", CROSSING + VALIDATED + SHOWN),
         "",
         OWN,
         OWN + '[[organization.o.mailbox]]\naddress = "Postmaster@o.example"\n',

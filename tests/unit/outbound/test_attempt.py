@@ -824,6 +824,23 @@ def test_forwarded_mail_has_its_own_reverse_path_and_is_marked(world: Any, kit: 
     assert mail.startswith(f"MAIL FROM:<SRS0=x@contoso.example> SIZE={len(content)}")
 
 
+@pytest.mark.parametrize(
+    ("fields", "reverse_path"),
+    [
+        ({}, "SRS0=x@contoso.example"),
+        ({"connector_type": "on-premises"}, "eve@elsewhere.example"),
+        ({"connector_type": "on-premises", "sender_rewriting_enabled": True}, "SRS0=x@contoso.example"),
+    ],
+)
+def test_own_servers_see_who_sent_it(world: Any, kit: Any, fields: dict[str, Any], reverse_path: str) -> None:
+    peer, given = kit.Peer(), kit.delivery("bob@b.example", reverse_path="eve@elsewhere.example")
+    given.recipients[0].return_path = "SRS0=x@contoso.example"
+    fate = only(attempt(world, peer, given, connector=fields))
+    assert (fate.sort, fate.detail["reverse_path"]) == (Sort.DELIVERED, reverse_path)
+    assert "forwarded_by" not in fate.detail
+    assert peer.messages[0].mail.startswith(f"FROM:<{reverse_path}> ")
+
+
 def test_an_organization_that_is_gone_defers(world: Any, kit: Any) -> None:
     given = kit.delivery()
     given.destination = "fabrikam/b.example"

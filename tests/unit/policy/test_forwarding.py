@@ -4,10 +4,10 @@ import tomllib
 
 import pytest
 
-from gatepost.connectors.match import Directory
+from gatepost.connectors.match import Attribution, Directory
 from gatepost.connectors.model import parse
 from gatepost.message.srs import NO_KEYS, SrsKeys
-from gatepost.policy.forwarding import Returned, expand, returned, targets_of
+from gatepost.policy.forwarding import Returned, expand, relay_domain, returned, targets_of
 from gatepost.smtp.grammar import Path, parse_address
 
 KEYS = SrsKeys((b"k" * 32,))
@@ -137,6 +137,45 @@ def test_only_a_strangers_reverse_path_is_rewritten_and_only_on_the_way_out(
         assert made.domain == "o.example"
         assert KEYS.original(made.local_part, 20000).text == sender
     assert not any(one.return_path for one in targets_of(directory, NO_KEYS, reverse_path, parse_address(recipient), 0))
+
+
+@pytest.mark.parametrize(
+    ("basis", "sender", "recipient", "domain"),
+    [
+        ("certificate", "x@fabrikam.example", "x@b.example", "o.example"),
+        ("certificate", "x@fabrikam.example", "away@o.example", "o.example"),  # as forwarded
+        ("certificate", "x@fabrikam.example", "ann@o.example", ""),  # it does not leave
+        ("certificate", "ann@o.example", "x@b.example", ""),
+        ("certificate", "", "x@b.example", ""),
+        ("address", "x@fabrikam.example", "x@b.example", ""),
+        ("certificate-and-sender", "x@fabrikam.example", "x@b.example", ""),
+    ],
+)
+def test_what_an_own_server_relays_for_others_goes_out_as_the_organizations(
+    directory: Directory, basis: str, sender: str, recipient: str, domain: str
+) -> None:
+    """exchange.md section 5.3."""
+    brought = Attribution("originating", "o", None, basis, ())
+    reverse_path = parse_address(sender) if sender else NULL
+    (target,) = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW, brought)
+    assert target.return_path.rpartition("@")[2] == domain
+    if domain:
+        assert returned(directory, KEYS, NULL, parse_address(target.return_path), NOW).original.text == sender
+
+
+def test_a_stranger_relays_as_nobody_and_wildcards_are_no_domain(directory: Directory) -> None:
+    strangers = Attribution("none", None, None, "none", ())
+    assert relay_domain(directory, strangers) == relay_domain(directory, None) == ""
+    assert relay_domain(directory, Attribution("originating", "gone", None, "certificate", ())) == ""
+    text = """
+[[organization.o.accepted_domain]]
+name = "*.o.example"
+type = "internal-relay"
+"""
+    brought = Attribution("originating", "o", None, "certificate", ())
+    assert relay_domain(Directory(parse(tomllib.loads(text))), brought) == ""
+    second = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
+    assert relay_domain(Directory(parse(tomllib.loads(text + second))), brought) == "o.example"
 
 
 def srs(directory: Directory, sender: str = "bob@fabrikam.example", now: float = NOW) -> Path:

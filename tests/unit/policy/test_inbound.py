@@ -778,3 +778,13 @@ def test_a_user_who_logged_in_is_known_by_that_alone(directory: Build, session: 
     assert (verdict.connector, verdict.basis, verdict.direction) == ("submission", "login", "originating")
     refused = decide_mail(known, facts, path("boss@o.example"))
     assert refused.reply.text.startswith("550 5.7.60")
+
+
+@pytest.mark.parametrize(("sender", "said"), [("x@b.example", True), ("a@o.example", False), ("", False)])
+def test_what_is_relayed_for_others_leaves_as_the_organizations(
+    directory: Build, session: Session, chain: Chain, path: MakePath, sender: str, said: bool
+) -> None:
+    facts = session(chain=chain("hq.o.example"))
+    verdict = decide_recipient(directory(DOMAIN + HQ), facts, path(sender), path("y@c.example"))
+    reason = "b.example is nobody's here: it leaves with a reverse-path of o.example (SRS)"
+    assert (reason in verdict.reasons) is said
