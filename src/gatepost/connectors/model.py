@@ -18,6 +18,7 @@ from gatepost.connectors.reader import Draft, OrganizationDraft, read, tables
 from gatepost.connectors.records import (
     AcceptedDomain,
     ClientCertificate,
+    ContentHook,
     InboundConnector,
     Mailbox,
     MailFlowRule,
@@ -29,6 +30,7 @@ from gatepost.connectors.rules import PrefixLimits
 __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
+    "ContentHook",
     "FieldError",
     "InboundConnector",
     "MailFlowRule",
@@ -91,7 +93,7 @@ def dump(resources: Resources) -> dict[str, Any]:
     }
 
 
-_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule")
+_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "content_hook")
 
 
 def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
@@ -116,4 +118,5 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         inbound=parts(InboundConnector, "inbound_connector"),
         outbound=parts(OutboundConnector, "outbound_connector"),
         mail_flow=parts(MailFlowRule, "mail_flow_rule"),
+        hooks=parts(ContentHook, "content_hook"),
     )

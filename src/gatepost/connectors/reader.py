@@ -19,6 +19,7 @@ from gatepost.connectors.fields import Record, keys, known_keys
 if TYPE_CHECKING:
     from gatepost.connectors.records import (
         AcceptedDomain,
+        ContentHook,
         InboundConnector,
         Mailbox,
         MailFlowRule,
@@ -52,6 +53,7 @@ class OrganizationDraft:
     inbound: list[Draft[InboundConnector]]
     outbound: list[Draft[OutboundConnector]]
     mail_flow: list[Draft[MailFlowRule]]
+    hooks: list[Draft[ContentHook]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -61,6 +63,7 @@ class OrganizationDraft:
             "inbound_connectors": tuple(draft.value for draft in self.inbound),
             "outbound_connectors": tuple(draft.value for draft in self.outbound),
             "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
+            "content_hooks": tuple(draft.value for draft in self.hooks),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.fields import (
     AddressPattern,
     ClientLabel,
@@ -51,6 +52,7 @@ from gatepost.smtp.grammar import GrammarError, parse_address
 __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
+    "ContentHook",
     "InboundConnector",
     "MailFlowRule",
     "Mailbox",
@@ -428,4 +430,7 @@ class Organization(Record):
     )
     mail_flow_rules: tuple[MailFlowRule, ...] = Field(
         default=(), alias="mail_flow_rule", description="[[organization.NAME.mail_flow_rule]]"
+    )
+    content_hooks: tuple[ContentHook, ...] = Field(
+        default=(), alias="content_hook", description="[[organization.NAME.content_hook]]"
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.names import covers, network
+from gatepost.connectors.content_hook import scanner_host
+from gatepost.connectors.names import covers, is_this_machine, network
 from gatepost.connectors.publication import publication
 from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
 
@@ -51,6 +52,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for one, other in combinations(placed, 2):
             found.extend(_pair(one, other, organization))
         found.extend(_rules(organization))
+        found.extend(_hooks(organization))
     found.extend(_shared_addresses(resources))
     return found
 
@@ -248,6 +250,16 @@ def _rules(organization: Organization) -> Iterator[str]:
             yield (
                 f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
                 "takes no mail; write route_via_connector in a rule"
+            )
+
+
+def _hooks(organization: Organization) -> Iterator[str]:
+    for hook in organization.content_hooks:
+        host = scanner_host(hook.address)
+        if hook.enabled and not hook.address.startswith("https://") and not is_this_machine(host):
+            yield (
+                f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} in clear; run the "
+                "scanner on this machine, give rspamd an https address, or put a tunnel between the two"
             )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gatepost.connectors.match import Directory
+    from gatepost.inbound.content import ContentHooks
     from gatepost.inbound.login import Logins
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
@@ -54,7 +55,8 @@ class InboundService:
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
-    before the greeting (RFC 8314).
+    before the greeting (RFC 8314). hooks: asks scanners about the content of messages; without it, and where the
+    configuration has no content hook, nobody is asked.
     """
 
     hostname: str
@@ -75,3 +77,4 @@ class InboundService:
     logins: Logins | None = None
     implicit_tls: bool = False
     srs: SrsKeys = NO_KEYS
+    hooks: ContentHooks | None = None
