@@ -98,25 +98,22 @@ class ContentHooks:
     async def _within(self, scanner: _Scanner, asked: AskedHook, message: Examined) -> Finding:
         """The answer within the hook's time, of which waiting for a connection is a part."""
         hook = asked.hook
-        ends = self._clock() + hook.timeout
+        late = f"all {hook.connections} connections were in use for {hook.timeout:g} s"
         try:
-            async with asyncio.timeout(hook.timeout):
-                await scanner.slots.acquire()
+            async with asyncio.timeout(hook.timeout), scanner.slots:
+                late = f"{hook.address}: no whole answer within {hook.timeout:g} s"
+                return await self._finding(asked, message)
         except TimeoutError:
-            raise UnusableAnswer(f"all {hook.connections} connections were in use for {hook.timeout:g} s") from None
-        try:
-            return await self._finding(asked, message, max(ends - self._clock(), 0.0))
-        finally:
-            scanner.slots.release()
+            raise UnusableAnswer(late) from None
 
-    async def _finding(self, asked: AskedHook, message: Examined, seconds: float) -> Finding:
+    async def _finding(self, asked: AskedHook, message: Examined) -> Finding:
         hook = asked.hook
         content = message.content()
         if hook.type is HookType.CLAMAV:
-            return await ask_clamd(self._resolver, hook.address, content, seconds)
+            return await ask_clamd(self._resolver, hook.address, content)
         described = replace(message.described, tag=asked.organization, settings_id=hook.settings_id)
         client = self._client(hook.trust_anchors)
-        return await ask_rspamd(client, hook.address, described, content, message.size, seconds)
+        return await ask_rspamd(client, hook.address, described, content, size=message.size, seconds=hook.timeout)
 
     def _client(self, anchors: str) -> HttpClient:
         client = self._clients.get(anchors)

@@ -27,22 +27,19 @@ __all__ = ["ask_clamd"]
 _MAX_ADDRESSES = 4
 
 
-async def ask_clamd(resolver: Resolver, address: str, content: AsyncIterator[bytes], seconds: float) -> Finding:
-    """What clamd found. address: "HOST:PORT" or "unix:/path". seconds: for all of it. Raises UnusableAnswer.
+async def ask_clamd(resolver: Resolver, address: str, content: AsyncIterator[bytes]) -> Finding:
+    """What clamd found. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
 
-    What reading the content raises is not caught, unless it is an OSError.
+    Whoever calls it says how long it may take. What reading the content raises is not caught, unless it is an OSError.
     """
     try:
-        async with asyncio.timeout(seconds):
-            reader, writer = await _connected(resolver, address)
-            try:
-                return await _asked(reader, writer, content)
-            finally:
-                writer.transport.abort()
-    except TimeoutError as failure:
-        raise UnusableAnswer(f"{address}: no whole answer within {seconds:g} s") from failure
+        reader, writer = await _connected(resolver, address)
+        try:
+            return await _asked(reader, writer, content)
+        finally:
+            writer.transport.abort()
     except OSError as failure:
-        raise UnusableAnswer(f"{address}: {failure.strerror or type(failure).__name__}") from failure
+        raise UnusableAnswer(f"{address}: {failure.strerror or failure or type(failure).__name__}") from failure
 
 
 async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]) -> Finding:
@@ -50,16 +47,21 @@ async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, con
     with contextlib.suppress(ConnectionError):
         writer.write(BEGIN)
         async for chunk in content:
+            if writer.is_closing():  # to write there is an error of the program
+                break
             if chunk:
                 writer.writelines((piece(chunk), chunk))
                 await writer.drain()
-        writer.write(END)
-        await writer.drain()
+        if not writer.is_closing():
+            writer.write(END)
+            await writer.drain()
     try:
         return read_answer((await reader.readuntil(b"\0"))[:-1])
     except asyncio.IncompleteReadError as failure:
         said = "without an answer" if not failure.partial else "in the middle of its answer"
         raise UnusableAnswer(f"clamd closed the connection {said}") from failure
+    except ConnectionError as failure:
+        raise UnusableAnswer("clamd closed the connection without an answer") from failure
     except asyncio.LimitOverrunError as failure:
         raise UnusableAnswer(f"clamd's answer is longer than {ANSWER_OCTETS} octets") from failure
 

@@ -23,7 +23,7 @@ __all__ = ["ask_rspamd"]
 
 
 async def ask_rspamd(
-    client: HttpClient, url: str, message: Described, content: AsyncIterator[bytes], size: int, seconds: float
+    client: HttpClient, url: str, message: Described, content: AsyncIterator[bytes], *, size: int, seconds: float
 ) -> Finding:
     """What rspamd found. url: "http://HOST:PORT". size: octets of the content. Raises UnusableAnswer.
 
