@@ -264,7 +264,7 @@ def test_a_large_changed_message_survives_a_crash_and_leaves_nothing(rspamd: Rsp
         ).stdout
         assert b"X-Seen: 127.0.0.1 " in shown
         with Sink(port=port) as partner:
-            running.cli("queue", "retry", "--message", row["message"])
+            running.cli("queue", "retry", row["message"])
             (received,) = partner.wait_messages(1, timeout=60)
         assert received.mail.field("X-Seen")
         assert received.mail.raw.endswith(big("lasting"))

@@ -39,7 +39,7 @@ async def ask_clamd(resolver: Resolver, address: str, content: AsyncIterator[byt
         finally:
             writer.transport.abort()
     except OSError as failure:
-        raise UnusableAnswer(f"{address}: {failure.strerror or failure or type(failure).__name__}") from failure
+        raise UnusableAnswer(f"{address}: {failure.strerror or type(failure).__name__}") from failure
 
 
 async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: AsyncIterator[bytes]) -> Finding:

@@ -77,7 +77,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
             assert f"| `{name}` |" in page
     assert "[[organization.NAME.inbound_connector]]" in page
     assert "| `display_name` |" in page
-    assert page.count("\n## ") == 7
+    assert page.count("\n## ") == 8
 
 
 def test_no_cell_breaks_the_tables() -> None:
