@@ -16,7 +16,9 @@ def test_actions_are_rspamds_in_kebab_case() -> None:
 
 def test_a_finding_says_nothing_more_than_it_was_given() -> None:
     found = Finding(Action.NO_ACTION)
-    assert not (found.edits or found.marks or found.symbols or found.signature or found.subject)
+    assert (found.symbols, found.signature, found.subject) == ((), "", "")
+    assert not found.edits
+    assert not found.marks
 
 
 def test_text_of_a_scanner_is_one_bounded_line() -> None:

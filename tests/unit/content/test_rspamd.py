@@ -152,6 +152,7 @@ def test_what_cannot_be_used(case: str) -> None:
     assert len(str(refused.value)) < 400
 
 
+_KEYS = ("score", "symbols", "messages", "subject", "milter", "dkim-signature", "error")
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -161,9 +162,7 @@ _values = st.recursive(
 @given(
     st.fixed_dictionaries(
         {"action": st.sampled_from(["reject", "no action", "add header"])},
-        optional={
-            key: _values for key in ("score", "symbols", "messages", "subject", "milter", "dkim-signature", "error")
-        },
+        optional=dict.fromkeys(_KEYS, _values),
     )
 )
 def test_any_answer_is_a_finding_or_unusable(said: dict[str, Any]) -> None:

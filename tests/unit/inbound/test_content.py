@@ -12,6 +12,7 @@ from gatepost.content.rspamd import Described
 from gatepost.inbound.content import _KEPT, ContentHooks, Examined
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.nameservers import Nameservers
+from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreBusy
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
@@ -130,15 +131,14 @@ async def test_the_time_is_for_everything_and_connections_are_counted():
 
 
 async def test_who_gives_up_gives_the_connection_back():
-    async with hooks() as ours:
-        async with scanner(silent) as address:
-            one = asked(address, connections=1)
-            waiting = asyncio.ensure_future(ours.ask([one], EXAMINED))
-            await asyncio.sleep(0.05)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-            assert not ours._scanner(one.hook).slots.locked()
+    async with hooks() as ours, scanner(silent) as address:
+        one = asked(address, connections=1)
+        waiting = spawn(ours.ask([one], EXAMINED), "a question")
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not ours._scanner(one.hook).slots.locked()
 
 
 async def test_a_message_that_cannot_be_read_is_the_stores_failure():

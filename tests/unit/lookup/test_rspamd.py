@@ -84,5 +84,5 @@ def test_answers_that_are_none(answer: bytes, why: str) -> None:
 
 
 def test_no_answer_in_time() -> None:
-    with pytest.raises(UnusableAnswer, match="no whole answer within 0.3 s"):
+    with pytest.raises(UnusableAnswer, match=r"no whole answer within 0\.3 s"):
         ask(b"", [], seconds=0.3)

@@ -576,25 +576,19 @@ HOOKED = SHARED + HOOK.format("o", "of o") + 'direction = "outbound"\n' + HOOK.f
 
 
 @pytest.mark.parametrize(
-    ("ip", "recipients", "said", "asked"),
+    ("ip", "recipients", "asked"),
     [
-        ("203.0.113.9", ["a@o.example", "b@second.example"], [OK, OK], []),
-        ("203.0.113.9", ["a@o.example", "a@p.example", "c@o.example"], [OK, "452 4.5.3", OK], []),
-        ("203.0.113.9", ["a@p.example", "a@o.example", "b@p.example"], [OK, "452 4.5.3", OK], ["of p"]),
-        ("192.0.2.7", ["a@o.example", "b@second.example"], [OK, OK], ["of o"]),
+        ("203.0.113.9", {"a@o.example": OK, "b@second.example": OK}, []),
+        ("203.0.113.9", {"a@o.example": OK, "a@p.example": "452 4.5.3", "c@o.example": OK}, []),
+        ("203.0.113.9", {"a@p.example": OK, "a@o.example": "452 4.5.3", "b@p.example": OK}, ["of p"]),
+        ("192.0.2.7", {"a@o.example": OK, "b@second.example": OK}, ["of o"]),
     ],
 )
 def test_recipients_about_whom_other_hooks_are_asked_come_apart(
-    directory: Build,
-    session: Session,
-    path: MakePath,
-    ip: str,
-    recipients: list[str],
-    said: list[str],
-    asked: list[str],
+    directory: Build, session: Session, path: MakePath, ip: str, recipients: dict[str, str], asked: list[str]
 ) -> None:
     index, first = directory(HOOKED), None
-    for recipient, expected in zip(recipients, said, strict=True):
+    for recipient, expected in recipients.items():
         verdict = decide_recipient(index, session(ip), path(""), path(recipient), first=first)
         first = first or verdict
         assert summary(verdict)[0] == expected
