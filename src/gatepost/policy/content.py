@@ -16,7 +16,7 @@ from gatepost.message.edit import HeaderEdits
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gatepost.connectors.content_hook import AskedHook, HookIndex
     from gatepost.content.finding import Finding
@@ -28,6 +28,7 @@ _NOT_NOW: Final = Reply(451, "4.7.1", ("Message not accepted for now because of 
 _UNEXAMINED: Final = Reply(451, "4.7.1", ("Message cannot be examined now, try again later",))
 _TOO_LARGE: Final = Reply(552, "5.3.4", ("Message is too large to be examined",))
 
+_NAMED: Final = 10
 _NO_EDITS: Final = HeaderEdits()
 
 _REFUSALS: Final = {Action.REJECT: _REFUSED, Action.SOFT_REJECT: _NOT_NOW, Action.GREYLIST: _NOT_NOW}
@@ -147,8 +148,15 @@ def _does(effect: _Effect) -> str:
         return f"refuses with {effect.reply.text}"
     edits = effect.edits
     changes = [
-        edits.add and f"adds {', '.join(name for name, _ in edits.add)}",
-        edits.remove and f"removes {', '.join(name for name, _ in edits.remove)}",
+        edits.add and f"adds {_names(edits.add)}",
+        edits.remove and f"removes {_names(edits.remove)}",
         edits.subject and "rewrites the subject",
     ]
     return ", ".join(text for text in changes if text) or "passes it"
+
+
+def _names(fields: Sequence[tuple[str, object]]) -> str:
+    """Of fields, each once, as many as fit in a line."""
+    names = list(dict.fromkeys(name for name, _ in fields))
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -150,13 +150,12 @@ class Rspamd:
 class Misbehaving:
     """A scanner that takes connections and does with each what `behave(connection)` does, in a thread of its own.
 
-    connections: how many came. most: how many there were at a time.
+    connections: how many came.
     """
 
     def __init__(self, behave: Callable[[socket.socket], None]) -> None:
         self.behave = behave
-        self.connections = self.most = self._now = 0
-        self._lock = threading.Lock()
+        self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -175,13 +174,8 @@ class Misbehaving:
                 threading.Thread(target=self._behave, args=(connection,), daemon=True).start()
 
     def _behave(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._now += 1
-            self.most = max(self.most, self._now)
         with suppress(OSError):
             self.behave(connection)
-        with self._lock:
-            self._now -= 1
 
     def __enter__(self) -> Self:
         return self

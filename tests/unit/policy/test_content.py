@@ -164,3 +164,6 @@ def test_a_record_tells_everything_that_is_known() -> None:
         "said": "said",
     }
     assert decide([Answer(asked(), Finding(Action.NO_ACTION))]).records[0]["does"] == "passes it"
+    many = HeaderEdits(tuple((f"X-{number // 2}", "1") for number in range(50)))
+    does = decide([Answer(asked(), Finding(Action.NO_ACTION, edits=many))]).records[0]["does"]
+    assert does == "adds X-0, X-1, X-2, X-3, X-4, X-5, X-6, X-7, X-8, X-9 and 15 more"

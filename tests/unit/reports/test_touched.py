@@ -140,4 +140,5 @@ def test_content_hooks_are_told_though_no_decision_can_be_made_anew(before: str,
     found = touched(resources(before), resources(after))
     assert [f"{sign} {label}" for sign, label, _ in found.parts] == parts
     assert found.content == bool(parts)
-    assert not (found.inbound or found.outbound)
+    assert not found.inbound
+    assert not found.outbound
