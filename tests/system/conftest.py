@@ -14,6 +14,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
+from support.scanners import Clamd, Rspamd
 from support.sink import Sink
 from support.status_server import StatusServer
 
@@ -79,6 +80,22 @@ def pebble(running: ExitStack, pki: Pki) -> Callable[..., Pebble]:
     """pebble(...) starts an ACME authority; see `support.pebble.Pebble`."""
     need("pebble")
     return lambda **options: running.enter_context(Pebble(pki, **options))
+
+
+@pytest.fixture(scope="module")
+def rspamd() -> Iterator[Rspamd]:
+    """An rspamd for all tests of a module; see `support.scanners.Rspamd`."""
+    need("rspamd")
+    with Rspamd() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def clamd() -> Iterator[Clamd]:
+    """A clamd for all tests of a module; see `support.scanners.Clamd`."""
+    need("clamd")
+    with Clamd() as started:
+        yield started
 
 
 @pytest.fixture

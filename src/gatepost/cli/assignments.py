@@ -106,6 +106,7 @@ _OWN_COMMANDS = {
     "outbound_connector": "connector",
     "mail_flow_rule": "rule",
     "oauth_issuer": "issuer",
+    "content_hook": "hook",
 }
 
 

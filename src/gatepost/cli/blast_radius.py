@@ -74,14 +74,10 @@ def report_rehearsed(changes: Sequence[FieldChange], version: int, radius: Radiu
 def print_radius(radius: Radius) -> None:
     """For people: weaker protection and refused mail first."""
     change = radius.touched
-    if not (change.inbound or change.outbound):
+    if not (change.inbound or change.outbound or change.content):
         click.echo("no mail can be decided differently")
         return
-    for sign, label, fields in change.parts:
-        click.echo(f"{_SIGNS[sign]} {label}{f' ({", ".join(fields)})' if fields else ''}")
-    for words, patterns in (("senders", change.senders), ("recipients", change.recipients)):
-        if patterns:
-            click.echo(f"touches {words}: {_some(sorted(patterns))}")
+    _print_touched(change)
     for name in radius.unreadable:
         click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
     for words, total, asked in (
@@ -128,6 +124,16 @@ def _also(difference: Difference) -> list[tuple[str, int]]:
 def _peers(difference: Difference) -> list[tuple[str, int]]:
     """Most messages first. Messages that were found to differ more gravely leave their peer behind with none."""
     return [(peer, count) for peer, count in difference.peers.most_common() if count > 0]
+
+
+def _print_touched(change: Touched) -> None:
+    for sign, label, fields in change.parts:
+        click.echo(f"{_SIGNS[sign]} {label}{f' ({", ".join(fields)})' if fields else ''}")
+    for words, patterns in (("senders", change.senders), ("recipients", change.recipients)):
+        if patterns:
+            click.echo(f"touches {words}: {_some(sorted(patterns))}")
+    if change.content:
+        click.echo('what scanners would have said of past mail cannot be told: see it with mode = "rehearse"')
 
 
 def radius_json(radius: Radius) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 
 from gatepost.cli.tables import printable
 from gatepost.connectors.units import format_duration
+from gatepost.connectors.values import Mode
 from gatepost.policy.outbound import describe
 from gatepost.policy.route import MxRoute, SmartHosts
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.checks.tasks import HostReport
+    from gatepost.connectors.content_hook import AskedHook
     from gatepost.policy.decision import OutboundDecision
     from gatepost.policy.explain import Explanation
     from gatepost.policy.failures import FailureOutcome
@@ -135,6 +137,8 @@ def _inbound(page: _Page, explanation: Explanation) -> None:
         page.field("connector", f"{verdict.connector}, which demands: {verdict.requirement}{trial}")
     if verdict.would_refuse is not None:
         page.field("rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}")
+    for asked in verdict.hooks:
+        page.field("content hook", _hook(asked))
     for number, reason in enumerate(verdict.reasons, 1):
         if not verdict.accepted and number == len(verdict.reasons):
             page.mark(page.no, reason)
@@ -143,6 +147,15 @@ def _inbound(page: _Page, explanation: Explanation) -> None:
             page.mark(page.yes if verdict.connector and speaks_for else page.note, reason)
     told = set(verdict.reasons)
     _others(page, [one for one in explanation.others_inbound if " ".join(one) not in told])
+
+
+def _hook(asked: AskedHook) -> str:
+    """Who will be asked about the content, and what happens without an answer."""
+    hook = asked.hook
+    whose = f"{hook.name} of {asked.organization}"
+    trial = " (in rehearsal)" if hook.mode is Mode.REHEARSE else ""
+    without = f"without its answer within {format_duration(hook.timeout)}: {hook.on_failure}"
+    return f"{whose}{trial}: {hook.type} at {hook.address} is asked when the message has come; {without}"
 
 
 def _outbound(page: _Page, explanation: Explanation) -> None:

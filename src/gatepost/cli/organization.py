@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["organization"]
 
-_COLUMNS = ("name", "display_name", "domains", "mailboxes", "inbound_connectors", "outbound_connectors", "rules")
+_COLUMNS = (
+    "name",
+    "display_name",
+    "domains",
+    "mailboxes",
+    "inbound_connectors",
+    "outbound_connectors",
+    "rules",
+    "hooks",
+)
 _COUNTED = 1000
 
 
@@ -49,6 +58,7 @@ def list_(config: str | None, as_json: bool) -> None:
             len(one.inbound_connectors),
             len(one.outbound_connectors),
             len(one.mail_flow_rules),
+            len(one.content_hooks),
         )
         for one in stored_directory(settings_of(config)).resources.organizations
     ]

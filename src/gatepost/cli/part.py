@@ -15,6 +15,7 @@ from gatepost.cli.options import BAD_INPUT, fail
 from gatepost.connectors.fields import keys
 from gatepost.connectors.model import (
     AcceptedDomain,
+    ContentHook,
     InboundConnector,
     Mailbox,
     MailFlowRule,
@@ -27,7 +28,7 @@ from gatepost.connectors.model import (
 if TYPE_CHECKING:
     from gatepost.connectors.fields import Record
 
-__all__ = ["DOMAIN", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
+__all__ = ["DOMAIN", "HOOK", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ INBOUND = Kind("inbound_connector", "name", "inbound connector", "connector", In
 OUTBOUND = Kind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
 RULE = Kind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
 ISSUER = Kind("oauth_issuer", "name", "OAuth issuer", "issuer", OauthIssuer)
+HOOK = Kind("content_hook", "name", "content hook", "hook", ContentHook)
 
 
 class Part(NamedTuple):

@@ -146,6 +146,7 @@ def _print_event(event: TraceEvent) -> None:
 
 # Keys of `detail` as a person reads them; the rest are words already.
 _LABELS = {
+    "content_hooks": "content hook",
     "passed_over": "passed over",
     "would_refuse": "would refuse",
     "would_refuse_connector": "in rehearsal",

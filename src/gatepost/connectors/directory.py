@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.content_hook import HookIndex
 from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.recipients import MailboxIndex
 from gatepost.connectors.values import ConnectorType, RevocationCheck
@@ -160,6 +161,7 @@ class Directory:
         "_partners",
         "_revocable",
         "client_anchors",
+        "hooks",
         "resources",
         "version",
     )
@@ -172,6 +174,7 @@ class Directory:
             domain.name: (one, domain) for one in resources.organizations for domain in one.accepted_domains
         }
         self._mailboxes = MailboxIndex(resources)
+        self.hooks = HookIndex(resources.organizations)
         self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}

@@ -18,6 +18,7 @@ from gatepost.connectors.reader import Draft, OrganizationDraft, read, tables
 from gatepost.connectors.records import (
     AcceptedDomain,
     ClientCertificate,
+    ContentHook,
     InboundConnector,
     Mailbox,
     MailFlowRule,
@@ -30,6 +31,7 @@ from gatepost.connectors.rules import PrefixLimits
 __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
+    "ContentHook",
     "FieldError",
     "InboundConnector",
     "MailFlowRule",
@@ -93,7 +95,10 @@ def dump(resources: Resources) -> dict[str, Any]:
     }
 
 
-_PARTS = ("accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "oauth_issuer")
+_PARTS = (
+    "accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "oauth_issuer",
+    "content_hook",
+)  # fmt: skip
 
 
 def _organization(name: str, table: object, errors: list[FieldError]) -> OrganizationDraft | None:
@@ -119,4 +124,5 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         outbound=parts(OutboundConnector, "outbound_connector"),
         mail_flow=parts(MailFlowRule, "mail_flow_rule"),
         oauth=parts(OauthIssuer, "oauth_issuer"),
+        hooks=parts(ContentHook, "content_hook"),
     )

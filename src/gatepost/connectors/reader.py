@@ -19,6 +19,7 @@ from gatepost.connectors.fields import Record, keys, known_keys
 if TYPE_CHECKING:
     from gatepost.connectors.records import (
         AcceptedDomain,
+        ContentHook,
         InboundConnector,
         Mailbox,
         MailFlowRule,
@@ -54,6 +55,7 @@ class OrganizationDraft:
     outbound: list[Draft[OutboundConnector]]
     mail_flow: list[Draft[MailFlowRule]]
     oauth: list[Draft[OauthIssuer]]
+    hooks: list[Draft[ContentHook]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -64,6 +66,7 @@ class OrganizationDraft:
             "outbound_connectors": tuple(draft.value for draft in self.outbound),
             "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
             "oauth_issuers": tuple(draft.value for draft in self.oauth),
+            "content_hooks": tuple(draft.value for draft in self.hooks),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 

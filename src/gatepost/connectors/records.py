@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.fields import (
     AddressPattern,
     ClientLabel,
@@ -52,6 +53,7 @@ from gatepost.smtp.grammar import GrammarError, parse_address
 __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
+    "ContentHook",
     "InboundConnector",
     "MailFlowRule",
     "Mailbox",
@@ -457,4 +459,7 @@ class Organization(Record):
     )
     oauth_issuers: tuple[OauthIssuer, ...] = Field(
         default=(), alias="oauth_issuer", description="[[organization.NAME.oauth_issuer]]"
+    )
+    content_hooks: tuple[ContentHook, ...] = Field(
+        default=(), alias="content_hook", description="[[organization.NAME.content_hook]]"
     )

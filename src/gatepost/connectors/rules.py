@@ -16,6 +16,7 @@ from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
     DomainType,
+    HookType,
     ProfileName,
     PublishedSts,
     RevocationCheck,
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.errors import FieldError
     from gatepost.connectors.reader import Draft, OrganizationDraft
-    from gatepost.connectors.records import AcceptedDomain, InboundConnector, Mailbox, MailFlowRule, OutboundConnector
+    from gatepost.connectors.records import (
+        AcceptedDomain,
+        ContentHook,
+        InboundConnector,
+        Mailbox,
+        MailFlowRule,
+        OutboundConnector,
+    )
 
 __all__ = ["PrefixLimits", "check_organization", "check_together"]
 
@@ -261,6 +269,29 @@ _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     ),
 )
 
+_HOOKS: tuple[_Rule[ContentHook], ...] = (
+    _rule(
+        "address type",
+        lambda one: (one.type is HookType.RSPAMD) is not ("://" in one.address),
+        'does not fit the type; rspamd has a URL, "http://127.0.0.1:11333", clamav "HOST:PORT" or "unix:/path"',
+    ),
+    _rule(
+        "settings_id type",
+        lambda one: one.type is HookType.CLAMAV and bool(one.settings_id),
+        "only rspamd has settings; leave this out",
+    ),
+    _rule(
+        "obey type",
+        lambda one: one.type is HookType.CLAMAV and "obey" in one.model_fields_set,
+        "ClamAV recommends nothing: it finds something or it does not; leave this out",
+    ),
+    _rule(
+        "trust_anchors address",
+        lambda one: bool(one.trust_anchors) and not one.address.startswith("https://"),
+        "no certificate is looked at there; write an https address, or leave this out",
+    ),
+)
+
 
 def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iterator[FieldError]:
     """What is wrong across the fields of an organization's connectors, and across its parts."""
@@ -273,6 +304,8 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     for rule in draft.mail_flow:
         yield from _apply(rule, _MAIL_FLOW)
         yield from _empty_words(rule)
+    for hook in draft.hooks:
+        yield from _apply(hook, _HOOKS)
     yield from _unknown_connectors(draft)
     yield from _wildcard_domains(draft)
     for domain in draft.domains:
@@ -287,6 +320,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
     yield from _repeated("name", ((one, one.value.name) for one in draft.oauth))
     yield from _repeated("issuer", ((one, one.value.issuer) for one in draft.oauth))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.hooks))
     yield from _foreign_domains(draft)
 
 
@@ -302,7 +336,7 @@ def check_together(drafts: Sequence[OrganizationDraft]) -> Iterator[FieldError]:
             )
 
 
-def _apply[C: InboundConnector | OutboundConnector | MailFlowRule | Mailbox](
+def _apply[C: InboundConnector | OutboundConnector | MailFlowRule | Mailbox | ContentHook](
     draft: Draft[C], rules: Iterable[_Rule[C]]
 ) -> Iterator[FieldError]:
     for rule in rules:

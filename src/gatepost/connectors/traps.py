@@ -10,7 +10,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from gatepost.connectors import oauth
-from gatepost.connectors.names import covers, network
+from gatepost.connectors.content_hook import scanner_host
+from gatepost.connectors.names import covers, is_this_machine, network
 from gatepost.connectors.publication import publication
 from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
 
@@ -55,6 +56,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for issuer in organization.oauth_issuers:
             if issuer.enabled:
                 found.extend(oauth.traps(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
+        found.extend(_hooks(organization))
     found.extend(_shared_addresses(resources))
     return found
 
@@ -275,6 +277,16 @@ def _rules(organization: Organization) -> Iterator[str]:
             yield (
                 f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
                 "takes no mail; write route_via_connector in a rule"
+            )
+
+
+def _hooks(organization: Organization) -> Iterator[str]:
+    for hook in organization.content_hooks:
+        host = scanner_host(hook.address)
+        if hook.enabled and not hook.address.startswith("https://") and not is_this_machine(host):
+            yield (
+                f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} in clear; run the "
+                "scanner on this machine, give rspamd an https address, or put a tunnel between the two"
             )
 
 

@@ -11,8 +11,12 @@ __all__ = [
     "Cleartext",
     "ConnectorType",
     "DomainType",
+    "HookDirection",
+    "HookFailure",
+    "HookType",
     "Mode",
     "MtaStsMode",
+    "OverMaxSize",
     "ProfileName",
     "ProtectionDrop",
     "PublishedSts",
@@ -124,3 +128,32 @@ class TlsVersion(StrEnum):
     TLS_1_1 = "TLSv1.1"
     TLS_1_2 = "TLSv1.2"
     TLS_1_3 = "TLSv1.3"
+
+
+class HookType(StrEnum):
+    """What a content hook speaks to."""
+
+    RSPAMD = "rspamd"
+    CLAMAV = "clamav"
+
+
+class HookDirection(StrEnum):
+    """Which mail a content hook is asked about: what others send to the organization, what it sends itself."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    BOTH = "both"
+
+
+class HookFailure(StrEnum):
+    """What becomes of a message about which a content hook gives no usable answer in time."""
+
+    DEFER = "defer"
+    ACCEPT = "accept"
+
+
+class OverMaxSize(StrEnum):
+    """What becomes of a message that is too large to be given to a content hook."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"

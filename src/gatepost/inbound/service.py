@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gatepost.connectors.match import Directory
+    from gatepost.inbound.content import ContentHooks
     from gatepost.inbound.login import Logins
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
@@ -55,7 +56,8 @@ class InboundService:
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
     before the greeting (RFC 8314). transcripts: of how many sessions in a thousand the dialogue is kept, whatever
-    happened.
+    happened. hooks: asks scanners about the content of messages; without it, and where the configuration has no content
+    hook, nobody is asked.
     """
 
     hostname: str
@@ -77,3 +79,4 @@ class InboundService:
     implicit_tls: bool = False
     srs: SrsKeys = NO_KEYS
     transcripts: int = 0
+    hooks: ContentHooks | None = None

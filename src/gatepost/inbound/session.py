@@ -39,6 +39,7 @@ from gatepost.smtp.server import (
 from gatepost.store.interface import StoreFailure, StoreFull
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Awaitable
 
     from gatepost.connectors.match import Attribution
@@ -343,11 +344,11 @@ class Session:
         if (behind := self._transaction.write(event.data)) is not None:
             self._hold_for(behind, "inbound body")
 
-    def _hold_for(self, ours: Awaitable[None], name: str) -> None:
+    def _hold_for(self, ours: Awaitable[None], name: str) -> Task[None]:
         """Read on, but let nothing happen, until something of ours is done."""
         self._held = True
         self._core.hold()
-        spawn(self._wait(ours), name)
+        return spawn(self._wait(ours), name)
 
     async def _wait(self, ours: Awaitable[None]) -> None:
         try:
@@ -371,7 +372,22 @@ class Session:
         if (refusal := transaction.refusal()) is not None:
             self._transaction = None
             self._refuse_message(refusal, transaction)
-            return
+        elif transaction.examined:
+            transaction.examination = self._hold_for(self._examine(transaction), "content hooks")
+        else:
+            self._commit(transaction)
+
+    async def _examine(self, transaction: Transaction) -> None:
+        """Ask about the content before anything is promised. Who hangs up meanwhile ends it (`Transaction.abort`)."""
+        refusal = await transaction.examine()
+        transaction.examination = None
+        if refusal is None:
+            self._commit(transaction)
+        else:
+            self._transaction = None
+            self._refuse_message(refusal, transaction)
+
+    def _commit(self, transaction: Transaction) -> None:
         self._committing = True
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
 

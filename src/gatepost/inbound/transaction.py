@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from gatepost.content.rspamd import Described
+from gatepost.inbound.content import Examined
+from gatepost.message.edit import edit_header
 from gatepost.message.fields import HeaderScanner
 from gatepost.message.header_section import HeaderSection
 from gatepost.message.organization_headers import changed_headers
 from gatepost.message.received import received_field
 from gatepost.message.submission import submitted
+from gatepost.policy.content import decide
 from gatepost.policy.header_trust import header_trust
 from gatepost.smtp.grammar import xtext_encode
 from gatepost.smtp.replies import Reply
@@ -20,6 +25,7 @@ from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Awaitable
 
     from gatepost.connectors.match import Directory
@@ -62,6 +68,7 @@ class Transaction:
         "_service",
         "_session",
         "bytes_seen",
+        "examination",
         "mail",
         "message_id",
         "recipients",
@@ -79,6 +86,7 @@ class Transaction:
         self.recipients: list[AcceptedRecipient] = []
         self.message_id = 0
         self.bytes_seen = 0
+        self.examination: Task[None] | None = None
 
     @property
     def queue_id(self) -> str:
@@ -89,6 +97,11 @@ class Transaction:
     def receiving(self) -> bool:
         """Whether the body is on its way."""
         return self._body is not None
+
+    @property
+    def examined(self) -> bool:
+        """Whether scanners are asked about its content: the same for every recipient (`policy.inbound`)."""
+        return bool(self.recipients[0].verdict.hooks)
 
     def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
         """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
@@ -102,7 +115,7 @@ class Transaction:
         self._header = HeaderSection(
             self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
         )
-        return self._body.write(
+        return self._keep_octets(
             received_field(
                 hello=session.hello,
                 peer_ip=session.peer_ip,
@@ -114,7 +127,8 @@ class Transaction:
                 queue_id=self.queue_id,
                 recipient=self.recipients[0].event.path.text if len(self.recipients) == 1 else "",
                 now=self._service.clock(),
-            )
+            ),
+            head=True,
         )
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
@@ -137,16 +151,59 @@ class Transaction:
         return change.section
 
     def _keep(self, chunk: bytes) -> Awaitable[None] | None:
-        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
         if self._failure is not None:
             return None
-        if not self._scanner.done:
+        head = not self._scanner.done
+        if head:
             self._scanner.feed(chunk)
+        return self._keep_octets(chunk, head=head)
+
+    def _keep_octets(self, octets: bytes, *, head: bool) -> Awaitable[None] | None:
+        """Give the store octets; of a message that is examined, those that may be changed yet are kept apart."""
+        assert self._body is not None  # noqa: S101 - the protocol gives content only after DATA was accepted
         try:
-            return self._body.write(chunk)
+            if head and self.examined:
+                self._body.write_head(octets)
+                return None
+            return self._body.write(octets)
         except StoreFailure as failure:
             self._failure = failure
             return None
+
+    async def examine(self) -> Reply | None:
+        """Ask the scanners; the refusal, or None once the header is what they want it to be.
+
+        Whoever is asked, the trace of every recipient has what was found.
+        """
+        hooks, body = self._service.hooks, self._body
+        assert hooks is not None  # noqa: S101 - only where there are some is anybody asked
+        assert body is not None  # noqa: S101 - a message ends only after it began
+        try:
+            examination = decide(await hooks.ask(self.recipients[0].verdict.hooks, self._shown(body)))
+        except StoreFailure as failure:
+            return failure.reply
+        self.recipients = [
+            replace(one, verdict=replace(one.verdict, examined=examination.records)) for one in self.recipients
+        ]
+        if examination.reply is None and examination.edits:
+            body.replace_head(reduce(edit_header, examination.edits, body.head))
+        return examination.reply
+
+    def _shown(self, body: BodyWriter) -> Examined:
+        """The message as scanners get it: as it will be stored, but for what they change."""
+        session, tls = self._session, self._session.tls
+        described = Described(
+            ip=session.peer_ip,
+            hello=session.hello,
+            reverse_path=self.mail.path.text,
+            recipients=tuple(one.event.path.text for one in self.recipients),
+            queue_id=self.queue_id,
+            hostname=self._service.hostname,
+            user=session.user,
+            tls_version=tls.version if tls else "",
+            tls_cipher=tls.suite if tls else "",
+        )
+        return Examined(described, body.size, body.chunks)
 
     def failed(self, failure: StoreFailure) -> None:
         """The store could not keep what it took; the message will be refused."""
@@ -214,7 +271,10 @@ class Transaction:
         return list(groups.values())
 
     def abort(self) -> None:
-        """Forget the body and what it left on disk."""
+        """Forget the body and what it left on disk; nobody is asked about it any longer."""
+        if self.examination is not None:
+            self.examination.cancel()
+            self.examination = None
         if self._body is not None:
             self._body.abort()
             self._body = None

@@ -1,8 +1,8 @@
-"""One bounded HTTP request at a time: for revocation lists, OCSP and MTA-STS policies.
+"""One bounded HTTP request at a time: for revocation lists, OCSP, MTA-STS policies, and messages to be examined.
 
-Used by `lookup.revocation` and `lookup.mtasts`. Names are found by our resolver, the body is cut off while it arrives,
-every wait ends, and a redirection is followed only where it is asked for. It never decides what a failure means, but
-says whether a later try may succeed.
+Used by `lookup.revocation`, `lookup.mtasts` and `lookup.rspamd`. Names are found by our resolver, the body is cut off
+while it arrives, every wait ends, and a redirection is followed only where it is asked for. It never decides what a
+failure means, but says whether a later try may succeed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import httpcore2
 from gatepost.lookup.dns import LookupFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 
     from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
 
     from gatepost.lookup.dns import Answer, Resolver
     from gatepost.net.anchors import TrustAnchors
 
-__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "https_context"]
+__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "host_addresses", "https_context"]
 
 _MAX_URL: Final = 2048
 _MAX_FRAME: Final = (
@@ -60,7 +60,8 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
 class Request:
     """What to ask for, and how much is taken for an answer.
 
-    url: http or https. body: makes it a POST. limit: octets of the answer. timeout: seconds for all of it, with
+    url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
+    beside the usual ones, names and values. limit: octets of the answer. timeout: seconds for all of it, with
     redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
     private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called.
     """
@@ -74,6 +75,14 @@ class Request:
     connect: float = 5.0
     redirects: int = 0
     private: bool = False
+    content: AsyncIterable[bytes] | None = None
+    size: int = 0
+    fields: Sequence[tuple[str, str]] = ()
+
+    @property
+    def posts(self) -> bool:
+        """Whether something is sent."""
+        return bool(self.body) or self.content is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +134,10 @@ class HttpClient:
                 url.origin, ssl_context=self._tls(url), network_backend=backend
             ) as connection:
                 asked = httpcore2.Request(
-                    b"POST" if request.body else b"GET",
+                    b"POST" if request.posts else b"GET",
                     url,
                     headers=_headers(request, url),
-                    content=request.body or None,
+                    content=request.content or request.body or None,
                     extensions={"timeout": {"connect": request.connect}},
                 )
                 return await _answer(await connection.handle_async_request(asked), request, url)
@@ -227,9 +236,12 @@ def _headers(request: Request, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
         "Accept-Encoding": "identity",
         "Connection": "close",
     }
-    if request.body:
-        headers |= {"Content-Type": request.content_type, "Content-Length": str(len(request.body))}
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+    if request.posts:
+        headers["Content-Length"] = str(request.size or len(request.body))
+    if request.content_type:
+        headers["Content-Type"] = request.content_type
+    fields = [*headers.items(), *request.fields]
+    return [(name.encode("ascii"), value.encode("utf-8", "replace")) for name, value in fields]
 
 
 async def _answer(response: httpcore2.Response, request: Request, url: httpcore2.URL) -> Fetched | str:
@@ -291,29 +303,41 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         raise problem
 
     async def _addresses(self, host: str) -> Sequence[str]:
-        """IPv4 first: many a status server has an IPv6 address that nobody has tried. Raises HttpFailed."""
-        if host == "localhost":  # RFC 6761 section 6.3: nobody is asked
-            return "127.0.0.1", "::1"
+        """Raises HttpFailed."""
         try:
-            return (str(ipaddress.ip_address(host)),)
-        except ValueError:
-            pass
-        found: list[str] = []
-        failed: LookupFailed | None = None
-        for answer in await asyncio.gather(self._family(host, "A"), self._family(host, "AAAA")):
-            if isinstance(answer, LookupFailed):
-                failed = answer
-            else:
-                found += [record.to_text() for record in answer.records]
-        if failed is not None and not found:
+            return await host_addresses(self._resolver, host)
+        except LookupFailed as failed:
             raise HttpFailed(failed.detail, temporary=failed.temporary) from failed
-        return found
 
-    async def _family(self, host: str, rdtype: str) -> Answer | LookupFailed:
-        try:
-            return await self._resolver.query(host, rdtype)
-        except LookupFailed as failure:  # the other family may be enough
-            return failure
+
+async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:
+    """The addresses of a host that HTTP, or clamd, is spoken with; () if it has none. Raises LookupFailed.
+
+    IPv4 first: many a status server has an IPv6 address that nobody has tried.
+    """
+    if host == "localhost":  # RFC 6761 section 6.3: nobody is asked
+        return "127.0.0.1", "::1"
+    try:
+        return (str(ipaddress.ip_address(host)),)
+    except ValueError:
+        pass
+    found: list[str] = []
+    failed: LookupFailed | None = None
+    for answer in await asyncio.gather(_family(resolver, host, "A"), _family(resolver, host, "AAAA")):
+        if isinstance(answer, LookupFailed):
+            failed = answer
+        else:
+            found += [record.to_text() for record in answer.records]
+    if failed is not None and not found:
+        raise failed
+    return found
+
+
+async def _family(resolver: Resolver, host: str, rdtype: str) -> Answer | LookupFailed:
+    try:
+        return await resolver.query(host, rdtype)
+    except LookupFailed as failure:  # the other family may be enough
+        return failure
 
 
 class _Bounded(httpcore2.AsyncNetworkStream):

@@ -28,6 +28,7 @@ KINDS = {
     "outbound_connector": "outbound connector",
     "mail_flow_rule": "mail flow rule",
     "oauth_issuer": "OAuth issuer",
+    "content_hook": "content hook",
 }
 
 # What it means for mail that a resource is left out.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.checks.own_certificates import OwnCertificates
+from gatepost.inbound.content import ContentHooks
 from gatepost.inbound.login import Logins
 from gatepost.inbound.registry import SessionRegistry
 from gatepost.inbound.service import InboundService, SessionLimits
@@ -139,6 +140,7 @@ class Assembly:
         self._logins = Logins(
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
+        self._hooks = ContentHooks(self._resolver)
         self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins)
         self._offer()
         self.listener = Listener(
@@ -174,6 +176,7 @@ class Assembly:
         self._policy_hosts.use(_policy_hosts_context(self._settings))
         self._policies.retry()
         self._issuer_keys.retry()
+        self._hooks.reload()
         self._pool.close()
         _log.info("certificates and trust anchors were read again")
 
@@ -330,6 +333,7 @@ class Assembly:
             check_revocation=self._check_revocation,
             srs=load_srs_keys(Path(settings.server.data_dir)),
             transcripts=settings.trace.transcripts,
+            hooks=self._hooks,
         )
 
     def _present(self, take: Callable[[], bool]) -> bool:

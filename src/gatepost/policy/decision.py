@@ -11,16 +11,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.comparison import PASSED_OVER_LIMIT
+from gatepost.connectors.units import format_duration
 from gatepost.policy.outbound import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gatepost.connectors.content_hook import AskedHook
     from gatepost.connectors.match import Attribution
     from gatepost.policy.requirement import Requirement
     from gatepost.smtp.replies import Reply
 
-__all__ = ["InboundVerdict", "OutboundDecision", "passed_over_record"]
+__all__ = ["InboundVerdict", "OutboundDecision", "hook_record", "passed_over_record"]
 
 
 def passed_over_record(
@@ -28,6 +30,20 @@ def passed_over_record(
 ) -> list[dict[str, str]]:
     """Connectors that did not apply, each with its reason. limit: how many at most."""
     return [{"connector": label, "why": why} for label, why in islice(passed_over, limit)]
+
+
+def hook_record(asked: AskedHook) -> dict[str, str]:
+    """A content hook that is asked: which it is, and what happens without its answer."""
+    hook = asked.hook
+    return {
+        "hook": hook.name,
+        "organization": asked.organization,
+        "type": str(hook.type),
+        "address": hook.address,
+        "mode": str(hook.mode),
+        "timeout": format_duration(hook.timeout),
+        "on_failure": str(hook.on_failure),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,8 @@ class InboundVerdict:
     rehearsal would have given, and its name. passed_over: connectors that could have applied as well, each with why it
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
     stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
+    hooks: who is asked about the content before a message to this recipient is taken. examined: what they answered, as
+    `policy.content` records it, once they have been.
     """
 
     accepted: bool
@@ -57,6 +75,8 @@ class InboundVerdict:
     basis: str = "none"
     configuration: int = 0
     rehearsed: str = ""
+    hooks: tuple[AskedHook, ...] = ()
+    examined: tuple[dict[str, Any], ...] = ()
 
     def detail(self) -> dict[str, Any]:
         """What the trace keeps beside its columns."""
@@ -72,18 +92,25 @@ class InboundVerdict:
         if self.would_refuse is not None:
             record["would_refuse"] = self.would_refuse.text
             record["would_refuse_connector"] = self.would_refuse_connector
+        if self.examined:
+            record["content_hooks"] = list(self.examined)
         return record
 
     def record(self) -> dict[str, Any]:
-        """The whole decision, under the names of the trace's columns."""
-        return {
-            "accepted": self.accepted,
-            "reply": self.reply.text,
-            "organization": self.organization,
-            "direction": self.direction,
-            "connector": self.connector,
-            "requirement": self.requirement,
-        } | self.detail()
+        """The whole decision, under the names of the trace's columns; hooks that would be asked among them."""
+        asked = {"content_hooks": [hook_record(one) for one in self.hooks]} if self.hooks else {}
+        return (
+            asked
+            | {
+                "accepted": self.accepted,
+                "reply": self.reply.text,
+                "organization": self.organization,
+                "direction": self.direction,
+                "connector": self.connector,
+                "requirement": self.requirement,
+            }
+            | self.detail()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from gatepost.connectors.credentials import Fault
 from gatepost.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.connectors.values import DomainType, Mode, ProfileName, TlsVersion
+from gatepost.policy.content import hooks_for
 from gatepost.policy.decision import InboundVerdict
 from gatepost.policy.forwarding import Returned, expand, relay_domain
 from gatepost.policy.submission import LOGIN, as_submitted, decide_submission
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
+    from gatepost.connectors.content_hook import AskedHook
     from gatepost.connectors.credentials import Lack
     from gatepost.connectors.match import Attribution, Directory, PartnerMatch
     from gatepost.connectors.model import InboundConnector, Organization
@@ -90,6 +92,7 @@ class _Findings:
     would_refuse: Reply | None = None
     would_refuse_connector: str = ""
     basis: str = ""
+    hooks: tuple[AskedHook, ...] = ()
 
     def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
         """Whether a refusal stands. One of a connector in rehearsal is only reported."""
@@ -118,6 +121,7 @@ class _Findings:
             self.basis or self.attribution.basis,
             self.configuration,
             _rehearsed(self.connector),
+            self.hooks,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -196,15 +200,15 @@ def decide_recipient(
     if reply is not None:
         return findings.verdict(reply, own, attribution.direction)
     if organization is None:
-        return _elsewhere(findings, directory, reverse_path, recipient)
+        return _elsewhere(findings, directory, reverse_path, recipient, first)
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
     reply = reply or _existence(findings, directory, recipient, returned)
     findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
     whose = own or organization.name, direction
-    reply = reply or _apart(findings, first, whose) or RECIPIENT_OK
-    return findings.verdict(reply, *whose)
+    reply = reply or _apart(findings, first, whose) or _examined(findings, directory, first, whose, organization)
+    return findings.verdict(reply or RECIPIENT_OK, *whose)
 
 
 def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, str]) -> Reply | None:
@@ -224,7 +228,30 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
     return _SEND_APART
 
 
-def _elsewhere(findings: _Findings, directory: Directory, reverse_path: Path, recipient: Path) -> InboundVerdict:
+def _examined(
+    findings: _Findings,
+    directory: Directory,
+    first: InboundVerdict | None,
+    whose: tuple[str, str],
+    recipients: Organization | None = None,
+) -> Reply | None:
+    """Note which content hooks are asked; the refusal of a recipient about whom others are than about the first.
+
+    One answer stands for all recipients of a message, and so does what a hook puts into its header. recipients: whose
+    accepted domain the recipient is in.
+    """
+    if not directory.hooks:
+        return None
+    findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
+    if first is None or first.hooks == findings.hooks:
+        return None
+    findings.reasons.append("other content hooks are asked about this recipient's mail than about the first's")
+    return _SEND_APART
+
+
+def _elsewhere(
+    findings: _Findings, directory: Directory, reverse_path: Path, recipient: Path, first: InboundVerdict | None
+) -> InboundVerdict:
     """A recipient whose domain nobody here accepts: only for an organization's own servers."""
     attribution = findings.attribution
     if not recipient.domain:
@@ -241,7 +268,8 @@ def _elsewhere(findings: _Findings, directory: Directory, reverse_path: Path, re
         findings.reasons.append(
             f"{reverse_path.domain} is nobody's here: it leaves with a reverse-path of {ours} (SRS)"
         )
-    return findings.verdict(RECIPIENT_OK, attribution.organization, attribution.direction)
+    whose = attribution.organization, attribution.direction
+    return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
 
 
 def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:

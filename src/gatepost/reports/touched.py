@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.model import InboundConnector, MailFlowRule, Organization, OutboundConnector
+from gatepost.connectors.model import ContentHook, InboundConnector, MailFlowRule, Organization, OutboundConnector
 from gatepost.connectors.values import ConnectorType
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Touched", "touched"]
 
-type _Part = InboundConnector | OutboundConnector | MailFlowRule
+type _Part = InboundConnector | OutboundConnector | MailFlowRule | ContentHook
 
 _NOTHING = Organization(name="nobody")
 _WITHOUT_EFFECT = {"comment"}
@@ -27,6 +27,7 @@ _LABELS = {
     InboundConnector: "inbound connector",
     OutboundConnector: "outbound connector",
     MailFlowRule: "mail flow rule",
+    ContentHook: "content hook",
 }
 
 
@@ -34,7 +35,8 @@ _LABELS = {
 class Touched:
     """parts: sign (+, -, ~), label, changed fields. senders, recipients: patterns of domains, or addresses.
 
-    inbound, outbound: whether sessions, or routes and what they require, can be decided differently at all.
+    inbound, outbound: whether sessions, or routes and what they require, can be decided differently at all. content:
+    whether other scanners are asked, or obeyed otherwise; what they would have said of past mail nobody knows.
     """
 
     parts: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Touched:
     recipients: set[str] = field(default_factory=set)
     inbound: bool = False
     outbound: bool = False
+    content: bool = False
 
 
 def touched(before: Resources, after: Resources) -> Touched:
@@ -72,9 +75,11 @@ def _organization(found: Touched, old: Organization | None, new: Organization | 
         found.outbound = True
         found.recipients.update(rule.recipients or ("*",))
         found.senders.update(rule.senders or ("*",))
+    for _ in _differing(found, was.content_hooks, now.content_hooks, owner):
+        found.content = True
 
 
-def _differing[P: (InboundConnector, OutboundConnector, MailFlowRule)](
+def _differing[P: (InboundConnector, OutboundConnector, MailFlowRule, ContentHook)](
     found: Touched, before: tuple[P, ...], after: tuple[P, ...], owner: str
 ) -> Iterator[P]:
     """Each part that differs in more than what is for people, as it was and as it will be; noted in `found.parts`."""

@@ -175,8 +175,9 @@ def _opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[
 
 
 def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]:
+    if data:
+        yield data
     if big is None:
-        yield data or b""
         return
     try:
         with (shard / BIG_DIRECTORY / format_id(big)).open("rb") as file:

@@ -152,7 +152,8 @@ class Bodies:
 class Body:
     """A `BodyWriter`. One of three: in memory, streaming to a file, or ended (accepted, aborted or failed).
 
-    failure: why it could not be kept. file: its own, None while it is in memory.
+    failure: why it could not be kept. file: its own, None while it is in memory. head: what stands before everything
+    else and stays in memory, so that it can be replaced; b"" if nothing was kept so.
     """
 
     __slots__ = (
@@ -161,17 +162,21 @@ class Body:
         "_claimed",
         "_ended",
         "_finished",
+        "_head_claimed",
         "_running",
         "_waiter",
         "_waiting",
         "failure",
         "file",
+        "head",
         "size",
     )
 
     def __init__(self, bodies: Bodies) -> None:
         self.size = 0
         self.file: BigFile | None = None
+        self.head = b""
+        self._head_claimed = 0
         self._bodies = bodies
         self._chunks: list[bytes] = []  # in memory: all of it; streaming: what waits for the disk
         self._claimed = 0
@@ -196,12 +201,50 @@ class Body:
                 self._claimed += size
                 return None
             self.file = BigFile(self._bodies.directory, self._bodies.new_id())
-            self.release()
-            size = self.size
+            self._release_chunks()
+            size = self.size - len(self.head)
         self._waiting += size
         self._bodies.waiting += size
         self._turn()
         return self._caught_up() if self._waiting > self._bodies.allowance else None
+
+    def write_head(self, chunk: bytes) -> None:
+        """Take a chunk of the head; see `BodyWriter.write_head`."""
+        if self._ended or self._chunks or self.file is not None:
+            raise ValueError("the head comes before everything else")
+        if not self._bodies.claim(len(chunk)):
+            raise StoreBusy("body: the memory for arriving messages is used up")
+        self._head_claimed += len(chunk)
+        self.head += chunk
+        self.size += len(chunk)
+
+    def replace_head(self, head: bytes) -> None:
+        """See `BodyWriter.replace_head`."""
+        change = len(head) - len(self.head)
+        self.head = head
+        self.size += change
+        if not self._ended:
+            self._head_claimed += change
+            self._bodies.in_memory += change
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `BodyWriter.chunks`."""
+        if self.head:
+            yield self.head
+        if self.file is None:
+            for chunk in tuple(self._chunks):
+                yield chunk
+            return
+        number = self.file.number
+        while self._waiting:
+            await self._written_some()
+        if self.failure is not None:
+            raise self.failure
+        try:
+            async for chunk in read_big(self._bodies, number):
+                yield chunk
+        except (LookupError, OSError) as error:
+            raise StoreBusy(f"body: {error}") from error
 
     def abort(self) -> None:
         """Forget it; see `BodyWriter.abort`."""
@@ -211,10 +254,17 @@ class Body:
 
     def whole(self) -> bytes:
         """The body, if it stayed in memory."""
+        if self.head:
+            return b"".join((self.head, *self._chunks))
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def release(self) -> None:
         """Its bytes in memory are no longer counted here."""
+        self._release_chunks()
+        self._bodies.in_memory -= self._head_claimed
+        self._head_claimed = 0
+
+    def _release_chunks(self) -> None:
         self._bodies.in_memory -= self._claimed
         self._claimed = 0
 
@@ -291,10 +341,13 @@ class Body:
 
     async def _caught_up(self) -> None:
         if self._waiting > self._bodies.allowance:
-            self._waiter = self._waiter or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._waiter)
+            await self._written_some()
         if self.failure is not None:
             raise self.failure
+
+    async def _written_some(self) -> None:
+        self._waiter = self._waiter or asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._waiter)
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -278,11 +278,27 @@ class BodyWriter(Protocol):
     """A body that is arriving. Small ones stay in memory, larger ones stream to a file of their own."""
 
     size: int
+    head: bytes
 
     def write(self, chunk: bytes) -> Awaitable[None] | None:
         """Take a chunk. If something is returned, await it before the next write (the disk is behind).
 
         Raises StoreFailure, here or from what is returned, if the body cannot be kept; StoreFull of them is temporary.
+        """
+
+    def write_head(self, chunk: bytes) -> None:
+        """Take a chunk that stays apart in memory until the body is accepted. Only before the first `write`.
+
+        Raises StoreBusy if there is no memory for it.
+        """
+
+    def replace_head(self, head: bytes) -> None:
+        """Put something else where everything taken by `write_head` stands."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """What was taken so far, from its beginning, in pieces. Several may read at a time, while nothing is written.
+
+        Raises StoreFailure if it was not kept, or cannot be read.
         """
 
     def abort(self) -> None:

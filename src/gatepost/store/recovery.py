@@ -39,9 +39,16 @@ def lock_shard(directory: Path) -> int:
     return descriptor
 
 
+# A big file has what the row promises, but for the head of a message that was examined: that lies in the database.
+_PROMISED = (
+    "SELECT message.big, message.size - coalesce(length(body.data), 0) FROM message INDEXED BY big"
+    " LEFT JOIN body ON body.id = message.id WHERE message.big IS NOT NULL"
+)
+
+
 def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     """Make what a crash left whole and due; returns the highest id in use, 0 if there is none."""
-    promised = dict(connection.execute("SELECT big, size FROM message INDEXED BY big WHERE big IS NOT NULL"))
+    promised = dict(connection.execute(_PROMISED))
     broken = remove_strays(big, promised)
     connection.execute("BEGIN IMMEDIATE")
     for number in broken:
@@ -49,7 +56,8 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
         connection.execute(
             "DELETE FROM delivery WHERE message IN (SELECT id FROM message INDEXED BY big WHERE big = ?)", (number,)
         )
-        connection.execute("DELETE FROM message WHERE big = ?", (number,))
+        for (message,) in connection.execute("DELETE FROM message WHERE big = ? RETURNING id", (number,)).fetchall():
+            connection.execute("DELETE FROM body WHERE id = ?", (message,))
     # Administrators' notices speak to a memory that is gone; the rows say it all.
     connection.execute("DELETE FROM notice")
     touched: list[tuple[Any, ...]] = connection.execute(
@@ -59,7 +67,7 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
         _remove_if_done(connection, message)
     connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
     connection.execute("COMMIT")
-    remove_strays(big, dict(connection.execute("SELECT big, size FROM message INDEXED BY big WHERE big IS NOT NULL")))
+    remove_strays(big, dict(connection.execute(_PROMISED)))
     highest: int | None = connection.execute("SELECT max(id) FROM message").get
     return highest or 0
 

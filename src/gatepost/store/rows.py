@@ -149,7 +149,7 @@ class Plan:
 
     def _remove_messages(self, connection: apsw.Connection, left: list[tuple[int]]) -> None:
         gone = list(connection.executemany(_REMOVE_MESSAGE, left))
-        connection.executemany(_REMOVE_BODY, [(number,) for number, big in gone if big is None])
+        connection.executemany(_REMOVE_BODY, [(number,) for number, _ in gone])
         self.unlink += [big for _, big in gone if big is not None]
 
 
@@ -176,7 +176,10 @@ def destinations(connection: apsw.Connection) -> list[DestinationWork]:
 
 
 def body(connection: apsw.Connection, message: int) -> tuple[int | None, bytes | None]:
-    """Where a message's body is: the id of its big file, or its bytes. Raises LookupError if the message is gone."""
+    """Where a message's body is: the id of its big file, or its bytes; both if its head lies apart from the file.
+
+    Raises LookupError if the message is gone.
+    """
     row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (message,)).fetchone()
     if row is None:
         raise LookupError(f"no message {message}")

@@ -189,7 +189,7 @@ class SqliteStore:
         if data is not None:
             for first in range(0, len(data), CHUNK):
                 yield data[first : first + CHUNK]
-        elif big is not None:
+        if big is not None:
             async for chunk in read_big(self._bodies, big):
                 yield chunk
 

@@ -85,7 +85,7 @@ class Acceptance(Work):
         self._message = _message_row(message, body.file.number if body.file else None)
         self._body = body
         self._done = done
-        self.weight = 0 if body.file else body.size
+        self.weight = len(body.head) if body.file else body.size
         if body.file is None:
             whole = body.whole()
             for delivery in deliveries:
@@ -97,6 +97,8 @@ class Acceptance(Work):
         plan.deliveries += self._deliveries
         if self._body.file is None:
             plan.bodies.append((self._message[0], self._body.whole()))
+        elif self._body.head:
+            plan.bodies.append((self._message[0], self._body.head))
 
     def finish(self) -> None:
         """Tell the caller."""

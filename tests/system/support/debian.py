@@ -27,6 +27,8 @@ _PACKAGES = {
     "pebble": "pebble",
     "dovecot": "dovecot-imapd",
     "dovecot-lmtp": "dovecot-lmtpd",
+    "rspamd": "rspamd",
+    "clamd": "clamav-daemon",
     "root": "",
 }
 
@@ -78,7 +80,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "root".
+    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "root".
     """
     return all(_present(peer) for peer in peers)
 

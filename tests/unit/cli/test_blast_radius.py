@@ -67,6 +67,13 @@ def test_only_the_side_that_is_touched_is_looked_at(base):
     assert "received" not in found
 
 
+def test_what_scanners_would_have_said_is_not_told_but_that_others_are_asked_is(base):
+    hook = '[[organization.contoso.content_hook]]\nname = "av"\ntype = "clamav"\naddress = "127.0.0.1"\n'
+    found = dry_run(base, BASE + hook).stdout
+    assert "adds content hook 'av' of contoso\nwhat scanners would have said of past mail cannot be told" in found
+    assert "no mail can be decided differently" not in found
+
+
 @pytest.mark.parametrize("change", ['display_name = "C"', 'message_expiration = "1h"'])
 def test_what_no_decision_depends_on(base, change):
     assert "\nno mail can be decided differently\n" in dry_run(base, BASE + change).stdout

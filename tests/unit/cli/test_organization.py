@@ -30,6 +30,7 @@ def test_the_list_counts_what_each_has(base):
         "inbound_connectors": "0",
         "outbound_connectors": "1",
         "rules": "0",
+        "hooks": "0",
     }
     assert fabrikam["name"] == "fabrikam"
     assert base.json("organization", "list")[0] == {

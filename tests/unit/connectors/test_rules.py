@@ -296,6 +296,34 @@ def test_rules_and_what_they_use_may_be_saved(text: str) -> None:
     assert errors_of(text) == []
 
 
+HOOK = OWN + '[[organization.o.content_hook]]\nname = "h"\ntype = "{}"\naddress = "{}"\n'
+CLAMAV = HOOK.format("clamav", "127.0.0.1")
+RSPAMD = HOOK.format("rspamd", "http://127.0.0.1:11333")
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (HOOK.format("clamav", "http://127.0.0.1"), "address", "does not fit the type"),
+        (HOOK.format("rspamd", "127.0.0.1"), "address", "does not fit the type"),
+        (CLAMAV + 'settings_id = "x"', "settings_id", "only rspamd has settings"),
+        (CLAMAV + 'obey = ["reject"]', "obey", "ClamAV recommends nothing"),
+        (RSPAMD + 'trust_anchors = "/x"', "trust_anchors", "write an https address"),
+    ],
+)
+def test_content_hooks_that_cannot_be_meant(text: str, field: str, why: str) -> None:
+    ((path, message),) = errors_of(text)
+    assert path == f"content_hook[0] 'h'.{field}"
+    assert why in message
+
+
+def test_content_hooks_that_may_be_saved_and_one_name_twice() -> None:
+    assert errors_of(CLAMAV) == errors_of(RSPAMD + 'settings_id = "x"\nobey = ["reject"]') == []
+    assert errors_of(HOOK.format("rspamd", "https://s.example") + 'trust_anchors = "/x"') == []
+    ((path, _),) = errors_of(CLAMAV + RSPAMD.removeprefix(OWN))
+    assert path == "content_hook[1] 'h'.name"
+
+
 def test_a_connector_without_a_usable_name_may_be_the_one_that_a_rule_names() -> None:
     wrong = errors_of(RULE.replace('name = "c"', 'name = ""') + 'route_via_connector = "hq"')
     assert [path for path, _ in wrong] == ["outbound_connector[0] ''.name"]

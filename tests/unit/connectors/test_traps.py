@@ -293,3 +293,21 @@ def test_an_oauth_issuer_without_scopes(resources: Build, enabled: str, count: i
     issuer = '[[organization.o.oauth_issuer]]\nname = "idp"\nissuer = "https://idp.example"\naudiences = ["smtp"]\n'
     found = warnings(resources(f"{issuer}enabled = {enabled}\n"))
     assert [text.partition(":")[0] for text in found] == ["OAuth issuer 'idp' of o"] * count
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "told"),
+    [
+        ("clamav", "192.0.2.1", "go to 192.0.2.1 in clear"),
+        ("rspamd", "http://spam.example:11333", "go to spam.example in clear"),
+        ("rspamd", "https://spam.example", ""),
+        ("rspamd", "http://localhost:11333", ""),
+        ("clamav", "127.0.0.1", ""),
+        ("clamav", "unix:/run/clamav/clamd.ctl", ""),
+    ],
+)
+def test_content_that_leaves_the_machine_in_clear_is_told(resources: Build, kind: str, address: str, told: str) -> None:
+    hook = f'[[organization.o.content_hook]]\nname = "h"\ntype = "{kind}"\naddress = "{address}"\n'
+    found = warnings(resources(OWN + hook))
+    assert [told in one for one in found] == [True] * bool(told)
+    assert warnings(resources(OWN + hook + "enabled = false")) == []

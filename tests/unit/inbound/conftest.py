@@ -160,6 +160,7 @@ class Gate:
     """The inbound side of one worker. Set what a test is about, then `open`."""
 
     hq = HQ
+    resources = RESOURCES
 
     def __init__(self, path, authority):
         self.path = path

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from gatepost.connectors.content_hook import AskedHook, ContentHook
 from gatepost.connectors.match import Attribution
+from gatepost.connectors.values import HookType
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.requirement import Encrypted, Opportunistic, Source
 from gatepost.smtp.replies import Reply
@@ -33,6 +36,25 @@ def test_an_inbound_decision_leaves_out_what_is_not_there() -> None:
         "basis": "none",
         "reasons": ["because"],
     }
+
+
+def test_an_inbound_decision_tells_who_is_asked_and_what_was_answered() -> None:
+    hook = ContentHook(name="av", type=HookType.CLAMAV, address="127.0.0.1", timeout=90.0)
+    verdict = InboundVerdict(True, OK, "o", "incoming", "", "opportunistic", (), NOBODY, hooks=(AskedHook("o", hook),))
+    assert "content_hooks" not in verdict.detail()
+    assert verdict.record()["content_hooks"] == [
+        {
+            "hook": "av",
+            "organization": "o",
+            "type": "clamav",
+            "address": "127.0.0.1:3310",
+            "mode": "enforce",
+            "timeout": "90s",
+            "on_failure": "defer",
+        }
+    ]
+    examined = replace(verdict, examined=({"hook": "av", "action": "no-action"},))
+    assert examined.detail()["content_hooks"] == [{"hook": "av", "action": "no-action"}]
 
 
 def test_an_inbound_decision_tells_of_rehearsal_and_of_others() -> None:

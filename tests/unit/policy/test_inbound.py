@@ -571,6 +571,49 @@ def test_recipients_that_make_a_message_anothers_come_apart(
     assert said == codes
 
 
+HOOK = '[[organization.{}.content_hook]]\nname = "{}"\ntype = "clamav"\naddress = "127.0.0.1"\n'
+HOOKED = SHARED + HOOK.format("o", "of o") + 'direction = "outbound"\n' + HOOK.format("p", "of p")
+
+
+@pytest.mark.parametrize(
+    ("ip", "recipients", "asked"),
+    [
+        ("203.0.113.9", {"a@o.example": OK, "b@second.example": OK}, []),
+        ("203.0.113.9", {"a@o.example": OK, "a@p.example": "452 4.5.3", "c@o.example": OK}, []),
+        ("203.0.113.9", {"a@p.example": OK, "a@o.example": "452 4.5.3", "b@p.example": OK}, ["of p"]),
+        ("192.0.2.7", {"a@o.example": OK, "b@second.example": OK}, ["of o"]),
+    ],
+)
+def test_recipients_about_whom_other_hooks_are_asked_come_apart(
+    directory: Build, session: Session, path: MakePath, ip: str, recipients: dict[str, str], asked: list[str]
+) -> None:
+    index, first = directory(HOOKED), None
+    for recipient, expected in recipients.items():
+        verdict = decide_recipient(index, session(ip), path(""), path(recipient), first=first)
+        first = first or verdict
+        assert summary(verdict)[0] == expected
+        assert ("other content hooks" in verdict.reasons[-1]) == (expected != OK)
+    assert first is not None
+    assert [one.hook.name for one in first.hooks] == asked
+
+
+def test_mail_that_leaves_is_asked_about_by_the_hooks_of_whom_it_is_from(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    index = directory(HOOKED)
+    own = session("192.0.2.7")
+
+    def recipient(address: str, first: InboundVerdict | None = None) -> InboundVerdict:
+        return decide_recipient(index, own, path("x@o.example"), path(address), first=first)
+
+    away = recipient("y@internet.test")
+    assert [one.hook.name for one in away.hooks] == ["of o"]
+    assert summary(recipient("z@elsewhere.test", away))[0] == OK
+    neighbour = recipient("a@p.example")
+    assert [one.hook.name for one in neighbour.hooks] == ["of o", "of p"]
+    assert summary(recipient("y@internet.test", neighbour))[0] == "452 4.5.3"
+
+
 def test_a_demand_in_rehearsal_is_told_beside_the_one_in_force(
     directory: Build, session: Session, path: MakePath
 ) -> None:

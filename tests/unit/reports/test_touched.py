@@ -122,3 +122,23 @@ def test_the_way_back_touches_the_same() -> None:
     for before, after, *_ in CHANGES.values():
         there, back = touched(resources(before), resources(after)), touched(resources(after), resources(before))
         assert (there.senders, there.recipients) == (back.senders, back.recipients)
+
+
+HOOK = '[[organization.contoso.content_hook]]\nname = "av"\ntype = "clamav"\naddress = "127.0.0.1"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "parts"),
+    [
+        (BASE, BASE + HOOK, ["+ content hook 'av' of contoso"]),
+        (BASE + HOOK, BASE, ["- content hook 'av' of contoso"]),
+        (BASE + HOOK, BASE + HOOK + 'mode = "rehearse"', ["~ content hook 'av' of contoso"]),
+        (BASE + HOOK, BASE + HOOK + 'comment = "x"', []),
+    ],
+)
+def test_content_hooks_are_told_though_no_decision_can_be_made_anew(before: str, after: str, parts: list[str]) -> None:
+    found = touched(resources(before), resources(after))
+    assert [f"{sign} {label}" for sign, label, _ in found.parts] == parts
+    assert found.content == bool(parts)
+    assert not found.inbound
+    assert not found.outbound

@@ -69,9 +69,10 @@ class Shop:
 
     @staticmethod
     async def commit(store, message, deliveries, body=b"hello\r\n"):
-        """Accept and wait; raises what `done` was given."""
-        writer = store.body()
-        for chunk in body if isinstance(body, list) else [body]:
+        """Accept and wait; raises what `done` was given. body: octets, several pieces of them, or one begun already."""
+        begun = hasattr(body, "write_head")
+        writer = body if begun else store.body()
+        for chunk in [] if begun else body if isinstance(body, list) else [body]:
             wait = writer.write(chunk)
             if wait is not None:
                 await wait

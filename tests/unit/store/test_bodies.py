@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
+import time
 from itertools import pairwise
 
+import apsw
 import pytest
 
 from gatepost.store import bodies as module
+from gatepost.store.administration import Administration
 from gatepost.store.bodies import Bodies
-from gatepost.store.interface import StoreBusy, StoreFailure, StoreFull
+from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.queue_id import format_id
+from gatepost.store.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024
 
@@ -276,3 +282,85 @@ class _Done:
 
     def exception(self):
         return None
+
+
+async def chunks_of(body):
+    return b"".join([chunk async for chunk in body.chunks()])
+
+
+@pytest.mark.parametrize("size", [10, LIMIT, 3 * LIMIT], ids=["small", "at the limit", "big"])
+def test_a_head_is_kept_apart_until_it_is_replaced(shop, size):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write_head(b"one ")
+            body.write_head(b"two ")
+            for _ in range(5):
+                if (behind := body.write(b"x" * (size // 5))) is not None:
+                    await behind
+            rest = b"x" * (size // 5 * 5)
+            assert await chunks_of(body) == b"one two " + rest
+            assert await asyncio.gather(chunks_of(body), chunks_of(body)) == [b"one two " + rest] * 2
+            body.replace_head(b"another and longer ")
+            assert body.size == 19 + len(rest)
+            delivery = await shop.accept(store, body=body)
+            message = delivery.message
+            assert message.size == body.size
+            assert await shop.read(store, message.id) == b"another and longer " + rest
+            assert store._bodies.in_memory == 0
+        async with shop.open() as store:  # after a restart, too
+            assert await shop.read(store, message.id) == b"another and longer " + rest
+            administration = Administration(shop.queue, shop.trace)
+            assert b"".join(administration.body(format_id(message.id))) == b"another and longer " + rest
+            (again,) = await store.lease(delivery.destination, 1, time.time() + 1)
+            store.settle([Settlement(again, [])])
+            await store.flushed()
+            with pytest.raises(LookupError):
+                await shop.read(store, message.id)
+        assert big_files(shop) == []
+        with contextlib.closing(apsw.Connection(str(shop.shard / QUEUE_FILE))) as connection:
+            assert connection.execute("SELECT count(*) FROM body").get == 0
+
+    asyncio.run(main())
+
+
+def test_a_head_comes_first_and_only_while_there_is_memory(shop):
+    async def main():
+        async with shop.open(memory_budget=100) as store:
+            body = store.body()
+            body.write_head(b"x" * 60)
+            with pytest.raises(StoreBusy):
+                body.write_head(b"x" * 60)
+            body.write(b"y")
+            with pytest.raises(ValueError, match="before everything else"):
+                body.write_head(b"x")
+            body.abort()
+            assert store._bodies.in_memory == 0
+            body.replace_head(b"")
+            assert store._bodies.in_memory == 0
+
+    asyncio.run(main())
+
+
+def test_what_was_not_kept_cannot_be_read(shop, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    async def main():
+        async with shop.open() as store:
+            monkeypatch.setattr(os, "writev", refuse)
+            body = store.body()
+            body.write_head(b"head")
+            body.write(b"x" * 2 * LIMIT)
+            with pytest.raises(StoreFull):
+                await chunks_of(body)
+            monkeypatch.undo()
+            other = store.body()
+            other.write(b"x" * 2 * LIMIT)
+            await chunks_of(other)
+            other.file.path.unlink()
+            with pytest.raises(StoreBusy):
+                await chunks_of(other)
+            other.abort()
+
+    asyncio.run(main())

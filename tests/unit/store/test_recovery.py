@@ -59,13 +59,19 @@ def test_ids_do_not_go_back_with_the_clock(shop, monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("head", [b"", b"a head of its own"], ids=["", "head apart"])
 @pytest.mark.parametrize("damage", ["missing", "short"])
-def test_a_row_without_its_body_was_never_acknowledged(shop, damage, caplog):
+def test_a_row_without_its_body_was_never_acknowledged(shop, damage, head, caplog):
     async def main():
         async with shop.open() as store:
             message = shop.message(store)
             deliveries = [shop.delivery(store, message), shop.delivery(store, message, "joe@other.example")]
-            await shop.commit(store, message, deliveries, BIG)
+            body = store.body()
+            if head:
+                body.write_head(head)
+            for chunk in BIG:
+                body.write(chunk)
+            await shop.commit(store, message, deliveries, body)
             whole = await shop.accept(store, body=BIG)
             (path, _) = sorted((shop.shard / "big").iterdir())
         if damage == "missing":
@@ -78,6 +84,9 @@ def test_a_row_without_its_body_was_never_acknowledged(shop, damage, caplog):
                 await shop.read(store, message.id)
             assert [work.count for work in await store.destinations()] == [1]
         assert len(list((shop.shard / "big").iterdir())) == 1
+        connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+        assert connection.execute("SELECT count(*) FROM body").get == 0
+        connection.close()
 
     asyncio.run(main())
     assert "missing or short" in caplog.text

@@ -1,0 +1,1 @@
+"""What scanners are asked and what they answer: rspamd over HTTP, ClamAV over INSTREAM. Pure."""
