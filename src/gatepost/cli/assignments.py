@@ -105,6 +105,7 @@ _OWN_COMMANDS = {
     "inbound_connector": "connector",
     "outbound_connector": "connector",
     "mail_flow_rule": "rule",
+    "dkim_key": "dkim",
 }
 
 

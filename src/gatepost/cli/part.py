@@ -15,6 +15,7 @@ from gatepost.cli.options import BAD_INPUT, fail
 from gatepost.connectors.fields import keys
 from gatepost.connectors.model import (
     AcceptedDomain,
+    DkimKey,
     InboundConnector,
     Mailbox,
     MailFlowRule,
@@ -26,7 +27,7 @@ from gatepost.connectors.model import (
 if TYPE_CHECKING:
     from gatepost.connectors.fields import Record
 
-__all__ = ["DOMAIN", "INBOUND", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
+__all__ = ["DKIM", "DOMAIN", "INBOUND", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ DOMAIN = Kind("accepted_domain", "name", "accepted domain", "domain", AcceptedDo
 MAILBOX = Kind("mailbox", "address", "mailbox", "mailbox", Mailbox)
 INBOUND = Kind("inbound_connector", "name", "inbound connector", "connector", InboundConnector)
 OUTBOUND = Kind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
+DKIM = Kind("dkim_key", "name", "DKIM key", "dkim", DkimKey)
 RULE = Kind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
 
 

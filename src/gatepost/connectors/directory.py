@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.recipients import MailboxIndex
+from gatepost.connectors.signing_keys import SigningKeys
 from gatepost.connectors.values import ConnectorType, RevocationCheck
 from gatepost.tls.names import matches, normalise
 
@@ -159,6 +160,7 @@ class Directory:
         "_revocable",
         "client_anchors",
         "resources",
+        "signing_keys",
         "version",
     )
 
@@ -171,6 +173,7 @@ class Directory:
         }
         self._mailboxes = MailboxIndex(resources)
         self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
+        self.signing_keys = SigningKeys(resources.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
         self._revocable: dict[str, list[InboundEntry]] = {}

@@ -17,6 +17,7 @@ from gatepost.connectors.errors import FieldError, dotted, explain
 from gatepost.connectors.fields import Record, keys, known_keys
 
 if TYPE_CHECKING:
+    from gatepost.connectors.dkim_key import DkimKey
     from gatepost.connectors.records import (
         AcceptedDomain,
         InboundConnector,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         OutboundConnector,
     )
 
-__all__ = ["Draft", "OrganizationDraft", "read", "tables"]
+__all__ = ["PLACEHOLDERS", "Draft", "OrganizationDraft", "read", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class OrganizationDraft:
     inbound: list[Draft[InboundConnector]]
     outbound: list[Draft[OutboundConnector]]
     mail_flow: list[Draft[MailFlowRule]]
+    dkim: list[Draft[DkimKey]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -61,12 +63,13 @@ class OrganizationDraft:
             "inbound_connectors": tuple(draft.value for draft in self.inbound),
             "outbound_connectors": tuple(draft.value for draft in self.outbound),
             "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
+            "dkim_keys": tuple(draft.value for draft in self.dkim),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 
 
-# What a resource without a usable name is called while its other fields are checked.
-_PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
+PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
+"""What a resource without a usable name is called while its other fields are checked."""
 
 
 def read[M: Record](
@@ -74,7 +77,7 @@ def read[M: Record](
     table: Mapping[str, Any],
     path: str,
     errors: list[FieldError],
-    placeholders: Mapping[str, Any] = _PLACEHOLDERS,
+    placeholders: Mapping[str, Any] = PLACEHOLDERS,
 ) -> Draft[M] | None:
     """Read a table; append what is wrong with it to `errors`.
 

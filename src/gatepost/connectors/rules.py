@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.names import covers, network
 from gatepost.connectors.publication import publication
+from gatepost.connectors.signing_keys import check_keys
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
@@ -264,6 +265,8 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
     yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.dkim))
+    yield from check_keys(draft)
     yield from _foreign_domains(draft)
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from gatepost.connectors.names import covers, network
 from gatepost.connectors.publication import publication
-from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
+from gatepost.connectors.values import (
+    ConnectorType,
+    DkimAlgorithm,
+    DkimState,
+    DomainType,
+    Mode,
+    PublishedSts,
+    TlsSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +59,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for one, other in combinations(placed, 2):
             found.extend(_pair(one, other, organization))
         found.extend(_rules(organization))
+        found.extend(_dkim(organization))
     found.extend(_shared_addresses(resources))
     return found
 
@@ -249,6 +258,16 @@ def _rules(organization: Organization) -> Iterator[str]:
                 f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
                 "takes no mail; write route_via_connector in a rule"
             )
+
+
+def _dkim(organization: Organization) -> Iterator[str]:
+    current = [key for key in organization.dkim_keys if key.state is DkimState.CURRENT]
+    rsa = {key.domain for key in current if key.algorithm is DkimAlgorithm.RSA_SHA256}
+    for domain in sorted({key.domain for key in current} - rsa):
+        yield (
+            f"DKIM keys of {domain} of {organization.name}: it signs with Ed25519 alone, and many receivers do not "
+            f"verify that; add an RSA key beside it: gatepost dkim add {domain}"
+        )
 
 
 def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:

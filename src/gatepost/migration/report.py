@@ -27,6 +27,7 @@ KINDS = {
     "inbound_connector": "inbound connector",
     "outbound_connector": "outbound connector",
     "mail_flow_rule": "mail flow rule",
+    "dkim_key": "DKIM key",
 }
 
 # What it means for mail that a resource is left out.

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from gatepost.connectors import records
 from gatepost.connectors.describe import form_of, markdown, section
+from gatepost.connectors.dkim_key import DkimKey
 from gatepost.connectors.fields import Duration, Label, Range, Record, Switch, Whole
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
@@ -71,13 +72,14 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.InboundConnector,
         records.OutboundConnector,
         records.ClientCertificate,
+        DkimKey,
     )
     for model in models:
         for name in model.model_fields:
             assert f"| `{name}` |" in page
     assert "[[organization.NAME.inbound_connector]]" in page
     assert "| `display_name` |" in page
-    assert page.count("\n## ") == 7
+    assert page.count("\n## ") == 8
 
 
 def test_no_cell_breaks_the_tables() -> None:

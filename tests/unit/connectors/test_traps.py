@@ -268,3 +268,14 @@ def test_a_trap_of_a_served_policy_is_told(resources: Build, fields: str, hostna
 )
 def test_a_served_policy_that_is_meant_gives_no_warning(resources: Build, fields: str, hostname: str) -> None:
     assert warnings(resources(OWN + fields), hostname) == []
+
+
+DKIM = '[[organization.o.dkim_key]]\nname = "{}._domainkey.o.example"\nalgorithm = "{}-sha256"\nstate = "{}"\n'
+
+
+def test_a_domain_that_signs_with_ed25519_alone(resources: Build) -> None:
+    alone = OWN + DKIM.format("e", "ed25519", "current")
+    (said,) = [one for one in warnings(resources(alone + DKIM.format("r", "rsa", "next"))) if "DKIM" in one]
+    assert said.startswith("DKIM keys of o.example of o: it signs with Ed25519 alone")
+    for text in (alone + DKIM.format("r", "rsa", "current"), OWN + DKIM.format("e", "ed25519", "next")):
+        assert not [one for one in warnings(resources(text)) if "DKIM" in one]
