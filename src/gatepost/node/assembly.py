@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.certificates.dkim_keys import DkimKeys
 from gatepost.checks.own_certificates import OwnCertificates
 from gatepost.inbound.login import Logins
 from gatepost.inbound.registry import SessionRegistry
@@ -30,7 +31,8 @@ from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
-from gatepost.node.keeper import CertificateKeeper
+from gatepost.node.content import content_steps
+from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
@@ -122,6 +124,7 @@ class Assembly:
         )
         self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
+        self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
@@ -154,6 +157,7 @@ class Assembly:
             service.directory = current.directory
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
+        self._dkim.forget()
         self._present(self.keeper.present)
 
     def reload(self) -> None:
@@ -162,6 +166,7 @@ class Assembly:
             return  # what was read before stays, all of it
         self._contexts.clear()
         self._anchors.cache_clear()
+        self._dkim.forget()
         self._revocation.retry()
         self._policy_hosts.use(_policy_hosts_context(self._settings))
         self._policies.retry()
@@ -240,6 +245,7 @@ class Assembly:
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
+            content=content_steps(self._dkim),
         )
         return Deliverer(self._snapshots.current.directory, services)
 
