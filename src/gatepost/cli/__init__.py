@@ -26,6 +26,7 @@ _COMMANDS = {
     "mailbox": ("mailbox", "mailbox", "Recipients that the gateway delivers itself."),
     "connector": ("connector", "connector", "Look at connectors, change them, try them out."),
     "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
+    "dkim": ("dkim", "dkim", "The keys that sign mail as it leaves."),
     "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
     "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
     "history": ("history", "history", "Who changed the resources, when and why."),
