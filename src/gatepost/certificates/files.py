@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["CertificateFileError", "IdentityFiles", "OtherCertificate", "load_identities", "load_identity"]
+__all__ = ["CertificateFileError", "IdentityFiles", "OtherCertificate", "load_identities", "load_identity", "load_key"]
 
 _MOST: Final = 1 << 20  # octets of a chain, or of a key
 
@@ -70,16 +70,22 @@ def _is(identity: ServerIdentity, wanted: str) -> bool:
 def load_identity(chain: Path, key: Path) -> ServerIdentity:
     """Read a PEM chain (leaf first) and its private key. The key may be readable by its owner (and group) only."""
     chain_pem = _read(chain, "certificate chain")
-    key_pem = _read(key, "private key")
-    mode = stat.S_IMODE(key.stat().st_mode)
-    if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
-        raise CertificateFileError(f"private key {key}: mode {mode:04o} lets others use it; run: chmod 0600 {key}")
+    key_pem = load_key(key)
     identity = ServerIdentity(chain_pem, key_pem)
     try:
         read_identity(identity)
     except IdentityError as error:
         raise CertificateFileError(f"certificate {chain} with key {key}: {error}") from error
     return identity
+
+
+def load_key(path: Path) -> bytes:
+    """The content of a private key's file, which may be readable by its owner (and group) only."""
+    content = _read(path, "private key")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP):
+        raise CertificateFileError(f"private key {path}: mode {mode:04o} lets others use it; run: chmod 0600 {path}")
+    return content
 
 
 def load_identities(pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:

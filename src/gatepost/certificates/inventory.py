@@ -117,22 +117,22 @@ class Inventory:
                 raise CertificateFileError(
                     "a key is stored only sealed: set store.master_key, or leave the key in its file (--leave-key)"
                 )
-            self._check_master_key(self._vault)
+            self.check_master_key()
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
         kept = {one.id: document_of(one) for one in (*others, entry)}
         document = {_KIND: dict.fromkeys(one.id for one in gone) | kept}
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
-    def _check_master_key(self, vault: Vault) -> None:
+    def check_master_key(self) -> None:
         """Whoever has another master key than the gateway would make what it cannot open. Raises CertificateFileError.
 
         A shell with another variable is enough for that. That one key can be opened is enough, too.
         """
-        locked = []
+        vault, locked = self._vault, []
         for entry in self.entries()[1].values():
             place = _place(entry, "key")
             sealed = self._store.content(place)
-            if sealed is None:
+            if sealed is None or vault is None:
                 continue
             try:
                 vault.open(sealed, place)

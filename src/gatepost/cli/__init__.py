@@ -28,6 +28,7 @@ _COMMANDS = {
     "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
     "issuer": ("oauth_issuer", "issuer", "OAuth issuers: with whose tokens users log in."),
     "hook": ("content_hook", "hook", "Content hooks: rspamd and ClamAV, asked before a message is taken."),
+    "dkim": ("dkim", "dkim", "The keys that sign mail as it leaves."),
     "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
     "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
     "hybrid": ("hybrid", "hybrid", "An on-premises Exchange beside this gateway: what each of the two needs."),

@@ -107,6 +107,7 @@ _OWN_COMMANDS = {
     "mail_flow_rule": "rule",
     "oauth_issuer": "issuer",
     "content_hook": "hook",
+    "dkim_key": "dkim",
 }
 
 

@@ -20,12 +20,12 @@ from gatepost.cli.assignments import assign
 from gatepost.cli.blast_radius import find_radius, report_rehearsed
 from gatepost.cli.changes import differences, report
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, fail, settings_of
+from gatepost.cli.private_content import keys_lacking, orphaned
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.publication import to_do
-from gatepost.inbound.credentials import orphaned
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -47,7 +47,8 @@ class Edit:
     """What a step did to the draft.
 
     organization: the one that it changed. path: of the resource, as errors name it. names: by which warnings that
-    concern it can be known. needed: for a removal, the sentence that what needs the resource is listed under.
+    concern it can be known. needed: for a removal, the sentence that what needs the resource is listed under. content:
+    what is kept beside it, as `ConfigStore.apply` takes it.
     """
 
     organization: str
@@ -55,6 +56,7 @@ class Edit:
     names: tuple[str, ...] = ()
     errors: list[FieldError] = field(default_factory=list)
     needed: str = ""
+    content: dict[str, bytes] = field(default_factory=dict)
 
 
 type Step = Callable[[Resources, dict[str, Any]], Edit]
@@ -101,12 +103,16 @@ def change(step: Step, wish: Wish) -> None:
     try:
         with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
             outcome = _changed(store, step, wish, settings)
+            changed = outcome.after.organization(outcome.edit.organization)
+            lacking = [] if changed is None or wish.dry_run else list(keys_lacking(store, [changed]))
     except StoreFailure as failure:
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
     for warning in _concerning(outcome.before, outcome.after, outcome.edit, settings.server.hostname):
         click.echo(f"warning: {warning}", err=True)
     for note in to_do(outcome.before.organizations, outcome.after.organizations, settings.server.hostname):
         click.echo(f"note: {note}", err=True)
+    for warning in lacking:
+        click.echo(f"warning: {warning}", err=True)
     if wish.dry_run and outcome.changes:
         radius = find_radius(settings, outcome.before, outcome.after, wish.since)
         report_rehearsed(outcome.changes, outcome.version, radius, as_json=wish.as_json)
@@ -126,9 +132,8 @@ def _changed(store: ConfigStore, step: Step, wish: Wish, settings: Settings) -> 
         if wish.dry_run or not changes:
             return _Outcome(version, changes, before, after, edit)
         try:
-            version = store.apply(
-                wanted, author=author(), note=wish.note, expected=version, content=orphaned(stored, wanted)
-            )
+            content = orphaned(stored, wanted) | edit.content
+            version = store.apply(wanted, author=author(), note=wish.note, expected=version, content=content)
         except ConfigConflict as conflict:
             if not left:
                 fail(UNKNOWN, f"{conflict} ({_TRIES} tries, each overtaken by another change; {_NOTHING})")

@@ -172,6 +172,9 @@ def _outbound(page: _Page, explanation: Explanation) -> None:
         page.field("requirement", _demand(outbound.requirement))
     if outbound.rehearsed is not None:
         page.field("rehearsal", f"would require {_demand(outbound.rehearsed)}")
+    if explanation.signing is not None:
+        names = ", ".join(explanation.signing.names)
+        page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}")
     for reason in outbound.reasons:
         page.mark(page.yes, reason)
     if outbound.way in {"mailbox", "lmtp"}:

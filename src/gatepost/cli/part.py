@@ -16,6 +16,7 @@ from gatepost.connectors.fields import keys
 from gatepost.connectors.model import (
     AcceptedDomain,
     ContentHook,
+    DkimKey,
     InboundConnector,
     Mailbox,
     MailFlowRule,
@@ -28,7 +29,9 @@ from gatepost.connectors.model import (
 if TYPE_CHECKING:
     from gatepost.connectors.fields import Record
 
-__all__ = ["DOMAIN", "HOOK", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part"]
+__all__ = [
+    "DKIM", "DOMAIN", "HOOK", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ DOMAIN = Kind("accepted_domain", "name", "accepted domain", "domain", AcceptedDo
 MAILBOX = Kind("mailbox", "address", "mailbox", "mailbox", Mailbox)
 INBOUND = Kind("inbound_connector", "name", "inbound connector", "connector", InboundConnector)
 OUTBOUND = Kind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
+DKIM = Kind("dkim_key", "name", "DKIM key", "dkim", DkimKey)
 RULE = Kind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
 ISSUER = Kind("oauth_issuer", "name", "OAuth issuer", "issuer", OauthIssuer)
 HOOK = Kind("content_hook", "name", "content hook", "hook", ContentHook)

@@ -37,10 +37,14 @@ type _Command = Callable[..., Any]
 _ORGANIZATION = click.option("--organization", default="", help="Needed where there are several it could be.")
 
 
-def add_commands(group: click.Group, kind: Kind, *, example: str, removed: str = "") -> None:
-    """Put the four commands into a group. example: words for `add`. removed: what happens, or does not, on removal."""
+def add_commands(group: click.Group, kind: Kind, *, example: str = "", removed: str = "") -> None:
+    """Put the four commands into a group.
+
+    example: words for `add`, "" where the group has its own. removed: what happens, or does not, on removal.
+    """
     _add_show(group, kind)
-    _add_add(group, kind, example)
+    if example:
+        _add_add(group, kind, example)
     _add_set(group, kind)
     _add_remove(group, kind, removed)
 

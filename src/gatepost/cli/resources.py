@@ -14,12 +14,12 @@ import tomlkit
 from gatepost.cli.blast_radius import find_radius, report_rehearsed
 from gatepost.cli.changes import differences, report
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, json_option, settings_of
+from gatepost.cli.private_content import keys_lacking, orphaned
 from gatepost.cli.tables import print_json
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.publication import to_do
-from gatepost.inbound.credentials import orphaned
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -74,6 +74,7 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
         version, stored = store.load()
         wanted = checked_document(source, given, stored, settings.limits.prefixes(), settings.server.hostname)
         changes = differences(stored, wanted)
+        _warn_of_keys(store, wanted, settings.limits.prefixes())
         if not dry_run and changes:
             version = store.apply(
                 wanted, author=author(), note=note, expected=version, content=orphaned(stored, wanted)
@@ -87,6 +88,11 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
         _rehearse(settings, stored, document, changes, (version, since), as_json=as_json)
     else:
         report(changes, version, dry_run=dry_run, as_json=as_json)
+
+
+def _warn_of_keys(store: ConfigStore, wanted: dict[str, dict[str, Any]], prefixes: PrefixLimits) -> None:
+    for warning in keys_lacking(store, parse(wanted, prefixes=prefixes).organizations):
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _rehearse(

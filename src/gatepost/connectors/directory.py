@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gatepost.connectors.content_hook import HookIndex
 from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.recipients import MailboxIndex
+from gatepost.connectors.signing_keys import SigningKeys
 from gatepost.connectors.values import ConnectorType, RevocationCheck
 from gatepost.tls.names import matches, normalise
 
@@ -163,6 +164,7 @@ class Directory:
         "client_anchors",
         "hooks",
         "resources",
+        "signing_keys",
         "version",
     )
 
@@ -176,6 +178,7 @@ class Directory:
         self._mailboxes = MailboxIndex(resources)
         self.hooks = HookIndex(resources.organizations)
         self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
+        self.signing_keys = SigningKeys(resources.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
         self._revocable: dict[str, list[InboundEntry]] = {}

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatepost.connectors import rules
+from gatepost.connectors.dkim_key import DkimKey
 from gatepost.connectors.errors import FieldError, ResourceErrors, unknown_key
 from gatepost.connectors.fields import Record
-from gatepost.connectors.reader import Draft, OrganizationDraft, read, tables
+from gatepost.connectors.reader import PLACEHOLDERS, Draft, OrganizationDraft, read, tables
 from gatepost.connectors.records import (
     AcceptedDomain,
     ClientCertificate,
@@ -32,6 +33,7 @@ __all__ = [
     "AcceptedDomain",
     "ClientCertificate",
     "ContentHook",
+    "DkimKey",
     "FieldError",
     "InboundConnector",
     "MailFlowRule",
@@ -97,7 +99,7 @@ def dump(resources: Resources) -> dict[str, Any]:
 
 _PARTS = (
     "accepted_domain", "mailbox", "inbound_connector", "outbound_connector", "mail_flow_rule", "oauth_issuer",
-    "content_hook",
+    "content_hook", "dkim_key",
 )  # fmt: skip
 
 
@@ -110,9 +112,9 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         errors.append(FieldError(f"{path}.name", f"leave this key out: the name stands in the heading, [{path}]"))
     own = {key: value for key, value in table.items() if key not in _PARTS and key != "name"}
 
-    def parts[M: Record](model: type[M], key: str) -> list[Draft[M]]:
+    def parts[M: Record](model: type[M], key: str, placeholders: Mapping[str, Any] = PLACEHOLDERS) -> list[Draft[M]]:
         found = tables(table.get(key, []), f"{path}.{key}", errors)
-        return [draft for here, part in found if (draft := read(model, part, here, errors))]
+        return [draft for here, part in found if (draft := read(model, part, here, errors, placeholders))]
 
     draft = read(Organization, {**own, "name": name}, path, errors)
     assert draft is not None  # noqa: S101 - the name, its only obligatory key, has a placeholder
@@ -125,4 +127,5 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
         mail_flow=parts(MailFlowRule, "mail_flow_rule"),
         oauth=parts(OauthIssuer, "oauth_issuer"),
         hooks=parts(ContentHook, "content_hook"),
+        dkim=parts(DkimKey, "dkim_key", placeholders={}),
     )

@@ -17,6 +17,7 @@ from gatepost.connectors.errors import FieldError, dotted, explain
 from gatepost.connectors.fields import Record, keys, known_keys
 
 if TYPE_CHECKING:
+    from gatepost.connectors.dkim_key import DkimKey
     from gatepost.connectors.records import (
         AcceptedDomain,
         ContentHook,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         OutboundConnector,
     )
 
-__all__ = ["Draft", "OrganizationDraft", "read", "tables"]
+__all__ = ["PLACEHOLDERS", "Draft", "OrganizationDraft", "read", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class OrganizationDraft:
     mail_flow: list[Draft[MailFlowRule]]
     oauth: list[Draft[OauthIssuer]]
     hooks: list[Draft[ContentHook]]
+    dkim: list[Draft[DkimKey]]
 
     def assembled(self) -> Organization:
         """The organization with its parts. Only right if no error was found."""
@@ -67,12 +69,13 @@ class OrganizationDraft:
             "mail_flow_rules": tuple(draft.value for draft in self.mail_flow),
             "oauth_issuers": tuple(draft.value for draft in self.oauth),
             "content_hooks": tuple(draft.value for draft in self.hooks),
+            "dkim_keys": tuple(draft.value for draft in self.dkim),
         }
         return self.own.value.model_copy(update={name: values for name, values in parts.items() if values})
 
 
-# What a resource without a usable name is called while its other fields are checked.
-_PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
+PLACEHOLDERS: Mapping[str, Any] = MappingProxyType({"name": "unnamed"})
+"""What a resource without a usable name is called while its other fields are checked."""
 
 
 def read[M: Record](
@@ -80,7 +83,7 @@ def read[M: Record](
     table: Mapping[str, Any],
     path: str,
     errors: list[FieldError],
-    placeholders: Mapping[str, Any] = _PLACEHOLDERS,
+    placeholders: Mapping[str, Any] = PLACEHOLDERS,
 ) -> Draft[M] | None:
     """Read a table; append what is wrong with it to `errors`.
 

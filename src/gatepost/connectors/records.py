@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from gatepost.connectors.content_hook import ContentHook
+from gatepost.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
 from gatepost.connectors.fields import (
     AddressPattern,
     ClientLabel,
@@ -37,6 +38,7 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
+    DkimKeyUnavailable,
     DomainType,
     Mode,
     MtaStsMode,
@@ -434,6 +436,11 @@ class Organization(Record):
         description="When a destination protects connections less than it was seen to do before. warn: the mail goes, "
         "and log and trace say so. hold: it waits in the queue until somebody releases it.",
     )
+    dkim_key_unavailable: DkimKeyUnavailable = Field(
+        default=DkimKeyUnavailable.DEFER,
+        description="When mail is to be signed and no current key of its domain can be used (the master key is gone, a "
+        "file cannot be read). defer: it waits. send-unsigned: it goes without a signature, and log and trace say so.",
+    )
     subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
         default="",
         description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
@@ -463,3 +470,4 @@ class Organization(Record):
     content_hooks: tuple[ContentHook, ...] = Field(
         default=(), alias="content_hook", description="[[organization.NAME.content_hook]]"
     )
+    dkim_keys: tuple[DkimKey, ...] = Field(default=(), alias="dkim_key", description="[[organization.NAME.dkim_key]]")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.names import covers, network
 from gatepost.connectors.publication import publication
+from gatepost.connectors.signing_keys import check_keys
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
@@ -321,6 +322,8 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((one, one.value.name) for one in draft.oauth))
     yield from _repeated("issuer", ((one, one.value.issuer) for one in draft.oauth))
     yield from _repeated("name", ((one, one.value.name) for one in draft.hooks))
+    yield from _repeated("name", ((one, one.value.name) for one in draft.dkim))
+    yield from check_keys(draft)
     yield from _foreign_domains(draft)
 
 

@@ -13,7 +13,15 @@ from gatepost.connectors import oauth
 from gatepost.connectors.content_hook import scanner_host
 from gatepost.connectors.names import covers, is_this_machine, network
 from gatepost.connectors.publication import publication
-from gatepost.connectors.values import ConnectorType, DomainType, Mode, PublishedSts, TlsSettings
+from gatepost.connectors.values import (
+    ConnectorType,
+    DkimAlgorithm,
+    DkimState,
+    DomainType,
+    Mode,
+    PublishedSts,
+    TlsSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +65,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
             if issuer.enabled:
                 found.extend(oauth.traps(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
         found.extend(_hooks(organization))
+        found.extend(_dkim(organization))
     found.extend(_shared_addresses(resources))
     return found
 
@@ -288,6 +297,16 @@ def _hooks(organization: Organization) -> Iterator[str]:
                 f"content hook {hook.name!r} of {organization.name}: whole messages go to {host} in clear; run the "
                 "scanner on this machine, give rspamd an https address, or put a tunnel between the two"
             )
+
+
+def _dkim(organization: Organization) -> Iterator[str]:
+    current = [key for key in organization.dkim_keys if key.state is DkimState.CURRENT]
+    rsa = {key.domain for key in current if key.algorithm is DkimAlgorithm.RSA_SHA256}
+    for domain in sorted({key.domain for key in current} - rsa):
+        yield (
+            f"DKIM keys of {domain} of {organization.name}: it signs with Ed25519 alone, and many receivers do not "
+            f"verify that; add an RSA key beside it: gatepost dkim add {domain}"
+        )
 
 
 def _rule(rule: MailFlowRule, label: str) -> Iterator[str]:

@@ -10,6 +10,10 @@ from enum import StrEnum
 __all__ = [
     "Cleartext",
     "ConnectorType",
+    "DkimAlgorithm",
+    "DkimKeyUnavailable",
+    "DkimService",
+    "DkimState",
     "DomainType",
     "HookDirection",
     "HookFailure",
@@ -94,6 +98,35 @@ class PublishedSts(StrEnum):
     NONE = "none"
     TESTING = "testing"
     ENFORCE = "enforce"
+
+
+class DkimAlgorithm(StrEnum):
+    """With what a DKIM key signs, as a= of a signature names it (RFC 6376 section 3.3, RFC 8463 section 3)."""
+
+    RSA_SHA256 = "rsa-sha256"
+    ED25519_SHA256 = "ed25519-sha256"
+
+
+class DkimState(StrEnum):
+    """How far a DKIM key has come."""
+
+    NEXT = "next"
+    CURRENT = "current"
+    RETIRED = "retired"
+
+
+class DkimService(StrEnum):
+    """What a DKIM key signs, as s= of its record names it (RFC 6376 section 3.6.1, RFC 8460 section 3)."""
+
+    ALL = "*"
+    TLS_REPORTS = "tlsrpt"
+
+
+class DkimKeyUnavailable(StrEnum):
+    """What becomes of mail that is to be signed while no key for it can be used."""
+
+    DEFER = "defer"
+    SEND_UNSIGNED = "send-unsigned"
 
 
 class Cleartext(StrEnum):

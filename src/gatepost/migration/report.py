@@ -29,6 +29,7 @@ KINDS = {
     "mail_flow_rule": "mail flow rule",
     "oauth_issuer": "OAuth issuer",
     "content_hook": "content hook",
+    "dkim_key": "DKIM key",
 }
 
 # What it means for mail that a resource is left out.

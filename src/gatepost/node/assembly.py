@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.certificates.dkim_keys import DkimKeys
 from gatepost.checks.own_certificates import OwnCertificates
 from gatepost.inbound.content import ContentHooks
 from gatepost.inbound.login import Logins
@@ -32,19 +33,18 @@ from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
-from gatepost.node.keeper import CertificateKeeper
+from gatepost.node.content import content_steps
+from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
-from gatepost.outbound.content import ContentSteps
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.hop import HopOpener
 from gatepost.outbound.mailbox import Maildirs
 from gatepost.outbound.memory import DestinationMemory
-from gatepost.outbound.organization_headers import OrganizationHeaders
 from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
 from gatepost.outbound.sessions import SessionLog
@@ -128,6 +128,7 @@ class Assembly:
         )
         self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
+        self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
@@ -164,6 +165,7 @@ class Assembly:
             service.directory = current.directory
         for deliverer in self._deliverers:
             deliverer.use(current.directory)
+        self._dkim.forget()
         self._present(self.keeper.present)
 
     def reload(self) -> None:
@@ -172,6 +174,7 @@ class Assembly:
             return  # what was read before stays, all of it
         self._contexts.clear()
         self._anchors.cache_clear()
+        self._dkim.forget()
         self._revocation.retry()
         self._policy_hosts.use(_policy_hosts_context(self._settings))
         self._policies.retry()
@@ -259,7 +262,7 @@ class Assembly:
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
-            content=ContentSteps(OrganizationHeaders(settings.server.hostname)),
+            content=content_steps(settings.server.hostname, self._dkim),
         )
         return Deliverer(self._snapshots.current.directory, services)
 

@@ -27,6 +27,7 @@ from gatepost.policy.route import (
     SmartHosts,
     Unroutable,
 )
+from gatepost.policy.signing import Provenance, Signing, signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,7 @@ class Explanation:
     each kind of TLS failure would do, () where there is no hop. expiration: seconds after which what waits is returned,
     by the organization's own word; None is the server's. route: the way itself, for whoever tries it out, without what
     the message itself asks of TLS. asks: that. held_below_memory: what does less than it was seen to do gets no mail.
+    signing: by which DKIM keys it would be signed, or why by none; None if it does not leave, or nobody has a key.
     """
 
     session: SessionFacts
@@ -69,6 +71,7 @@ class Explanation:
     route: Route | None = None
     asks: Asks = Asks.NOTHING
     held_below_memory: bool = False
+    signing: Signing | None = None
 
     @property
     def supposed(self) -> bool:
@@ -93,6 +96,7 @@ class Explanation:
             "outbound": self._outbound_record(),
             "failures": [one.record() for one in self.failures],
             "held_below_memory": self.held_below_memory,
+            "dkim": None if self.signing is None else {"keys": self.signing.names, "why": self.signing.why},
         }
 
     def _outbound_record(self) -> dict[str, Any] | None:
@@ -149,12 +153,35 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         looked_up,
         asks,
         mine is not None and mine.protection_drop is ProtectionDrop.HOLD and isinstance(route, SmartHosts | MxRoute),
+        _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
     )
 
 
 def _asks(reverse_path: Path, content: Content, *, require_tls: bool) -> Asks:
     waived = [value.strip().lower() for value in content.header.get("tls-required", ())] == ["no"]
     return asks_of(require_tls=require_tls, tls_required_no=waived, relayed_notice=not reverse_path.text)
+
+
+def _signing(
+    directory: Directory,
+    verdict: InboundVerdict,
+    mine: Organization | None,
+    message: tuple[Path, Content],
+    route: Route | None,
+    *,
+    forwarded: bool,
+) -> Signing | None:
+    """A message of which no From field is given is taken to be from whom its reverse-path names."""
+    if not directory.signing_keys or not isinstance(route, SmartHosts | MxRoute):
+        return None
+    reverse_path, content = message
+    origin = Provenance(
+        mine.name if mine is not None else "",
+        originating=verdict.direction == "originating",
+        basis=verdict.basis,
+        forwarded=forwarded,
+    )
+    return signing(directory, origin, content.header.get("from", (reverse_path.text,)))
 
 
 def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:

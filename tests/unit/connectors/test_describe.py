@@ -7,6 +7,7 @@ from pydantic import Field
 
 from gatepost.connectors import records
 from gatepost.connectors.describe import form_of, markdown, section
+from gatepost.connectors.dkim_key import DkimKey
 from gatepost.connectors.fields import Duration, Label, Range, Record, Switch, Whole
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
@@ -72,6 +73,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.OutboundConnector,
         records.ClientCertificate,
         records.OauthIssuer,
+        DkimKey,
     )
     for model in models:
         for name in model.model_fields:

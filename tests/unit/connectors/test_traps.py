@@ -311,3 +311,14 @@ def test_content_that_leaves_the_machine_in_clear_is_told(resources: Build, kind
     found = warnings(resources(OWN + hook))
     assert [told in one for one in found] == [True] * bool(told)
     assert warnings(resources(OWN + hook + "enabled = false")) == []
+
+
+DKIM = '[[organization.o.dkim_key]]\nname = "{}._domainkey.o.example"\nalgorithm = "{}-sha256"\nstate = "{}"\n'
+
+
+def test_a_domain_that_signs_with_ed25519_alone(resources: Build) -> None:
+    alone = OWN + DKIM.format("e", "ed25519", "current")
+    (said,) = [one for one in warnings(resources(alone + DKIM.format("r", "rsa", "next"))) if "DKIM" in one]
+    assert said.startswith("DKIM keys of o.example of o: it signs with Ed25519 alone")
+    for text in (alone + DKIM.format("r", "rsa", "current"), OWN + DKIM.format("e", "ed25519", "next")):
+        assert not [one for one in warnings(resources(text)) if "DKIM" in one]

@@ -371,3 +371,22 @@ def test_the_way_of_forwarded_mail_is_the_one_to_explain(directory: Build, sessi
     assert (found.outbound.way, found.outbound.connector) == ("smart-hosts", "bank")
     assert "the mailbox ann@o.example forwards to x@bank.example" in found.inbound.reasons
     assert "mailbox here" not in "".join(why for _, why in found.others_outbound)
+
+
+KEY = '[[organization.o.dkim_key]]\nname = "s._domainkey.o.example"\nstate = "current"\n'
+
+
+def test_it_says_whether_a_message_is_signed(directory: Build, session: Session, chain: Chain, path: MakePath) -> None:
+    ours = session(chain=chain("mail.o.example"))
+
+    def dkim(text: str, sender: str, to: str, who: SessionFacts, *author: str) -> object:
+        content = Content({"from": author} if author else {})
+        return explain(directory(text), who, path(sender), path(to), content=content).record()["dkim"]
+
+    signed = {"keys": ["o.example/s rsa-sha256"], "why": "its From field names o.example"}
+    assert dkim(RESOURCES + KEY, "ann@o.example", "x@c.example", ours) == signed
+    assert dkim(RESOURCES + KEY, "bounce@o.example", "x@c.example", ours, "Ann <ann@o.example>") == signed
+    foreign = dkim(RESOURCES + KEY, "ann@o.example", "x@c.example", ours, "eve@e.example")
+    assert foreign == {"keys": [], "why": "there is no current DKIM key for e.example, which its From field names"}
+    assert dkim(RESOURCES + KEY, "eve@e.example", "ann@o.example", session()) is None  # into a mailbox
+    assert dkim(RESOURCES, "ann@o.example", "x@c.example", ours) is None

@@ -1,0 +1,41 @@
+"""What is kept beside the resources and goes with them: passwords of mailboxes, private halves of DKIM keys.
+
+Used by `apply` and by every command that changes resources.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.certificates import dkim_keys
+from gatepost.connectors.values import DkimState
+from gatepost.inbound import credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gatepost.connectors.model import Organization
+    from gatepost.store.changes import ConfigStore
+
+__all__ = ["keys_lacking", "orphaned"]
+
+
+def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, bytes | None]:
+    """Content to be removed with a change, as `ConfigStore.apply` takes it, since what it belongs to goes.
+
+    before: the stored document; wanted: the organizations that change.
+    """
+    return {**credentials.orphaned(before, wanted), **dkim_keys.orphaned(before, wanted)}
+
+
+def keys_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
+    """DKIM keys whose private half is neither in a file nor in the store, and what that means, a sentence each."""
+    for organization in organizations:
+        for key in organization.dkim_keys:
+            if key.key_file or store.content(dkim_keys.content_name(organization.name, key.name)) is not None:
+                continue
+            if key.state is not DkimState.RETIRED:
+                yield (
+                    f"DKIM key {key.name} of {organization.name}: its private key is not in this store, so it cannot "
+                    f"sign; bring it in: gatepost dkim import {key.name} FILE"
+                )
