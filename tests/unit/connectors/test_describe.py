@@ -73,6 +73,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.OutboundConnector,
         records.ClientCertificate,
         records.OauthIssuer,
+        records.ContentHook,
         DkimKey,
     )
     for model in models:
@@ -80,7 +81,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
             assert f"| `{name}` |" in page
     assert "[[organization.NAME.inbound_connector]]" in page
     assert "| `display_name` |" in page
-    assert page.count("\n## ") == 8
+    assert page.count("\n## ") == 10
 
 
 def test_no_cell_breaks_the_tables() -> None:
