@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 
-from gatepost.store import trace as module
+from gatepost.store import buffer
 from gatepost.store.interface import StoreFailure, TraceEvent, TraceFilter
 from gatepost.store.trace import COLUMNS, TraceWriter, day_of, write_events
 from gatepost.store.trace_search import search_trace
@@ -128,7 +128,7 @@ def test_a_row_that_cannot_be_written_does_not_take_the_others_along(tmp_path, c
 
 
 def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(module, "_MOST", 50)
+    monkeypatch.setattr(buffer, "_MOST", 50)
     directory = tmp_path / "trace"
     directory.write_text("in the way")
     writer = TraceWriter(directory, "0", interval=0.02)
