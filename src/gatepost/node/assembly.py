@@ -30,6 +30,7 @@ from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
+from gatepost.node.evidence import EvidenceLog
 from gatepost.node.keeper import CertificateKeeper
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
@@ -79,7 +80,7 @@ _log = logging.getLogger(__name__)
 
 
 class Assembly:
-    """All parts of a worker. listener, registry: what the worker starts and ends."""
+    """All parts of a worker. listener, registry: what the worker starts and ends. keeper, alarms, evidence: duties."""
 
     @classmethod
     async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
@@ -89,10 +90,14 @@ class Assembly:
         """
         data = Path(settings.server.data_dir)
         own, *orphans = _shards(data / "queue", index, workers)
-        stores = [await _open(settings, data, number) for number in (own, *orphans)]
-        return cls(settings, stores, sockets)
+        evidence = EvidenceLog(settings)
+        stores = [await _open(settings, data, number, evidence) for number in (own, *orphans)]
+        return cls(settings, stores, sockets, evidence)
 
-    def __init__(self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket], evidence: EvidenceLog
+    ) -> None:
+        self.evidence = evidence
         self._settings = settings
         self._stores = stores
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
@@ -365,7 +370,7 @@ def _shards(root: Path, index: int, workers: int) -> list[int]:
     return [index, *(number for number in present if number >= workers and number % workers == index)]
 
 
-async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
+async def _open(settings: Settings, data: Path, number: int, evidence: EvidenceLog) -> SqliteStore:
     store = settings.store
     return await SqliteStore.open(
         data / "queue" / str(number),
@@ -374,4 +379,5 @@ async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
         settings=StoreSettings(
             inline_limit=store.inline_limit, memory_budget=store.memory_budget, free_space_mark=store.free_space
         ),
+        evidence=evidence.writer,
     )
