@@ -45,7 +45,7 @@ _LIMIT: Final = 65536
 def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
     """The key that signs, made when it is first asked for. evidence: the directory of all evidence.
 
-    A key in the open is sealed as soon as there is a vault. Raises OSError, CertificateFileError, which says what to do.
+    A key in the open is sealed as soon as there is a vault. Raises OSError, or CertificateFileError with what to do.
     """
     make_directory(evidence)
     plain, sealed = evidence / _PLAIN, evidence / _SEALED

@@ -89,7 +89,8 @@ def check_signature(body: dict[str, Any], check: SignatureCheck) -> tuple[FaultK
 class ChainAudit:
     """One chain. faults: takes what is found. check: of signatures. seen: called for each entry, in the order read.
 
-    place: where the chain stands. signed: number of the last entry that a good signature covers. entries, gaps: how
+    place: where the chain stands, start: where it stood before the first entry. begin: body of the first line of the
+    last file. signed: number of the last entry that a good signature covers. entries, gaps: how
     many entries there are, and those that say that something was lost in a crash.
     """
 
@@ -106,19 +107,24 @@ class ChainAudit:
         self._seen = seen
         self._missing: list[_Missing] = []
         self._started = start is not None
+        self.begin: dict[str, Any] = {}
         self._unknown = False  # the line before was none: its hash is not known
         self._recent: deque[str] = deque(maxlen=10_000)
-        self.place = start or Place()
+        self.start = self.place = start or Place()
         self.signed = self.place.number
         self.checkpoints = 0
         self.entries = 0
         self.gaps: list[dict[str, Any]] = []
 
-    def lines(self, file: str, lines: Iterable[bytes]) -> None:
-        """The lines of a file, each with its LF."""
+    def lines(self, file: str, lines: Iterable[bytes], *, live: bool = False) -> None:
+        """The lines of a file, each with its LF. live: it may be written to just now, so its last line may lack it."""
         held: tuple[int, Line] | None = None
         for at, raw in enumerate(lines, 1):
+            if live and not raw.endswith(b"\n") and len(raw) < LONGEST_LINE:
+                break
             fresh = at, self._parsed(file, at, raw)
+            if at == 1:
+                self.begin = fresh[1].body
             if held is not None:
                 self._take(file, *held, fresh[1])
             held = fresh
@@ -157,6 +163,7 @@ class ChainAudit:
         if line.number > 1 and isinstance(previous, dict):
             head = str(previous.get("head", ""))
             self.place = Place(line.number - 1, head if len(head) == len(ORIGIN) and _hexadecimal(head) else ORIGIN)
+            self.start = self.place
             self.signed = self.place.number
 
     def _follows(self, line: Line) -> bool:

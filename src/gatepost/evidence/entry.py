@@ -38,6 +38,7 @@ FORMAT: Final = 1
 """Version of the format; a member that is added does not change it."""
 
 _TEXT: Final = 512  # characters of a text
+_RECENT: Final = 500  # certificates whose members are known
 _NAMES: Final = 20  # of a certificate, and sources of a requirement
 
 
@@ -101,7 +102,7 @@ class TraceRow(Protocol):
 
 def instant(at: float) -> str:
     """A time as entries have it: "2026-11-26T19:04:05.123456Z"."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def seconds(text: str) -> float:
@@ -182,7 +183,7 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
         "size": row.size,
         "connector": _text(row.connector),
         "requirement": _text(row.requirement),
-        "required_by": [_text(one) for one in detail.get("requirement_sources", ())[:_NAMES]],
+        "required_by": _required_by(row),
         "achieved": row.achieved,
         "protection": _protection(row),
         "result_type": row.result_type,
@@ -247,6 +248,14 @@ def _text(text: str) -> str:
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
 
 
+def _required_by(row: TraceRow) -> list[str]:
+    """Who asked for the requirement: of a next hop its sources, of a client the connector that applies to it."""
+    sources = row.detail.get("requirement_sources", ())
+    if not sources and row.connector and row.requirement:
+        sources = (f"connector {row.connector}",)
+    return [_text(str(one)) for one in sources[:_NAMES]]
+
+
 def _protection(row: TraceRow) -> str:
     """What protected the hop, in one word; "" where nothing went over a hop."""
     if row.event == "DELIVER":
@@ -304,8 +313,21 @@ def _tls(record: Mapping[str, Any]) -> dict[str, Any]:
             for anchors, judged in list(record["chains"].items())[:_NAMES]
         ]
     if record.get("certificate"):
-        kept["certificate"] = _certificate(record["certificate"])
+        kept["certificate"] = _known(record["certificate"])
     return kept
+
+
+_recent: dict[str, dict[str, Any]] = {}  # by SHA-256, which decides everything else that is kept of a certificate
+
+
+def _known(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The certificates of a few hundred peers come again and again."""
+    found = _recent.get(record["sha256"])
+    if found is None:
+        if len(_recent) >= _RECENT:
+            _recent.clear()
+        found = _recent[record["sha256"]] = _certificate(record)
+    return found
 
 
 def _certificate(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,11 +75,11 @@ class HeadBook:
         known = [one for one in self.days.values() if one.day < day and writer in one.writers]
         return max(known, key=lambda one: one.day).writers[writer] if known else None
 
-    def compare(self, faults: Faults, file: str, day: str, writer: str, end: Place) -> None:
-        """Hold the end of a file against the head of its day, if there is one."""
+    def compare(self, faults: Faults, file: str, day: str, writer: str, end: Place) -> bool:
+        """Hold the end of a file against the head of its day; whether there is one, and they agree."""
         head = self.days.get(day)
         if head is None:
-            return
+            return False
         signed = head.writers.get(writer)
         if signed is None:
             faults.add(FaultKind.INSERTED, (file, 0, 0), f"the head of {day} knows no such file")
@@ -92,6 +92,7 @@ class HeadBook:
         elif end != signed:
             text = f"entry {end.number} has not the hash with which {day} ended by its head"
             faults.add(FaultKind.CHANGED, (file, 0, end.number), text)
+        return end == signed
 
     def missing(self, faults: Faults, present: set[tuple[str, str]], *, since: str = "", until: str = "9999") -> None:
         """What the heads know of, and is not there. present: day and writer of every file."""

@@ -27,8 +27,8 @@ class Evidence(Record):
     addresses: Addresses = Field(
         default=Addresses.DOMAIN,
         description="What is kept of senders, recipients and users who logged in. domain: the domain alone. hash: and "
-        "a hash, by which an address can be recognised by who knows it, or tries all there are. full: the whole address, "
-        "what peers replied, and from where users sent.",
+        "a hash, by which an address can be recognised by who knows it, or tries all there are. full: the whole "
+        "address, what peers replied, and from where users sent.",
     )
     message_ids: MessageIds = Field(
         default=MessageIds.FULL,

@@ -49,7 +49,7 @@ class EvidenceWriter:
         self._clock = clock
         self._buffer = EventBuffer()
         self.add = self._buffer.add
-        self._signed = time.monotonic()
+        self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE
         self._day = ""
         self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
@@ -94,8 +94,8 @@ class EvidenceWriter:
             raise
 
     def _sign(self) -> None:
-        self._signed = time.monotonic()
         if self._chain.unsigned:
+            self._signed = time.monotonic()
             self._chain.checkpoint(self._clock())
 
     def _end_days(self) -> None:
