@@ -26,7 +26,6 @@ __all__ = [
     "address_hash",
     "begin_body",
     "checkpoint_body",
-    "day_of_text",
     "event_body",
     "gap_body",
     "instant",
@@ -108,11 +107,6 @@ def instant(at: float) -> str:
 def seconds(text: str) -> float:
     """The inverse of `instant`. Raises ValueError."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
-
-
-def day_of_text(text: str) -> str:
-    """The day of an instant."""
-    return text[:10]
 
 
 def address_hash(salt: str, address: str) -> str:
