@@ -119,6 +119,7 @@ class ChainAudit:
     def lines(self, file: str, lines: Iterable[bytes], *, live: bool = False) -> None:
         """The lines of a file, each with its LF. live: it may be written to just now, so its last line may lack it."""
         held: tuple[int, Line] | None = None
+        self.begin = {}
         for at, raw in enumerate(lines, 1):
             if live and not raw.endswith(b"\n") and len(raw) < LONGEST_LINE:
                 break

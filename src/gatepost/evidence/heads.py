@@ -54,11 +54,9 @@ class HeadBook:
 
     days: dict[str, DayHead] = field(default_factory=dict)
     before: str = ""
-    hashes: set[str] = field(default_factory=set)
 
     def take(self, line: Line) -> None:
         """One entry of the chain of heads, in order. What has not the form of one is passed over: the chain says so."""
-        self.hashes.add(line.hash)
         body = line.body
         if body.get("kind") == Kind.PRUNED:
             self.before = max(self.before, str(body.get("before", "")))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.evidence.audit import SignatureCheck
-    from gatepost.evidence.chain import Line
+    from gatepost.evidence.chain import Line, Place
     from gatepost.store.evidence_files import DayFile
 
 __all__ = ["LogAudit", "audit_files", "audit_log"]
@@ -45,7 +45,6 @@ class LogAudit:
     gaps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     pruned: str = ""
     unheaded: list[str] = field(default_factory=list)
-    hashes: set[str] = field(default_factory=set)
 
     @property
     def proven(self) -> bool:
@@ -65,94 +64,104 @@ def audit_log(
     """A whole directory of evidence. noted: hashes of heads or entries that somebody kept: all must be in it.
 
     days: only files from the first to the last of them. today: its file needs no head yet. live: a gateway may write to
-    it. Raises StoreFailure if something cannot be read.
+    it. Raises StoreFailure or OSError if something cannot be read.
     """
     since, until = days
-    audit = LogAudit()
-    book = _heads(evidence, audit, check)
+    auditor = _Auditor(check, noted, live=live, whole=not since)
+    auditor.heads(evidence / HEADS_FILE)
     files = day_files(evidence, since=since, until=until)
-    _chains(files, audit, check, book, noted, live=live)
+    auditor.chains(files)
+    audit, book = auditor.audit, auditor.book
     book.missing(audit.faults, {(one.day, one.writer) for one in files}, since=since, until=until)
     audit.pruned = book.before
     audit.heads = len(book.days)
     audit.unheaded = sorted({one.day for one in files if one.day < today} - set(book.days))
-    for hash_ in noted:
-        if hash_ not in book.hashes and hash_ not in audit.hashes:
-            text = f"the hash {hash_}, which was noted, is not in it: the log was rolled back or written anew"
-            audit.faults.add(FaultKind.REWRITTEN, (HEADS_FILE, 0, 0), text)
+    auditor.held_against_notes("the log was rolled back or written anew")
     return audit
 
 
 def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Collection[str] = ()) -> LogAudit:
-    """Some files alone, without heads. Raises StoreFailure."""
-    audit = LogAudit()
-    ordered = sorted(files, key=lambda one: (one.writer, one.day))
-    _chains(ordered, audit, check, HeadBook(), noted)
-    for hash_ in noted:
-        if hash_ not in audit.hashes:
-            audit.faults.add(FaultKind.REWRITTEN, ("", 0, 0), f"the hash {hash_}, which was noted, is not in them")
-    return audit
+    """Some files alone, without heads. Raises StoreFailure or OSError."""
+    auditor = _Auditor(check, noted)
+    auditor.chains(sorted(files, key=lambda one: (one.writer, one.day)))
+    auditor.held_against_notes("it is in another file, or the log was written anew")
+    return auditor.audit
 
 
-def _heads(evidence: Path, audit: LogAudit, check: SignatureCheck) -> HeadBook:
-    book = HeadBook()
-    path = evidence / HEADS_FILE
-    if path.exists():
-        chain = ChainAudit(audit.faults, check, seen=book.take)
-        chain.lines(path.name, read_lines(path))
+class _Auditor:
+    """One look at a log. live: a gateway may write to it. whole: from its beginning."""
+
+    def __init__(
+        self, check: SignatureCheck, noted: Collection[str], *, live: bool = False, whole: bool = False
+    ) -> None:
+        self.audit = LogAudit()
+        self.book = HeadBook()
+        self._check = check
+        self._noted = dict.fromkeys(noted, False)
+        self._live = live
+        self._whole = whole
+
+    def heads(self, path: Path) -> None:
+        """The chain of heads, if there is one."""
+        if not path.exists():
+            return
+
+        def seen(line: Line) -> None:
+            self.book.take(line)
+            self._note(line)
+
+        chain = ChainAudit(self.audit.faults, self._check, seen=seen)
+        chain.lines(path.name, read_lines(path), live=self._live)
         chain.finish()
-    return book
 
+    def chains(self, files: Iterable[DayFile]) -> None:
+        """The files of all writers, ordered by writer and day."""
+        audit = self.audit
+        for writer, own in groupby(files, key=lambda one: one.writer):
+            chain, these = ChainAudit(audit.faults, self._check, seen=self._note), list(own)
+            for one in these:
+                self._file(one, chain, last=one is these[-1])
+            chain.finish()
+            audit.entries += chain.entries
+            audit.checkpoints += chain.checkpoints
+            audit.gaps += [(writer, gap) for gap in chain.gaps]
+            if chain.place.number > chain.signed:
+                audit.unsigned[writer] = chain.place.number - chain.signed
 
-def _chains(
-    files: Iterable[DayFile],
-    audit: LogAudit,
-    check: SignatureCheck,
-    book: HeadBook,
-    noted: Collection[str],
-    *,
-    live: bool = False,
-) -> None:
-    for writer, own in groupby(files, key=lambda one: one.writer):
-        last: list[Line] = []
+    def held_against_notes(self, otherwise: str) -> None:
+        """Every hash that was noted must have come by. otherwise: what it means if not."""
+        for one in (one for one, found in self._noted.items() if not found):
+            text = f"the hash {one}, which was noted, is not in it: {otherwise}"
+            self.audit.faults.add(FaultKind.REWRITTEN, (HEADS_FILE, 0, 0), text)
 
-        def seen(line: Line, last: list[Line] = last) -> None:
-            last[:] = [line]
-            if line.hash in noted:
-                audit.hashes.add(line.hash)
+    def _note(self, line: Line) -> None:
+        if line.hash in self._noted:
+            self._noted[line.hash] = True
 
-        chain, these = ChainAudit(audit.faults, check, seen=seen), list(own)
-        for one in these:
-            _file(one, chain, audit, book, live=live and one is these[-1])
-        chain.finish()
-        audit.entries += chain.entries
-        audit.checkpoints += chain.checkpoints
-        audit.gaps += [(writer, gap) for gap in chain.gaps]
-        if chain.place.number > chain.signed:
-            audit.unsigned[writer] = chain.place.number - chain.signed
+    def _file(self, file: DayFile, chain: ChainAudit, *, last: bool) -> None:
+        if not file.closed and not file.path.stat().st_size:
+            return  # a crash came before its first entry
+        audit, first = self.audit, not chain.entries
+        audit.files += 1
+        audit.first = min(audit.first or file.day, file.day)
+        audit.last = max(audit.last, file.day)
+        chain.lines(file.path.name, read_lines(file.path), live=self._live and last)
+        begin = chain.begin
+        if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
+            said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"
+            audit.faults.add(FaultKind.FILE, (file.path.name, 1, 0), f"by its first entry it is the file {said}")
+        if first:
+            self._start(file, chain.start)
+        if self.book.compare(audit.faults, file.path.name, file.day, file.writer, chain.place):
+            chain.signed = chain.place.number
 
-
-def _file(file: DayFile, chain: ChainAudit, audit: LogAudit, book: HeadBook, *, live: bool) -> None:
-    if not file.closed and not file.path.stat().st_size:
-        return  # a crash came before its first entry
-    audit.files += 1
-    audit.first = min(audit.first or file.day, file.day)
-    audit.last = max(audit.last, file.day)
-    first = not chain.entries
-    chain.lines(file.path.name, read_lines(file.path), live=live)
-    begin = chain.begin
-    if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
-        said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"
-        audit.faults.add(FaultKind.FILE, (file.path.name, 1, 0), f"by its first entry it is the file {said}")
-    if first and chain.entries:
-        _start(file, chain, audit, book)
-    if book.compare(audit.faults, file.path.name, file.day, file.writer, chain.place):
-        chain.signed = chain.place.number
-
-
-def _start(file: DayFile, chain: ChainAudit, audit: LogAudit, book: HeadBook) -> None:
-    """The first file that is there: what was before it is gone, in order or not, and only the heads know of it."""
-    before = book.before_day(file.writer, file.day)
-    if before is not None and before != chain.start:
-        text = f"it does not begin behind entry {before.number}, with which the days before ended by their heads"
-        audit.faults.add(FaultKind.REMOVED, (file.path.name, 1, chain.start.number + 1), text)
+    def _start(self, file: DayFile, start: Place) -> None:
+        """The first file of a writer: of what was before it only the heads know, and that it was removed in order."""
+        before = self.book.before_day(file.writer, file.day)
+        text = ""
+        if before is None and start.number and self._whole:
+            text = f"it begins behind entry {start.number}, and no head says that what was before was removed in order"
+        elif before is not None and before != start:
+            text = f"it does not begin behind entry {before.number}, with which the days before ended by their heads"
+        if text:
+            self.audit.faults.add(FaultKind.REMOVED, (file.path.name, 1, start.number + 1), text)
