@@ -65,7 +65,13 @@ def verify(
     given = [one.read_bytes() for one in keys]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
-        if len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
+        if (
+            not own
+            and len(paths) == 1
+            and paths[0].is_file()
+            and day_file(paths[0]) is None
+            and paths[0].name != HEADS_FILE
+        ):
             result = _export(paths[0], given, heads)
         else:
             result = _log(paths, given, heads, days, own=own)
@@ -141,7 +147,7 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
 def _log(
     paths: tuple[Path, ...], given: list[bytes], heads: tuple[str, ...], days: tuple[str, str], *, own: bool
 ) -> _Result:
-    directories = [one for one in paths if one.is_dir()]
+    directories = [one for one in paths if own or one.is_dir()]
     if directories and len(paths) > 1:
         fail(BAD_INPUT, "one directory, or some files of one: not both")
     if directories:
@@ -149,7 +155,7 @@ def _log(
         check, ids = _check(given, kept_keys(root))
         today = day_of(time.time()) if own else "9999"
         audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
-        _nothing_left_out(audit, root)
+        _must_be_something(audit, root)
         return _told(audit, str(root), ids, trusted=bool(given) or own)
     files = [day_file(one) for one in paths]
     strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
@@ -172,7 +178,7 @@ def _keys_near(file: Path) -> list[bytes]:
     return kept_keys(file.resolve().parent.parent)
 
 
-def _nothing_left_out(audit: LogAudit, root: Path) -> None:
+def _must_be_something(audit: LogAudit, root: Path) -> None:
     if not audit.files and not audit.heads and not audit.faults.first:
         fail(UNKNOWN, f"{root}: there is no evidence log here, or none of these days")
 
