@@ -111,6 +111,11 @@ class _Result:
         if not proven:
             self.notes.append("nothing in it is signed: nobody can tell whether it is what was written")
 
+    def cannot_tell(self) -> None:
+        """Something keeps a yes from being said."""
+        if self.status == 0:
+            self.status, self.data["verified"] = UNKNOWN, None
+
     def show(self) -> None:
         """For a person: what was looked at and what was found on standard output, remarks on standard error."""
         for line in self.lines:
@@ -196,7 +201,13 @@ def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> _Resu
         result.notes.append(_gap(writer, gap))
     if audit.pruned:
         result.notes.append(f"files of days before {audit.pruned} were removed in order (evidence.keep); heads say so")
-    if audit.unheaded:
+    if audit.headless:
+        lost = ", ".join(audit.headless[:5])
+        result.notes.append(
+            f"the heads of {lost} are missing, though the gateway went on: so may be files of those days"
+        )
+        result.cannot_tell()
+    elif audit.unheaded:
         result.notes.append(f"no head of a day yet: {', '.join(audit.unheaded[:5])}")
     result.data |= counts | {
         "first": audit.first,
@@ -244,8 +255,7 @@ def _told_export(audit: ExportAudit, document: dict[str, Any], path: Path, ids: 
     result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
     if audit.unsigned:
         result.notes.append(f"no signature covers {audit.unsigned} of the entries yet: export them again later")
-        result.status = result.status or UNKNOWN
-        result.data["verified"] = None if result.status == UNKNOWN else result.data["verified"]
+        result.cannot_tell()
     result.data |= {
         "entries": audit.entries,
         "unsigned": audit.unsigned,

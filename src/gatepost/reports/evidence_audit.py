@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.evidence.audit import ChainAudit, FaultKind, Faults
-from gatepost.evidence.entry import Kind
+from gatepost.evidence.entry import Kind, seconds
 from gatepost.evidence.heads import HeadBook
-from gatepost.store.evidence_files import HEADS_FILE, day_files, read_lines
+from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, read_lines
+from gatepost.store.trace import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LogAudit", "audit_files", "audit_log"]
 
+_DAY: Final = 86400.0
+_GRACE: Final = 600.0
+
 
 @dataclass(slots=True)
 class LogAudit:
@@ -31,7 +35,8 @@ class LogAudit:
 
     unsigned: by writer, how many entries at the end no checkpoint covers. first, last: days. gaps: what entries say was
     lost in crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were.
-    unheaded: days that are over and have no head.
+    unheaded: days that are over and have no head; headless: of them those whose heads must have been made, since the
+    gateway went on after them.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -45,6 +50,7 @@ class LogAudit:
     gaps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     pruned: str = ""
     unheaded: list[str] = field(default_factory=list)
+    headless: list[str] = field(default_factory=list)
 
     @property
     def proven(self) -> bool:
@@ -72,10 +78,11 @@ def audit_log(
     files = day_files(evidence, since=since, until=until)
     auditor.chains(files)
     audit, book = auditor.audit, auditor.book
-    book.missing(audit.faults, {(one.day, one.writer) for one in files}, since=since, until=until)
+    book.missing(audit.faults, auditor.present, since=since, until=until)
     audit.pruned = book.before
     audit.heads = len(book.days)
-    audit.unheaded = sorted({one.day for one in files if one.day < today} - set(book.days))
+    audit.unheaded = sorted({day for day, _ in auditor.present if day < today} - set(book.days))
+    audit.headless = [day for day in audit.unheaded if day <= _headed(auditor.newest)]
     auditor.held_against_notes("the log was rolled back or written anew")
     return audit
 
@@ -88,6 +95,14 @@ def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Colle
     return auditor.audit
 
 
+def _headed(newest: str) -> str:
+    """The last day that must have a head if the gateway wrote at a time: heads are made within minutes. "" for none."""
+    try:
+        return day_of(seconds(newest) - _DAY - _GRACE)
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
 class _Auditor:
     """One look at a log. live: a gateway may write to it. whole: from its beginning."""
 
@@ -96,6 +111,8 @@ class _Auditor:
     ) -> None:
         self.audit = LogAudit()
         self.book = HeadBook()
+        self.present: set[tuple[str, str]] = set()
+        self.newest = self._time = ""
         self._check = check
         self._noted = dict.fromkeys(noted, False)
         self._live = live
@@ -122,6 +139,8 @@ class _Auditor:
             for one in these:
                 self._file(one, chain, last=one is these[-1])
             chain.finish()
+            if writer != ADMIN_WRITER:  # commands add to a log also where no gateway runs that could make heads
+                self.newest = max(self.newest, self._time)
             audit.entries += chain.entries
             audit.checkpoints += chain.checkpoints
             audit.gaps += [(writer, gap) for gap in chain.gaps]
@@ -135,6 +154,7 @@ class _Auditor:
             self.audit.faults.add(FaultKind.REWRITTEN, (HEADS_FILE, 0, 0), text)
 
     def _note(self, line: Line) -> None:
+        self._time = str(line.body.get("time", ""))
         if line.hash in self._noted:
             self._noted[line.hash] = True
 
@@ -143,6 +163,7 @@ class _Auditor:
             return  # a crash came before its first entry
         audit, first = self.audit, not chain.entries
         audit.files += 1
+        self.present.add((file.day, file.writer))
         audit.first = min(audit.first or file.day, file.day)
         audit.last = max(audit.last, file.day)
         chain.lines(file.path.name, read_lines(file.path), live=self._live and last)

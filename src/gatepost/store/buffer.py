@@ -20,9 +20,10 @@ _MOST = 100_000  # events that may wait for the disk; what comes on top is dropp
 
 
 class EventBuffer:
-    """Events that wait. `add` is for the event loop, the rest for the thread."""
+    """Events that wait. `add` is for the event loop, the rest for the thread. batch: so many wake who waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = _ROWS) -> None:
+        self._batch = batch
         self._lock = threading.Lock()
         self._events: list[TraceEvent] = []
         self._dropped = 0
@@ -37,7 +38,7 @@ class EventBuffer:
                 self._dropped += len(events)
                 return
             self._events += events
-        if waiting + len(events) >= _ROWS:
+        if waiting + len(events) >= self._batch:
             self._due.set()
 
     def close(self) -> None:

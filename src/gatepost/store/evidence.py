@@ -25,6 +25,7 @@ __all__ = ["EvidenceWriter"]
 _log = logging.getLogger(__name__)
 
 _INTERVAL: Final = 1.0
+_BATCH: Final = 20_000  # events that are not left waiting for the interval: each batch is synced
 _CHECKPOINT: Final = 300.0
 _PAUSE: Final = 60.0  # between two complaints of the same
 
@@ -47,7 +48,7 @@ class EvidenceWriter:
         self._interval = interval
         self._checkpoint = checkpoint
         self._clock = clock
-        self._buffer = EventBuffer()
+        self._buffer = EventBuffer(_BATCH)
         self.add = self._buffer.add
         self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
         self._complained = -_PAUSE

@@ -142,7 +142,6 @@ class EvidenceChain:
             self._put(begin_body(self._place, now, day=day, software=self._software, **self._identity))
         if self._torn:
             self._put(gap_body(self._place, now, what="torn", count=self._torn[0], sha256=self._torn[1]))
-            self._torn = None
 
     def _flush(self) -> None:
         """Everything or nothing: what cannot be made durable is taken back."""
@@ -160,6 +159,7 @@ class EvidenceChain:
             os.close(descriptor)
         self._size += len(data)
         self._pending.clear()
+        self._torn = None  # what was put after a cut begins with the entry on it
 
     def _recover(self) -> None:
         """Know where the chain stands. What our own entries say counts, whatever was done to the files since."""

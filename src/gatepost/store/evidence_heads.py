@@ -44,6 +44,7 @@ class EvidenceHeads:
         self._evidence = evidence
         self._node = node
         self._signer = signer
+        self._last = ""  # the newest day that has a head, as far as we know
         self._commands = EvidenceChain(evidence, ADMIN_WRITER, node=node, software=software, signer=signer)
 
     def sign_commands(self, now: float) -> None:
@@ -54,16 +55,19 @@ class EvidenceHeads:
 
     def make(self, now: float) -> list[DayHead]:
         """Sign the head of each day that is over and has none yet, oldest first; returns them. Raises StoreFailure."""
+        over = sorted({one.day for one in day_files(self._evidence) if self._last < one.day < day_of(now)})
+        if not over:
+            return []
         with self._alone() as path:
             book, place = self._read(path)
-            last = max(book.days, default="")
-            days = sorted({one.day for one in day_files(self._evidence) if last < one.day < day_of(now)})
+            self._last = max(book.days, default="")
             made = []
-            for day in days:
+            for day in (day for day in over if day > self._last):
                 ends = self._ends(day)
                 place, line = self._signed(place, head_body(place, now, node=self._node, day=day, writers=ends))
                 _append(path, line)
                 made.append(DayHead(day, place.head, ends))
+            self._last = over[-1]
             return made
 
     def prune(self, before: float, now: float) -> list[str]:

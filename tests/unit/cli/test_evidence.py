@@ -157,8 +157,14 @@ def test_days_without_a_head_and_days_removed_in_order_are_notes(home, evidence,
     logs.heads(evidence).prune(time.time() - DAY, time.time())
     stderr = home.call("evidence", "verify").stderr
     assert "were removed in order" in stderr
-    edit(evidence / "heads.log", lambda lines: lines[:1])
-    assert "no head of a day yet" in home.call("evidence", "verify", code=1).stderr
+
+
+def test_heads_that_must_have_been_made_keep_a_yes_from_being_said(home, evidence):
+    (evidence / "heads.log").unlink()
+    result = home.call("evidence", "verify", code=3)
+    assert "are missing, though the gateway went on" in result.stderr
+    assert home.json("evidence", "verify", code=3)["verified"] is None
+    assert "no head of a day yet" in home.call("evidence", "verify", "--until", "2d").stderr
 
 
 # export

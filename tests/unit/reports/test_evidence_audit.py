@@ -55,6 +55,7 @@ def test_a_log_that_was_left_alone_is_good(logs, evidence):
     assert (found.first, found.last, found.unsigned) == ("2026-11-18", "2026-11-20", {})
     assert found.proven
     assert found.unheaded == ["2026-11-20"]
+    assert found.headless == []
     assert logs.audit(evidence, today="2026-11-20").unheaded == []
 
 
@@ -116,6 +117,26 @@ def test_what_only_a_hash_that_was_noted_can_find(logs, evidence, harm):
     harm(evidence)
     assert faults(logs, evidence) == {}
     assert set(faults(logs, evidence, noted=noted)) == {K.REWRITTEN}
+
+
+def test_heads_that_must_have_been_made_are_missed(logs, evidence):
+    (evidence / HEADS).unlink()
+    for file in (evidence / "log").glob("*.1.log"):
+        file.unlink()  # what the heads would have told
+    found = logs.audit(evidence)
+    assert found.faults.first == {}
+    assert found.headless == ["2026-11-18", "2026-11-19"]
+
+
+def test_commands_on_a_gateway_that_does_not_run_make_no_heads(logs, evidence):
+    logs.chain(evidence, "admin").append(logs.events(), logs.NOON + 5 * logs.DAY)
+    assert logs.good(evidence).headless == []
+
+
+def test_a_file_that_was_emptied_is_missed(logs, evidence):
+    path(evidence, 20).unlink()
+    path(evidence).write_bytes(b"")
+    assert faults(logs, evidence) == {K.REMOVED: (SECOND, 0)}
 
 
 def test_a_log_written_anew_with_another_key_is_found(logs, evidence, tmp_path):
