@@ -125,9 +125,12 @@ def _trace(settings: Settings, report: DrillReport, kept: Kept) -> None:
     )
     try:
         write_events(Path(settings.server.data_dir) / "trace", "admin", [event])
+    except StoreFailure as failure:
+        click.echo(f"the trace has no row of this drill: {failure}", err=True)
+    try:
         evidence_log(settings)([event])
     except StoreFailure as failure:
-        click.echo(f"the trace, or the evidence log, has nothing of this drill: {failure}", err=True)
+        click.echo(f"the evidence log has no entry of this drill: {failure}", err=True)
 
 
 # the last one

@@ -156,8 +156,10 @@ class Administration:
         event = _EVENTS.get(change.action)
         if event is not None:
             rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, change.author, now)]
-            write_events(self._trace, _WRITER, rows)
-            self._evidence(rows)
+            try:
+                write_events(self._trace, _WRITER, rows)
+            finally:
+                self._evidence(rows)
 
 
 def _change_page(
