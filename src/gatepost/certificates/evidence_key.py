@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -51,14 +52,7 @@ def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
     plain, sealed = evidence / _PLAIN, evidence / _SEALED
     if not plain.exists() and not sealed.exists():
         _publish(sealed if vault else plain, _sealed(_fresh(), vault))
-    if sealed.exists():
-        pem = _opened(sealed, vault)
-        plain.unlink(missing_ok=True)  # of a start that was cut short
-    else:
-        pem = _private(plain)
-        if vault is not None:
-            _publish(sealed, _sealed(pem, vault))
-            plain.unlink(missing_ok=True)
+    pem = _read(plain, sealed, vault)
     key = _loaded(pem, evidence)
     name = _known(evidence, key.public_key())
     return Signer(name, key.sign)
@@ -89,6 +83,19 @@ def signature_check(keys: Iterable[bytes]) -> SignatureCheck:
         return True
 
     return check
+
+
+def _read(plain: Path, sealed: Path, vault: Vault | None) -> bytes:
+    if not sealed.exists():
+        with suppress(FileNotFoundError):  # of several processes that start at once, another has just sealed it
+            pem = _private(plain)
+            if vault is not None:
+                _publish(sealed, _sealed(pem, vault))
+                plain.unlink(missing_ok=True)
+            return pem
+    pem = _opened(sealed, vault)
+    plain.unlink(missing_ok=True)  # of a start that was cut short
+    return pem
 
 
 def _public(pem: bytes) -> Ed25519PublicKey:

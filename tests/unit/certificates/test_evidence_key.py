@@ -51,6 +51,15 @@ def test_a_key_in_the_open_is_sealed_later(evidence):
     assert evidence_signer(evidence, VAULT).key == first.key
 
 
+def test_several_processes_at_once_may_seal_it(evidence):
+    for _ in range(5):
+        first = evidence_signer(evidence, None)
+        with ThreadPoolExecutor(8) as pool:
+            keys = {one.key for one in pool.map(lambda _: evidence_signer(evidence, VAULT), range(8))}
+        assert keys == {first.key}
+        (evidence / "signing.key.sealed").unlink()
+
+
 @pytest.mark.parametrize("vault", [None, Vault(b"x" * 32)])
 def test_a_sealed_key_needs_its_master_key(evidence, vault):
     evidence_signer(evidence, VAULT)
