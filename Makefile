@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once. More than there are cores makes no run quicker, and tests miss their minute.
 JOBS ?= $(shell nproc)
-LOCKS := requirements/run.txt requirements/acme.txt requirements/charts.txt requirements/dev.txt
+LOCKS := $(patsubst %,requirements/%.txt,run acme charts pdf dev)
 PYTEST := $(BIN)/pytest
 
 .PHONY: help env demo test check format lint types imports unit system coverage peers lock docs bench clean

@@ -49,10 +49,11 @@ def sources() -> dict[str, tuple[list[str], str]]:
         build: list[str] = tomllib.load(file)["build-system"]["requires"]
     return {
         "run.txt": (["pyproject.toml"], ""),
-        # With the optional extra; the tests need it too.
+        # With an optional extra each; the tests need all of them.
         "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
         "charts.txt": (["pyproject.toml", "--extra", "charts"], ""),
-        "dev.txt": (["pyproject.toml", "--extra", "acme", "--extra", "charts", "--group", "dev"], ""),
+        "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
+        "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
         # An editable install needs "editables" beside the build backend.
         "build.txt": (["-"], "".join(f"{requirement}\n" for requirement in [*build, "editables"])),

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
 PURE = (
-    "smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "dkim", "message", "content",
+    "smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "dkim", "evidence", "message", "content",
     "connectors", "policy", "migration", "hybrid",
 )  # fmt: skip
 JOBS = os.cpu_count() or 2

@@ -7,16 +7,26 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatepost.certificates.entry import Entry
+from gatepost.certificates.evidence_key import signature_check
 from gatepost.connectors.facts import SessionFacts
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources, parse
+from gatepost.evidence.chain import Signer, key_id
+from gatepost.reports.evidence_audit import LogAudit, audit_log
 from gatepost.smtp.grammar import Path, parse_path
+from gatepost.store.evidence_chain import EvidenceChain
+from gatepost.store.evidence_files import log_directory
+from gatepost.store.evidence_heads import EvidenceHeads
+from gatepost.store.interface import TraceEvent
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path as FilePath
 
 
 @pytest.fixture
@@ -97,3 +107,50 @@ def directory(resources: Callable[[str], Resources]) -> Callable[[str], Director
 @pytest.fixture
 def path() -> Callable[[str], Path]:
     return lambda address: parse_path(f"<{address}>", smtputf8=True)
+
+
+class EvidenceLogs:
+    """Evidence logs on disk: chains signed with a key of their own, and whether all of it verifies."""
+
+    DAY = 86400.0
+    NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
+
+    def __init__(self) -> None:
+        key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+        self.pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.signer = Signer(key_id(key.public_key().public_bytes_raw()), key.sign)
+
+    def chain(self, evidence: FilePath, writer: str = "0", **options: Any) -> EvidenceChain:
+        return EvidenceChain(
+            evidence, writer, **{"node": "mx1", "software": "gatepost", "signer": self.signer} | options
+        )
+
+    def heads(self, evidence: FilePath) -> EvidenceHeads:
+        return EvidenceHeads(evidence, node="mx1", software="gatepost", signer=self.signer)
+
+    def events(self, count: int = 1, **fields: Any) -> list[TraceEvent]:
+        given: dict[str, Any] = {"at": self.NOON, "event": "SEND", "message": "0abc", "organization": "contoso"}
+        given |= {"direction": "originating", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
+        return [TraceEvent(**(given | fields)) for _ in range(count)]
+
+    def keep_key(self, evidence: FilePath) -> None:
+        """Where a gateway has its public key."""
+        (evidence / "keys").mkdir(parents=True, exist_ok=True)
+        (evidence / "keys" / f"{self.signer.key[:16]}.pem").write_bytes(self.pem)
+
+    def audit(self, evidence: FilePath, **options: Any) -> LogAudit:
+        return audit_log(evidence, signature_check([self.pem]), **options)
+
+    def good(self, evidence: FilePath) -> LogAudit:
+        """The log, which must be without a fault."""
+        found = self.audit(evidence)
+        assert found.faults.first == {}
+        return found
+
+    def names(self, evidence: FilePath) -> list[str]:
+        return sorted(path.name for path in log_directory(evidence).iterdir() if not path.name.startswith("."))
+
+
+@pytest.fixture(scope="session")
+def logs() -> EvidenceLogs:
+    return EvidenceLogs()

@@ -42,6 +42,7 @@ _COMMANDS = {
         "How well destinations were seen to protect mail, and who does less.",
     ),
     "trace": ("trace", "trace", "Find what happened to a message, and why."),
+    "evidence": ("evidence", "evidence", "What was logged of each message and hop: verify it, export it."),
     "report": ("report", "report", "What the gateway has seen, summed up: TLS sessions by domain and result."),
     "tls": ("tls", "tls", "The published list of TLS versions and cipher suites."),
 }

@@ -19,6 +19,7 @@ from gatepost.checks.drill import DrillImpossible, run_drill
 from gatepost.checks.drill_report import resource_of
 from gatepost.checks.evidence import drills_directory, keep, last, previous
 from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
+from gatepost.cli.evidence_log import evidence_log
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.model import OutboundConnector
@@ -126,6 +127,10 @@ def _trace(settings: Settings, report: DrillReport, kept: Kept) -> None:
         write_events(Path(settings.server.data_dir) / "trace", "admin", [event])
     except StoreFailure as failure:
         click.echo(f"the trace has no row of this drill: {failure}", err=True)
+    try:
+        evidence_log(settings)([event])
+    except StoreFailure as failure:
+        click.echo(f"the evidence log has no entry of this drill: {failure}", err=True)
 
 
 # the last one

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from gatepost.cli.evidence_log import evidence_log
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.store.administration import Administration
@@ -135,8 +136,9 @@ def _check_ids(messages: tuple[str, ...]) -> None:
 
 
 def _administration(config: str | None) -> Administration:
-    data = Path(settings_of(config).server.data_dir)
-    return Administration(data / "queue", data / "trace")
+    settings = settings_of(config)
+    data = Path(settings.server.data_dir)
+    return Administration(data / "queue", data / "trace", evidence_log(settings))
 
 
 def _entries(config: str | None, wanted: QueueFilter) -> list[QueueEntry]:

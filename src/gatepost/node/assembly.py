@@ -34,6 +34,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.content import content_steps
+from gatepost.node.evidence import EvidenceLog
 from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
@@ -85,7 +86,7 @@ _log = logging.getLogger(__name__)
 
 
 class Assembly:
-    """All parts of a worker. listener, registry: what the worker starts and ends."""
+    """All parts of a worker. listener, registry: what the worker starts and ends. keeper, alarms, evidence: duties."""
 
     @classmethod
     async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
@@ -95,10 +96,14 @@ class Assembly:
         """
         data = Path(settings.server.data_dir)
         own, *orphans = _shards(data / "queue", index, workers)
-        stores = [await _open(settings, data, number) for number in (own, *orphans)]
-        return cls(settings, stores, sockets)
+        evidence = EvidenceLog(settings)
+        stores = [await _open(settings, data, number, evidence) for number in (own, *orphans)]
+        return cls(settings, stores, sockets, evidence)
 
-    def __init__(self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket], evidence: EvidenceLog
+    ) -> None:
+        self.evidence = evidence
         self._settings = settings
         self._stores = stores
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
@@ -395,7 +400,7 @@ def _shards(root: Path, index: int, workers: int) -> list[int]:
     return [index, *(number for number in present if number >= workers and number % workers == index)]
 
 
-async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
+async def _open(settings: Settings, data: Path, number: int, evidence: EvidenceLog) -> SqliteStore:
     store = settings.store
     return await SqliteStore.open(
         data / "queue" / str(number),
@@ -407,4 +412,5 @@ async def _open(settings: Settings, data: Path, number: int) -> SqliteStore:
             free_space_mark=store.free_space,
             trace_days=settings.trace.days,
         ),
+        evidence=evidence.writer,
     )

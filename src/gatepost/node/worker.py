@@ -23,6 +23,7 @@ from gatepost.lookup.validator import ValidatorError
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
+from gatepost.node.evidence import HEADS_SECONDS
 from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.report_intake import INTAKE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
@@ -80,9 +81,10 @@ class _Worker:
         ]
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
-            for pause, duty in (*assembly.keeper.duties(), (ALARM_SECONDS, assembly.alarms.tick)):
+            own = ((ALARM_SECONDS, assembly.alarms.tick), (HEADS_SECONDS, assembly.evidence.tick))
+            for pause, duty in (*assembly.keeper.duties(), *own):
                 duty()  # not only after the first pause: what was missed while nothing ran is due now
-                periodic.append(spawn(every(pause, duty), "certificates"))
+                periodic.append(spawn(every(pause, duty), "duty"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))
             periodic.append(spawn(every(INTAKE_SECONDS, assembly.report_intake().tick), "TLS reports"))
         await assembly.listener.start()

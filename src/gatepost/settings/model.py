@@ -30,6 +30,7 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
+from gatepost.settings.evidence import Evidence
 from gatepost.settings.oauth import Oauth
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole
@@ -332,6 +333,7 @@ class Settings(Record):
     alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
     site: Site = Field(default_factory=Site, description="[site]")
     oauth: Oauth = Field(default_factory=Oauth, description="[oauth]")
+    evidence: Evidence = Field(default_factory=Evidence, description="[evidence]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

@@ -29,7 +29,7 @@ from gatepost.store.trace import write_events
 from gatepost.store.trace_search import search_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Administration", "QueueEntry"]
@@ -60,10 +60,16 @@ class _Change:
 class Administration:
     """The queue and the trace of a data directory."""
 
-    def __init__(self, queue_directory: Path, trace_directory: Path) -> None:
-        """`queue_directory` holds one directory a shard."""
+    def __init__(
+        self,
+        queue_directory: Path,
+        trace_directory: Path,
+        evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
+    ) -> None:
+        """`queue_directory` holds one directory a shard. evidence: keeps what is done; may raise StoreFailure."""
         self._queue = queue_directory
         self._trace = trace_directory
+        self._evidence = evidence
 
     def entries(self, wanted: QueueFilter) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
@@ -150,7 +156,10 @@ class Administration:
         event = _EVENTS.get(change.action)
         if event is not None:
             rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, change.author, now)]
-            write_events(self._trace, _WRITER, rows)
+            try:
+                write_events(self._trace, _WRITER, rows)
+            finally:
+                self._evidence(rows)
 
 
 def _change_page(

@@ -28,6 +28,7 @@ __all__ = [
     "check_queue_tables",
     "exclusively",
     "make_directory",
+    "make_file",
     "make_queue_tables",
     "open_database",
     "open_for_change",
@@ -135,7 +136,7 @@ def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FU
     if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
         raise StoreFailure(f"SQLite {apsw.sqlite_lib_version()} can lose commits; 3.51.3 or newer is needed")
     try:
-        _make_file(path)
+        make_file(path)
         connection = apsw.Connection(str(path), vfs=settings.vfs or None)
         connection.set_busy_timeout(5000)
         connection.execute(f"PRAGMA page_size = {settings.page_size}")
@@ -202,7 +203,8 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _make_file(path: Path) -> None:
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner may use, unless it is there, and make its name durable. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except FileExistsError:

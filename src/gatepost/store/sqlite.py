@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from gatepost.store.evidence import EvidenceWriter
     from gatepost.store.interface import (
         AdminNotice,
         BodyWriter,
@@ -70,18 +71,28 @@ class SqliteStore:
 
     @classmethod
     async def open(
-        cls, directory: Path, *, trace_directory: Path, worker: int, settings: StoreSettings | None = None
+        cls,
+        directory: Path,
+        *,
+        trace_directory: Path,
+        worker: int,
+        settings: StoreSettings | None = None,
+        evidence: Callable[[int], EvidenceWriter | None] = lambda _: None,
     ) -> SqliteStore:
         """Take the shard in `directory`, made if it is not there, and recover what a crash left.
 
         worker: 0 to 1023, different for every process of the installation: it is part of ids and of trace file names.
+        evidence: makes the writer of the evidence log once the shard is ours; None if there is to be no such log.
         Raises StoreFailure: in use by another process, of another version, damaged, no permission.
         """
         settings = settings or StoreSettings()
         ids = IdSource(worker)  # the number is checked before anything is touched
         shard = await asyncio.to_thread(_take, directory, settings)
         ids = IdSource(worker, after=shard.highest)
-        return cls(directory, shard, ids, TraceWriter(trace_directory, str(worker), days=settings.trace_days), settings)
+        trace = TraceWriter(trace_directory, str(worker), days=settings.trace_days)
+        store = cls(directory, shard, ids, trace, settings)
+        store._evidence = evidence(worker)
+        return store
 
     def __init__(
         self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceWriter, settings: StoreSettings
@@ -90,6 +101,7 @@ class SqliteStore:
         self._shard = shard
         self._settings = settings
         self._trace = trace
+        self._evidence: EvidenceWriter | None = None
         self._owner: QueueOwner | None = None
         self._closed = False
         self._finishing = 0  # big bodies on their way to the disk before their commit
@@ -196,6 +208,8 @@ class SqliteStore:
     def trace(self, events: Sequence[TraceEvent]) -> None:
         """See `Store.trace`."""
         self._trace.add(events)
+        if self._evidence is not None:
+            self._evidence.add(events)
 
     async def close(self) -> None:
         """See `Store.close`. Idempotent."""
@@ -214,6 +228,8 @@ class SqliteStore:
         self._writer.stop()
         self._writer.failure = self._writer.failure or StoreFailure("the store is closed")
         self._trace.close()
+        if self._evidence is not None:
+            self._evidence.close()
         self._bodies.close()
         self._reader.shutdown()
         self._shard.reading.close()

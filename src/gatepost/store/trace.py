@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
+from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure, TraceEvent
 from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.trace_files import TraceFile, day_of, prune_trace, trace_files
@@ -39,10 +40,8 @@ _SEALED = 3  # user_version of a file that is written no more; 2 had fewer index
 FULL = 50_000
 """Rows after which a file is full."""
 
-_ROWS = 500
 _INTERVAL = 1.0
 _DAY = 86_400.0
-_MOST = 100_000  # rows that may wait for the disk; what comes on top is dropped and counted
 
 # Text is compared as people compare addresses and names: ASCII letters without regard to case.
 _TYPES = {
@@ -112,7 +111,9 @@ class _Part:
 
 
 class TraceWriter:
-    """Buffers rows and writes them on its thread. `add` is for the event loop and never blocks on the disk.
+    """Buffers rows and writes them on its thread.
+
+    add: keeps rows, on disk within a second; for the event loop, never blocks on the disk.
 
     days: how many days before today are kept, of all writers; 0 for ever.
     """
@@ -121,11 +122,8 @@ class TraceWriter:
         self._directory = directory
         self._writer = writer
         self._interval = interval
-        self._lock = threading.Lock()
-        self._rows: list[TraceEvent] = []
-        self._dropped = 0
-        self._full = threading.Event()
-        self._closing = False
+        self._buffer = EventBuffer()
+        self.add = self._buffer.add
         self._open: dict[str, _Part] = {}
         self._synced = 0.0
         self._days = days
@@ -133,30 +131,17 @@ class TraceWriter:
         self._thread = threading.Thread(target=self._run, name=f"trace-{writer}", daemon=True)
         self._thread.start()
 
-    def add(self, events: Sequence[TraceEvent]) -> None:
-        """Keep rows: on disk within a second."""
-        with self._lock:
-            waiting = len(self._rows)
-            if waiting >= _MOST:
-                self._dropped += len(events)
-                return
-            self._rows += events
-        if waiting + len(events) >= _ROWS:
-            self._full.set()
-
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._closing = True
-        self._full.set()
+        self._buffer.close()
         self._thread.join()
 
     # ------------------------------------------------------------------------------------------- on the thread
 
     def _run(self) -> None:
         self._attempt(self._seal_older)
-        while not self._closing:
-            self._full.wait(self._interval)
-            self._full.clear()
+        while not self._buffer.closing:
+            self._buffer.wait(self._interval)
             self._attempt(self._flush)
             self._attempt(self._forget)
         self._attempt(self._flush)
@@ -184,9 +169,7 @@ class TraceWriter:
         self._open.clear()
 
     def _flush(self) -> None:
-        with self._lock:
-            rows, self._rows = self._rows, []
-            dropped, self._dropped = self._dropped, 0
+        rows, dropped = self._buffer.take()
         if dropped:
             _log.error("the message trace: %d rows were dropped, the disk is behind", dropped)
         groups = _by_day(rows)
@@ -195,8 +178,7 @@ class TraceWriter:
                 self._write(day, groups[day])
                 del groups[day]
         except BaseException:
-            with self._lock:
-                self._rows[:0] = [event for group in groups.values() for event in group]
+            self._buffer.put_back([event for group in groups.values() for event in group])
             raise
         self._begin_next()
         today = day_of(time.time())

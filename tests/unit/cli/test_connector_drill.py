@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 
 import pytest
@@ -204,3 +205,8 @@ def test_a_trace_that_cannot_be_written_is_told(gateway):
     (gateway.data / "trace").write_text("a file in the way")
     result = gateway.call("connector", "drill", "Partner")
     assert "the trace has no row of this drill" in result.stderr
+    (entries,) = (gateway.data / "evidence" / "log").glob("*.admin.log")  # which does not hang on the trace
+    assert b'"event":"DRILL"' in entries.read_bytes()
+    shutil.rmtree(gateway.data / "evidence" / "log")
+    (gateway.data / "evidence" / "log").write_text("a file in the way")
+    assert "the evidence log has no entry of this drill" in gateway.call("connector", "drill", "Partner").stderr

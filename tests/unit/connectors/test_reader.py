@@ -103,7 +103,15 @@ def test_a_draft_names_its_keys() -> None:
 
 def test_parts_that_were_not_written_stay_unwritten() -> None:
     draft = OrganizationDraft(
-        Draft("o", Organization(name="o")), [Draft("d", AcceptedDomain(name="x.example"))], [], [], [], [], oauth=[], hooks=[], dkim=[]
+        Draft("o", Organization(name="o")),
+        [Draft("d", AcceptedDomain(name="x.example"))],
+        [],
+        [],
+        [],
+        [],
+        oauth=[],
+        hooks=[],
+        dkim=[],
     )
     assembled = draft.assembled()
     assert assembled.accepted_domains == (AcceptedDomain(name="x.example"),)

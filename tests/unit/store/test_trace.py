@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import apsw
 import pytest
 
+from gatepost.store import buffer
 from gatepost.store import trace as module
 from gatepost.store.interface import StoreFailure, TraceEvent, TraceFilter
 from gatepost.store.trace import COLUMNS, TraceWriter, write_events
@@ -113,7 +114,7 @@ def test_a_full_file_is_sealed_and_the_next_one_begun(tmp_path, monkeypatch):
         writer = TraceWriter(tmp_path, "0", interval=60)
         for number in range(4):
             writer.add([event(now, str(round_ * 4 + number))])
-            writer._full.set()
+            writer._buffer._due.set()
             wait_for(lambda many=round_ * 4 + number + 1: len(search_trace(tmp_path, TraceFilter())) == many)
         writer.close()
     names = [file.name.partition(".")[2] for file in trace_files(tmp_path)]
@@ -175,7 +176,7 @@ def test_a_row_that_cannot_be_written_does_not_take_the_others_along(tmp_path, c
 
 
 def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(module, "_MOST", 50)
+    monkeypatch.setattr(buffer, "_MOST", 50)
     directory = tmp_path / "trace"
     directory.write_text("in the way")
     writer = TraceWriter(directory, "0", interval=0.02)

@@ -95,7 +95,7 @@ def many(request, tmp_path, monkeypatch):
         writer = TraceWriter(tmp_path, "0", interval=60)
         for number, one in enumerate(MANY, 1):
             writer.add([one])
-            writer._full.set()
+            writer._buffer._due.set()
             end = time.monotonic() + 20
             while len(search_trace(tmp_path, TraceFilter())) < number:
                 assert time.monotonic() < end

@@ -1,0 +1,89 @@
+"""The evidence log in one worker, and what one worker does for all: daily heads, and forgetting what is old enough.
+
+Made by `node.assembly`. The key is opened once; where it cannot be, the gateway does not start, as evidence that nobody
+signs is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost import __version__
+from gatepost.certificates.evidence_key import evidence_signer
+from gatepost.net.tasks import spawn
+from gatepost.node.keeper import vault_of
+from gatepost.store.evidence import EvidenceWriter
+from gatepost.store.evidence_chain import EvidenceChain
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.evidence_heads import EvidenceHeads
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from gatepost.evidence.chain import Signer
+    from gatepost.settings.model import Settings
+
+__all__ = ["HEADS_SECONDS", "EvidenceLog"]
+
+HEADS_SECONDS: Final = 60.0
+"""Between two looks whether a day is over, or a command wrote something that is to be signed."""
+
+_PRUNING: Final = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class EvidenceLog:
+    """The log as the settings want it. Raises CertificateFileError or OSError if its key cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._evidence = evidence_directory(Path(settings.server.data_dir))
+        self._signer: Signer | None = None
+        self._heads: EvidenceHeads | None = None
+        self._pruned = -_PRUNING
+        self._working: asyncio.Task[object] | None = None
+        if settings.evidence.enabled:
+            self._signer = evidence_signer(self._evidence, vault_of(settings))
+            self._heads = EvidenceHeads(
+                self._evidence, node=settings.server.hostname, software=_SOFTWARE, signer=self._signer
+            )
+
+    def writer(self, worker: int) -> EvidenceWriter | None:
+        """The writer of one shard; None if there is to be no log."""
+        if self._signer is None:
+            return None
+        chain = EvidenceChain(
+            self._evidence,
+            str(worker),
+            node=self._settings.server.hostname,
+            software=_SOFTWARE,
+            privacy=self._settings.evidence.privacy(),
+            signer=self._signer,
+        )
+        return EvidenceWriter(chain)
+
+    def tick(self) -> None:
+        """For one worker, every HEADS_SECONDS."""
+        if self._heads is not None and (self._working is None or self._working.done()):
+            self._working = spawn(asyncio.to_thread(self._work, self._heads), "evidence heads")
+
+    def _work(self, heads: EvidenceHeads) -> None:
+        try:
+            heads.sign_commands(time.time())
+            for head in heads.make(time.time()):
+                ends = ", ".join(f"{name}: {end.number}" for name, end in head.writers.items())
+                _log.info("evidence: head of %s is %s (writer: last entry %s)", head.day, head.hash, ends)
+            if time.monotonic() >= self._pruned + _PRUNING:
+                self._pruned = time.monotonic()
+                gone = heads.prune(time.time() - self._settings.evidence.keep, time.time())
+                if gone:
+                    _log.info("evidence: %d files are older than evidence.keep and were removed", len(gone))
+        except StoreFailure as failure:
+            _log.error("%s", failure)
+
+
+_SOFTWARE: Final = f"gatepost {__version__}"

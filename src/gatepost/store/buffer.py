@@ -1,0 +1,65 @@
+"""Events on their way from the event loop to the thread that writes them: bounded, and never in the loop's way.
+
+Used by `store.trace` and `store.evidence`, each with a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.store.interface import TraceEvent
+
+__all__ = ["EventBuffer"]
+
+_ROWS = 500
+_MOST = 100_000  # events that may wait for the disk; what comes on top is dropped and counted
+
+
+class EventBuffer:
+    """Events that wait. `add` is for the event loop, the rest for the thread. batch: so many wake who waits."""
+
+    def __init__(self, batch: int = _ROWS) -> None:
+        self._batch = batch
+        self._lock = threading.Lock()
+        self._events: list[TraceEvent] = []
+        self._dropped = 0
+        self._due = threading.Event()
+        self.closing = False
+
+    def add(self, events: Sequence[TraceEvent]) -> None:
+        """Keep events; they are dropped, and counted, where too many wait already."""
+        with self._lock:
+            waiting = len(self._events)
+            if waiting >= _MOST:
+                self._dropped += len(events)
+                return
+            self._events += events
+        if waiting + len(events) >= self._batch:
+            self._due.set()
+
+    def close(self) -> None:
+        """No more is going to come: whoever waits need not."""
+        self.closing = True
+        self._due.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until so many have come that they should be written, or the end, or for so long."""
+        self._due.wait(seconds)
+        self._due.clear()
+
+    def take(self) -> tuple[list[TraceEvent], int]:
+        """Everything that waits, and how many were dropped since the last time."""
+        with self._lock:
+            events, self._events = self._events, []
+            dropped, self._dropped = self._dropped, 0
+        return events, dropped
+
+    def put_back(self, events: Sequence[TraceEvent], dropped: int = 0) -> None:
+        """What could not be written: it comes first the next time."""
+        with self._lock:
+            self._events[:0] = events
+            self._dropped += dropped

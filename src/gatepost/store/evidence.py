@@ -1,0 +1,107 @@
+"""The evidence log of one worker: events that go to the trace go into a hash chain too, on a thread of its own.
+
+Off the commit path as the trace: an event is on disk, synced, about a second later at most. Every five minutes in which
+there was something, at the end of a day and at an orderly stop the chain is signed. Called by `store.sqlite`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from gatepost.store.buffer import EventBuffer
+from gatepost.store.interface import StoreFailure
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.store.evidence_chain import EvidenceChain
+
+__all__ = ["EvidenceWriter"]
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL: Final = 1.0
+_BATCH: Final = 20_000  # events that are not left waiting for the interval: each batch is synced
+_CHECKPOINT: Final = 300.0
+_PAUSE: Final = 60.0  # between two complaints of the same
+
+
+class EvidenceWriter:
+    """Buffers events and writes their entries on its thread.
+
+    add: keeps events; for the event loop, never blocks on the disk. clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        chain: EvidenceChain,
+        *,
+        interval: float = _INTERVAL,
+        checkpoint: float = _CHECKPOINT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._chain = chain
+        self._interval = interval
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._buffer = EventBuffer(_BATCH)
+        self.add = self._buffer.add
+        self._signed = -checkpoint  # of `time.monotonic`: the first entries are signed at once
+        self._complained = -_PAUSE
+        self._day = ""
+        self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write and sign what waits, and end the thread."""
+        self._buffer.close()
+        self._thread.join()
+
+    # ------------------------------------------------------------------------------------------- on the thread
+
+    def _run(self) -> None:
+        while not self._buffer.closing:
+            self._attempt(self._end_days)
+            self._buffer.wait(self._interval)
+            self._attempt(self._flush)
+            if time.monotonic() >= self._signed + self._checkpoint:
+                self._attempt(self._sign)
+        self._attempt(self._flush)
+        self._attempt(self._sign)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Evidence never stops the mail: what fails is said, now and then, and tried again."""
+        try:
+            step()
+        except StoreFailure as failure:
+            if time.monotonic() >= self._complained + _PAUSE:
+                self._complained = time.monotonic()
+                _log.error("%s; entries wait in memory, as far as they fit", failure)
+
+    def _flush(self) -> None:
+        events, dropped = self._buffer.take()
+        if dropped:
+            _log.error("evidence: %d events were dropped, the disk is behind", dropped)
+        if not events and not dropped:
+            return
+        try:
+            self._chain.append(events, self._clock(), dropped=dropped)
+        except BaseException:
+            self._buffer.put_back(events, dropped)
+            raise
+
+    def _sign(self) -> None:
+        if self._chain.unsigned:
+            self._signed = time.monotonic()
+            self._chain.checkpoint(self._clock())
+
+    def _end_days(self) -> None:
+        """Sign and compress the files of days that are over: at the start, and when a day ends."""
+        today = day_of(self._clock())
+        if today != self._day:
+            self._chain.end_day(self._clock())
+            self._day = today

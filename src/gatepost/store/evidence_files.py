@@ -1,0 +1,128 @@
+"""Where the evidence log lies and how its files are read: `evidence/log/YYYY-MM-DD.<writer>.log`, `evidence/heads.log`.
+
+A file of a day that is over is compressed, and then ends in `.log.gz`: the same lines. Read by `store.evidence_chain`,
+`reports.evidence_audit` and `reports.evidence_export`, from a running gateway as from a copy on another machine.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatepost.evidence.chain import LONGEST_LINE
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = [
+    "ADMIN_WRITER",
+    "HEADS_FILE",
+    "DayFile",
+    "compress",
+    "day_file",
+    "day_files",
+    "evidence_directory",
+    "log_directory",
+    "read_lines",
+]
+
+ADMIN_WRITER: Final = "admin"
+"""The writer whose chain commands continue, one after the other."""
+
+HEADS_FILE: Final = "heads.log"
+
+_NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """The file of one writer and day."""
+
+    path: Path
+    day: str
+    writer: str
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is compressed, so that nobody writes to it any more."""
+        return self.path.suffix == ".gz"
+
+
+def evidence_directory(data_dir: Path) -> Path:
+    """All evidence: the log, its heads and keys, and the drills (`checks.evidence`)."""
+    return data_dir / "evidence"
+
+
+def log_directory(evidence: Path) -> Path:
+    """The files of days and writers."""
+    return evidence / "log"
+
+
+def day_file(path: Path) -> DayFile | None:
+    """What a file's name says, None if it is no file of the log."""
+    found = _NAME.fullmatch(path.name)
+    return DayFile(path, found[1], found[2]) if found else None
+
+
+def day_files(evidence: Path, writer: str = "", *, since: str = "", until: str = "9999") -> list[DayFile]:
+    """Files of a writer ("" for all) and of days from `since` to `until`, by writer and day.
+
+    A plain file is left out where there is a compressed one of the same day: a crash came before it was removed. Raises
+    StoreFailure if the directory cannot be read.
+    """
+    try:
+        names = os.listdir(log_directory(evidence))  # noqa: PTH208 - Path.glob would take one we may not read for empty
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreFailure(f"{log_directory(evidence)}: {error.strerror}") from error
+    found: dict[tuple[str, str], DayFile] = {}
+    for name in sorted(names):  # ".log" before ".log.gz"
+        one = day_file(log_directory(evidence) / name)
+        if one is not None and writer in {"", one.writer} and since <= one.day <= until:
+            found[one.writer, one.day] = one
+    return [found[key] for key in sorted(found)]
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, each with its LF if it has one; what is longer than a line may be comes in pieces.
+
+    Raises StoreFailure if it cannot be read to its end. What is appended meanwhile may be seen or not.
+    """
+    try:
+        with path.open("rb") as raw:
+            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            while line := file.readline(LONGEST_LINE):
+                yield line
+    except (OSError, EOFError, zlib.error) as error:
+        raise StoreFailure(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def compress(path: Path) -> Path:
+    """Replace a file of a day that is over by its compressed form, durably; returns that.
+
+    Raises OSError, and changes nothing then.
+    """
+    target = path.with_name(f"{path.name}.gz")
+    fresh = path.with_name(f".{target.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as raw, path.open("rb") as plain:
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
+                while block := plain.read(1 << 20):
+                    file.write(block)
+            raw.flush()
+            os.fsync(raw.fileno())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    path.unlink()
+    return target

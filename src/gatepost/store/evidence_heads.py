@@ -1,0 +1,142 @@
+"""The chain of daily heads on disk, `evidence/heads.log`: made when a day is over, by one process (`node.evidence`).
+
+It also signs what commands added to the chain "admin", and forgets days whose time is over. Blocks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gatepost.evidence.chain import Place, join, parse_line, sign_body
+from gatepost.evidence.heads import DayHead, HeadBook, head_body, pruned_body
+from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
+from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, log_directory, read_lines
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import make_directory, make_file
+from gatepost.store.trace_files import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from gatepost.evidence.chain import Signer
+
+__all__ = ["EvidenceHeads", "read_heads"]
+
+
+def read_heads(evidence: Path) -> HeadBook:
+    """What the heads say, unchecked; empty if there are none. Raises StoreFailure."""
+    book = HeadBook()
+    if (evidence / HEADS_FILE).exists():
+        for raw in read_lines(evidence / HEADS_FILE):
+            book.take(parse_line(raw))
+    return book
+
+
+class EvidenceHeads:
+    """The heads of a data directory. node: this host. software: as in `EvidenceChain`. For one thread."""
+
+    def __init__(self, evidence: Path, *, node: str, software: str, signer: Signer) -> None:
+        self._evidence = evidence
+        self._node = node
+        self._signer = signer
+        self._last = ""  # the newest day that has a head, as far as we know
+        self._commands = EvidenceChain(evidence, ADMIN_WRITER, node=node, software=software, signer=signer)
+
+    def sign_commands(self, now: float) -> None:
+        """Sign what commands wrote, and close their days that are over. Raises StoreFailure."""
+        if day_files(self._evidence, ADMIN_WRITER):
+            self._commands.checkpoint(now)
+            self._commands.end_day(now)
+
+    def make(self, now: float) -> list[DayHead]:
+        """Sign the head of each day that is over and has none yet, oldest first; returns them. Raises StoreFailure."""
+        over = sorted({one.day for one in day_files(self._evidence) if self._last < one.day < day_of(now)})
+        if not over:
+            return []
+        with self._alone() as path:
+            book, place = self._read(path)
+            self._last = max(book.days, default="")
+            made = []
+            for day in (day for day in over if day > self._last):
+                ends = self._ends(day)
+                place, line = self._signed(place, head_body(place, now, node=self._node, day=day, writers=ends))
+                _append(path, line)
+                made.append(DayHead(day, place.head, ends))
+            self._last = over[-1]
+            return made
+
+    def prune(self, before: float, now: float) -> list[str]:
+        """Forget the days that ended before a time (seconds since 1970), and say so in the chain first.
+
+        Returns the names of the files removed. Raises StoreFailure.
+        """
+        first = day_of(before)
+        with self._alone() as path:
+            book, place = self._read(path)
+            gone = [one for one in day_files(self._evidence) if one.day < first and one.day in book.days]
+            if not gone:
+                return []
+            if book.before < first:
+                _append(path, self._signed(place, pruned_body(place, now, node=self._node, before=first))[1])
+            for one in gone:
+                one.path.unlink(missing_ok=True)
+            for torn in log_directory(self._evidence).glob("*.torn"):
+                if torn.name[: len(first)] < first:
+                    torn.unlink(missing_ok=True)
+            return [one.path.name for one in gone]
+
+    def _ends(self, day: str) -> dict[str, Place]:
+        """Where each writer's file of a day ended. Nobody writes to it any more, once its lock was ours."""
+        found = {}
+        for one in day_files(self._evidence, since=day, until=day):
+            with writer_lock(self._evidence, one.writer):
+                now = day_files(self._evidence, one.writer, since=day, until=day)  # it may be compressed by now
+                end = end_of(now[0].path if now else one.path)
+            if end.number:
+                found[one.writer] = end
+        return found
+
+    def _signed(self, place: Place, body: dict[str, Any]) -> tuple[Place, bytes]:
+        head, line = join(place.head, sign_body(body, self._signer))
+        return Place(place.number + 1, head), line
+
+    def _read(self, path: Path) -> tuple[HeadBook, Place]:
+        """What is there already, and where the chain stands. A torn last line is cut off: it was never told of."""
+        book, place = HeadBook(), Place()
+        for raw in read_lines(path):
+            line = parse_line(raw)
+            if line.fault:
+                continue
+            book.take(line)
+            place = Place(line.number, line.hash)
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            os.truncate(path, data.rfind(b"\n") + 1)
+        return book, place
+
+    @contextmanager
+    def _alone(self) -> Iterator[Path]:
+        path = self._evidence / HEADS_FILE
+        try:
+            make_directory(self._evidence)
+            make_file(path)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield path
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StoreFailure(f"evidence, {path}: {error.strerror or error}") from error
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())

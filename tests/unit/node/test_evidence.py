@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from gatepost.certificates.files import CertificateFileError
+from gatepost.node.evidence import EvidenceLog
+from gatepost.settings.model import Settings
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.evidence_heads import read_heads
+
+DAY = 86400.0
+
+
+def settings(path, **evidence) -> Settings:
+    return Settings(server={"hostname": "mx1.contoso.example", "data_dir": str(path)}, evidence=evidence)
+
+
+async def ticked(log: EvidenceLog) -> None:
+    log.tick()
+    log.tick()  # the one before is not done yet
+    if log._working is not None:
+        await log._working
+
+
+def test_a_worker_writes_and_signs(tmp_path, logs):
+    log = EvidenceLog(settings(tmp_path))
+    writer = log.writer(3)
+    assert writer is not None
+    writer.add(logs.events(2))
+    writer.close()
+    assert [name.partition(".")[2] for name in logs.names(evidence_directory(tmp_path))] == ["3.log"]
+    assert b"b@b.example" not in b"".join(
+        path.read_bytes() for path in (evidence_directory(tmp_path) / "log").glob("*.log")
+    )
+
+
+def test_one_worker_makes_the_heads_signs_commands_and_forgets_old_days(tmp_path, logs, caplog):
+    caplog.set_level(logging.INFO)
+    evidence = evidence_directory(tmp_path)
+    log = EvidenceLog(settings(tmp_path, keep="2d"))
+    for day in (5, 1):
+        logs.chain(evidence, signer=None).append(logs.events(), time.time() - day * DAY)
+    logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
+    asyncio.run(ticked(log))
+    book = read_heads(evidence)
+    assert len(book.days) == 2
+    assert all(f"head of {day} is {one.hash}" in caplog.text for day, one in book.days.items())
+    assert "older than evidence.keep" in caplog.text
+    assert len(logs.names(evidence)) == 2
+    assert b"checkpoint" in next((evidence / "log").glob("*.admin.log")).read_bytes()
+
+
+def test_where_it_is_off_nothing_is_made(tmp_path):
+    log = EvidenceLog(settings(tmp_path, enabled=False))
+    assert log.writer(0) is None
+    asyncio.run(ticked(log))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_is_said(tmp_path, caplog):
+    log = EvidenceLog(settings(tmp_path))
+    (evidence_directory(tmp_path) / "heads.log").mkdir()
+    asyncio.run(ticked(log))
+    assert "heads.log" in caplog.text
+
+
+def test_a_key_that_cannot_be_used_stops_the_start(tmp_path):
+    EvidenceLog(settings(tmp_path))
+    (evidence_directory(tmp_path) / "signing.key").write_bytes(b"garbage")
+    with pytest.raises(CertificateFileError, match="Ed25519"):
+        EvidenceLog(settings(tmp_path))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.store.evidence import EvidenceWriter
+from gatepost.store.evidence_files import day_files, read_lines
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    return tmp_path / "evidence"
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def entries(evidence):
+    return sum(1 for one in day_files(evidence) for _ in read_lines(one.path))
+
+
+def test_events_are_on_disk_within_the_interval_and_signed_at_once(logs, evidence):
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.02)
+    writer.add(logs.events(2))
+    wait_for(lambda: entries(evidence) == 4)
+    writer.add(logs.events())
+    wait_for(lambda: entries(evidence) == 5)  # the next signature is due in five minutes
+    assert logs.good(evidence).unsigned == {"0": 1}
+    writer.close()
+    found = logs.good(evidence)
+    assert (found.entries, found.checkpoints, found.unsigned) == (6, 2, {})
+
+
+def test_signatures_come_again(logs, evidence):
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.02, checkpoint=0.05)
+    for count in (3, 5, 7):
+        writer.add(logs.events())
+        wait_for(lambda count=count: entries(evidence) == count)
+    writer.close()
+    assert logs.good(evidence).checkpoints == 3
+
+
+def test_what_waits_is_written_at_the_end(logs, evidence):
+    writer = EvidenceWriter(logs.chain(evidence), interval=60)
+    writer.add(logs.events(3))
+    writer.close()
+    assert logs.good(evidence).entries == 5
+    EvidenceWriter(logs.chain(evidence), interval=60).close()
+    assert logs.good(evidence).entries == 5
+
+
+def test_what_a_crash_left_unsigned_is_signed_at_the_next_start(logs, evidence):
+    logs.chain(evidence).append(logs.events(2), time.time())
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.02)
+    wait_for(lambda: logs.good(evidence).unsigned == {})
+    writer.close()
+    assert logs.good(evidence).checkpoints == 1
+
+
+def test_days_that_are_over_are_closed(logs, evidence):
+    now = [logs.NOON]
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.02, clock=lambda: now[0])
+    writer.add(logs.events())
+    wait_for(lambda: entries(evidence) == 3)
+    now[0] += logs.DAY
+    wait_for(lambda: logs.names(evidence) == ["2026-11-18.0.log.gz"])
+    writer.add(logs.events())
+    writer.close()
+    assert logs.names(evidence) == ["2026-11-18.0.log.gz", "2026-11-19.0.log"]
+    assert logs.good(evidence).entries == 6
+
+
+def test_entries_wait_while_the_disk_fails_and_what_is_lost_is_told(logs, evidence, monkeypatch, caplog):
+    monkeypatch.setattr("gatepost.store.buffer._MOST", 50)
+    evidence.write_text("in the way")
+    writer = EvidenceWriter(logs.chain(evidence), interval=0.02)
+    for _ in range(10):
+        writer.add(logs.events(10))
+    wait_for(lambda: "entries wait in memory" in caplog.text)
+    evidence.unlink()
+    wait_for(lambda: evidence.is_dir() and entries(evidence) >= 50)
+    writer.close()
+    found = logs.good(evidence)
+    assert sum(gap["count"] for _, gap in found.gaps) + found.entries - found.checkpoints - len(found.gaps) - 1 == 100
+    assert sum(gap["count"] for _, gap in found.gaps) == 50
+    assert caplog.text.count("entries wait in memory") == 1

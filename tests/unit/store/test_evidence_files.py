@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from gatepost.evidence.chain import LONGEST_LINE
+from gatepost.store.evidence_files import compress, day_file, day_files, evidence_directory, log_directory, read_lines
+from gatepost.store.interface import StoreFailure
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    evidence = evidence_directory(tmp_path)
+    log_directory(evidence).mkdir(parents=True)
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("2026-11-18.0.log", ("2026-11-18", "0", False)),
+        ("2026-11-18.admin.log.gz", ("2026-11-18", "admin", True)),
+        ("2026-11-18.0.log.123.torn", None),
+        (".0.lock", None),
+        ("2026-11-18.log", None),
+        ("heads.log", None),
+    ],
+)
+def test_a_name_says_day_and_writer(tmp_path, name, found):
+    one = day_file(tmp_path / name)
+    assert (None if one is None else (one.day, one.writer, one.closed)) == found
+
+
+def test_files_come_by_writer_and_day(evidence):
+    for name in ("2026-11-19.0.log", "2026-11-18.0.log.gz", "2026-11-18.0.log", "2026-11-18.1.log", "x"):
+        (log_directory(evidence) / name).touch()
+    names = [one.path.name for one in day_files(evidence)]
+    assert names == ["2026-11-18.0.log.gz", "2026-11-19.0.log", "2026-11-18.1.log"]
+    assert [one.path.name for one in day_files(evidence, "1")] == ["2026-11-18.1.log"]
+    assert [one.day for one in day_files(evidence, since="2026-11-19")] == ["2026-11-19"]
+    assert [one.day for one in day_files(evidence, "0", until="2026-11-18")] == ["2026-11-18"]
+
+
+def test_no_directory_is_no_file_and_one_that_cannot_be_read_is_said(tmp_path):
+    assert day_files(tmp_path) == []
+    (tmp_path / "log").write_text("in the way")
+    with pytest.raises(StoreFailure, match="log"):
+        day_files(tmp_path)
+
+
+def test_a_closed_file_has_the_same_lines(evidence):
+    path = log_directory(evidence) / "2026-11-18.0.log"
+    path.write_bytes(b"one\ntwo\nno end")
+    closed = compress(path)
+    assert not path.exists()
+    assert closed.stat().st_mode & 0o777 == 0o600
+    assert list(read_lines(closed)) == [b"one\n", b"two\n", b"no end"]
+    assert gzip.decompress(closed.read_bytes()) == b"one\ntwo\nno end"
+    assert [one.name for one in log_directory(evidence).iterdir()] == [closed.name]
+
+
+def test_lines_are_bounded(tmp_path):
+    path = tmp_path / "x.log"
+    path.write_bytes(b"x" * (2 * LONGEST_LINE + 5) + b"\n")
+    assert [len(line) for line in read_lines(path)] == [LONGEST_LINE, LONGEST_LINE, 6]
+
+
+WHOLE = gzip.compress(b"line\n" * 100, mtime=0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", WHOLE[:-12], WHOLE[:-8] + b"x" * 8], ids=["no archive", "cut off", "wrong sum"]
+)
+def test_a_damaged_archive_is_said(tmp_path, content):
+    path = tmp_path / "x.log.gz"
+    path.write_bytes(content)
+    with pytest.raises(StoreFailure, match="gz"):
+        list(read_lines(path))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(StoreFailure, match="No such file"):
+        list(read_lines(tmp_path / "x.log"))
