@@ -25,7 +25,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
-PURE = ("smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration")
+PURE = ("smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration", "alarms", "metrics")
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]

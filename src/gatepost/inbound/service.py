@@ -7,10 +7,11 @@ with.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatepost.message.srs import NO_KEYS, SrsKeys
+from gatepost.metrics.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -54,7 +55,7 @@ class InboundService:
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
-    before the greeting (RFC 8314).
+    before the greeting (RFC 8314). role: of its listeners. counts: connections and handshakes are counted there.
     """
 
     hostname: str
@@ -75,3 +76,5 @@ class InboundService:
     logins: Logins | None = None
     implicit_tls: bool = False
     srs: SrsKeys = NO_KEYS
+    role: str = "mx"
+    counts: Counts = field(default_factory=Counts)

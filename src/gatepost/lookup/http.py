@@ -62,7 +62,8 @@ class Request:
 
     url: http or https. body: makes it a POST. limit: octets of the answer. timeout: seconds for all of it, with
     redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
-    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called.
+    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called. headers: more
+    fields, of ASCII.
     """
 
     url: str
@@ -74,6 +75,7 @@ class Request:
     connect: float = 5.0
     redirects: int = 0
     private: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ def _headers(request: Request, url: httpcore2.URL) -> list[tuple[bytes, bytes]]:
         "Connection": "close",
     }
     if request.body:
+        headers |= dict(request.headers)
         headers |= {"Content-Type": request.content_type, "Content-Length": str(len(request.body))}
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 

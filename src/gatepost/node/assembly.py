@@ -26,11 +26,14 @@ from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.revocation import RevocationChecker
 from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.metrics import catalogue as metrics
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
+from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.keeper import CertificateKeeper
+from gatepost.node.observation import Observation
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
@@ -47,6 +50,7 @@ from gatepost.policy.forwarding import expand
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
+from gatepost.reports.mail_facts import MailFactFinder
 from gatepost.reports.trace import outcome_events
 from gatepost.settings.model import DnsValidation, ListenerRole
 from gatepost.smtp.grammar import parse_address
@@ -90,11 +94,14 @@ class Assembly:
         data = Path(settings.server.data_dir)
         own, *orphans = _shards(data / "queue", index, workers)
         stores = [await _open(settings, data, number) for number in (own, *orphans)]
-        return cls(settings, stores, sockets)
+        return cls(settings, stores, sockets, index)
 
-    def __init__(self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket], index: int = 0
+    ) -> None:
         self._settings = settings
         self._stores = stores
+        self._observation = Observation(settings, index)
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
@@ -122,6 +129,7 @@ class Assembly:
         )
         self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
+        self._observation.follow(stores, self._resolver.counts, self._sessions.counts)
         self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
@@ -144,6 +152,23 @@ class Assembly:
             manager.start()
 
     # what the worker calls
+
+    def observe(self) -> None:
+        """Note what this worker does now, for metrics; at each of `GAUGE_SECONDS`."""
+        idle, lanes = len(self._pool), sum(one.lanes for one in self._managers)
+        gauges = {
+            (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
+            (metrics.CONNECTIONS.name, "outbound"): lanes,
+            (metrics.CONNECTIONS.name, "outbound-idle"): idle,
+            (metrics.BACKING_OFF.name,): sum(one.backing_off for one in self._managers),
+            (metrics.IN_MEMORY.name,): sum(one.waiting for one in self._managers),
+        }
+        self._observation.note(self._snapshots.current.version, gauges)
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody reads what `observe` notes."""
+        return self._observation.served
 
     def refresh(self) -> None:
         """Take up new resources, if there are any."""
@@ -210,6 +235,7 @@ class Assembly:
         self._maildirs.close()
         await asyncio.to_thread(self._sessions.close)
         await asyncio.to_thread(self._destinations.close)
+        await asyncio.to_thread(self._observation.close)
         for store in self._stores:
             await store.close()
         self._resources.close()
@@ -244,10 +270,10 @@ class Assembly:
         return Deliverer(self._snapshots.current.directory, services)
 
     def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
-        queue = self._settings.queue
+        queue, trace = self._settings.queue, self._observation.along(store)
 
         def settled(delivery: Delivery, outcome: Outcome, next_at: float) -> None:
-            store.trace(outcome_events(delivery, outcome, next_at, time.time()))
+            trace(outcome_events(delivery, outcome, next_at, time.time()))
 
         return QueueManager(
             store,
@@ -279,7 +305,16 @@ class Assembly:
 
         world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
         mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
-        return AlarmKeeper(self._settings, self._resources, self.keeper, world, directory, mail=mail)
+        return AlarmKeeper(
+            self._settings,
+            self._resources,
+            self.keeper,
+            world,
+            directory,
+            mail=mail,
+            find=MailFactFinder(Path(server.data_dir)).find,
+            post=AlarmPost(self._settings, self._policy_hosts),
+        )
 
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
@@ -289,7 +324,7 @@ class Assembly:
             directory=self._snapshots.current.directory,
             store=store,
             offer=manager.offer,
-            trace=store.trace,
+            trace=self._observation.along(store),
             judge_client=self._judge_client,
             expiration=self._expiration,
             tls=self.keeper.tls,
@@ -307,6 +342,7 @@ class Assembly:
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._check_revocation,
             srs=load_srs_keys(Path(settings.server.data_dir)),
+            counts=self._observation.counts,
         )
 
     def _present(self, take: Callable[[], bool]) -> bool:

@@ -24,6 +24,7 @@ from gatepost.net.tasks import spawn
 from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.keeper import STAPLE_SECONDS
+from gatepost.node.observation import GAUGE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -77,6 +78,8 @@ class _Worker:
             spawn(every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
             spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
         ]
+        if assembly.observed:
+            periodic.append(spawn(every(GAUGE_SECONDS, assembly.observe), "gauges"))
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
             for pause, duty in (*assembly.keeper.duties(), (ALARM_SECONDS, assembly.alarms.tick)):

@@ -76,7 +76,10 @@ def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> 
 
 
 class TraceWriter:
-    """Buffers rows and writes them on its thread. `add` is for the event loop and never blocks on the disk."""
+    """Buffers rows and writes them on its thread. `add` is for the event loop and never blocks on the disk.
+
+    dropped: rows that were lost since the start, as the disk was behind.
+    """
 
     def __init__(self, directory: Path, writer: str, *, interval: float = _INTERVAL) -> None:
         self._directory = directory
@@ -85,6 +88,7 @@ class TraceWriter:
         self._lock = threading.Lock()
         self._rows: list[TraceEvent] = []
         self._dropped = 0
+        self.dropped = 0
         self._full = threading.Event()
         self._closing = False
         self._open: dict[str, apsw.Connection] = {}
@@ -137,6 +141,7 @@ class TraceWriter:
         with self._lock:
             rows, self._rows = self._rows, []
             dropped, self._dropped = self._dropped, 0
+        self.dropped += dropped
         if dropped:
             _log.error("the message trace: %d rows were dropped, the disk is behind", dropped)
         groups = _by_day(rows)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from gatepost.inbound.refusals import RefusalLog
+from gatepost.inbound.handshakes import HandshakeLog
 from gatepost.inbound.service import SessionLimits
 from gatepost.inbound.transaction import Transaction
 from gatepost.net.stream import LossKind
@@ -678,8 +678,8 @@ async def test_plaintext_behind_starttls_ends_the_session(gate, behind):
 
 
 async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, caplog, monkeypatch):
-    monkeypatch.setattr("gatepost.inbound.session._refusals", RefusalLog())  # whose lines no other test has used up
-    caplog.set_level(logging.INFO, "gatepost.inbound.refusals")
+    monkeypatch.setattr("gatepost.inbound.session._handshakes", HandshakeLog())  # whose lines no other test has used up
+    caplog.set_level(logging.INFO, "gatepost.inbound.handshakes")
     async with gate.open():
         client = await gate.greeted()
         await client.say("STARTTLS")

@@ -9,7 +9,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from gatepost.certificates.alarm_course import ALARMS_CONTENT, decoded
+from gatepost.alarms.course import ALARMS_CONTENT, decoded
 from gatepost.certificates.alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.assembly import Assembly
@@ -261,9 +261,9 @@ def test_without_an_organization_no_mail_goes_anywhere(play, caplog):
     async def scene(played):
         await played.tick()
         assert played.offered == []
-        assert "no mail about certificates goes to ann@contoso.example" in caplog.text
+        assert "no mail about alarms goes to ann@contoso.example" in caplog.text
         await played.tick(400)
-        assert caplog.text.count("no mail about certificates goes to") == 1
+        assert caplog.text.count("no mail about alarms goes to") == 1
 
     play(scene, BROKEN, organizations={})
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.certificates.alarm_course import (
+from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.alarms.course import (
     Event,
     Memory,
     Standing,
@@ -16,9 +17,7 @@ from gatepost.certificates.alarm_course import (
     encoded,
     mail_is_due,
     mailed,
-    remember,
 )
-from gatepost.certificates.alarms import Alarm, ChainSeen, Endpoint, Kind, Observed, Severity, Trouble
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -199,43 +198,8 @@ def test_what_is_back_is_not_told_to_be_over():
     assert memory.cleared == ()
 
 
-# what is remembered of a look
-
-
-def look(memory: Memory, *endpoints: Endpoint, at: float = 0.0, number: str = "a", root: str = "CN=Root") -> Memory:
-    observed = Observed({number: ChainSeen(root, endpoints=endpoints)}, unknown=("one",))
-    entries: Any = {"a": None, "b": None}
-    return remember(memory, observed, entries, now=NOW + at)
-
-
-def test_an_address_that_fails_is_counted_until_it_answers():
-    bad, good = Endpoint(URL, "CRL", "HTTP 500"), Endpoint(URL, "CRL")
-    memory = look(look(Memory(), bad), Endpoint(URL, "CRL", "HTTP 404"), at=60)
-    assert memory.troubles == {URL: Trouble(NOW, 2, "CRL", "HTTP 404", "a")}
-    assert (memory.looked, memory.unknown, memory.roots) == (NOW + 60, ("one",), {"a": "CN=Root"})
-    assert look(memory, good, at=90).troubles == {}
-    assert look(memory, at=90).troubles == {}, "no certificate names it any more"
-    assert look(memory, number="b", at=90).troubles == memory.troubles, "nobody asked"
-    assert remember(memory, Observed(), {}, now=NOW).troubles == {}, "its certificate is gone"
-
-
-def test_one_address_of_two_certificates_is_counted_once():
-    bad = (Endpoint(URL, "CRL", "HTTP 500"),)
-    observed = Observed({"a": ChainSeen(endpoints=bad), "b": ChainSeen(endpoints=bad)})
-    entries: Any = {"a": None, "b": None}
-    assert remember(Memory(), observed, entries, now=NOW).troubles[URL].failures == 1
-
-
-def test_where_a_chain_led_is_remembered_as_long_as_the_certificate():
-    memory = look(look(Memory(), root="CN=Old"), number="b", root="")
-    assert memory.roots == {"a": "CN=Old"}
-    assert remember(memory, Observed(), {}, now=NOW).roots == {}
-
-
 def test_nothing_grows_without_end():
     many = [alarm(certificate=f"{number}") for number in range(500)]
     memory, news = advance(Memory(), many, never, now=NOW)
     assert (len(memory.standing), len(news)) == (200, 200)
-    endpoints = [Endpoint(f"{URL}{number}", "CRL", "x") for number in range(100)]
-    assert len(look(Memory(), *endpoints).troubles) == 50
     assert isinstance(memory.standing[0], Standing)
