@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.reports.measured import level_of
+from gatepost.reports.measured import verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -206,11 +208,10 @@ def logfmt(fields: Mapping[str, object]) -> str:
 
 
 def _quoted(text: str) -> str:
-    plain = text.isascii() and text.isprintable() and text and not _SPECIAL.intersection(text)
-    return text if plain else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-_SPECIAL: Final = frozenset(' "=\\')
+_PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, ", = and \
 
 
 def _clean(text: str, most: int) -> str:
@@ -221,8 +222,10 @@ def _clean(text: str, most: int) -> str:
 
 def _verdict(event: TraceEvent) -> str:
     """What was wanted and what was got, "opportunistic:none" or the like; "" where no hop was made."""
-    wanted_, got = level_of(event.requirement), level_of(event.achieved)
-    return f"{wanted_ or 'none'}:{got or 'none'}" if wanted_ or got else ""
+    if not (event.requirement or event.achieved):
+        return ""
+    wanted_, got = verdict_of(event.requirement, event.achieved)
+    return f"{wanted_}:{got}"
 
 
 def _codes(reply: str) -> str:
@@ -232,4 +235,11 @@ def _codes(reply: str) -> str:
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    """UTC, to the millisecond."""
+    second = int(at)
+    return f"{_to_the_second(second)}.{int((at - second) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

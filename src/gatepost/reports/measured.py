@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from gatepost.store.interface import TraceEvent
     from gatepost.tls.facts import TlsFacts
 
-__all__ = ["DELIVERED", "EventMeter", "count_connection", "count_failed_session", "count_session", "level_of"]
+__all__ = [
+    "DELIVERED",
+    "EventMeter",
+    "count_connection",
+    "count_failed_session",
+    "count_session",
+    "level_of",
+    "verdict_of",
+]
 
 DELIVERED: Final = frozenset({"SEND", "DELIVER"})
 """Events by which a recipient has its message."""
@@ -64,12 +72,12 @@ class EventMeter:
         if name == "refuse":
             counts.add((metrics.REFUSALS.name, self._codes(_code(event.reply))))
         elif name == "receive":
-            counts.add((metrics.VERDICTS.name, "inbound", *_verdict(event.requirement, event.achieved)))
+            counts.add((metrics.VERDICTS.name, "inbound", *verdict_of(event.requirement, event.achieved)))
         elif event.event in DELIVERED:
             if "delay" in event.detail:
                 counts.observe((metrics.DELAY.name, name), metrics.DELAY.buckets, event.detail["delay"])
             if event.event == "SEND":
-                counts.add((metrics.VERDICTS.name, "outbound", *_verdict(event.requirement, event.achieved)))
+                counts.add((metrics.VERDICTS.name, "outbound", *verdict_of(event.requirement, event.achieved)))
         elif event.result_type:
             counts.add((metrics.DELIVERY_FAILURES.name, event.result_type))
         if "protection_drop" in event.detail:
@@ -101,7 +109,8 @@ def level_of(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _verdict(requirement: str, achieved: str) -> tuple[str, str]:
+def verdict_of(requirement: str, achieved: str) -> tuple[str, str]:
+    """The levels wanted and got, "none" for what is not known."""
     return level_of(requirement) or "none", level_of(achieved) or "none"
 
 

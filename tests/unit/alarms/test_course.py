@@ -11,12 +11,18 @@ from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.alarms.course import (
     Event,
     Memory,
+    News,
     Standing,
     advance,
     decoded,
+    due_post,
     encoded,
+    failed_post,
     mail_is_due,
     mailed,
+    next_post,
+    posted,
+    to_be_posted,
 )
 
 NOW = 1_800_000_000.0
@@ -203,3 +209,45 @@ def test_nothing_grows_without_end():
     memory, news = advance(Memory(), many, never, now=NOW)
     assert (len(memory.standing), len(news)) == (200, 200)
     assert isinstance(memory.standing[0], Standing)
+
+
+# posts
+
+
+NEWS = (News(Event.RAISED, ERROR),)
+
+
+def test_what_is_posted_goes_in_order_and_once():
+    memory = to_be_posted(Memory(), NEWS, now=NOW)
+    memory = to_be_posted(memory, NEWS, now=NOW + 1)
+    assert to_be_posted(memory, (), now=NOW + 2) is memory
+    assert decoded(encoded(memory)) == memory
+    first, second = memory.posts
+    assert first.id != second.id
+    assert (due_post(memory, now=NOW), next_post(memory)) == (first, NOW)
+    memory = failed_post(memory, first, now=NOW)
+    assert due_post(memory, now=NOW + 5) is None, "the others wait with the first"
+    again = due_post(memory, now=NOW + 10)
+    assert again is not None
+    assert (again.id, again.tries, again.news) == (first.id, 1, NEWS)
+    memory = posted(memory, again)
+    assert due_post(memory, now=NOW + 10) == second
+    memory = posted(memory, second)
+    assert (due_post(memory, now=NOW + 10), next_post(memory)) == (None, float("inf"))
+
+
+def test_a_post_that_nobody_takes_is_tried_for_a_day():
+    memory, now, tries = to_be_posted(Memory(), NEWS, now=NOW), NOW, 0
+    while (post := due_post(memory, now=now)) is not None:
+        memory, tries = failed_post(memory, post, now=now), tries + 1
+        now = next_post(memory) if memory.posts else now
+    assert NOW + DAY <= now < NOW + DAY + 3600
+    assert 24 < tries < 40
+
+
+def test_posts_have_an_end():
+    memory = Memory()
+    for number in range(80):
+        memory = to_be_posted(memory, NEWS, now=NOW + number)
+    assert len(memory.posts) == 50
+    assert memory.posts[-1].at == NOW + 79
