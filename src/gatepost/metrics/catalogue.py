@@ -90,7 +90,7 @@ LINES_LEFT_OUT: Final = Metric(
 # counted by workers, elsewhere
 
 CONNECTIONS_MADE: Final = Metric(
-    "gatepost_connections_total", Kind.COUNTER, "Inbound connections by role of the listener.", ("role",)
+    "gatepost_connections_accepted_total", Kind.COUNTER, "Inbound connections by role of the listener.", ("role",)
 )
 TLS_SESSIONS: Final = Metric(
     "gatepost_tls_sessions_total",

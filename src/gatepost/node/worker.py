@@ -79,6 +79,7 @@ class _Worker:
             spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
         ]
         if assembly.observed:
+            assembly.observe()
             periodic.append(spawn(every(GAUGE_SECONDS, assembly.observe), "gauges"))
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))

@@ -7,6 +7,8 @@ from gatepost.metrics.catalogue import CATALOGUE, Kind
 
 def test_names_are_as_prometheus_wants_them():
     assert len({one.name for one in CATALOGUE}) == len(CATALOGUE) > 25
+    families = {one.name.removesuffix("_total").removesuffix("_info") for one in CATALOGUE}
+    assert len(families) == len(CATALOGUE), "OpenMetrics names families without these"
     for one in CATALOGUE:
         assert re.fullmatch(r"gatepost_[a-z][a-z_]*", one.name)
         assert one.name.endswith("_total") == (one.kind is Kind.COUNTER)

@@ -90,8 +90,10 @@ def test_a_message_for_many_is_one_line_and_each_outcome_another():
 TEXTS = [
     (
         [REFUSED],
-        "refused: session 4bf67757a2d8c74d 192.0.2.1 <a@b.example> -> <ann@contoso.example>: "
-        "550 5.1.1 no such <ann@contoso.example> (ann@contoso.example is unknown)",
+        (
+            "refused: session 4bf67757a2d8c74d 192.0.2.1 <a@b.example> -> <ann@contoso.example>: "
+            "550 5.1.1 no such <ann@contoso.example> (ann@contoso.example is unknown)"
+        ),
     ),
     (
         [event("REFUSE", message="", recipient="", sender="", reply="554 x")],
@@ -99,9 +101,11 @@ TEXTS = [
     ),
     (
         [SENT],
-        "sent: message 0caeb7e93ac00000 session 4bf67757a2d8c74d <a@b.example> -> <ann@contoso.example>: 250 2.0.0 ok "
-        "(host=mail.b.example, tls=authenticated:authenticated, version=TLSv1.3, group=X25519MLKEM768, connector=out, "
-        "delay=0.5, ms=34)",
+        (
+            "sent: message 0caeb7e93ac00000 session 4bf67757a2d8c74d <a@b.example> -> <ann@contoso.example>: 250 2.0.0 ok "
+            "(host=mail.b.example, tls=authenticated:authenticated, version=TLSv1.3, group=X25519MLKEM768, "
+            "connector=out, delay=0.5, ms=34)"
+        ),
     ),
     (
         [event("DRILL", session="", peer_host="", sender="")],
