@@ -244,6 +244,7 @@ def partner_fails(gateway: Callable[..., Gateway], partner: Sink, pki: Pki, alar
     )
 
 
+@pytest.mark.timeout(240)
 def test_a_forced_partner_that_fails_is_told_by_every_way_until_it_is_mended(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, running: ExitStack, tmp_path: Path
 ) -> None:

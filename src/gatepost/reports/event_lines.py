@@ -2,7 +2,8 @@
 
 `EventLines` reads the groups of `reports.events` on their thread and writes whole lines, many at a time, past the
 logging module: a line costs microseconds, and the event loop none of them. The keys are a contract
-(docs/monitoring.md). Never in a line: content, Subject, credentials. What peers chose is cut, and no control character of theirs is in it.
+(docs/monitoring.md). Never in a line: content, Subject, credentials. What peers chose is cut, and no control character
+of theirs is in it.
 """
 
 from __future__ import annotations

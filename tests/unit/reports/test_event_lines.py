@@ -102,9 +102,9 @@ TEXTS = [
     (
         [SENT],
         (
-            "sent: message 0caeb7e93ac00000 session 4bf67757a2d8c74d <a@b.example> -> <ann@contoso.example>: 250 2.0.0 ok "
-            "(host=mail.b.example, tls=authenticated:authenticated, version=TLSv1.3, group=X25519MLKEM768, "
-            "connector=out, delay=0.5, ms=34)"
+            "sent: message 0caeb7e93ac00000 session 4bf67757a2d8c74d <a@b.example> -> <ann@contoso.example>: "
+            "250 2.0.0 ok (host=mail.b.example, tls=authenticated:authenticated, version=TLSv1.3, "
+            "group=X25519MLKEM768, connector=out, delay=0.5, ms=34)"
         ),
     ),
     (
