@@ -25,7 +25,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
-PURE = ("smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "message", "connectors", "policy", "migration", "alarms", "metrics")
+PURE = (
+    *("smtp", "tls", "dns", "metrics", "mtasts", "dane", "tlsrpt", "message"),
+    *("connectors", "policy", "migration", "alarms"),
+)
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]

@@ -172,7 +172,6 @@ class EventLines:
             "attempt": detail.get("attempt", ""),
             "delay": detail.get("delay", ""),
             "ms": round(detail["seconds"] * 1000) if "seconds" in detail else "",
-            "trace": detail.get("trace", ""),
         }
         return {key: value for key, value in pairs.items() if value != ""}
 

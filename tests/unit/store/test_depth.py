@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -9,7 +10,11 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import QUEUE_FILE
 
 
-async def test_how_much_waits_and_for_how_long(shop):
+def test_how_much_waits_and_for_how_long(shop):
+    asyncio.run(wait_and_count(shop))
+
+
+async def wait_and_count(shop):
     before = time.time()
     async with shop.open() as store, shop.open(worker=1) as other:
         await shop.deferred(store, "bob@b.example", next_at=before + 3600)
