@@ -69,9 +69,6 @@ def set_up(level: str, style: str) -> None:
     formatter = {"json": _Json, "logfmt": _Logfmt}.get(style, _Text)
     handler.setFormatter(formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    quiet = ("httpcore", "httpcore2", "opentelemetry", "urllib3")  # libraries, of whose requests nobody wants a line
-    for name in quiet:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def write_lines(lines: list[str]) -> None:

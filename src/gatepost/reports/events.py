@@ -25,6 +25,8 @@ INTERVAL = 0.25
 
 _MOST = 20_000  # groups that wait; what comes on top is in the trace alone
 
+_PATIENCE = 5.0  # seconds
+
 _log = logging.getLogger(__name__)
 
 type Group = Sequence[TraceEvent]
@@ -66,9 +68,9 @@ class EventFeed:
         return both
 
     def close(self) -> None:
-        """Finish what waits and end the thread."""
+        """Finish what waits and end the thread, within `_PATIENCE`: whoever reads the log may hang."""
         self._closing.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while not self._closing.wait(self._interval):
