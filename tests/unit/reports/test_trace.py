@@ -292,7 +292,7 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
         "result_type": "certificate-expired",
         "detail": {
             "reasons": ["because"],
-            "delay": 3.0,
+            "delay": 4.0,
             "seconds": 0.125,
             "attempt": 1,
             "next_attempt": 9.0,
