@@ -1,4 +1,4 @@
-"""Writes the pages that are generated: settings, resources, tls and commands under docs/ (rfc_page.py has its own).
+"""Writes what is generated under docs/: settings, resources, tls, commands, metrics (rfc_page.py has its own page).
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -14,6 +14,7 @@ import click
 
 from gatepost.cli import main as gatepost
 from gatepost.connectors import describe as resources
+from gatepost.metrics.catalogue import CATALOGUE
 from gatepost.settings import describe as settings
 from gatepost.tls.profile import PROFILES, published
 
@@ -79,6 +80,17 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[click.
                 yield from _commands(inner, click.Context(inner, context, info_name=name))
 
 
+def monitoring_page() -> str:
+    """The page as it stands, with the table of metrics between its two marks."""
+    before, begin, rest = (DOCS / "monitoring.md").read_text(encoding="utf-8").partition("<!-- metrics -->\n")
+    _, end, after = rest.partition("<!-- /metrics -->\n")
+    lines = ["", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for one in CATALOGUE:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{one.name}` | {one.kind} | {labels} | {one.help} |")
+    return before + begin + "\n".join([*lines, "", ""]) + end + after
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
     return {
@@ -86,6 +98,7 @@ def pages() -> dict[Path, str]:
         DOCS / "resources.md": resources.markdown(),
         DOCS / "tls.md": tls_page(),
         DOCS / "commands.md": commands_page(),
+        DOCS / "monitoring.md": monitoring_page(),
     }
 
 

@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
 TESTS = ROOT / "tests" / "unit"
 PURE = (
-    "smtp", "tls", "dns", "mtasts", "dane", "tlsrpt", "dkim", "evidence", "message", "content",
-    "connectors", "policy", "migration", "hybrid",
-)  # fmt: skip
+    *("smtp", "tls", "dns", "metrics", "mtasts", "dane", "tlsrpt", "dkim", "evidence", "message", "content"),
+    *("connectors", "policy", "migration", "hybrid", "alarms"),
+)
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]

@@ -13,6 +13,7 @@ import pytest
 from support.clients import openssl_s_client
 from support.debian import need
 from support.gateway import Gateway
+from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import message
 
@@ -319,7 +320,9 @@ def test_who_may_send_what(mx: Gateway, pki: Pki, strange_pki: Pki, name: str) -
     assert told == {"organization": case.organization, "direction": case.direction, "connector": case.connector}
     assert any(case.reason in reason for reason in row["detail"]["reasons"]), row["detail"]["reasons"]
     if event == "REFUSE":
-        refusal = next(line for line in mx.log().splitlines() if session_of(replies[0]) in line)
+        refusal = wait_until(
+            lambda: next((line for line in mx.log().splitlines() if session_of(replies[0]) in line), ""), "its line"
+        )
         assert case.answers[0].partition(" ")[2] in refusal
         assert case.reason in refusal or case.reason in " ".join(row["detail"]["reasons"])
 

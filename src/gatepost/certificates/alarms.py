@@ -1,15 +1,16 @@
 """What is wrong with our certificates, or soon will be: from entries and observed facts to alarms. Pure.
 
-Called by `node.alarms` and `gatepost certificate alarms`; `checks.own_certificates` gathers the facts, and
-`certificates.alarm_course` says which alarms are new, which are repeated and which are over.
+Called by `node.alarms` and `gatepost alarms`; `checks.own_certificates` gathers the facts, `remember` says what is kept
+of them, and `alarms.course` which alarms are new, which are repeated and which are over.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.certificates import alarm_texts as texts
 from gatepost.certificates.course import is_covered, names_of
 from gatepost.certificates.entry import Entry, Origin, Purpose, State
@@ -17,19 +18,18 @@ from gatepost.certificates.entry import Entry, Origin, Purpose, State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from gatepost.alarms.course import Memory
+
 __all__ = [
-    "Alarm",
     "ChainSeen",
     "Endpoint",
-    "Kind",
     "Observed",
     "Scope",
-    "Severity",
     "TlsaSeen",
     "TlsaState",
-    "Trouble",
     "WantedName",
     "judge",
+    "remember",
     "undecided",
     "watched",
 ]
@@ -42,59 +42,8 @@ _HARDLY_LATER: Final = 14 * DAY  # by which a next certificate outlives what it 
 _CHANGE_SHOWN: Final = 7 * DAY  # for which a changed issuer is told
 _FAILURES: Final = 3
 _FAILING: Final = 2 * 3600.0  # seconds for which an endpoint must have failed, besides so often
+_TROUBLES: Final = 50  # endpoints that are remembered
 _STAPLE_GRACE: Final = 900.0  # seconds in which a new certificate's first staple is fetched
-
-
-class Kind(StrEnum):
-    """What an alarm is about."""
-
-    EXPIRY = "expiry"
-    REVOKED = "revoked"
-    TLSA_MISMATCH = "tlsa-mismatch"
-    DNSSEC_BOGUS = "dnssec-bogus"
-    CHAIN_INCOMPLETE = "chain-incomplete"
-    CHAIN_CHANGED = "chain-changed"
-    STAPLE_MISSING = "staple-missing"
-    RENEWAL_FAILING = "renewal-failing"
-    NEXT_MISSING = "next-missing"
-    NEXT_ENDS = "next-ends"
-    NAME_NOT_COVERED = "name-not-covered"
-    ENDPOINT_UNREACHABLE = "endpoint-unreachable"
-
-
-class Severity(StrEnum):
-    """How soon somebody must act."""
-
-    WARNING = "warning"  # mail goes as it should; it will not if nothing is done
-    ERROR = "error"  # some partners' mail may be refused, or will be within days
-    CRITICAL = "critical"  # partners' mail stops now, or within a day
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """One thing that somebody must see to.
-
-    certificate: its id, "" if it is about none. about: the host, name or address that it is about, "" if the
-    certificate alone is. title, detail, fix: sentences. lines: to be typed or put into a zone as they stand.
-    step: of an expiry, the days of the threshold that was passed, 0 for expired; -1 for others. since: seconds since
-    1970, when it was first seen.
-    """
-
-    kind: Kind
-    severity: Severity
-    certificate: str
-    title: str
-    detail: str
-    fix: str
-    about: str = ""
-    lines: tuple[str, ...] = ()
-    step: int = -1
-    since: float = 0.0
-
-    @property
-    def key(self) -> str:
-        """What stays the same as long as it is the same alarm."""
-        return f"{self.kind} {self.certificate or '-'} {self.about}".rstrip()
 
 
 # what is observed
@@ -185,18 +134,32 @@ class Scope:
     acme: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """An endpoint that fails. since: seconds since 1970, of the first failure. failures: in a row."""
-
-    since: float
-    failures: int
-    word: str
-    detail: str
-    certificate: str
+# what is remembered, and the judgement
 
 
-# the judgement
+def remember(memory: Memory, observed: Observed, entries: Mapping[str, Entry], *, now: float) -> Memory:
+    """The memory after a look at the world: which endpoints fail and since when, and where chains lead.
+
+    What could not be looked at stays as it was; what no certificate names any more is forgotten.
+    """
+    answers: dict[str, tuple[str, str, str]] = {}
+    for number, chain in observed.chains.items():
+        for one in chain.endpoints:
+            answers.setdefault(one.url, (one.word, one.failure, number))
+    troubles = {url: one for url, one in memory.troubles.items() if one.certificate not in observed.chains}
+    for url, (word, failure, number) in answers.items():
+        before = memory.troubles.get(url)
+        if not failure:
+            troubles.pop(url, None)
+        elif before is None:
+            troubles[url] = Trouble(now, 1, word, failure, number)
+        else:
+            troubles[url] = replace(before, failures=before.failures + 1, detail=failure, certificate=number)
+    live = {url: one for url, one in troubles.items() if one.certificate in entries}
+    seen = {number: chain.root for number, chain in observed.chains.items() if chain.root}
+    roots = {number: root for number, root in (memory.roots | seen).items() if number in entries}
+    kept = dict(list(live.items())[:_TROUBLES])
+    return replace(memory, troubles=kept, roots=roots, looked=now, unknown=observed.unknown)
 
 
 def judge(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Vault", "VaultError"]
+__all__ = ["Vault", "VaultError", "read_secret"]
 
 _FORM: Final = b"gp1\0"
 _NONCE: Final = 12
@@ -52,27 +52,7 @@ class Vault:
         The content of a file or credential is the key as it is; that of a variable too, so it must be text. Raises
         VaultError.
         """
-        kind, _, name = setting.partition(":")
-        match kind:
-            case "":
-                return None
-            case "file":
-                return cls(_read(Path(name)))
-            case "credential":
-                folder = environment.get("CREDENTIALS_DIRECTORY")
-                if not folder:
-                    shell = f"systemd-run --pipe --wait --property=LoadCredential={name}:FILE gatepost ..."
-                    raise VaultError(
-                        f"{setting}: systemd gave no credentials; the unit needs LoadCredential={name}:FILE, "
-                        f"a command from a shell: {shell}"
-                    )
-                return cls(_read(Path(folder) / name))
-            case "env":
-                if name not in environment:
-                    raise VaultError(f"{setting}: there is no such variable in the environment")
-                return cls(environment[name].encode())
-            case _:
-                raise VaultError(f"{setting!r}: write file:PATH, env:NAME or credential:NAME")
+        return cls(read_secret(setting, environment)) if setting else None
 
     def seal(self, secret: bytes, place: str) -> bytes:
         """`secret` as it may lie on disk. place: what it belongs to; elsewhere it does not open."""
@@ -94,13 +74,41 @@ class Vault:
         return AESGCM(HKDF(SHA256(), 32, salt, b"gatepost private keys").derive(self._master))
 
 
-def _read(path: Path) -> bytes:
+def read_secret(
+    setting: str, environment: Mapping[str, str] = os.environ, *, what: str = "master key", gone: str = _GONE
+) -> bytes:
+    """What "file:PATH", "env:NAME" or "credential:NAME" of the settings stands for, at most 4097 bytes of it.
+
+    what: it is, gone: what to do if it is missing, for the error. Raises VaultError.
+    """
+    kind, _, name = setting.partition(":")
+    match kind:
+        case "file":
+            return _read(Path(name), what, gone)
+        case "credential":
+            folder = environment.get("CREDENTIALS_DIRECTORY")
+            if not folder:
+                shell = f"systemd-run --pipe --wait --property=LoadCredential={name}:FILE gatepost ..."
+                raise VaultError(
+                    f"{setting}: systemd gave no credentials; the unit needs LoadCredential={name}:FILE, "
+                    f"a command from a shell: {shell}"
+                )
+            return _read(Path(folder) / name, what, gone)
+        case "env":
+            if name not in environment:
+                raise VaultError(f"{setting}: there is no such variable in the environment")
+            return environment[name].encode()
+        case _:
+            raise VaultError(f"{setting!r}: write file:PATH, env:NAME or credential:NAME")
+
+
+def _read(path: Path, what: str, gone: str) -> bytes:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise VaultError(f"master key {path}: mode {mode:04o} lets others use it; run: chmod 0600 {path}")
+            raise VaultError(f"{what} {path}: mode {mode:04o} lets others use it; run: chmod 0600 {path}")
         with path.open("rb") as file:
             return file.read(_MOST + 1)
     except OSError as error:
-        what_to_do = _ACCOUNT if isinstance(error, PermissionError) else _GONE
-        raise VaultError(f"master key {path}: {error.strerror}; {what_to_do}") from error
+        what_to_do = _ACCOUNT if isinstance(error, PermissionError) else gone
+        raise VaultError(f"{what} {path}: {error.strerror}; {what_to_do}") from error

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from gatepost.acme.challenges import AcmeFailed
 from gatepost.acme.issuer import Issuer
-from gatepost.certificates.alarms import Scope, Severity, WantedName
+from gatepost.alarms.alarm import Severity
+from gatepost.certificates.alarms import Scope, WantedName
 from gatepost.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.certificates.files import CertificateFileError, load_identity
 from gatepost.certificates.inventory import entry_from

@@ -18,6 +18,7 @@ _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
     "demo": ("demo", "demo", "A gateway and a partner on loopback: five messages, and why each went as it did."),
     "status": ("status", "status", "Whether the gateway runs: listeners, workers, configuration, queue."),
+    "alarms": ("alarms", "alarms", "What is wrong, or soon will be, and what to do about it."),
     "apply": ("resources", "apply", "Make organizations what a resource file says."),
     "export": ("resources", "export", "Print the resources in force as a resource file."),
     "import": ("imports", "imports", "Make a resource file of Exchange's or Postfix's configuration."),

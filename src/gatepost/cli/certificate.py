@@ -21,7 +21,7 @@ _COMMANDS = {
         "From one certificate to the next: gates, notices, switch, roll back.",
     ),
     "acme": ("certificate_acme", "acme", "Certificates from an ACME authority: where they stand, asking for one now."),
-    "alarms": ("certificate_alarms", "alarms", "What is wrong with the certificates, or soon will be."),
+    "alarms": ("alarms", "certificate_alarms", "What is wrong with the certificates, or soon will be."),
     "history": ("certificate_list", "history", "Who changed the certificates, when and why."),
 }
 

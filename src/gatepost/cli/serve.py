@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from gatepost.certificates.files import CertificateFileError, load_identities
+from gatepost.certificates.vault import VaultError
 from gatepost.cli.options import BAD_INPUT, config_option, fail, settings_of
 from gatepost.lookup.configured import check_validation
 from gatepost.lookup.validator import ValidatorError
 from gatepost.net.chain import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.openssl_private import PrivateCallError, self_test
+from gatepost.node.alarm_post import webhook_secret
 from gatepost.node.challenge_host import run_challenge_host
 from gatepost.node.logs import set_up
 from gatepost.node.policy_host import run_policy_host
@@ -56,21 +58,22 @@ def serve(config: str | None) -> None:
         ports.keep(ports.mail)
         return run_worker(settings, index, workers, ports.mail, lifeline)
 
-    beside = _beside(settings, ports)
+    beside = _beside(settings, ports, workers)
     sys.exit(Supervisor(workers, work, drain=settings.server.drain + _GRACE, beside=beside).run())
 
 
 class _Ports(NamedTuple):
-    """What was bound: for mail; for policies and the certificate table, by address; for ACME; for nodes of the site."""
+    """What was bound: mail; policies and the table, by address; ACME; nodes of the site; metrics."""
 
     mail: list[socket.socket]
     public: dict[str, list[socket.socket]]
     tokens: list[socket.socket]
     nodes: list[socket.socket]
+    metrics: list[socket.socket]
 
     def keep(self, own: list[socket.socket]) -> None:
         """Close those of other processes, of which this one was given copies."""
-        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes):
+        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics):
             if one not in own:
                 one.close()
 
@@ -80,7 +83,7 @@ class _Ports(NamedTuple):
         return [one for sockets in self.public.values() for one in sockets]
 
 
-def _beside(settings: Settings, ports: _Ports) -> dict[str, Callable[[int], int]]:
+def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
     """The processes that are no workers, by name."""
 
     def serve_public(lifeline: int) -> int:
@@ -95,10 +98,17 @@ def _beside(settings: Settings, ports: _Ports) -> dict[str, Callable[[int], int]
         ports.keep(ports.nodes)
         return run_site_host(settings, ports.nodes, lifeline)
 
+    def serve_metrics(lifeline: int) -> int:
+        from gatepost.node.metrics_host import run_metrics_host  # noqa: PLC0415 - its library is for this process alone
+
+        ports.keep(ports.metrics)
+        return run_metrics_host(settings, ports.metrics, workers, lifeline)
+
     found: dict[str, Callable[[int], int]] = {}
     found |= {"policy host": serve_public} if ports.public else {}
     found |= {"challenge host": serve_tokens} if ports.tokens else {}
     found |= {"site host": serve_nodes} if ports.nodes else {}
+    found |= {"metrics host": serve_metrics} if ports.metrics else {}
     return found
 
 
@@ -129,6 +139,11 @@ def _check(settings: Settings) -> None:
     except ValidatorError as error:
         errors.append(f'dns.validate = "local": {error}')
     errors.extend(_acme_errors(settings))
+    try:
+        if settings.alarms.webhook:
+            webhook_secret(settings.alarms.webhook_secret)
+    except VaultError as error:
+        errors.append(f"alarms.webhook_secret: {error}")
     if errors:
         fail(BAD_INPUT, "\n".join(errors))
 
@@ -151,9 +166,10 @@ def _bind(settings: Settings) -> _Ports:
         public = {address: bind(address) for address in settings.public_addresses.values()}
         tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
         nodes = bind(settings.site.address) if settings.site.address else []
+        metrics = bind(settings.metrics_address) if settings.metrics_address else []
     except OSError as error:
         fail(BAD_INPUT, error.strerror or str(error))
-    return _Ports(mail, public, tokens, nodes)
+    return _Ports(mail, public, tokens, nodes, metrics)
 
 
 def _drop_privileges(settings: Settings) -> None:

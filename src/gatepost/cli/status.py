@@ -11,12 +11,13 @@ import socket
 import ssl
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from gatepost.cli.certificate_alarms import found_alarms, summary
+from gatepost.cli.alarms import found_alarms, summary
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable
@@ -29,6 +30,8 @@ from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.schema import LOCK_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatepost.settings.model import Listener, Settings
 
 __all__ = ["status"]
@@ -58,15 +61,9 @@ def status(config: str | None, as_json: bool) -> None:
     """
     settings = settings_of(config)
     configuration, queue = _configuration(settings), _queue(settings)
-    certificates = _certificates(settings)
-    listeners = [_greeting(one) for one in settings.listeners]
+    alarms = _alarms(settings)
+    listeners = [*(_greeting(one) for one in settings.listeners), *_served(settings)]
     logins = _logins(settings) if any(one.role.for_users for one in settings.listeners) else None
-    if settings.mta_sts.address:
-        listeners.append(_https("mta-sts", settings.mta_sts.address, "policies"))
-    if settings.certificate_table.address:
-        listeners.append(_https("certificate-table", settings.certificate_table.address, "the certificate table"))
-    if settings.tls_reports.address:
-        listeners.append(_https("tls-reports", settings.tls_reports.address, "TLS reports of others"))
     workers = [_worker(settings, index) for index in range(settings.server.workers or len(os.sched_getaffinity(0)))]
     well = all(one.ok for one in [*listeners, *workers]) and bool(listeners)
     if as_json:
@@ -77,8 +74,8 @@ def status(config: str | None, as_json: bool) -> None:
                 "listeners": [one._asdict() for one in listeners],
                 "workers": [one._asdict() for one in workers],
                 "queue": queue,
-                "certificates": certificates,
                 "logins": logins,
+                **alarms,
             }
         )
     else:
@@ -88,7 +85,8 @@ def status(config: str | None, as_json: bool) -> None:
             _line(f"worker {one.name}", one.detail)
         _line("configuration", _changed(configuration))
         _line("queue", _waiting(queue))
-        _line("certificates", certificates["text"])
+        for name, told in alarms.items():
+            _line(name, told["text"])
         if logins is not None:
             _line("log-ins", _ways(logins))
         click.echo("it runs" if well else "it does not run as it should", err=True)
@@ -118,13 +116,32 @@ def _changed(configuration: dict[str, Any]) -> str:
     return f"version {configuration['version']}, {moment(configuration['at'])}, by {configuration['author']}"
 
 
-def _certificates(settings: Settings) -> dict[str, Any]:
-    """How much is wrong with the gateway's own certificates, None if that cannot be told; and a line about it."""
+def _alarms(settings: Settings) -> dict[str, dict[str, Any]]:
+    """How much is wrong with the gateway's own certificates, and with mail; None if it cannot be told. A line each."""
     try:
         found = found_alarms(settings, time.time())
     except StoreFailure as failure:
-        return {"alarms": None, "text": f"cannot be told: {failure}"}
-    return {"alarms": len(found.alarms), "text": summary(found)}
+        untold = {"alarms": None, "text": f"cannot be told: {failure}"}
+        return {"certificates": untold, "mail": untold}
+    own = replace(found, alarms=tuple(one for one in found.alarms if not one.kind.of_mail))
+    mail = replace(found, alarms=tuple(one for one in found.alarms if one.kind.of_mail), unknown=())
+    return {
+        "certificates": {"alarms": len(own.alarms), "text": summary(own, "gatepost certificate alarms")},
+        "mail": {"alarms": len(mail.alarms), "text": summary(mail)},
+    }
+
+
+def _served(settings: Settings) -> Iterator[_Answer]:
+    """What is served beside mail, where an address was written for it."""
+    for name, address, what in (
+        ("mta-sts", settings.mta_sts.address, "policies"),
+        ("certificate-table", settings.certificate_table.address, "the certificate table"),
+        ("tls-reports", settings.tls_reports.address, "TLS reports of others"),
+    ):
+        if address:
+            yield _https(name, address, what)
+    if settings.metrics_address:
+        yield _http("metrics", settings.metrics_address)
 
 
 def _logins(settings: Settings) -> dict[str, Any]:
@@ -187,6 +204,18 @@ def _https(role: str, address: str, what: str) -> _Answer:
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
     return _Answer(name, ok=answers, detail=f"serves {what}" if answers else "does not answer as an HTTPS server")
+
+
+def _http(role: str, address: str) -> _Answer:
+    """Whether metrics are served."""
+    name = f"{role} {address}"
+    try:
+        with _connected(address) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: status\r\n\r\n")
+            answers = connection.recv(_GREETING).startswith(b"HTTP/1.1 200 ")
+    except OSError as error:
+        return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
+    return _Answer(name, ok=answers, detail="serves metrics" if answers else "does not answer as it should")
 
 
 def _as_offered(listener: Listener, plain: socket.socket) -> socket.socket:

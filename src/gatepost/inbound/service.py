@@ -7,10 +7,11 @@ with.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatepost.message.srs import NO_KEYS, SrsKeys
+from gatepost.metrics.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -57,7 +58,7 @@ class InboundService:
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
     before the greeting (RFC 8314). transcripts: of how many sessions in a thousand the dialogue is kept, whatever
     happened. hooks: asks scanners about the content of messages; without it, and where the configuration has no content
-    hook, nobody is asked.
+    hook, nobody is asked. role: of its listeners. counts: connections and handshakes are counted there.
     """
 
     hostname: str
@@ -80,3 +81,5 @@ class InboundService:
     srs: SrsKeys = NO_KEYS
     transcripts: int = 0
     hooks: ContentHooks | None = None
+    role: str = "mx"
+    counts: Counts = field(default_factory=Counts)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
+from gatepost.inbound.handshakes import HandshakeLog
 from gatepost.inbound.login_outcome import LoginOutcome
 from gatepost.inbound.record import SessionRecord
-from gatepost.inbound.refusals import RefusalLog
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.forwarding import returned, targets_of
 from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.submission import refused_login
+from gatepost.reports.measured import count_connection, count_failed_session, count_session
 from gatepost.reports.trace import received_event, refused_event
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.server import (
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_refusals = RefusalLog()  # one for all sessions of the process
+_handshakes = HandshakeLog()  # one for all sessions of the process
 
 _TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
 _TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
@@ -99,6 +100,7 @@ class Session:
         """
         self._stream.attach(self)
         self._registry.add(self)
+        count_connection(self._service.counts, self._service.role)
         if self._service.implicit_tls:
             self._begin_tls(refusal)
             return
@@ -123,6 +125,7 @@ class Session:
     def secured(self, facts: TlsFacts) -> None:
         """The handshake is complete: everything said before is forgotten (RFC 3207 section 4.2)."""
         self._stream.timeout(0)
+        count_session(self._service.counts, "inbound", facts)
         self._record.secured(facts)
         self._core.tls_started()
         if self._service.implicit_tls:
@@ -137,7 +140,8 @@ class Session:
         """The connection is gone; what was not acknowledged is forgotten."""
         self._lost = True
         if loss.kind is LossKind.HANDSHAKE:
-            _refusals.no_handshake(self._record.facts, loss.detail)
+            count_failed_session(self._service.counts, "inbound", "handshake")
+            _handshakes.failed(self._record.facts, loss.detail)
         self._registry.remove(self)
         if self._transaction is not None and not self._committing:
             self._transaction.abort()
@@ -450,7 +454,6 @@ class Session:
 
     def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
         record = self._record
-        _refusals.refused(record.facts, (sender, recipient), verdict, reply)
         event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
         self._refusals_kept += 1
         if self._refusals_kept <= _TRANSCRIPTS:

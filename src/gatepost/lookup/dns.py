@@ -22,6 +22,8 @@ import dns.rdatatype
 
 from gatepost.lookup.cache import Cache
 from gatepost.lookup.question import UNREAD, LookupFailed, name_text
+from gatepost.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
+from gatepost.metrics.counts import Counts
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -76,13 +78,15 @@ class Answer:
 
 
 class Resolver:
-    """Answers to questions, by asking `asker` what is not remembered."""
+    """Answers to questions, by asking `asker` what is not remembered. counts: questions and how long answers took."""
 
     def __init__(self, asker: Asker, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._asker = asker
         self._cache: Cache[Question, Answer] = Cache(_CACHE_OCTETS, clock)
         self._running: dict[Question, asyncio.Task[Answer | LookupFailed]] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._clock = clock
+        self.counts = Counts()
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,10 +121,11 @@ class Resolver:
         question = _question(name, rdtype)
         known = self._cache.get(question)
         if known is not None:
+            self._count(rdtype, "cached")
             return known
         task = self._running.get(question)
         if task is None:
-            task = spawn(self._find(question), f"dns {name} {rdtype}")
+            task = spawn(self._find(question, rdtype), f"dns {name} {rdtype}")
             self._running[question] = task
             task.add_done_callback(lambda _: self._running.pop(question, None))
         found = await asyncio.shield(task)
@@ -128,6 +133,9 @@ class Resolver:
             # A copy for each that waits: a raised exception collects the traceback of its raiser.
             raise LookupFailed(found.detail, temporary=found.temporary, bogus=found.bogus)
         return found
+
+    def _count(self, rdtype: str, outcome: str) -> None:
+        self.counts.add((DNS_LOOKUPS.name, rdtype, outcome))
 
     async def close(self) -> None:
         """Stop all questions, and the asker; whoever waits for an answer is cancelled."""
@@ -137,14 +145,18 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._asker.close()
 
-    async def _find(self, question: Question) -> Answer | LookupFailed:
+    async def _find(self, question: Question, rdtype: str) -> Answer | LookupFailed:
         """Ask until somebody answers. The failure is returned, since a task's exception would be logged as a fault."""
+        begun = self._clock()
         try:
             async with self._slots:
                 reply = await self._asker.ask(question)
             answer = _read(reply, question)
         except LookupFailed as failure:
+            self._count(rdtype, "bogus" if failure.bogus else "failed")
             return failure
+        self._count(rdtype, str(answer.status))
+        self.counts.observe((DNS_SECONDS.name,), DNS_SECONDS.buckets, self._clock() - begun)
         self._cache.put(question, answer, answer.ttl, len(reply.message.wire or b""))
         return answer
 

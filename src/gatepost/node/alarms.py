@@ -1,22 +1,27 @@
-"""Looks after our own certificates: judges, remembers, and tells the log and the owner. In worker 0 alone.
+"""Looks after our own certificates and mail on its way: judges, remembers, and tells who must act. In worker 0 alone.
 
 Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
-The world is asked once a day and after each change (`checks.own_certificates`), as a task of its own. What is known is
-kept in the store, so that a restart repeats nothing and `gatepost certificate alarms` can tell.
+The world is asked once a day and after each change (`checks.own_certificates`), as a task of its own; what mail shows
+(`reports.mail_facts`) every minute, on a thread. Both become alarms of one course, told by the log, mail and a
+webhook. What is known is kept in the store, so that a restart repeats nothing and `gatepost alarms` can tell.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates import alarm_course as course
-from gatepost.certificates.alarm_mail import Letter, build_letter, subject_of
-from gatepost.certificates.alarms import Alarm, Observed, Scope, Severity, judge, undecided, watched
+from gatepost.alarms import course
+from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.letter import Letter, build_letter, subject_of
+from gatepost.alarms.mail_flow import MailLimits, judge_mail
+from gatepost.certificates.alarms import Observed, Scope, judge, remember, undecided, watched
 from gatepost.certificates.entry import State
 from gatepost.certificates.files import CertificateFileError
 from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
@@ -24,13 +29,14 @@ from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
-    from gatepost.certificates.alarm_course import Memory, News
+    from gatepost.alarms.course import Memory, News
+    from gatepost.alarms.mail_flow import MailFacts
     from gatepost.certificates.entry import Entry
     from gatepost.checks.own_certificates import OwnCertificates
     from gatepost.connectors.match import Directory
+    from gatepost.node.alarm_post import AlarmPost
     from gatepost.node.keeper import CertificateKeeper
     from gatepost.node.owner_mail import OwnerMail
     from gatepost.settings.model import Settings
@@ -75,7 +81,10 @@ class _Scene:
 
 
 class AlarmKeeper:
-    """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970."""
+    """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970.
+
+    find: what mail shows, called on a thread; None asks nobody. post: to the webhook.
+    """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
         self,
@@ -86,6 +95,8 @@ class AlarmKeeper:
         directory: Callable[[], Directory],
         *,
         mail: OwnerMail,
+        find: Callable[[float], MailFacts] | None = None,
+        post: AlarmPost | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -94,6 +105,14 @@ class AlarmKeeper:
         self._world = world
         self._directory = directory
         self._mail = mail
+        self._find = find
+        self._post = post if post is not None and post.wanted else None
+        self._found_at = -math.inf
+        self._post_at = 0.0 if self._post is not None else math.inf
+        alarms = settings.alarms
+        self._limits = MailLimits(
+            alarms.partner_failures, alarms.partner_failing, alarms.queue_age, alarms.tls_failures
+        )
         self._clock = clock
         self._to = settings.alarms.mail_to or tuple(filter(None, (settings.server.postmaster,)))
         self._observed = Observed()
@@ -113,13 +132,45 @@ class AlarmKeeper:
         now, version = self._clock(), self._directory().version
         is_time = now >= self._judged + _JUDGE or now < self._judged
         changed = version != self._version and version == self._resources.version()
-        if changed or is_time:  # what is stored and not in force yet is not presented yet
-            self._working = spawn(self._round(now, changed=changed), "certificate alarms")
+        certificates = changed or is_time  # what is stored and not in force yet is not presented yet
+        flow = self._find is not None and not self._found_at <= now < self._found_at + self._settings.alarms.look
+        if certificates or flow or now >= self._post_at:
+            self._working = spawn(self._work(now, certificates=certificates, changed=changed, flow=flow), "alarms")
 
     def close(self) -> None:
         """Stop what is under way."""
         if self._working is not None:
             self._working.cancel()
+
+    async def _work(self, now: float, *, certificates: bool, changed: bool, flow: bool) -> None:
+        if certificates:
+            await self._round(now, changed=changed)
+        if flow:
+            await self._judge_flow(now)
+        if self._post is not None:
+            await self._deliver(self._post, now)
+
+    async def _judge_flow(self, now: float) -> None:
+        """What mail shows. What certificates are in for stays as it was."""
+        assert self._find is not None  # noqa: S101 - the caller looked
+        self._found_at = now
+        facts = await asyncio.to_thread(self._find, now)
+        found = judge_mail(facts, self._limits, now=now)
+        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
+        unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
+        await self._tell_of(memory, found, lambda one: not one.kind.of_mail or one.kind in unknown, now)
+
+    async def _deliver(self, post: AlarmPost, now: float) -> None:
+        """Post what is due, in order; the first failure ends it for now."""
+        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
+        while (one := course.due_post(memory, now=now)) is not None:
+            taken = await post.send(one, now=now)
+            if not taken and course.failed_post(memory, one, now=now).posts == course.posted(memory, one).posts:
+                _log.error("alarms could not be posted for a day, and are not posted any more")
+            memory = course.posted(memory, one) if taken else course.failed_post(memory, one, now=now)
+            self._keep(memory)
+        self._post_at = course.next_post(memory)
 
     async def _round(self, now: float, *, changed: bool) -> None:
         """Look if that is due, judge, tell. What cannot be stored is tried again at the next round."""
@@ -164,7 +215,7 @@ class AlarmKeeper:
         found = await self._world.observe(self._chains(scene), self._keeper.presented, scene.domains, now=now)
         self._observed = found
         self._rest_until = now + _REST * (time.monotonic() - begun)
-        return replace(course.remember(memory, found, scene.entries, now=now), seen=scene.digest)
+        return replace(remember(memory, found, scene.entries, now=now), seen=scene.digest)
 
     def _chains(self, scene: _Scene) -> dict[str, bytes]:
         found = {}
@@ -187,9 +238,18 @@ class AlarmKeeper:
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
 
         def is_open(alarm: Alarm) -> bool:
-            return undecided(alarm, entries, scope, observed)
+            return alarm.kind.of_mail or undecided(alarm, entries, scope, observed)
 
+        await self._tell_of(memory, found, is_open, now)
+
+    async def _tell_of(
+        self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float
+    ) -> None:
+        """What is new of what was found goes to the log, to the webhook and, if it is due, into a mail."""
         memory, news = course.advance(memory, found, is_open, now=now)
+        if self._post is not None:
+            memory = course.to_be_posted(memory, news, now=now)
+            self._post_at = course.next_post(memory)
         self._keep(memory)
         for one in news:
             _tell(one)
@@ -203,7 +263,7 @@ class AlarmKeeper:
         try:
             self._resources.apply({}, author="gatepost", content={course.ALARMS_CONTENT: content})
         except StoreFailure as failure:
-            _log.warning("alarms about certificates are not kept, and may be told again: %s", failure)
+            _log.warning("alarms are not kept, and may be told again: %s", failure)
 
     async def _write(self, memory: Memory, now: float) -> None:
         fresh = frozenset(one.alarm.key for one in memory.standing if not one.mailed)
@@ -215,11 +275,11 @@ class AlarmKeeper:
         try:
             lost = await self._mail.send(self._to, subject_of(letter), build, now=now)
         except StoreFailure as failure:
-            _log.warning("the mail about certificates is not queued yet: %s", failure)
+            _log.warning("the mail about alarms is not queued yet: %s", failure)
             return
         self._keep(course.mailed(memory, now=now))
         if lost:
-            _log.error("no mail about certificates goes to %s: there is no organization yet", ", ".join(lost))
+            _log.error("no mail about alarms goes to %s: there is no organization yet", ", ".join(lost))
 
 
 def _tell(news: News) -> None:

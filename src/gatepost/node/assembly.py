@@ -29,13 +29,16 @@ from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.revocation import RevocationChecker
 from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.metrics import catalogue as metrics
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
+from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.content import content_steps
 from gatepost.node.evidence import EvidenceLog
 from gatepost.node.keeper import CertificateKeeper, vault_of
+from gatepost.node.observation import Observation
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
@@ -53,6 +56,7 @@ from gatepost.policy.forwarding import expand
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
+from gatepost.reports.mail_facts import MailFactFinder
 from gatepost.reports.tlsrpt_intake import Intake
 from gatepost.reports.trace import outcome_events
 from gatepost.settings.model import DnsValidation, ListenerRole
@@ -98,14 +102,20 @@ class Assembly:
         own, *orphans = _shards(data / "queue", index, workers)
         evidence = EvidenceLog(settings)
         stores = [await _open(settings, data, number, evidence) for number in (own, *orphans)]
-        return cls(settings, stores, sockets, evidence)
+        return cls(settings, stores, sockets, evidence, index)
 
     def __init__(
-        self, settings: Settings, stores: list[SqliteStore], sockets: Sequence[socket.socket], evidence: EvidenceLog
+        self,
+        settings: Settings,
+        stores: list[SqliteStore],
+        sockets: Sequence[socket.socket],
+        evidence: EvidenceLog,
+        index: int = 0,
     ) -> None:
         self.evidence = evidence
         self._settings = settings
         self._stores = stores
+        self._observation = Observation(settings, index)
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
@@ -134,6 +144,7 @@ class Assembly:
         self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
         self._dkim = DkimKeys(self._resources, vault_of(settings))
+        self._observation.follow(stores, self._resolver.counts, self._sessions.counts)
         self._refreshing: asyncio.Task[object] | None = None
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
@@ -160,6 +171,23 @@ class Assembly:
             manager.start()
 
     # what the worker calls
+
+    def observe(self) -> None:
+        """Note what this worker does now, for metrics; at each of `GAUGE_SECONDS`."""
+        idle, lanes = len(self._pool), sum(one.lanes for one in self._managers)
+        gauges = {
+            (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
+            (metrics.CONNECTIONS.name, "outbound"): lanes,
+            (metrics.CONNECTIONS.name, "outbound-idle"): idle,
+            (metrics.BACKING_OFF.name,): sum(one.backing_off for one in self._managers),
+            (metrics.IN_MEMORY.name,): sum(one.waiting for one in self._managers),
+        }
+        self._observation.note(self._snapshots.current.version, gauges)
+
+    @property
+    def observed(self) -> bool:
+        """Whether anybody reads what `observe` notes."""
+        return self._observation.served
 
     def refresh(self) -> None:
         """Take up new resources, if there are any."""
@@ -231,6 +259,7 @@ class Assembly:
         self._maildirs.close()
         await asyncio.to_thread(self._sessions.close)
         await asyncio.to_thread(self._destinations.close)
+        await asyncio.to_thread(self._observation.close)
         for store in self._stores:
             await store.close()
         self._resources.close()
@@ -272,10 +301,10 @@ class Assembly:
         return Deliverer(self._snapshots.current.directory, services)
 
     def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
-        queue = self._settings.queue
+        queue, trace = self._settings.queue, self._observation.along(store)
 
         def settled(delivery: Delivery, outcome: Outcome, next_at: float) -> None:
-            store.trace(outcome_events(delivery, outcome, next_at, time.time()))
+            trace(outcome_events(delivery, outcome, next_at, time.time()))
 
         return QueueManager(
             store,
@@ -307,7 +336,16 @@ class Assembly:
 
         world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
         mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
-        return AlarmKeeper(self._settings, self._resources, self.keeper, world, directory, mail=mail)
+        return AlarmKeeper(
+            self._settings,
+            self._resources,
+            self.keeper,
+            world,
+            directory,
+            mail=mail,
+            find=MailFactFinder(Path(server.data_dir)).find,
+            post=AlarmPost(self._settings, self._policy_hosts),
+        )
 
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
@@ -317,7 +355,7 @@ class Assembly:
             directory=self._snapshots.current.directory,
             store=store,
             offer=manager.offer,
-            trace=store.trace,
+            trace=self._observation.along(store),
             judge_client=self._judge_client,
             expiration=self._expiration,
             tls=self.keeper.tls,
@@ -342,6 +380,7 @@ class Assembly:
             srs=load_srs_keys(Path(settings.server.data_dir)),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
+            counts=self._observation.counts,
         )
 
     def _present(self, take: Callable[[], bool]) -> bool:

@@ -1,17 +1,25 @@
-"""What a process says on standard error: one line per event, for people or as JSON for machines.
+"""What a process says on standard error: one line per event, for people, or as JSON or logfmt for machines.
 
 Some of it is text of peers (addresses of lists in their certificates, errors about what they sent): no control
-character of theirs gets to a terminal, and none of their line ends begins a line that looks like one of ours.
+character of theirs gets to a terminal, and none of their line ends begins a line that looks like one of ours. Lines
+about single messages are made by `reports.event_lines` and come here whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 
-__all__ = ["set_up"]
+from gatepost.reports.event_lines import logfmt
+
+__all__ = ["set_up", "write_lines"]
+
+_STDERR = 2
+_PIPE = 4096  # octets that a pipe takes in one piece (pipe(7), PIPE_BUF)
 
 
 class _Json(logging.Formatter):
@@ -28,6 +36,20 @@ class _Json(logging.Formatter):
         return json.dumps(line)  # in ASCII: everything else is escaped
 
 
+class _Logfmt(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return logfmt(line)
+
+
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -42,7 +64,32 @@ def _harmless(text: str) -> list[str]:
 
 
 def set_up(level: str, style: str) -> None:
-    """Log to standard error from `level` on. style: "text" or "json"."""
+    """Log to standard error from `level` on. style: "text", "json" or "logfmt"."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if style == "json" else _Text())
+    formatter = {"json": _Json, "logfmt": _Logfmt}.get(style, _Text)
+    handler.setFormatter(formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def write_lines(lines: list[str]) -> None:
+    """Put many lines on standard error, in pieces that a pipe takes whole, so that no other process's come between.
+
+    Blocks if nobody reads: call it on a thread. What cannot be written is lost, as logging's own lines are.
+    """
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        if size + len(data) > _PIPE and piece:
+            _put(b"".join(piece))
+            piece, size = [], 0
+        piece.append(data)
+        size += len(data)
+    _put(b"".join(piece))
+
+
+def _put(data: bytes) -> None:
+    view = memoryview(data)
+    with contextlib.suppress(OSError):
+        while view:
+            view = view[os.write(_STDERR, view) :]

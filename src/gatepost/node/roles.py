@@ -44,11 +44,11 @@ def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
 
 def services_by_role(servers: InboundService, logins: Logins) -> dict[ListenerRole, InboundService]:
     """The inbound side of each role, made from that for mail from other servers."""
-    submission = replace(servers, logins=logins)
+    submission = replace(servers, logins=logins, role=str(ListenerRole.SUBMISSION))
     return {
         ListenerRole.MX: servers,
         ListenerRole.SUBMISSION: submission,
-        ListenerRole.SUBMISSIONS: replace(submission, implicit_tls=True),
+        ListenerRole.SUBMISSIONS: replace(submission, implicit_tls=True, role=str(ListenerRole.SUBMISSIONS)),
     }
 
 

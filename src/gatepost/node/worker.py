@@ -25,6 +25,7 @@ from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.evidence import HEADS_SECONDS
 from gatepost.node.keeper import STAPLE_SECONDS
+from gatepost.node.observation import GAUGE_SECONDS
 from gatepost.node.report_intake import INTAKE_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
@@ -79,6 +80,9 @@ class _Worker:
             spawn(every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
             spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
         ]
+        if assembly.observed:
+            assembly.observe()
+            periodic.append(spawn(every(GAUGE_SECONDS, assembly.observe), "gauges"))
         if self._place[0] == 0:  # one is enough for all
             periodic.append(spawn(every(REFRESH_SECONDS, assembly.refresh_policies), "policy refresh"))
             own = ((ALARM_SECONDS, assembly.alarms.tick), (HEADS_SECONDS, assembly.evidence.tick))

@@ -18,9 +18,11 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from gatepost.metrics.counts import Counts
 from gatepost.net import dane
 from gatepost.policy.published import dnssec_failed
 from gatepost.policy.tlsrpt import Seen, attempted, barred, not_fetched
+from gatepost.reports.measured import count_failed_session, count_session
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import prune_counts, write_counts
 from gatepost.store.trace_files import day_of
@@ -52,7 +54,8 @@ class SessionLog:
     """The counts of one worker. `count` is for the event loop; a thread of its own writes.
 
     directory: of the day files. interval: seconds between two writes. clock: seconds since 1970 UTC. most: results that
-    are counted apart between two writes; see `tlsrpt.tally.Tally`.
+    are counted apart between two writes; see `tlsrpt.tally.Tally`. counts: handshakes and failures are counted there
+    too, for metrics.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class SessionLog:
         self._directory = directory
         self._interval = interval
         self.clock = clock
+        self.counts = Counts()
         self._lock = threading.Lock()
         self._tally = Tally(most)
         self._day = (-1, "")
@@ -170,12 +174,23 @@ class WaySessions:
     def opened(self, opened: OpenHop) -> None:
         """A connection that met its requirement."""
         connection = opened.connection
+        if self._log is not None and opened.facts.tls is not None:
+            count_session(self._log.counts, "outbound", opened.facts.tls)
         self._attempted(opened.hop, opened.facts, connection.transcript, connection.local)
 
     def failed(self, hop: Hop, failure: HopFailure) -> None:
         """A connection that did not; no session if nothing was seen of TLS."""
         if failure.facts is not None:
+            self._count_failure(failure)
             self._attempted(hop, failure.facts, failure.transcript, failure.local)
+
+    def _count_failure(self, failure: HopFailure) -> None:
+        if self._log is None or failure.facts is None:
+            return
+        if failure.facts.tls is not None:
+            count_session(self._log.counts, "outbound", failure.facts.tls)
+        if failure.result_type is not None:
+            count_failed_session(self._log.counts, "outbound", str(failure.result_type))
 
     def unresolved(self, failed: LookupFailed, host: str = "") -> None:
         """A name whose DNS answers cannot be used: a policy failure if DNSSEC proves them wrong. host: "" for MX."""

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
@@ -83,6 +84,22 @@ class QueueManager:
         self._store.attach(self)
         if not self._paused:
             self._look()
+
+    @property
+    def lanes(self) -> int:
+        """Attempts that are running."""
+        return self._lanes
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries in memory that wait for a lane."""
+        return self._window.waiting
+
+    @property
+    def backing_off(self) -> int:
+        """Destinations that are left alone for now, as no host answered."""
+        now = self._clock()
+        return sum(one.gate > now for one in self._destinations.values())
 
     # QueueOwner
 
@@ -321,6 +338,7 @@ class QueueManager:
         return bool(destination.ready)
 
     async def _attempt(self, destination: Destination, delivery: Delivery) -> None:
+        begun = time.monotonic()
         try:
             outcome = await self._deliver(delivery)
         except asyncio.CancelledError:
@@ -329,6 +347,7 @@ class QueueManager:
         except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane
             _log.exception("delivery %d to %s: our own failure", delivery.id, delivery.destination)
             outcome = uniform(delivery, INTERNAL)
+        outcome = replace(outcome, seconds=time.monotonic() - begun)
         self._judge(destination, outcome)
         await self._settler.finish(delivery, outcome)
 

@@ -40,11 +40,12 @@ class Outcome:
     """What one attempt did: a fate for each recipient of the delivery.
 
     destination_failed: no host answered for a single recipient, so that other mail for the destination need not be
-    tried now.
+    tried now. seconds: that the attempt took, 0.0 if none was made.
     """
 
     fates: list[Fate]
     destination_failed: bool = False
+    seconds: float = 0.0
 
 
 def sort_of(reply: Reply) -> Sort:

@@ -162,17 +162,25 @@ def refused_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | login_record(facts),
+        detail=verdict.detail() | login_record(facts) | _why(verdict, reply),
     )
+
+
+def _why(verdict: InboundVerdict, reply: Reply) -> dict[str, str]:
+    """The reason of a refusal; {} if it was for something else than the verdict says, such as the message's size."""
+    return {"why": verdict.reasons[-1]} if verdict.reasons and reply is verdict.reply else {}
 
 
 def outcome_events(delivery: Delivery, outcome: Outcome, next_at: float, now: float) -> list[TraceEvent]:
     """What one attempt did, a row for each recipient. next_at: of the next attempt, 0 if there is none."""
-    return [_outcome_event(delivery, fate, next_at, now) for fate in outcome.fates]
+    spent = {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}
+    times = {"delay": round(max(0.0, now - delivery.message.received), 3), **spent}
+    return [_outcome_event(delivery, fate, times, next_at, now) for fate in outcome.fates]
 
 
-def _outcome_event(delivery: Delivery, fate: Fate, next_at: float, now: float) -> TraceEvent:
-    message, detail = delivery.message, dict(fate.detail)
+def _outcome_event(delivery: Delivery, fate: Fate, times: dict[str, float], next_at: float, now: float) -> TraceEvent:
+    """times: delay, since the message was accepted; seconds, that the attempt took."""
+    message, detail = delivery.message, fate.detail | times
     tls: dict[str, Any] = detail.pop("tls", {})
     detail["attempt"] = delivery.attempts
     if fate.sort in {Sort.DEFERRED, Sort.HELD}:

@@ -151,6 +151,11 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     yield from _trusted(draft)
     yield from _acme(draft)
     yield from _site(draft)
+    if settings.alarms.webhook and not settings.alarms.webhook_secret:
+        said = (
+            "posts are signed, or nobody could tell ours from another's; write file:/PATH, env:NAME or credential:NAME"
+        )
+        yield draft.error("alarms.webhook_secret", said)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
     if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:

@@ -30,18 +30,18 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
+from gatepost.settings.alarms import Alarms
 from gatepost.settings.evidence import Evidence
 from gatepost.settings.oauth import Oauth
+from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole
 from gatepost.settings.site import Site
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
-from gatepost.smtp.grammar import GrammarError, parse_address
 
 __all__ = [
     "Admin",
-    "Alarms",
     "Certificate",
     "CertificateTable",
     "Dns",
@@ -50,6 +50,7 @@ __all__ = [
     "Listener",
     "ListenerRole",
     "Log",
+    "LogAddresses",
     "LogFormat",
     "LogLevel",
     "Metrics",
@@ -73,10 +74,19 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """Lines for people, or one JSON object a line for machines."""
+    """Lines for people, or for machines one JSON object a line, or pairs of key and value."""
 
     TEXT = "text"
     JSON = "json"
+    LOGFMT = "logfmt"
+
+
+class LogAddresses(StrEnum):
+    """How much of senders' and recipients' addresses is in the log."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    NONE = "none"
 
 
 class DnsValidation(StrEnum):
@@ -84,19 +94,6 @@ class DnsValidation(StrEnum):
 
     NAMESERVER = "nameserver"
     LOCAL = "local"
-
-
-def _postmaster(value: str) -> str:
-    try:
-        return parse_address(value).text if value else ""
-    except GrammarError as error:
-        raise ValueError(f"{value!r} is not a mail address: {error.why}") from None
-
-
-def _owner(value: str) -> str:
-    if not value:
-        raise ValueError("an empty text is no mail address; leave it out")
-    return _postmaster(value)
 
 
 def _store_url(value: str) -> str:
@@ -121,12 +118,6 @@ def _address(value: str) -> str:
         raise ValueError(f"{value!r} is no IP address; write it without port and without brackets") from None
 
 
-def _master_key(value: str) -> str:
-    if value and not value.startswith(("file:/", "env:", "credential:")):
-        raise ValueError(f"{value!r} is not possible here; write file:/PATH, env:NAME or credential:NAME")
-    return value
-
-
 PathText = Annotated[FilePath, Field(min_length=1)]
 
 
@@ -149,7 +140,7 @@ class Server(Record):
         default="", description="Account to change to when the ports are bound. Empty: stay who started the gateway."
     )
     group: Text = Field(default="", description="Group to change to. Empty: the account's own.")
-    postmaster: Annotated[str, AfterValidator(_postmaster), Form("mail address")] = Field(
+    postmaster: Annotated[str, AfterValidator(mail_address), Form("mail address")] = Field(
         default="",
         description="Where mail to postmaster without a domain goes (RFC 5321 section 4.5.1). Empty: it is refused.",
     )
@@ -186,13 +177,13 @@ class Store(Record):
     free_space: Size = Field(
         default=134217728, description="Space left on the disk below which no more mail is accepted (452 4.3.1)."
     )
-    master_key: Annotated[str, AfterValidator(_master_key), Form('"file:PATH", "env:NAME" or "credential:NAME"')] = (
-        Field(
-            default="",
-            description="What seals the private keys in the store: 32 bytes or more from a file of mode 0600, an "
-            "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store takes no "
-            "keys; they stay in files.",
-        )
+    master_key: Annotated[
+        str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')
+    ] = Field(
+        default="",
+        description="What seals the private keys in the store: 32 bytes or more from a file of mode 0600, an "
+        "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store takes no "
+        "keys; they stay in files.",
     )
 
 
@@ -267,9 +258,13 @@ class Admin(Record):
 
 
 class Metrics(Record):
-    """Counters for monitoring."""
+    """Counters for monitoring (Prometheus), served by a process of their own. Off unless this table is written."""
 
-    address: ListenAddress = Field(default="127.0.0.1:9464", description="Where they can be read.")
+    address: ListenAddress = Field(
+        default="127.0.0.1:9464",
+        description="Where they are served over HTTP, without a password: /metrics, /healthz, /readyz. They tell who "
+        "your partners are, so keep them on loopback or in a network of your own.",
+    )
 
 
 class MtaSts(Record):
@@ -281,18 +276,6 @@ class MtaSts(Record):
         default="",
         description='Where they are served, such as "0.0.0.0:443": senders ask port 443 of mta-sts.DOMAIN, no other. A '
         "[[certificate]] must bear that name. Which domains have a policy is written in accepted_domain.",
-    )
-
-
-class Alarms(Record):
-    """Who is told when something is wrong with the gateway's own certificates."""
-
-    mail_to: Annotated[
-        tuple[Annotated[str, AfterValidator(_owner), Form("mail address")], ...], Field(max_length=20)
-    ] = Field(
-        default=(),
-        description="Who gets mail about it: at once for what is critical, else one message a day at most. Empty: "
-        "server.postmaster, if that is set. The log and `gatepost certificate alarms` say the same.",
     )
 
 
@@ -312,7 +295,12 @@ class Log(Record):
     """What the gateway says on standard error."""
 
     level: LogLevel = Field(default=LogLevel.INFO, description="The least grave that is logged.")
-    format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json for machines.")
+    format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json or logfmt for machines.")
+    addresses: LogAddresses = Field(
+        default=LogAddresses.FULL,
+        description="Senders and recipients in the lines about messages, which are personal data. domain: only what "
+        "follows the @. none: nothing of them. Without full, texts of replies are left out too. The trace keeps them.",
+    )
 
 
 class Settings(Record):
@@ -350,3 +338,8 @@ class Settings(Record):
         }
         first = {address: setting for setting, address in reversed(named.items()) if address}
         return {setting: address for address, setting in first.items()}
+
+    @property
+    def metrics_address(self) -> str:
+        """Where metrics are served, "" if nobody wrote the table."""
+        return self.metrics.address if "metrics" in self.model_fields_set else ""

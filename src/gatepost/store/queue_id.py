@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SHARDS", "IdSource", "format_id", "parse_id"]
+__all__ = ["SHARDS", "IdSource", "format_id", "made_at", "parse_id"]
 
 SHARDS = 1 << 10
 _EPOCH = 1_577_836_800.0  # 2020-01-01T00:00:00Z
@@ -34,6 +34,11 @@ def parse_id(text: str) -> int:
     if len(digits) != _DIGITS or not _HEXADECIMAL.issuperset(digits) or digits >= "8":
         raise ValueError(f"{text[:40]!r} is not a queue id: 16 hexadecimal digits, the first below 8")
     return int(digits, 16)
+
+
+def made_at(number: int) -> float:
+    """When an id was made, seconds since 1970; later than that by a little if very many were made at once."""
+    return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
 
 
 class IdSource:

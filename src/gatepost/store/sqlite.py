@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from gatepost.metrics.counts import Counts
     from gatepost.store.evidence import EvidenceWriter
     from gatepost.store.interface import (
         AdminNotice,
@@ -120,6 +121,16 @@ class SqliteStore:
     def failure(self) -> StoreFailure | None:
         """See `Store.failure`."""
         return self._writer.failure
+
+    @property
+    def counts(self) -> Counts:
+        """What its commits are counted in; it is the writer's thread that counts."""
+        return self._writer.counts
+
+    @property
+    def trace_dropped(self) -> int:
+        """Rows of the trace that were dropped since the start."""
+        return self._trace.dropped
 
     def count_senders(self, senders: Callable[[], int]) -> None:
         """Name who knows how many connections may hand over mail: commits of one sender are never delayed for others.

@@ -113,6 +113,8 @@ class _Part:
 class TraceWriter:
     """Buffers rows and writes them on its thread.
 
+    dropped: rows that were lost since the start, as the disk was behind.
+
     add: keeps rows, on disk within a second; for the event loop, never blocks on the disk.
 
     days: how many days before today are kept, of all writers; 0 for ever.
@@ -124,6 +126,7 @@ class TraceWriter:
         self._interval = interval
         self._buffer = EventBuffer()
         self.add = self._buffer.add
+        self.dropped = 0
         self._open: dict[str, _Part] = {}
         self._synced = 0.0
         self._days = days
@@ -170,6 +173,7 @@ class TraceWriter:
 
     def _flush(self) -> None:
         rows, dropped = self._buffer.take()
+        self.dropped += dropped
         if dropped:
             _log.error("the message trace: %d rows were dropped, the disk is behind", dropped)
         groups = _by_day(rows)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from gatepost.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
+from gatepost.metrics.counts import Counts
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.rows import Plan, take_notices
 
@@ -62,6 +64,7 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.failure: StoreFailure | None = None
+        self.counts = Counts()
         self.room = _room(directory)
         self.senders: Callable[[], int] = _no_senders
         self.unlink: Callable[[Iterable[int]], None] = _nobody
@@ -164,6 +167,7 @@ class Writer:
         if self.failure is not None:
             self._fail(batch, self.failure)
             return
+        begun = time.monotonic()
         try:
             unlink = self._write(batch)
             self._ended = time.monotonic()
@@ -174,6 +178,8 @@ class Writer:
         else:
             self._tell(batch)
             self.unlink(unlink)
+            self.counts.observe((COMMIT_SECONDS.name,), COMMIT_SECONDS.buckets, self._ended - begun)
+            self.counts.observe((COMMIT_BATCH.name,), COMMIT_BATCH.buckets, len(batch))
 
     def _write(self, batch: list[Work]) -> list[int]:
         """One transaction for the batch; returns the big files that are no longer needed."""

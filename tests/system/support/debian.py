@@ -25,6 +25,7 @@ _PACKAGES = {
     "unbound": "unbound",
     "libunbound": "libunbound8",
     "pebble": "pebble",
+    "promtool": "promtool",
     "dovecot": "dovecot-imapd",
     "dovecot-lmtp": "dovecot-lmtpd",
     "rspamd": "rspamd",
@@ -80,7 +81,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
+from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.alarms.course import Memory
 from gatepost.certificates.alarms import (
-    Alarm,
     ChainSeen,
-    Kind,
+    Endpoint,
     Observed,
     Scope,
-    Severity,
     TlsaSeen,
     TlsaState,
-    Trouble,
     WantedName,
     judge,
+    remember,
     undecided,
     watched,
 )
@@ -26,6 +26,7 @@ from gatepost.tls.facts import CertificateFacts
 NOW = 1_800_000_000.0
 DAY = 86400.0
 HOUR = 3600.0
+URL = "http://crl.example/1"
 NAME = "mx1.contoso.example"
 ROOTS = {"a": "CN=Root X1", "b": "CN=Root X2"}
 
@@ -325,3 +326,41 @@ def test_the_gravest_come_first_and_each_has_a_key_of_its_own():
     assert len({one.key for one in found}) == len(found)
     assert found[0].key == "revoked a"
     assert {one.key for one in found} >= {f"tlsa-mismatch - {NAME}", "expiry a"}
+
+
+# what is remembered of a look
+
+
+def look(memory: Memory, *endpoints: Endpoint, at: float = 0.0, number: str = "a", root: str = "CN=Root") -> Memory:
+    observed = Observed({number: ChainSeen(root, endpoints=endpoints)}, unknown=("one",))
+    entries: Any = {"a": None, "b": None}
+    return remember(memory, observed, entries, now=NOW + at)
+
+
+def test_an_address_that_fails_is_counted_until_it_answers():
+    bad, good = Endpoint(URL, "CRL", "HTTP 500"), Endpoint(URL, "CRL")
+    memory = look(look(Memory(), bad), Endpoint(URL, "CRL", "HTTP 404"), at=60)
+    assert memory.troubles == {URL: Trouble(NOW, 2, "CRL", "HTTP 404", "a")}
+    assert (memory.looked, memory.unknown, memory.roots) == (NOW + 60, ("one",), {"a": "CN=Root"})
+    assert look(memory, good, at=90).troubles == {}
+    assert look(memory, at=90).troubles == {}, "no certificate names it any more"
+    assert look(memory, number="b", at=90).troubles == memory.troubles, "nobody asked"
+    assert remember(memory, Observed(), {}, now=NOW).troubles == {}, "its certificate is gone"
+
+
+def test_one_address_of_two_certificates_is_counted_once():
+    bad = (Endpoint(URL, "CRL", "HTTP 500"),)
+    observed = Observed({"a": ChainSeen(endpoints=bad), "b": ChainSeen(endpoints=bad)})
+    entries: Any = {"a": None, "b": None}
+    assert remember(Memory(), observed, entries, now=NOW).troubles[URL].failures == 1
+
+
+def test_where_a_chain_led_is_remembered_as_long_as_the_certificate():
+    memory = look(look(Memory(), root="CN=Old"), number="b", root="")
+    assert memory.roots == {"a": "CN=Old"}
+    assert remember(memory, Observed(), {}, now=NOW).roots == {}
+
+
+def test_only_so_many_addresses_are_remembered():
+    endpoints = [Endpoint(f"{URL}{number}", "CRL", "x") for number in range(100)]
+    assert len(look(Memory(), *endpoints).troubles) == 50

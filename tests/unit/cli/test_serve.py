@@ -83,6 +83,10 @@ FAULTS = {
         {"acme": {"agree_tos": True, "trust_anchors": "missing.pem"}, "store": {"master_key": "env:KEY"}},
         ["acme.trust_anchors: {}/missing.pem: "],
     ),
+    "no secret for the webhook": (
+        {"alarms": {"webhook": "https://hooks.example/", "webhook_secret": "file:/nowhere/at/all"}},
+        ["alarms.webhook_secret: webhook secret /nowhere/at/all: No such file or directory; make one with"],
+    ),
     "no key of the root": (
         {"dns": {"validate": "local", "trust_anchor_file": "mx.pem"}},
         ['dns.validate = "local": '],  # also where the library is missing

@@ -47,12 +47,13 @@ def test_a_gateway_that_runs(home):
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
     assert shown.stderr == "it runs\n"
-    listener, worker, configuration, queue, certificates = shown.stdout.splitlines()
+    listener, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
     assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
     assert configuration.startswith(f"{'configuration':28} version 1, 20")
     assert queue == f"{'queue':28} 1 active, 2 deferred, 1 held"
     assert certificates == f"{'certificates':28} no alarms"
+    assert mail == f"{'mail':28} no alarms"
 
 
 def test_for_machines(home):
@@ -67,6 +68,7 @@ def test_for_machines(home):
             "queue": {"active": 0, "deferred": 0, "held": 0},
             "certificates": {"alarms": 0, "text": "no alarms"},
             "logins": None,
+            "mail": {"alarms": 0, "text": "no alarms"},
         }
 
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from gatepost.inbound.refusals import RefusalLog
+from gatepost.inbound.handshakes import HandshakeLog
 from gatepost.inbound.service import SessionLimits
 from gatepost.inbound.transaction import Transaction
 from gatepost.net.stream import LossKind
@@ -668,6 +668,11 @@ async def test_a_message_over_tls(gate):
         stored = await gate.body(parse_id(name))
     assert b"Received: from again.example" in stored
     assert b" with ESMTPS (version=TLSv1.3," in stored.replace(b"\r\n\t", b" ")
+    counted = gate.service.counts.numbers
+    assert counted["gatepost_connections_accepted_total", "mx"] == 1
+    assert [series[1:4] for series in counted if series[0] == "gatepost_tls_sessions_total"] == [
+        ("inbound", "TLSv1.3", facts.group)
+    ]
     (row,) = gate.trace_rows()
     assert (row.tls_version, row.tls_group) == ("TLSv1.3", facts.group)
     assert (row.connector, row.requirement, row.achieved) == ("lab", "encrypted", "encrypted")
@@ -711,8 +716,8 @@ async def test_plaintext_behind_starttls_ends_the_session(gate, behind):
 
 
 async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, caplog, monkeypatch):
-    monkeypatch.setattr("gatepost.inbound.session._refusals", RefusalLog())  # whose lines no other test has used up
-    caplog.set_level(logging.INFO, "gatepost.inbound.refusals")
+    monkeypatch.setattr("gatepost.inbound.session._handshakes", HandshakeLog())  # whose lines no other test has used up
+    caplog.set_level(logging.INFO, "gatepost.inbound.handshakes")
     async with gate.open():
         client = await gate.greeted()
         await client.say("STARTTLS")
@@ -720,6 +725,7 @@ async def test_a_handshake_that_fails_ends_the_session_without_a_word(gate, capl
         await client.ends()
         await gate.until(lambda: not len(gate.registry))
         assert gate.traced == []
+        assert gate.service.counts.numbers["gatepost_tls_failures_total", "inbound", "handshake"] == 1
     assert f"TLS handshake failed: session {client.session.id} " in caplog.text
     assert "(client.example): " in caplog.text
 

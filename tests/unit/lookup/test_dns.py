@@ -40,6 +40,25 @@ def texts(answer: Answer) -> list[str]:
     return [record.to_text() for record in answer.records]
 
 
+def test_questions_are_counted_by_what_came_of_them(nameserver: Callable[..., Any]) -> None:
+    async def ask(resolver: Resolver, _: Any) -> Resolver:
+        for name in ("a.example", "a.example", "b.example"):
+            await resolver.query(name, "A")
+        with pytest.raises(LookupFailed):
+            await resolver.query("sick.example", "A")
+        return resolver
+
+    found = lookup(nameserver(A, {"sick.example": "servfail"}), ask).counts
+    assert {series[1:]: count for series, count in found.numbers.items()} == {
+        ("A", "ok"): 1,
+        ("A", "cached"): 1,
+        ("A", "nxdomain"): 1,
+        ("A", "failed"): 1,
+    }
+    (histogram,) = found.histograms.values()
+    assert sum(histogram.counts) == 2, "of answers"
+
+
 def test_records_are_returned_with_their_time_and_name(nameserver: Callable[..., Any]) -> None:
     answer = query(nameserver({("a.example", "MX"): ["10 mx.a.example."]}), "A.Example.", "MX")
     assert texts(answer) == ["10 mx.a.example."]

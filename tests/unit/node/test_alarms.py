@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from email import message_from_bytes, policy
 
 import pytest
 
-from gatepost.certificates.alarm_course import ALARMS_CONTENT, decoded
+from gatepost.alarms.course import ALARMS_CONTENT, decoded
+from gatepost.alarms.mail_flow import Failing, MailFacts, Shares
 from gatepost.certificates.alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.node.alarms import AlarmKeeper
 from gatepost.node.assembly import Assembly
@@ -261,9 +263,9 @@ def test_without_an_organization_no_mail_goes_anywhere(play, caplog):
     async def scene(played):
         await played.tick()
         assert played.offered == []
-        assert "no mail about certificates goes to ann@contoso.example" in caplog.text
+        assert "no mail about alarms goes to ann@contoso.example" in caplog.text
         await played.tick(400)
-        assert caplog.text.count("no mail about certificates goes to") == 1
+        assert caplog.text.count("no mail about alarms goes to") == 1
 
     play(scene, BROKEN, organizations={})
 
@@ -352,5 +354,122 @@ def test_an_entry_of_another_version_is_told(play, home, caplog):
         await played.tick(400)
         assert "certificates are not looked after: certificate 00" in caplog.text
         assert played.world.asked == 0
+
+    play(scene)
+
+
+# mail on its way
+
+
+class Post:
+    """A webhook that takes what it is told to take."""
+
+    wanted = True
+
+    def __init__(self):
+        self.takes, self.tried = True, []
+
+    async def send(self, post, *, now):
+        self.tried.append([(str(one.event), str(one.alarm.kind)) for one in post.news])
+        return self.takes
+
+
+FAILING = Failing("contoso", "bank-out", "bank.example", "encrypted", 0.0, 0.0, 5, "certificate-expired")
+
+
+def with_flow(played, facts):
+    """The keeper also looks at mail; facts: what it finds, may be changed. Returns the webhook."""
+    post = Post()
+    parts = played.assembly
+
+    def directory():
+        return parts._snapshots.current.directory
+
+    played.keeper = AlarmKeeper(
+        played.settings,
+        parts._resources,
+        parts.keeper,
+        played.world,
+        directory,
+        mail=OwnerMail(played.store, played.offered.extend, HOST, directory, lambda _: 3600.0),
+        find=lambda _: facts[0],
+        post=post,
+        clock=lambda: played.now,
+    )
+    played.keeper.tick()
+    return post
+
+
+def mail_kinds(played):
+    return [str(one.kind) for one in played.memory.alarms if one.kind.of_mail]
+
+
+def test_mail_and_certificates_are_alarms_of_one_course(play, caplog):
+    caplog.set_level(logging.INFO, "gatepost.node.alarms")
+
+    async def scene(played):
+        facts = [MailFacts((replace(FAILING, since=played.now - 3600, last=played.now),))]
+        post = with_flow(played, facts)
+        await played.tick()
+        assert mail_kinds(played) == ["partner-failing"]
+        assert "tlsa-mismatch" in [one.kind for one in played.memory.alarms]
+        told = [one for batch in post.tried for one in batch]
+        assert ("raised", "partner-failing") in told
+        assert ("raised", "tlsa-mismatch") in told
+        await played.tick(300)  # a mail told of the certificate a moment ago
+        assert "mail to bank.example waits" in played.mails()[1].get_content()
+        facts[0] = MailFacts(oldest=None, tls=None)
+        await played.tick(30)
+        assert mail_kinds(played) == ["partner-failing"], "it is not looked yet"
+        count = len(post.tried)
+        await played.tick(60)
+        assert mail_kinds(played) == []
+        assert "tlsa-mismatch" in [one.kind for one in played.memory.alarms], "nobody looked at certificates"
+        assert post.tried[count:] == [[("cleared", "partner-failing")]]
+        assert "alarm over: mail to bank.example waits" in caplog.text
+
+    play(scene, BROKEN)
+
+
+def test_what_could_not_be_learnt_of_mail_stays(play):
+    async def scene(played):
+        facts = [
+            MailFacts(oldest=5 * 3600.0, destination="contoso/b.example", tls={"b.example": Shares(10, 10, 0, 100)})
+        ]
+        with_flow(played, facts)
+        await played.tick()
+        assert sorted(mail_kinds(played)) == ["queue-age", "tls-failures-rising"]
+        facts[0] = MailFacts(oldest=None, tls=None)
+        await played.tick(60)
+        assert sorted(mail_kinds(played)) == ["queue-age", "tls-failures-rising"]
+        facts[0] = MailFacts()
+        await played.tick(60)
+        assert mail_kinds(played) == []
+
+    play(scene)
+
+
+def test_a_webhook_that_fails_is_tried_again_also_after_a_restart_and_at_last_given_up(play, caplog):
+    async def scene(played):
+        facts = [MailFacts(oldest=5 * 3600.0, destination="contoso/b.example")]
+        post = with_flow(played, facts)
+        post.takes = False
+        await played.tick()
+        assert len(played.memory.posts) == len(post.tried) == 1
+        await played.tick(5)
+        assert len(post.tried) == 1, "it is not time yet"
+        await played.tick(10)
+        assert len(post.tried) == 2
+        again = with_flow(played, facts)
+        await played.tick(60)
+        assert again.tried == [[("raised", "queue-age")]]
+        assert played.memory.posts == ()
+        again.takes = False
+        facts[0] = MailFacts()
+        await played.tick(60)
+        for _ in range(30):
+            await played.tick(3700)
+        assert played.memory.posts == ()
+        assert "could not be posted for a day" in caplog.text
 
     play(scene)

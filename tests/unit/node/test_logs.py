@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
+
+from gatepost.node.logs import write_lines
 
 # Logging is set up for a whole process, so each case has one of its own.
 SCRIPT = """
@@ -45,6 +48,29 @@ def test_lines_for_people():
     assert hostile.endswith(" gatepost.test: red ?[31m ?2J ??x")
     assert "gatepost.test: it failed\nTraceback (most recent call last):\n" in text
     assert text.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_pairs_for_machines():
+    text = logged("info", "logfmt")
+    assert all(line.isascii() and line.isprintable() for line in text.split("\n"))
+    first, second, *_, last = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in text.splitlines()]
+    assert (first["level"], first["logger"], second["message"]) == ("info", "gatepost.test", "two\\nlines")
+    assert "ZeroDivisionError" in last["exception"]
+
+
+def test_whole_lines_in_pieces_that_no_other_process_parts(monkeypatch):
+    pieces = []
+    monkeypatch.setattr("gatepost.node.logs._put", pieces.append)
+    lines = [f"{number} {'x' * 500}" for number in range(40)] + ["y" * 9000, "\ud800"]
+    write_lines(lines)
+    assert b"".join(pieces) == "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert [len(piece) > 4096 for piece in pieces].count(True) == 1
+
+
+def test_nobody_reads(monkeypatch):
+    monkeypatch.setattr("gatepost.node.logs._STDERR", 10**6)
+    write_lines(["x"])
 
 
 def test_one_json_object_a_line_for_machines():

@@ -144,6 +144,19 @@ def told(found: list[Count]) -> list[str]:
     ]
 
 
+def test_metrics_are_told_of_handshakes_and_of_failures(log: SessionLog) -> None:
+    way = WaySessions(log, "b.example")
+    way.failed(HOP, failure(result_type=ResultType.STARTTLS_NOT_SUPPORTED))
+    way.failed(HOP, failure(facts=replace(CLEAR, tls=TLS), result_type=ResultType.CERTIFICATE_EXPIRED))
+    way.failed(HOP, failure())
+    WaySessions(None).failed(HOP, failure(result_type=ResultType.CERTIFICATE_EXPIRED))
+    assert log.counts.numbers == {
+        ("gatepost_tls_failures_total", "outbound", "starttls-not-supported"): 1,
+        ("gatepost_tls_failures_total", "outbound", "certificate-expired"): 1,
+        ("gatepost_tls_sessions_total", "outbound", "TLSv1.3", "X25519", "TLS_AES_256_GCM_SHA384", "no"): 1,
+    }
+
+
 def test_a_failed_session_with_all_that_is_known(log: SessionLog, tmp_path: Path) -> None:
     WaySessions(log, "b.example").failed(HOP, failure())
     (count,) = counts(log, tmp_path)

@@ -169,7 +169,11 @@ def test_a_message_received(tls, achieved, version, group):
         "requirement": "encrypted",
         "achieved": achieved,
         "reply": "250 2.0.0 Queued as 1a",
-        "detail": {"configuration": 0, "basis": "sender", "reasons": list(decided.reasons)},
+        "detail": {
+            "configuration": 0,
+            "basis": "sender",
+            "reasons": list(decided.reasons),
+        },
     } | ({"tls": tls, "tls_version": version, "tls_group": group} if tls else {})
 
 
@@ -215,7 +219,12 @@ def test_a_refusal(tls, achieved, version, group):
         "requirement": "encrypted",
         "achieved": achieved,
         "reply": "530 5.7.0 Must issue a STARTTLS command first",
-        "detail": {"configuration": 0, "basis": "sender", "reasons": list(decided.reasons)},
+        "detail": {
+            "configuration": 0,
+            "basis": "sender",
+            "reasons": list(decided.reasons),
+            "why": decided.reasons[-1],
+        },
     } | ({"tls": tls, "tls_version": version, "tls_group": group} if tls else {})
 
 
@@ -259,7 +268,8 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
     }
     given = json.loads(json.dumps(detail))
     reply = Reply(450, "4.7.320", ("Certificate validation failure",))
-    (event,) = outcome_events(tried, Outcome([Fate(tried.recipients[0], Sort.DEFERRED, reply, given)]), 9.0, 5.0)
+    outcome = Outcome([Fate(tried.recipients[0], Sort.DEFERRED, reply, given)], seconds=0.12501)
+    (event,) = outcome_events(tried, outcome, 9.0, 5.0)
     assert msgspec.to_builtins(event) == {
         "at": 5.0,
         "event": "DEFER",
@@ -280,7 +290,13 @@ def test_what_the_attempt_knew_is_in_columns_and_the_rest_in_the_detail():
         "tls": HANDSHAKE,
         "reply": "450 4.7.320 Certificate validation failure",
         "result_type": "certificate-expired",
-        "detail": {"reasons": ["because"], "attempt": 1, "next_attempt": 9.0},
+        "detail": {
+            "reasons": ["because"],
+            "delay": 4.0,
+            "seconds": 0.125,
+            "attempt": 1,
+            "next_attempt": 9.0,
+        },
     }
     assert given == detail  # the fate is not eaten: a notice is written from it
 

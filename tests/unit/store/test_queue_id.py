@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.store.queue_id import SHARDS, IdSource, format_id, parse_id
+from gatepost.store.queue_id import SHARDS, IdSource, format_id, made_at, parse_id
 
 
 @given(st.integers(0, 2**63 - 1))
@@ -64,3 +64,7 @@ def test_time_shows_in_ids():
 def test_a_shard_out_of_range(shard):
     with pytest.raises(ValueError, match="not between"):
         IdSource(shard)
+
+
+def test_an_id_says_when_it_was_made():
+    assert abs(made_at(IdSource(3, clock=lambda: 1_800_000_000.25)()) - 1_800_000_000.25) < 0.002

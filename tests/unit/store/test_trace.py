@@ -187,6 +187,7 @@ def test_rows_wait_while_the_disk_fails_and_are_bounded(tmp_path, monkeypatch, c
     wait_for(lambda: directory.is_dir() and len(search_trace(directory, TraceFilter(limit=1000))) == 50)
     writer.close()
     assert "50 rows were dropped" in caplog.text
+    assert writer.dropped == 50
 
 
 def test_a_file_of_an_older_version_learns_new_columns(tmp_path):

@@ -89,6 +89,21 @@ def test_a_failed_sync_is_final_for_all_that_wait_and_all_that_come(shop, disk, 
     asyncio.run(main())
 
 
+def test_commits_are_counted_with_what_is_in_them(shop):
+    async def main():
+        async with shop.open() as store:
+            for _ in range(3):
+                await shop.accept(store)
+            await store.flushed()
+        return store.counts.histograms
+
+    found = {series[0]: one for series, one in asyncio.run(main()).items()}
+    batches, seconds = found["gatepost_commit_batch"], found["gatepost_commit_seconds"]
+    assert batches.sum >= 3
+    assert sum(batches.counts) == sum(seconds.counts) >= 3
+    assert seconds.sum > 0
+
+
 def test_work_handed_over_as_the_store_fails_is_told_too(shop, disk):
     async def main():
         async with shop.open(vfs=disk.registered) as store:

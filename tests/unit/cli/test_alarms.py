@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gatepost.certificates.alarm_course import ALARMS_CONTENT, Memory, Standing, encoded
-from gatepost.certificates.alarms import Alarm, Kind, Severity
+from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.course import ALARMS_CONTENT, Memory, Standing, encoded
 from gatepost.certificates.authority import Authority
 from gatepost.store.changes import ConfigStore
 

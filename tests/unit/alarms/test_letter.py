@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.certificates.alarm_mail import Letter, build_letter, subject_of
-from gatepost.certificates.alarms import Alarm, Kind, Severity
+from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.letter import Letter, build_letter, subject_of
 
 NOW = 1_800_000_000.0
 HOST = "mx1.contoso.example"
@@ -33,7 +33,7 @@ SUBJECTS = [
     (letter(A, B, C, fresh=(B,)), f"[gatepost {HOST}] 1 critical, 1 error, 1 warning: second"),
     (letter(B, replace(B, certificate="z")), f"[gatepost {HOST}] 2 errors: second"),
     (letter(C, replace(C, certificate="z"), fresh=(C,)), f"[gatepost {HOST}] 2 warnings: third"),
-    (letter(cleared=(A,)), f"[gatepost {HOST}] certificates: all is well again"),
+    (letter(cleared=(A,)), f"[gatepost {HOST}] all is well again"),
 ]
 
 

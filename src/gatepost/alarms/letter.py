@@ -1,4 +1,4 @@
-"""The mail that tells the owner of a gateway about its certificates (RFC 5322, RFC 3834). Pure.
+"""The mail that tells the owner of a gateway of its alarms (RFC 5322, RFC 3834). Pure.
 
 Called by `node.alarms`, which queues it with the null reverse-path. The same values always make the same bytes; every
 line ends in CRLF, and no text from outside opens another field or line.
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from gatepost.certificates.alarms import Severity
+from gatepost.alarms.alarm import Severity
 from gatepost.message.header_text import ascii_text, fold, format_date, host_text, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.certificates.alarms import Alarm
+    from gatepost.alarms.alarm import Alarm
 
 __all__ = ["Letter", "build_letter", "subject_of"]
 
@@ -46,7 +46,7 @@ class Letter:
 def subject_of(letter: Letter) -> str:
     """What a list of mails shows: how many and how grave, and the gravest one's title."""
     if not letter.standing:
-        return f"[gatepost {letter.hostname}] certificates: all is well again"
+        return f"[gatepost {letter.hostname}] all is well again"
     counts = [(word, sum(one.severity is severity for one in letter.standing)) for severity, word in _PLURALS.items()]
     shown = ", ".join(f"{count} {word if count != 1 else word.removesuffix('s')}" for word, count in counts if count)
     first = next((one for one in letter.standing if one.key in letter.fresh), letter.standing[0])
@@ -75,7 +75,7 @@ def build_letter(letter: Letter) -> bytes:
 
 def _lines(letter: Letter) -> Iterator[str]:
     yield from _wrapped(
-        f"This is the mail gateway {letter.hostname}. It looks after its own TLS certificates, and tells you:"
+        f"This is the mail gateway {letter.hostname}. It looks after its mail and its TLS certificates, and tells you:"
     )
     new = [one for one in letter.standing if one.key in letter.fresh]
     old = [one for one in letter.standing if one.key not in letter.fresh]
@@ -87,7 +87,7 @@ def _lines(letter: Letter) -> Iterator[str]:
         yield from ("", "OVER")
         for one in letter.cleared[:_SHOWN]:
             yield from _wrapped(one.title, "  ")
-    yield from ("", *_wrapped("On the gateway `gatepost certificate alarms` shows what stands now."))
+    yield from ("", *_wrapped("On the gateway `gatepost alarms` shows what stands now."))
     yield from _wrapped("There is one such mail a day at most, beside those at once when something critical happens.")
 
 

@@ -1,37 +1,41 @@
 """The course of alarms: raised once, repeated now and then, cleared with a line; and when mail tells of them. Pure.
 
 Called by `node.alarms`, which keeps the memory in the store so that a restart repeats nothing, and by
-`gatepost certificate alarms`. Values in, values out; the same facts twice raise nothing twice.
+`gatepost alarms`. Values in, values out; the same facts twice raise nothing twice.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.certificates.alarms import Alarm, Kind, Severity, Trouble
+from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from gatepost.certificates.alarms import Observed
-    from gatepost.certificates.entry import Entry
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "ALARMS_CONTENT",
     "Event",
     "Memory",
     "News",
+    "Post",
     "Standing",
     "advance",
     "decoded",
+    "due_post",
     "encoded",
+    "failed_post",
     "mail_is_due",
     "mailed",
-    "remember",
+    "next_post",
+    "posted",
+    "to_be_posted",
 ]
 
 ALARMS_CONTENT: Final = "certificate/alarms"
@@ -40,8 +44,10 @@ ALARMS_CONTENT: Final = "certificate/alarms"
 _DAY: Final = 86400.0
 _REPEATED: Final = {Severity.WARNING: 7 * _DAY, Severity.ERROR: _DAY, Severity.CRITICAL: _DAY}
 _URGENT_PAUSE: Final = 300.0  # seconds between two mails at once
-_TROUBLES: Final = 50
 _KEPT: Final = 200
+_POSTS: Final = 50
+_TRIES: Final = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)  # seconds until the next try; the last one repeats
+_POST_LIFE: Final = _DAY
 
 
 class Event(StrEnum):
@@ -70,13 +76,25 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Post:
+    """News that the webhook is to get together. id: the same at each try. at: when it was made. due: the next try."""
+
+    id: str
+    at: float
+    due: float
+    news: tuple[News, ...]
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is kept between two looks; times in seconds since 1970, 0.0 for never.
 
     cleared: over since the last mail that told of them. troubles: endpoints that fail, by URL. roots: subjects of the
     roots that certificates led to, by id. looked: when the world was last looked at; seen: what the configuration was
     then, as a digest. unknown: what could not be learnt. mail: when the last one was queued. lately: critical alarms
-    that were mailed and are over, so that one that comes and goes does not fill a mailbox.
+    that were mailed and are over, so that one that comes and goes does not fill a mailbox. posts: what the webhook did
+    not take yet, the oldest first.
     """
 
     standing: tuple[Standing, ...] = ()
@@ -88,6 +106,7 @@ class Memory:
     unknown: tuple[str, ...] = ()
     mail: float = 0.0
     lately: dict[str, float] = field(default_factory=dict)
+    posts: tuple[Post, ...] = ()
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -106,31 +125,6 @@ def decoded(content: bytes | None) -> Memory:
         return msgspec.json.decode(content, type=Memory) if content else Memory()
     except msgspec.MsgspecError:
         return Memory()
-
-
-def remember(memory: Memory, observed: Observed, entries: Mapping[str, Entry], *, now: float) -> Memory:
-    """The memory after a look at the world: which endpoints fail and since when, and where chains lead.
-
-    What could not be looked at stays as it was; what no certificate names any more is forgotten.
-    """
-    answers: dict[str, tuple[str, str, str]] = {}
-    for number, chain in observed.chains.items():
-        for one in chain.endpoints:
-            answers.setdefault(one.url, (one.word, one.failure, number))
-    troubles = {url: one for url, one in memory.troubles.items() if one.certificate not in observed.chains}
-    for url, (word, failure, number) in answers.items():
-        before = memory.troubles.get(url)
-        if not failure:
-            troubles.pop(url, None)
-        elif before is None:
-            troubles[url] = Trouble(now, 1, word, failure, number)
-        else:
-            troubles[url] = replace(before, failures=before.failures + 1, detail=failure, certificate=number)
-    live = {url: one for url, one in troubles.items() if one.certificate in entries}
-    seen = {number: chain.root for number, chain in observed.chains.items() if chain.root}
-    roots = {number: root for number, root in (memory.roots | seen).items() if number in entries}
-    kept = dict(list(live.items())[:_TROUBLES])
-    return replace(memory, troubles=kept, roots=roots, looked=now, unknown=observed.unknown)
 
 
 def advance(
@@ -192,3 +186,35 @@ def mailed(memory: Memory, *, now: float) -> Memory:
     """The memory once a mail that tells of everything is queued."""
     standing = tuple(replace(one, mailed=now) for one in memory.standing)
     return replace(memory, standing=standing, cleared=(), mail=now)
+
+
+def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memory:
+    """The memory with one more post, if there is news. Of very many that nobody takes the oldest are forgotten."""
+    if not news:
+        return memory
+    key = hashlib.sha256(repr([(one.event, one.alarm.key, now) for one in news]).encode()).hexdigest()[:24]
+    return replace(memory, posts=(*memory.posts, Post(key, now, now, news))[-_POSTS:])
+
+
+def due_post(memory: Memory, *, now: float) -> Post | None:
+    """The one to be tried now. They go in order: while the oldest waits, the others wait with it."""
+    first = next(iter(memory.posts), None)
+    return first if first is not None and now >= first.due else None
+
+
+def next_post(memory: Memory) -> float:
+    """When the next try is due, seconds since 1970; infinity if there is nothing to post."""
+    return memory.posts[0].due if memory.posts else math.inf
+
+
+def posted(memory: Memory, post: Post) -> Memory:
+    """The webhook took it, or will never."""
+    return replace(memory, posts=tuple(one for one in memory.posts if one.id != post.id))
+
+
+def failed_post(memory: Memory, post: Post, *, now: float) -> Memory:
+    """It is tried again later, for a day."""
+    if now >= post.at + _POST_LIFE:
+        return posted(memory, post)
+    again = replace(post, tries=post.tries + 1, due=now + _TRIES[min(post.tries, len(_TRIES) - 1)])
+    return replace(memory, posts=tuple(again if one.id == post.id else one for one in memory.posts))

@@ -1,7 +1,7 @@
-"""A line in the log for each refusal and each TLS handshake that fails, where an administrator looks first; bounded.
+"""A line in the log for each TLS handshake of a client that fails, where an administrator looks first; bounded.
 
-Called by `inbound.session` for every refused MAIL, RCPT and message, which the trace has too, with every reason; and
-for handshakes, which are nowhere else: who refuses our certificate has sent nothing yet. What is left out is counted.
+Called by `inbound.session`. They are nowhere else: who refuses our certificate has sent nothing yet. What is refused
+later is a line of `reports.event_lines` and a row of the trace. What is left out is counted.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.policy.facts import SessionFacts
-    from gatepost.policy.inbound import InboundVerdict
-    from gatepost.smtp.replies import Reply
 
-__all__ = ["RefusalLog"]
+__all__ = ["HandshakeLog"]
 
 _log = logging.getLogger(__name__)
 
 
-class RefusalLog:
+class HandshakeLog:
     """Of one process. lines: written at most in one second, the rest of it is counted; clock: seconds, never back."""
 
     __slots__ = ("_clock", "_left_out", "_lines", "_second", "_written")
@@ -34,16 +32,7 @@ class RefusalLog:
         self._written = 0
         self._left_out = 0
 
-    def refused(self, facts: SessionFacts, envelope: tuple[str, str], verdict: InboundVerdict, reply: Reply) -> None:
-        """One refusal. envelope: reverse-path and forward-path, "" as far as they were not said."""
-        if not self._has_room():
-            return
-        why = verdict.reasons[-1] if verdict.reasons and reply is verdict.reply else ""
-        way = f"<{envelope[0]}> -> <{envelope[1]}>" if envelope[1] else f"<{envelope[0]}>"  # "<>" is the null path
-        said = f"session {facts.session_id} {facts.peer_ip} {way}: {reply.text}"
-        _log.info("refused: %s", _printable(f"{said} ({why})" if why else said))
-
-    def no_handshake(self, facts: SessionFacts, detail: str) -> None:
+    def failed(self, facts: SessionFacts, detail: str) -> None:
         """A client with which TLS could not be agreed. detail: what OpenSSL says; an alert is the client's own word."""
         if self._has_room():
             who = f"session {facts.session_id} {facts.peer_ip} ({facts.hello})"
@@ -56,7 +45,7 @@ class RefusalLog:
         if second != self._second:
             self._second, self._written = second, 0
             if self._left_out:
-                _log.info("%d more lines were left out; gatepost trace search --event REFUSE", self._left_out)
+                _log.info("%d more lines about handshakes were left out", self._left_out)
                 self._left_out = 0
         if self._written >= self._lines:
             self._left_out += 1

@@ -1,4 +1,4 @@
-"""`gatepost certificate alarms`: what is wrong with the gateway's certificates, or soon will be.
+"""`gatepost alarms`, and `gatepost certificate alarms`: what is wrong, or soon will be, and what to do about it.
 
 Shows what the running gateway found when it last looked (`node.alarms`), and judges anew what needs no look: ends of
 validity, names, what is staged. It asks nobody and changes nothing. `gatepost status` has it as one line.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.certificates.alarm_course import ALARMS_CONTENT, Memory, advance, decoded
-from gatepost.certificates.alarms import Alarm, Observed, Severity, judge, undecided, watched
+from gatepost.alarms.alarm import Alarm, Severity
+from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
+from gatepost.certificates.alarms import Observed, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
 from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
@@ -30,7 +31,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
-__all__ = ["Found", "alarms", "found_alarms", "summary"]
+__all__ = ["Found", "alarms", "certificate_alarms", "found_alarms", "summary"]
 
 _STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day
 _SHOWN = 5
@@ -49,18 +50,42 @@ class Found:
 @config_option
 @json_option
 def alarms(config: str | None, as_json: bool) -> None:
-    """What is wrong with the certificates, or soon will be, and what to do about it: the gravest first.
+    """What is wrong, or soon will be, and what to do about it: partners, queue, TLS, certificates. The gravest first.
 
-    A running gateway looks once a day, every hour while something is wrong, and after each change; the log, and mail to
-    [alarms] mail_to, tell the same.
+    A running gateway looks at mail every minute ([alarms] look) and at certificates once a day, every hour while
+    something is wrong, and after each change; the log, mail to [alarms] mail_to and posts to [alarms] webhook tell the
+    same.
 
     Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
     """
-    settings = settings_of(config)
+    _tell(_found(config), as_json=as_json)
+
+
+@click.command("alarms")
+@config_option
+@json_option
+def certificate_alarms(config: str | None, as_json: bool) -> None:
+    """What is wrong with the certificates, or soon will be, and what to do about it: the gravest first.
+
+    The part of `gatepost alarms` that is about certificates. A running gateway looks once a day, every hour while
+    something is wrong, and after each change.
+
+    Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
+    """
+    found = _found(config)
+    own = tuple(one for one in found.alarms if not one.kind.of_mail)
+    _tell(replace(found, alarms=own), as_json=as_json)
+
+
+def _found(config: str | None) -> Found:
     try:
-        found = found_alarms(settings, time.time())
+        return found_alarms(settings_of(config), time.time())
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
+
+
+def _tell(found: Found, *, as_json: bool) -> None:
+    """Print it, and end with what it means."""
     if as_json:
         print_json(
             {
@@ -90,7 +115,12 @@ def found_alarms(settings: Settings, now: float) -> Found:
         raise StoreFailure(f"{settings.server.data_dir}: {failure}") from failure
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
-    memory, _ = advance(memory, judged, lambda one: undecided(one, entries, scope, observed), now=now)
+
+    def is_open(alarm: Alarm) -> bool:
+        """What mail shows only the running gateway knows."""
+        return alarm.kind.of_mail or undecided(alarm, entries, scope, observed)
+
+    memory, _ = advance(memory, judged, is_open, now=now)
     order = tuple(Severity)
     standing = sorted(memory.alarms, key=lambda one: (-order.index(one.severity), one.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
@@ -105,13 +135,13 @@ def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
     return memory.unknown
 
 
-def summary(found: Found) -> str:
-    """One line: how many alarms, the gravest one."""
+def summary(found: Found, command: str = "gatepost alarms") -> str:
+    """One line: how many alarms, the gravest one, and which command says more."""
     if not found.alarms:
         return f"not all can be told: {found.unknown[0]}" if found.unknown else "no alarms"
     counts = Counter(one.severity for one in found.alarms)
     many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
-    return f"{many}: {found.alarms[0].title} (gatepost certificate alarms)"
+    return f"{many}: {found.alarms[0].title} ({command})"
 
 
 def _record(one: Alarm) -> dict[str, Any]:

@@ -7,18 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.certificates.alarm_course import (
+from gatepost.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.alarms.course import (
     Event,
     Memory,
+    News,
     Standing,
     advance,
     decoded,
+    due_post,
     encoded,
+    failed_post,
     mail_is_due,
     mailed,
-    remember,
+    next_post,
+    posted,
+    to_be_posted,
 )
-from gatepost.certificates.alarms import Alarm, ChainSeen, Endpoint, Kind, Observed, Severity, Trouble
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -199,43 +204,50 @@ def test_what_is_back_is_not_told_to_be_over():
     assert memory.cleared == ()
 
 
-# what is remembered of a look
-
-
-def look(memory: Memory, *endpoints: Endpoint, at: float = 0.0, number: str = "a", root: str = "CN=Root") -> Memory:
-    observed = Observed({number: ChainSeen(root, endpoints=endpoints)}, unknown=("one",))
-    entries: Any = {"a": None, "b": None}
-    return remember(memory, observed, entries, now=NOW + at)
-
-
-def test_an_address_that_fails_is_counted_until_it_answers():
-    bad, good = Endpoint(URL, "CRL", "HTTP 500"), Endpoint(URL, "CRL")
-    memory = look(look(Memory(), bad), Endpoint(URL, "CRL", "HTTP 404"), at=60)
-    assert memory.troubles == {URL: Trouble(NOW, 2, "CRL", "HTTP 404", "a")}
-    assert (memory.looked, memory.unknown, memory.roots) == (NOW + 60, ("one",), {"a": "CN=Root"})
-    assert look(memory, good, at=90).troubles == {}
-    assert look(memory, at=90).troubles == {}, "no certificate names it any more"
-    assert look(memory, number="b", at=90).troubles == memory.troubles, "nobody asked"
-    assert remember(memory, Observed(), {}, now=NOW).troubles == {}, "its certificate is gone"
-
-
-def test_one_address_of_two_certificates_is_counted_once():
-    bad = (Endpoint(URL, "CRL", "HTTP 500"),)
-    observed = Observed({"a": ChainSeen(endpoints=bad), "b": ChainSeen(endpoints=bad)})
-    entries: Any = {"a": None, "b": None}
-    assert remember(Memory(), observed, entries, now=NOW).troubles[URL].failures == 1
-
-
-def test_where_a_chain_led_is_remembered_as_long_as_the_certificate():
-    memory = look(look(Memory(), root="CN=Old"), number="b", root="")
-    assert memory.roots == {"a": "CN=Old"}
-    assert remember(memory, Observed(), {}, now=NOW).roots == {}
-
-
 def test_nothing_grows_without_end():
     many = [alarm(certificate=f"{number}") for number in range(500)]
     memory, news = advance(Memory(), many, never, now=NOW)
     assert (len(memory.standing), len(news)) == (200, 200)
-    endpoints = [Endpoint(f"{URL}{number}", "CRL", "x") for number in range(100)]
-    assert len(look(Memory(), *endpoints).troubles) == 50
     assert isinstance(memory.standing[0], Standing)
+
+
+# posts
+
+
+NEWS = (News(Event.RAISED, ERROR),)
+
+
+def test_what_is_posted_goes_in_order_and_once():
+    memory = to_be_posted(Memory(), NEWS, now=NOW)
+    memory = to_be_posted(memory, NEWS, now=NOW + 1)
+    assert to_be_posted(memory, (), now=NOW + 2) is memory
+    assert decoded(encoded(memory)) == memory
+    first, second = memory.posts
+    assert first.id != second.id
+    assert (due_post(memory, now=NOW), next_post(memory)) == (first, NOW)
+    memory = failed_post(memory, first, now=NOW)
+    assert due_post(memory, now=NOW + 5) is None, "the others wait with the first"
+    again = due_post(memory, now=NOW + 10)
+    assert again is not None
+    assert (again.id, again.tries, again.news) == (first.id, 1, NEWS)
+    memory = posted(memory, again)
+    assert due_post(memory, now=NOW + 10) == second
+    memory = posted(memory, second)
+    assert (due_post(memory, now=NOW + 10), next_post(memory)) == (None, float("inf"))
+
+
+def test_a_post_that_nobody_takes_is_tried_for_a_day():
+    memory, now, tries = to_be_posted(Memory(), NEWS, now=NOW), NOW, 0
+    while (post := due_post(memory, now=now)) is not None:
+        memory, tries = failed_post(memory, post, now=now), tries + 1
+        now = next_post(memory) if memory.posts else now
+    assert NOW + DAY <= now < NOW + DAY + 3600
+    assert 24 < tries < 40
+
+
+def test_posts_have_an_end():
+    memory = Memory()
+    for number in range(80):
+        memory = to_be_posted(memory, NEWS, now=NOW + number)
+    assert len(memory.posts) == 50
+    assert memory.posts[-1].at == NOW + 79

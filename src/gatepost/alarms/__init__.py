@@ -1,0 +1,1 @@
+"""What somebody must be told of: raised, kept in mind, sent, and over."""

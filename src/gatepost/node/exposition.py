@@ -1,0 +1,163 @@
+"""Metrics as Prometheus reads them: from what is known of workers, queue and certificates to bytes.
+
+Used by `node.metrics_host`. The formats are the library's; names and labels are those of `metrics.catalogue`, and what
+a worker's file holds beyond them is left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from gatepost.metrics import catalogue as metrics
+from gatepost.metrics.catalogue import CATALOGUE, Kind
+from gatepost.metrics.counts import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client.metrics_core import Metric as Family
+
+    from gatepost.metrics.catalogue import Metric
+    from gatepost.metrics.counts import Series
+    from gatepost.store.depth import Depth
+    from gatepost.store.figures import WorkerFigures
+
+__all__ = ["FRESH", "Known", "exposed"]
+
+FRESH: Final = 10.0
+"""Seconds after which a worker that wrote nothing does nothing either."""
+
+_CLASSIC: Final = CONTENT_TYPE_PLAIN_0_0_4
+_OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is to be served. now: seconds since 1970. gauges: found out by who asks; None of depth: not to be had."""
+
+    now: float
+    workers: Sequence[WorkerFigures] = ()
+    depth: Depth | None = None
+    gauges: Mapping[Series, float] | None = None
+    build: tuple[str, str, str] = ("", "", "")
+
+    @property
+    def alive(self) -> list[WorkerFigures]:
+        """Workers that wrote their numbers lately."""
+        return [one for one in self.workers if self.now < one.at + FRESH]
+
+
+def exposed(known: Known, accept: str) -> tuple[bytes, str]:
+    """The body and its media type: OpenMetrics for who asks for it, else the text format 0.0.4."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(known))
+    if "application/openmetrics-text" in accept:
+        return openmetrics.generate_latest(registry), _OPEN  # type: ignore[no-untyped-call]  # the library leaves it so
+    return generate_latest(registry), _CLASSIC
+
+
+class _Families(Collector):
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def collect(self) -> Iterator[Family]:
+        known = self._known
+        numbers, histograms = _numbers(known.workers), _histograms(known.workers)
+        gauges = _gauges(known)
+        for metric in CATALOGUE:
+            match metric.kind:
+                case Kind.COUNTER:
+                    yield _counter(metric, numbers[metric.name])
+                case Kind.HISTOGRAM:
+                    yield _histogram(metric, histograms[metric.name])
+                case Kind.GAUGE:
+                    yield _gauge(metric, gauges[metric.name])
+                case Kind.INFO:
+                    yield _info(metric, known.build)
+
+
+def _numbers(workers: Iterable[WorkerFigures]) -> dict[str, dict[Series, float]]:
+    """Sums over all workers, those that are no more as well."""
+    found: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
+    for worker in workers:
+        for (name, *labels), count in worker.numbers:
+            found[name][tuple(labels)] += count
+    return found
+
+
+def _histograms(workers: Iterable[WorkerFigures]) -> dict[str, dict[Series, Histogram]]:
+    buckets = {one.name: one.buckets for one in CATALOGUE if one.buckets}
+    found: dict[str, dict[Series, Histogram]] = defaultdict(dict)
+    for worker in workers:
+        for (name, *labels), counts, total in worker.histograms:
+            bounds, key = buckets.get(name, ()), tuple(labels)
+            if len(counts) != len(bounds) + 1:
+                continue  # of another version
+            one, before = Histogram(bounds, counts, total), found[name].get(key)
+            found[name][key] = one if before is None else before.merged(one)
+    return found
+
+
+def _gauges(known: Known) -> dict[str, dict[Series, float]]:
+    found: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
+    for worker in known.alive:
+        for (name, *labels), value in worker.gauges:
+            found[name][tuple(labels)] += value
+        found[metrics.VERSION.name][(str(worker.worker),)] = worker.version
+    for worker in known.workers:
+        found[metrics.SEEN.name][(str(worker.worker),)] = worker.at
+        found[metrics.STARTED.name][(str(worker.worker),)] = worker.started
+    if (depth := known.depth) is not None:
+        states = {"active": depth.active, "deferred": depth.deferred, "held": depth.held}
+        found[metrics.QUEUE.name] = {(state,): float(count) for state, count in states.items()}
+        found[metrics.QUEUE_AGE.name] = {(): max(0.0, known.now - depth.oldest) if depth.oldest else 0.0}
+    for (name, *labels), value in (known.gauges or {}).items():
+        found[name][tuple(labels)] = value
+    return found
+
+
+def _fitting(metric: Metric, values: Mapping[Series, float]) -> Iterator[tuple[Series, float]]:
+    """In the order of their labels; a series with other labels is of another version."""
+    return ((labels, value) for labels, value in sorted(values.items()) if len(labels) == len(metric.labels))
+
+
+def _counter(metric: Metric, values: Mapping[Series, float]) -> Family:
+    """Without labels it begins at 0, so that its first rise is seen."""
+    family = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=metric.labels)
+    for labels, value in _fitting(metric, values if values or metric.labels else {(): 0.0}):
+        family.add_metric(labels, value)
+    return family
+
+
+def _gauge(metric: Metric, values: Mapping[Series, float]) -> Family:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in _fitting(metric, values):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, values: Mapping[Series, Histogram]) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    known = values if values or metric.labels else {(): Histogram(metric.buckets)}
+    for labels, one in sorted(known.items()):
+        if len(labels) != len(metric.labels):
+            continue
+        so_far, buckets = 0, []
+        for bound, count in zip([*map(repr, map(float, one.bounds)), "+Inf"], one.counts, strict=True):
+            so_far += count
+            buckets.append((bound, so_far))
+        family.add_metric(labels, buckets, one.sum)
+    return family
+
+
+def _info(metric: Metric, values: tuple[str, ...]) -> Family:
+    family = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
+    family.add_metric((), dict(zip(metric.labels, values, strict=True)))
+    return family

@@ -1,0 +1,169 @@
+"""The process that serves metrics over HTTP: /metrics for Prometheus, /healthz and /readyz for who starts gateways.
+
+Run by the supervisor beside the workers, where [metrics] is written (docs/decisions/0024). It reads what workers left
+in their files, the queue, the certificates and the alarms: a scrape never asks a worker, and so never delays mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import shutil
+import time
+from collections import Counter
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import OpenSSL.SSL
+
+import gatepost
+from gatepost.alarms.course import ALARMS_CONTENT, decoded
+from gatepost.certificates.course import names_of
+from gatepost.certificates.entry import State
+from gatepost.certificates.inventory import Inventory
+from gatepost.certificates.listed import listed
+from gatepost.metrics import catalogue as metrics
+from gatepost.net.listener import Listener
+from gatepost.net.stream import Loss, LossKind
+from gatepost.node.beside import run_beside
+from gatepost.node.exposition import Known, exposed
+from gatepost.node.http_session import Answer, HttpSession
+from gatepost.store.changes import ConfigStore
+from gatepost.store.depth import queue_depth
+from gatepost.store.figures import WORKERS_DIRECTORY, read_all
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    import h11
+
+    from gatepost.metrics.counts import Series
+    from gatepost.net.stream import Stream
+    from gatepost.settings.model import Settings
+    from gatepost.store.depth import Depth
+
+__all__ = ["MetricsHost", "run_metrics_host"]
+
+CONNECTIONS: Final = 100
+CONNECTIONS_PER_SOURCE: Final = 50
+_METHODS: Final = frozenset({b"GET", b"HEAD"})
+_KEPT: Final = 1.0  # seconds for which what was found is served again, however often somebody asks
+_SLOWLY: Final = 30.0  # the same for what changes slowly and costs more
+_CERTIFICATES: Final = 100
+
+_log = logging.getLogger(__name__)
+
+
+def run_metrics_host(settings: Settings, sockets: Sequence[socket.socket], workers: int, lifeline: int) -> int:
+    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
+    return run_beside(
+        lambda: MetricsHost(settings, sockets, workers), lifeline, drain=settings.server.drain, what="metrics"
+    )
+
+
+class MetricsHost:
+    """workers: how many there are to be. Raises StoreFailure if the resources cannot be opened."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket], workers: int) -> None:
+        self._settings = settings
+        self._data = Path(settings.server.data_dir)
+        self._workers = workers
+        self._store = ConfigStore(self._data / "config.db")
+        self._inventory = Inventory(self._store, None)
+        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._known: Known | None = None
+        self._slow: dict[Series, float] = {}
+        self._slow_at = -_SLOWLY
+        self._listener = Listener(
+            sockets,
+            self._accept,
+            refuse=lambda stream, reason: stream.abort(Loss(LossKind.CLOSED, reason)),
+            total=CONNECTIONS,
+            per_source=CONNECTIONS_PER_SOURCE,
+        )
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._listener.start()
+
+    def reload(self) -> None:
+        """Certificates may be others by now."""
+        self._slow_at = -_SLOWLY
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and let open connections end for at most `seconds`."""
+        self._listener.stop()
+        deadline = time.monotonic() + seconds
+        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.05)
+        self._store.close()
+
+    def _accept(self, stream: Stream) -> None:
+        HttpSession(stream, self._answer, time.time).begin(None)
+
+    def _answer(self, request: h11.Request, _: str) -> Answer:
+        if request.method not in _METHODS:
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+        match request.target.partition(b"?")[0]:
+            case b"/metrics":
+                accept = dict(request.headers).get(b"accept", b"").decode("latin-1")
+                return Answer(HTTPStatus.OK, *exposed(self.known(), accept))
+            case b"/healthz":
+                return Answer(HTTPStatus.OK, b"ok\n")
+            case b"/readyz":
+                ready = len(self.known().alive) >= self._workers
+                return Answer(HTTPStatus.OK, b"ready\n") if ready else Answer(HTTPStatus.SERVICE_UNAVAILABLE)
+            case _:
+                return Answer(HTTPStatus.NOT_FOUND)
+
+    def known(self) -> Known:
+        """What is to be served, a second old at most."""
+        now = time.time()
+        if self._known is None or not self._known.now <= now < self._known.now + _KEPT:
+            self._known = Known(now, read_all(self._data / WORKERS_DIRECTORY), self._depth(), self._others(), _build())
+        return self._known
+
+    def _depth(self) -> Depth | None:
+        try:
+            return queue_depth(self._data / "queue")
+        except StoreFailure as failure:
+            _log.warning("the queue cannot be counted for metrics: %s", failure)
+            return None
+
+    def _others(self) -> dict[Series, float]:
+        found = {(metrics.FREE.name,): float(shutil.disk_usage(self._data).free)}
+        if time.monotonic() >= self._slow_at + _SLOWLY:
+            self._slow_at = time.monotonic()
+            self._slow = self._certificates()
+            cached = sum(1 for _ in (self._data / "cache" / "mta-sts").glob("*.json"))
+            self._slow[(metrics.POLICIES.name,)] = float(cached)
+        return found | self._slow | self._alarms()
+
+    def _certificates(self) -> dict[Series, float]:
+        with suppress(StoreFailure, ValueError, OSError):  # the log of the workers has it
+            entries = listed(self._inventory, self._pairs, now=time.time()).entries.values()
+            live = [one for one in entries if one.state in {State.CURRENT, State.NEXT}][:_CERTIFICATES]
+            return {
+                (metrics.CERTIFICATES.name, one.id, next(iter(names_of(one)), one.label), str(one.state)): (
+                    one.leaf.not_after
+                )
+                for one in live
+            }
+        return {}
+
+    def _alarms(self) -> dict[Series, float]:
+        with suppress(StoreFailure):
+            standing = decoded(self._store.content(ALARMS_CONTENT)).alarms
+            counts = Counter((metrics.ALARMS.name, str(one.kind), str(one.severity)) for one in standing)
+            return {series: float(count) for series, count in counts.items()}
+        return {}
+
+
+def _build() -> tuple[str, str, str]:
+    openssl = OpenSSL.SSL.SSLeay_version(OpenSSL.SSL.SSLEAY_VERSION).decode("ascii", "replace")
+    return gatepost.__version__, platform.python_version(), openssl

@@ -1,0 +1,78 @@
+"""What a worker tells of itself: events become lines, counts and what alarms look at, and a file keeps the numbers.
+
+Made by `node.assembly`, one for each worker; the parts are in `reports`. With metrics off and a log level above info an
+event costs an append and a look for trouble, on a thread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.metrics import catalogue as metrics
+from gatepost.metrics.counts import Counts
+from gatepost.node.logs import write_lines
+from gatepost.reports import event_lines
+from gatepost.reports.event_lines import Addresses, EventLines, Style
+from gatepost.reports.events import EventFeed
+from gatepost.reports.figures import Figures
+from gatepost.reports.hardships import Hardships
+from gatepost.reports.measured import EventMeter
+from gatepost.store.figures import WORKERS_DIRECTORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatepost.metrics.counts import Series
+    from gatepost.settings.model import Settings
+    from gatepost.store.interface import TraceEvent
+    from gatepost.store.sqlite import SqliteStore
+
+__all__ = ["GAUGE_SECONDS", "Observation"]
+
+GAUGE_SECONDS = 1.0
+"""Between two looks at what a worker does now."""
+
+
+class Observation:
+    """counts: for who counts on the event loop. served: whether anybody reads metrics."""
+
+    def __init__(self, settings: Settings, worker: int) -> None:
+        self.counts = Counts()
+        self.served = bool(settings.metrics_address)
+        self._figures = Figures(Path(settings.server.data_dir) / WORKERS_DIRECTORY, worker, served=self.served)
+        before = self._figures.before
+        hardships = Hardships(before.failing, before.dropped)
+        self._figures.watch(hardships)
+        self._figures.follow(self.counts)
+        readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [hardships]
+        if self.served:
+            counts = Counts()
+            self._figures.follow(counts)
+            readers.append(EventMeter(counts))
+        if event_lines.wanted():
+            log = settings.log
+            lines = EventLines(Style(log.format), Addresses(log.addresses), write_lines)
+            readers.append(lines)
+            self._figures.follow(lost={(metrics.LINES_LEFT_OUT.name,): lambda: lines.left_out})
+        self._feed = EventFeed(readers, self._figures.look)
+
+    def follow(self, stores: Sequence[SqliteStore], *others: Counts) -> None:
+        """Add up what stores and others count."""
+        self._figures.follow(*(one.counts for one in stores), *others)
+        dropped = (metrics.TRACE_DROPPED.name,)
+        self._figures.follow(lost={dropped: lambda: sum(one.trace_dropped for one in stores)})
+
+    def along(self, store: SqliteStore) -> Callable[[Sequence[TraceEvent]], None]:
+        """Takes events for a store's trace, and for all that is told of them."""
+        return self._feed.along(store.trace)
+
+    def note(self, version: int, gauges: Mapping[Series, float]) -> None:
+        """What the worker does now, and by which version of the resources."""
+        self._figures.version = version
+        self._figures.gauges = gauges
+
+    def close(self) -> None:
+        """Tell what waits, and write the file a last time. Blocks."""
+        self._feed.close()
+        self._figures.last()

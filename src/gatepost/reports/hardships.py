@@ -1,0 +1,99 @@
+"""What deliveries show of partners in trouble: for alarms, kept in a worker's memory and in its file. Bounded.
+
+A reader of `reports.events`. What counts is decided here and judged in `alarms.mail_flow`: a run of attempts under a
+requirement that are deferred for TLS, and connections that protect less than their destination was seen to do. A
+delivery ends either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from gatepost.alarms.mail_flow import Dropped, Failing
+from gatepost.reports.measured import DELIVERED, level_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.store.interface import TraceEvent
+
+__all__ = ["Hardships"]
+
+_MOST: Final = 500  # partners of either kind
+_LONG: Final = 300
+_WAITING: Final = frozenset({"DEFER", "HOLD"})
+
+type _Key = tuple[str, str, str]
+
+
+class Hardships:
+    """failing, dropped: what an earlier process of this worker knew. changed: since it was last set to False."""
+
+    def __init__(self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = ()) -> None:
+        self.changed = False
+        self._failing = {(one.organization, one.name, one.domain): one for one in failing}
+        self._dropped = {(one.organization, one.name, one.domain): one for one in dropped}
+
+    @property
+    def failing(self) -> tuple[Failing, ...]:
+        """Partners with which TLS falls short."""
+        return tuple(self._failing.values())
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Destinations that protect less than before."""
+        return tuple(self._dropped.values())
+
+    def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
+        """Learn from groups of events: one of each attempt and destination tells it."""
+        for group in groups:
+            seen: set[_Key] = set()
+            for event in group:
+                if event.event not in DELIVERED and event.event not in _WAITING:
+                    continue
+                key = _key(event)
+                if key not in seen:
+                    seen.add(key)
+                    self._learn(key, event)
+
+    def _learn(self, key: _Key, event: TraceEvent) -> None:
+        if event.event in DELIVERED:
+            self._delivered(key, event)
+        elif event.result_type and level_of(event.requirement) not in {"", "opportunistic"}:
+            self._failed(key, event)
+        drop = event.detail.get("protection_drop")
+        if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
+            held = event.event == "HOLD"
+            self._dropped[key] = Dropped(*key, drop["was"], drop["now"], event.at, held)
+            self.changed = True
+
+    def _delivered(self, key: _Key, event: TraceEvent) -> None:
+        if self._failing and self._failing.pop(key, None) is not None:
+            self.changed = True
+        if self._dropped and "protection_drop" not in event.detail and self._dropped.pop(key, None) is not None:
+            self.changed = True
+
+    def _failed(self, key: _Key, event: TraceEvent) -> None:
+        before = self._failing.get(key)
+        if before is None and len(self._failing) >= _MOST:
+            return
+        self._failing[key] = Failing(
+            *key,
+            event.requirement[:_LONG],
+            event.at,
+            event.at,
+            1,
+            event.result_type,
+            event.peer_host[:_LONG],
+            event.reply[:_LONG],
+        )
+        if before is not None:
+            now = self._failing[key]
+            self._failing[key] = replace(now, since=before.since, deferrals=before.deferrals + 1)
+        self.changed = True
+
+
+def _key(event: TraceEvent) -> _Key:
+    domain = event.recipient.rpartition("@")[2].lower()[:_LONG]
+    return event.organization, event.connector or domain, domain

@@ -1,0 +1,22 @@
+"""Texts in settings that stand for something elsewhere: a mailbox, a secret. A part of `settings.model`."""
+
+from __future__ import annotations
+
+from gatepost.smtp.grammar import GrammarError, parse_address
+
+__all__ = ["mail_address", "secret_reference"]
+
+
+def mail_address(value: str) -> str:
+    """A mail address, or "". Raises ValueError."""
+    try:
+        return parse_address(value).text if value else ""
+    except GrammarError as error:
+        raise ValueError(f"{value!r} is not a mail address: {error.why}") from None
+
+
+def secret_reference(value: str) -> str:
+    """Where a secret is: a file, a variable, a systemd credential; or "". Raises ValueError."""
+    if value and not value.startswith(("file:/", "env:", "credential:")):
+        raise ValueError(f"{value!r} is not possible here; write file:/PATH, env:NAME or credential:NAME")
+    return value

@@ -1,0 +1,73 @@
+"""What each worker last said of itself: a small file each, `workers/N.json` in the data directory.
+
+Written whole by the worker (`reports.figures`), read by `node.metrics_host`, `node.alarms` and, once, by the next
+process of that worker, which counts on from there. It is not synced: after a power cut the numbers begin anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - msgspec reads annotations
+from typing import Any
+
+import msgspec
+
+from gatepost.alarms.mail_flow import Dropped, Failing  # noqa: TC001 - msgspec reads annotations
+
+__all__ = ["WORKERS_DIRECTORY", "WorkerFigures", "read_all", "read_figures", "write_figures"]
+
+WORKERS_DIRECTORY = "workers"
+
+_MOST_OCTETS = 8 << 20
+
+
+class WorkerFigures(msgspec.Struct, omit_defaults=True):
+    """One worker. at, started: seconds since 1970. version: of the resources it works by.
+
+    numbers: a series (name and label values) and its count. histograms: a series, counts by bucket, sum. gauges: a
+    series and what it is now, true only while the worker lives.
+    """
+
+    worker: int
+    pid: int = 0
+    at: float = 0.0
+    started: float = 0.0
+    version: int = 0
+    numbers: list[tuple[list[str], float]] = []
+    histograms: list[tuple[list[str], list[int], float]] = []
+    gauges: list[tuple[list[str], float]] = []
+    failing: tuple[Failing, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+
+
+_decoder: Any = msgspec.json.Decoder(WorkerFigures)
+_encode = msgspec.json.Encoder().encode
+
+
+def read_figures(directory: Path, worker: int) -> WorkerFigures:
+    """What a worker left; nothing, if there is no such file or it is of another version."""
+    return _read(directory / f"{worker}.json") or WorkerFigures(worker)
+
+
+def read_all(directory: Path) -> list[WorkerFigures]:
+    """What all workers left, those that are no more as well: what they counted counts."""
+    found = (_read(path) for path in sorted(directory.glob("*.json")))
+    return [one for one in found if one is not None]
+
+
+def write_figures(directory: Path, figures: WorkerFigures) -> None:
+    """Put the file in place, whole. Raises OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{figures.worker}.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(_encode(figures))
+    fresh.replace(path)
+
+
+def _read(path: Path) -> WorkerFigures | None:
+    try:
+        if path.stat().st_size > _MOST_OCTETS:
+            return None
+        found: WorkerFigures = _decoder.decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return found

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+import pytest
+
+from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.course import ALARMS_CONTENT, Memory, Standing, encoded
+from gatepost.store.changes import ConfigStore
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
+from gatepost.store.schema import QUEUE_FILE
+
+SCRIPT = """
+import sys
+from gatepost.net.listener import bind
+from gatepost.node.metrics_host import run_metrics_host
+from gatepost.settings.loader import load
+
+sockets = bind("127.0.0.1:0")
+print("port", sockets[0].getsockname()[1], flush=True)
+print("status", run_metrics_host(load(sys.argv[1], {}), sockets, 1, 0), flush=True)
+"""
+
+
+@pytest.fixture
+def serve(run, home):
+    """Starts it; the script and the port."""
+    home.settings(metrics={})
+    config = ConfigStore(home.data / "config.db")
+    standing = Alarm(Kind.QUEUE_AGE, Severity.ERROR, "", "t", "d", "f")
+    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((Standing(standing, 1.0),)))})
+    config.close()
+    script = run(SCRIPT, home.file)
+    return script, int(script.expect("port").split()[1])
+
+
+def ask(port, path="/metrics", method="GET", accept="*/*"):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+        head, _, body = b"".join(iter(lambda: stream.recv(65536), b"")).partition(b"\r\n\r\n")
+        return head.decode(), body.decode()
+
+
+def test_the_life_of_the_process(serve, home):
+    script, port = serve
+    head, body = ask(port)
+    assert head.startswith("HTTP/1.1 200 OK\r\n")
+    assert "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" in head
+    assert 'gatepost_alarms{kind="queue-age",severity="error"} 1.0\n' in body
+    assert 'name="mx.gate.example",state="current"} ' in body
+    assert "gatepost_store_free_bytes " in body
+    assert 'gatepost_build_info{openssl="OpenSSL ' in body
+    assert "application/openmetrics-text" in ask(port, accept="application/openmetrics-text")[0]
+    assert ask(port, "/healthz")[1] == "ok\n"
+    assert ask(port, "/readyz")[0].startswith("HTTP/1.1 503 ")
+    write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, at=time.time() + 3600))
+    deadline = time.monotonic() + 20
+    while ask(port, "/readyz")[1] != "ready\n":  # a second passes
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert ask(port, method="HEAD")[1] == ""
+    assert ask(port, "/metrics?name=x")[0].startswith("HTTP/1.1 200 ")
+    assert ask(port, method="POST")[0].startswith("HTTP/1.1 405 ")
+    for path in ("/", "/metricsx", "/../data"):
+        assert ask(port, path)[0].startswith("HTTP/1.1 404 ")
+    script.signal(signal.SIGHUP)
+    (home.data / "queue" / "0").mkdir(parents=True)
+    (home.data / "queue" / "0" / QUEUE_FILE).write_bytes(b"x" * 4096)
+    while "gatepost_queue_deliveries{" in ask(port)[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    script.signal(signal.SIGTERM)
+    script.expect("status 0")
+    assert any("the queue cannot be counted" in line for line in script.said)

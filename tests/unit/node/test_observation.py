@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gatepost.node.observation import Observation
+from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
+from gatepost.store.interface import TraceEvent
+
+FIELDS = {"at": 1.0, "message": "1", "organization": "o", "direction": "incoming", "session": "s"}
+
+
+class Store:
+    """As much of a store as an observation follows."""
+
+    trace_dropped = 3
+
+    def __init__(self, counts):
+        self.counts, self.kept = counts, []
+
+    def trace(self, events):
+        self.kept += events
+
+
+def observe(home, caplog, level, **sections):
+    caplog.set_level(level, "gatepost.events")
+    observation = Observation(home.settings(**sections), 0)
+    store = Store(observation.counts)
+    observation.follow([store])
+    take = observation.along(store)
+    take([TraceEvent(event="RECEIVE", sender="a@b.example", recipient="c@d.example", **FIELDS)])
+    take(
+        [
+            TraceEvent(
+                event="DEFER", sender="", recipient="c@d.example", requirement="encrypted", result_type="x", **FIELDS
+            )
+        ]
+    )
+    observation.note(4, {("gatepost_connections", "inbound"): 1.0})
+    observation.close()
+    assert len(store.kept) == 2
+    return read_figures(home.data / WORKERS_DIRECTORY, 0)
+
+
+def test_events_become_numbers_lines_and_trouble(home, caplog, capfd):
+    found = observe(home, caplog, logging.INFO, metrics={}, log={"format": "logfmt", "addresses": "domain"})
+    numbers = {series[0]: count for series, count in found.numbers if series[0] != "gatepost_recipients_total"}
+    assert numbers["gatepost_messages_received_total"] == 1
+    assert numbers["gatepost_trace_rows_dropped_total"] == 3
+    assert (found.version, found.gauges, found.failing[0].domain) == (4, [], "d.example")
+    received, deferred = capfd.readouterr().err.splitlines()
+    assert "event=receive" in received
+    assert "to=@d.example" in deferred
+    assert "tls=encrypted:none" in deferred
+
+
+@pytest.mark.parametrize("level", [logging.WARNING])
+def test_what_nobody_wants_is_not_made(home, caplog, capfd, level):
+    found = observe(home, caplog, level)
+    assert capfd.readouterr().err == ""
+    assert found.failing
+    assert not any(series[0] == "gatepost_messages_received_total" for series, _ in found.numbers)

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.settings.references import mail_address, secret_reference
+
+
+@pytest.mark.parametrize("value", ["", "file:/x", "env:X", "credential:x"])
+def test_where_a_secret_may_be(value):
+    assert secret_reference(value) == value
+
+
+def test_a_secret_itself_is_no_setting():
+    with pytest.raises(ValueError, match="write file:/PATH, env:NAME or credential:NAME"):
+        secret_reference("hunter2")
+
+
+def test_mail_addresses():
+    assert (mail_address(""), mail_address("A@Example.test")) == ("", "A@Example.test")
+    with pytest.raises(ValueError, match="is not a mail address"):
+        mail_address("nobody")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.alarms.mail_flow import Dropped, Failing
+from gatepost.store.figures import WorkerFigures, read_all, read_figures, write_figures
+
+FIGURES = WorkerFigures(
+    1,
+    4711,
+    10.0,
+    5.0,
+    3,
+    [(["a", "x"], 2)],
+    [(["h"], [1, 2], 0.5)],
+    [(["g"], 1.5)],
+    (Failing("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired"),),
+    (Dropped("o", "n", "d", "was", "now", 1.0),),
+)
+
+
+def test_what_a_worker_left_reads_back(tmp_path):
+    write_figures(tmp_path / "workers", FIGURES)
+    assert read_figures(tmp_path / "workers", 1) == FIGURES
+    assert read_figures(tmp_path / "workers", 0) == WorkerFigures(0)
+    write_figures(tmp_path / "workers", WorkerFigures(0))
+    assert read_all(tmp_path / "workers") == [WorkerFigures(0), FIGURES]
+    assert (tmp_path / "workers").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"worker": "x"}', b"[" * 100, b" " * ((8 << 20) + 1)])
+def test_what_cannot_be_read_is_as_if_it_was_not_there(tmp_path, content):
+    (tmp_path / "0.json").write_bytes(content)
+    assert read_figures(tmp_path, 0) == WorkerFigures(0)
+    assert read_all(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "workers").write_text("in the way")
+    with pytest.raises(OSError, match="exists"):
+        write_figures(tmp_path / "workers", FIGURES)
