@@ -27,6 +27,7 @@ _COMMANDS = {
     "connector": ("connector", "connector", "Look at connectors, change them, try them out."),
     "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
     "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
+    "smime": ("smime", "smime", "Message encryption: certificates of recipients, certificates and keys of our own."),
     "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
     "history": ("history", "history", "Who changed the resources, when and why."),
     "explain": ("explain", "explain", "What would happen to a message, and why."),

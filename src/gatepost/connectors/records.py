@@ -35,6 +35,7 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
+    ContentProtection,
     DomainType,
     Mode,
     MtaStsMode,
@@ -335,6 +336,16 @@ class OutboundConnector(Record):
         description="With opportunistic TLS, when mail may leave in clear. Empty: as the organization says. never is "
         "the same as encryption-only.",
     )
+    encrypt: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content is encrypted to the certificates of the recipients (docs/smime.md). Mail for a "
+        "recipient without a usable one waits; it never leaves in clear.",
+    )
+    sign: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: what the organization's own users and servers send is signed with its certificate for the "
+        "author's address or domain. Mail that cannot be signed waits.",
+    )
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
         description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
@@ -344,10 +355,10 @@ class OutboundConnector(Record):
 
 
 class MailFlowRule(Record):
-    """What happens to messages that meet every condition: another way, or TLS whatever the way is.
+    """What happens to messages that meet every condition: another way, or protection whatever the way is.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls of any.
+    route_via_connector counts, and require_tls, encrypt and sign of any.
     """
 
     name: Label = Field(description="Unique among the mail flow rules of the organization.")
@@ -374,6 +385,14 @@ class MailFlowRule(Record):
         default=False,
         description="The message leaves only over TLS, whoever the next hop is; what a connector demands besides, "
         "stays.",
+    )
+    encrypt: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content leaves only encrypted to the recipient's certificate, by whatever connector.",
+    )
+    sign: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content is signed as a connector's sign says, by whatever connector it leaves.",
     )
     stop_rule_processing: Switch = Field(
         default=False, description="No further rule is looked at. A rule in rehearsal stops none."
@@ -415,6 +434,11 @@ class Organization(Record):
         default="",
         description='"+": mail for ann+tag goes to the mailbox ann, unless there is a mailbox ann+tag (RFC 5233). '
         "Empty: such an address is one like any other.",
+    )
+    smime_decrypt: Switch = Field(
+        default=False,
+        description="Mail for mailboxes here that is encrypted to a key of the organization (gatepost smime identity) "
+        "is decrypted when it is delivered (docs/smime.md).",
     )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"

@@ -30,6 +30,7 @@ from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarms import AlarmKeeper
+from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.keeper import CertificateKeeper
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
@@ -123,6 +124,7 @@ class Assembly:
         self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
         self._refreshing: asyncio.Task[object] | None = None
+        self._content = content_steps(settings, self._resources)
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -240,6 +242,7 @@ class Assembly:
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
+            content=self._content,
         )
         return Deliverer(self._snapshots.current.directory, services)
 
@@ -258,6 +261,7 @@ class Assembly:
                 self._settings.server.hostname,
                 self._expiration,
                 lambda path: expand(self._snapshots.current.directory, path).targets,
+                SecretContent(lambda: self._snapshots.current.directory),
             ),
             settled=settled,
             limits=QueueLimits(

@@ -32,6 +32,7 @@ from gatepost.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.site import Site
+from gatepost.settings.smime import Smime
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.limits import SmtpLimits
 
@@ -491,6 +492,7 @@ class Settings(Record):
     certificate_table: CertificateTable = Field(default_factory=CertificateTable, description="[certificate_table]")
     alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
     site: Site = Field(default_factory=Site, description="[site]")
+    smime: Smime = Field(default_factory=Smime, description="[smime]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

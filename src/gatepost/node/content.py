@@ -1,0 +1,66 @@
+"""What is done to messages on their way: the steps of `outbound.content` in their order, made from the settings.
+
+Called by `node.assembly`, once for a worker.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.connectors.mail_flow import Content
+from gatepost.message.fields import field_values
+from gatepost.node.keeper import vault_of
+from gatepost.outbound.content import ContentSteps
+from gatepost.outbound.smime import SmimeProtection
+from gatepost.outbound.smime_decryption import SmimeDecryption
+from gatepost.outbound.workbench import Workbench
+from gatepost.policy.route import RoutePlanner
+from gatepost.smime.store import SmimeStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.match import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+    from gatepost.store.interface import Delivery
+
+__all__ = ["SecretContent", "content_steps"]
+
+
+def content_steps(settings: Settings, resources: ConfigStore) -> ContentSteps:
+    """All steps. Nothing but these changes what was accepted."""
+    bench = Workbench(Path(settings.server.data_dir) / "made", settings.smime.max_size)
+    store = SmimeStore(resources, vault_of(settings))
+    protection = SmimeProtection(store, bench, time.time)
+    decryption = SmimeDecryption(store, bench, settings.server.hostname)
+    return ContentSteps(decryption, protection, dividers=(decryption, protection))
+
+
+class SecretContent:
+    """Whether a notice about a message must not hold its content, as that was to leave only encrypted.
+
+    directory: the one in force.
+    """
+
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        self._directory = directory
+        self._planner = RoutePlanner(directory())
+        self._made_for = directory()
+
+    def __call__(self, delivery: Delivery, original: bytes) -> bool:
+        """original: the message, or as much of it as holds the header section."""
+        if self._made_for is not (current := self._directory()):
+            self._planner, self._made_for = RoutePlanner(current), current
+        message = delivery.message
+        header = original.partition(b"\r\n\r\n")[0] + b"\r\n"
+        names = self._planner.header_names(delivery.organization, delivery.recipients)
+        return self._planner.encrypts(
+            delivery.organization,
+            delivery.recipients,
+            reverse_path=message.reverse_path,
+            content=Content(field_values(header, names)),
+            from_on_premises=message.from_on_premises,
+        )
