@@ -59,8 +59,8 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     """Add the certificate in FILE with its key, which is sealed with store.master_key.
 
     FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). For an ADDRESS it signs
-    and decrypts what that one sends and gets, for a DOMAIN what everybody there does. Several may be kept for one owner:
-    the newest signs, all decrypt, also when they have expired.
+    and decrypts what that one sends and gets, for a DOMAIN what everybody there does. Several may be kept for one
+    owner: the newest signs, all decrypt, also when they have expired.
 
     Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or unusable files, 3 not readable.
     """
