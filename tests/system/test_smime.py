@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import debian
 from support.gateway import Gateway
-from support.mail import Mail
 from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
 from support.sink import Sink
@@ -21,6 +20,8 @@ from support.smime import MailAuthority, Person, cms, decrypted, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.mail import Mail
 
 BOB, EVA = "bob@secret.test", "eva@secret.test"
 HEADER = f"From: Alice <{ALICE}>\r\nTo: {BOB}, Eva <{EVA}>\r\nSubject: figures\r\n".encode()
@@ -38,7 +39,8 @@ CONTENTS: dict[str, tuple[bytes, bytes]] = {
         b"",
     ),
     "nested": (
-        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: multipart/alternative; boundary=y\r\n\r\n"
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
+        b"Content-Type: multipart/alternative; boundary=y\r\n\r\n"
         b"--y\r\n\r\nplain \r\n--y\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n--y--\r\n--x\r\n"
         b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
         + BINARY

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import dataclass
 from email.utils import getaddresses
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +18,10 @@ from gatepost.outbound.content import ContentNotReady
 from gatepost.outbound.workbench import TooLarge
 from gatepost.policy.content import NO_DEMAND
 from gatepost.policy.route import MxRoute, SmartHosts
-from gatepost.smime.certificate import ID_DIGITS, fingerprint, fit, owner_of
+from gatepost.smime.certificate import ID_DIGITS, fingerprint, owner_of
 from gatepost.smime.decryption import is_enveloped
 from gatepost.smime.encryption import encrypted
+from gatepost.smime.readiness import Readiness, readiness
 from gatepost.smime.signing import signature, signed
 from gatepost.smime.store import SmimeStoreError
 from gatepost.smtp.replies import Reply
@@ -53,16 +53,6 @@ _CLAIM: Final = b"pkcs7-mime"
 _SHOWN: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What is kept for a recipient. owner: whose it is, "" if nobody's. missing: why nothing is fit, "" if it is."""
-
-    address: str
-    owner: str
-    certificates: tuple[x509.Certificate, ...]
-    missing: str = ""
-
-
 class SmimeProtection:
     """store: certificates and keys. clock: seconds since 1970."""
 
@@ -81,7 +71,7 @@ class SmimeProtection:
             try:
                 found = self._found(departure.organization, recipient.address)
             except SmimeStoreError:
-                found = _Found(recipient.address, "", ())
+                found = Readiness(recipient.address, "", (), "unknown")
             hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
             groups.setdefault(hidden if not found.missing else "", []).append(recipient)
         return list(groups.values())
@@ -133,17 +123,8 @@ class SmimeProtection:
         by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
         return list(unique.values()), by
 
-    def _found(self, organization: str, recipient: str) -> _Found:
-        try:
-            address = owner_of(recipient)
-        except ValueError as error:
-            return _Found(recipient, "", (), str(error))
-        owner, kept = self._store.certificates_for(organization, address)
-        good, bad = fit(kept, self._clock())
-        if good:
-            return _Found(address, owner, tuple(good))
-        why = f"of those kept for {owner}: {', '.join(bad)}" if bad else f"there is no certificate for {address}"
-        return _Found(address, owner, (), f"{why}; {_ADD.format(owner or address, organization)}")
+    def _found(self, organization: str, recipient: str) -> Readiness:
+        return readiness(self._store, organization, recipient, self._clock())
 
     async def _signer(self, departure: Departure, body: MessageBody, told: dict[str, Any]) -> Signer | None:
         """Who signs; None for what others wrote and only passes. Raises ContentNotReady."""
@@ -170,7 +151,6 @@ class SmimeProtection:
         return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
 
 
-_ADD: Final = "add one: gatepost smime recipient add {} FILE --organization {}"
 _IDENTITY: Final = "add one: gatepost smime identity add {} FILE --organization {}"
 
 

@@ -260,6 +260,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 hop.rehearsed,
                 route.reasons,
                 route.passed_over,
+                content=route.content,
             )
         case MxRoute():
             name = route.connector.name if route.connector else ""
@@ -273,6 +274,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.rehearsed,
                 route.reasons,
                 route.passed_over,
+                content=route.content,
             )
         case Unroutable():
             return OutboundDecision(
@@ -287,6 +289,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.passed_over,
                 route.reply,
                 route.detail,
+                route.content,
             )
         case _:
             assert_never(route)

@@ -126,5 +126,5 @@ def decrypted(message: bytes, person: Person) -> bytes:
 
 
 def verified(message: bytes, authority: MailAuthority) -> bytes:
-    """What was signed, once signature and chain are good for mail. (-binary breaks the last line of multipart/signed.)"""
+    """What was signed, once signature and chain are good for mail; -binary would break the end of multipart/signed."""
     return cms("-verify", "-CAfile", authority.root, "-purpose", "smimesign", content=message)
