@@ -27,7 +27,7 @@ __all__ = [
     "without_fields",
 ]
 
-_FIELD = re.compile(rb"[^\r\n]*(?:\r\n(?:[ \t][^\r\n]*))*(?:\r\n|\Z)|.", re.DOTALL)
+_BETWEEN: Final = re.compile(rb"(?<=\r\n)(?![ \t])")  # fields
 _PKCS7: Final = re.compile(rb"application/(?:x-)?pkcs7-mime", re.IGNORECASE)
 _SMIME_TYPE: Final = re.compile(rb";\s*smime-type\s*=\s*\"?([a-z-]+)", re.IGNORECASE)
 _ENVELOPED_TYPES: Final = {b"enveloped-data", b"authenveloped-data"}
@@ -102,7 +102,7 @@ def without_fields(section: bytes, names: Iterable[bytes]) -> bytes:
 
 
 def _fields(section: bytes) -> list[bytes]:
-    return [match[0] for match in _FIELD.finditer(section) if match[0]]
+    return [field for field in _BETWEEN.split(section) if field]
 
 
 def _name(field: bytes) -> bytes:

@@ -70,7 +70,7 @@ class SmimeProtection:
         for recipient in departure.recipients:
             try:
                 found = self._found(departure.organization, recipient.address)
-            except SmimeStoreError:
+            except Exception:  # noqa: BLE001 - whatever it is, `apply` meets it again and says so
                 found = Readiness(recipient.address, "", (), "unknown")
             hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
             groups.setdefault(hidden if not found.missing else "", []).append(recipient)

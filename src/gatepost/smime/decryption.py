@@ -98,7 +98,7 @@ def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:
                 return _opened(envelope, key), opener
         except CannotDecrypt as error:
             failure = error
-        except (BerError, ValueError, TypeError, UnsupportedAlgorithm, InvalidTag, InvalidUnwrap) as error:
+        except (ValueError, IndexError, TypeError, UnsupportedAlgorithm, InvalidTag, InvalidUnwrap) as error:
             failure = CannotDecrypt(f"a key of ours is named, but does not open it ({type(error).__name__})")
     raise failure
 

@@ -291,7 +291,7 @@ def test_who_forwards_its_mail_gets_its_notices_there(make):
 
 @pytest.mark.parametrize("secret", [True, False])
 def test_of_a_message_that_was_to_leave_encrypted_only_the_header_is_returned(make, secret):
-    given = make.delivery(2, Recipient("ann@partner.example"), ret="FULL")
+    given = make.delivery(2, Recipient("ann@partner.example"), message=make.message(ret="FULL"))
     asked = []
 
     def ask(delivery, original):
