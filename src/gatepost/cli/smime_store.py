@@ -16,7 +16,7 @@ from gatepost.cli.tables import moment, printable
 from gatepost.net.certificate import certificate_facts
 from gatepost.smime.certificate import ID_DIGITS, addresses, fingerprint, owner_of
 from gatepost.smime.readiness import readiness
-from gatepost.smime.store import SmimeStore, SmimeStoreError
+from gatepost.smime.store import NotAdded, SmimeStore, SmimeStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,8 @@ def opened(settings: Settings, *, keys: bool = False) -> Iterator[SmimeStore]:
     try:
         with store_and_vault(settings, keys=keys) as (store, vault):
             yield SmimeStore(store, vault)
+    except NotAdded as error:
+        fail(BAD_INPUT, printable(error))
     except SmimeStoreError as error:
         fail(UNKNOWN, printable(error))
 

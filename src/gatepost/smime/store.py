@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.certificates.vault import Vault
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["CERTIFICATES_MOST", "Identity", "SmimeStore", "SmimeStoreError"]
+__all__ = ["CERTIFICATES_MOST", "Identity", "NotAdded", "SmimeStore", "SmimeStoreError"]
 
 CERTIFICATES_MOST: Final = 10
 """Certificates of one recipient."""
@@ -38,6 +38,10 @@ _IDENTITY: Final = "smime_identity"
 
 class SmimeStoreError(Exception):
     """A certificate or key cannot be had from the store; the text says why, for an administrator, without a secret."""
+
+
+class NotAdded(SmimeStoreError):  # noqa: N818 - it names what happened
+    """Something is not taken in; the text says what to do first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,11 @@ class SmimeStore:
     def add_recipient(
         self, organization: str, owner: str, certificates: Iterable[x509.Certificate], *, author: str, note: str = ""
     ) -> int:
-        """Keep certificates beside those that are there. Returns the version. Raises SmimeStoreError, StoreFailure."""
+        """Keep certificates beside those that are there. Returns the version. Raises NotAdded, StoreFailure."""
         version, _ = self._store.load(_RECIPIENT)
         kept = {fingerprint(one): one for one in (*self.certificates(organization, owner), *certificates)}
         if len(kept) > CERTIFICATES_MOST:
-            raise SmimeStoreError(
+            raise NotAdded(
                 f"{owner} would have {len(kept)} certificates, {CERTIFICATES_MOST} are the most; first remove "
                 "old ones: gatepost smime recipient remove"
             )
@@ -174,9 +178,9 @@ class SmimeStore:
     def add_identity(
         self, organization: str, owner: str, chain_pem: bytes, key_pem: bytes, *, author: str, note: str = ""
     ) -> Identity:
-        """Seal a key and keep it with its certificate. Raises SmimeStoreError, StoreFailure, ConfigConflict."""
+        """Seal a key and keep it with its certificate. Raises NotAdded, StoreFailure."""
         if self._vault is None:
-            raise SmimeStoreError("a key is stored only sealed: set store.master_key")
+            raise NotAdded("a key is stored only sealed: set store.master_key")
         self._check_master_key()
         with quietly():
             chain = tuple(x509.load_pem_x509_certificates(chain_pem))
@@ -214,9 +218,12 @@ class SmimeStore:
         return key
 
     def _check_master_key(self) -> None:
-        """Whoever has another master key than the gateway would make what it cannot open. Raises SmimeStoreError."""
+        """Whoever has another master key than the gateway would make what it cannot open. Raises NotAdded."""
         for one in self.identities():
-            self._unsealed(one)
+            try:
+                self._unsealed(one)
+            except SmimeStoreError as error:
+                raise NotAdded(f"{error}; put the right one in its place, or first remove this identity") from error
 
 
 def _place(organization: str, owner: str) -> str:

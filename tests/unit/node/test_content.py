@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import parse
+from gatepost.node.content import SecretContent
+from gatepost.store.interface import Delivery, Message, Recipient
+
+
+def directory(**fields):
+    return Directory(parse({"organization": {"contoso": fields}}))
+
+
+def delivery(*addresses):
+    message = Message(1, "contoso", 1.0, "ann@contoso.example")
+    return Delivery(2, message, "contoso/b.example", [Recipient(one) for one in addresses])
+
+
+RULE = {"name": "r", "header_name": "X-Label", "header_contains": ["secret"], "encrypt": "smime"}
+ORIGINAL = b"X-Label: very secret\r\nSubject: x\r\n\r\nX-Label: no field\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "original", "secret"),
+    [
+        ({}, ORIGINAL, False),
+        ({"mail_flow_rule": [RULE]}, ORIGINAL, True),
+        ({"mail_flow_rule": [RULE]}, b"Subject: x\r\n\r\nX-Label: secret\r\n", False),
+        ({"mail_flow_rule": [RULE | {"mode": "rehearse"}]}, ORIGINAL, False),
+        ({"outbound_connector": [{"name": "c", "recipient_domains": ["b.example"], "encrypt": "smime"}]}, b"", True),
+        ({"outbound_connector": [{"name": "c", "recipient_domains": ["d.example"], "encrypt": "smime"}]}, b"", False),
+    ],
+)
+def test_whose_notices_hold_no_content(fields, original, secret):
+    assert SecretContent(lambda: directory(**fields))(delivery("bob@b.example"), original) is secret
+
+
+def test_what_is_in_force_counts():
+    current = [directory()]
+    asked = SecretContent(lambda: current[0])
+    assert not asked(delivery("bob@b.example"), ORIGINAL)
+    current[0] = directory(mail_flow_rule=[RULE])
+    assert asked(delivery("bob@b.example"), ORIGINAL)
