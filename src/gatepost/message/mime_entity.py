@@ -32,6 +32,7 @@ _PKCS7: Final = re.compile(rb"application/(?:x-)?pkcs7-mime", re.IGNORECASE)
 _SMIME_TYPE: Final = re.compile(rb";\s*smime-type\s*=\s*\"?([a-z-]+)", re.IGNORECASE)
 _ENVELOPED_TYPES: Final = {b"enveloped-data", b"authenveloped-data"}
 _LINE: Final = 998
+_PIECE: Final = 57 << 14  # octets that are encoded at a time: whole lines, and little memory
 _TEXT: Final = 1 << 20  # letters that are decoded at a time, so few that other threads have their turn in between
 
 
@@ -169,7 +170,8 @@ def multipart_signed(entity: bytes, signature: bytes, boundary: str) -> tuple[by
 
 def base64_lines(octets: bytes) -> bytes:
     """Base64 in lines of 76, each ended by CRLF (RFC 2045 section 6.8)."""
-    return base64.encodebytes(octets).replace(b"\n", b"\r\n")
+    pieces = (octets[at : at + _PIECE] for at in range(0, len(octets), _PIECE))
+    return b"".join(base64.encodebytes(piece).replace(b"\n", b"\r\n") for piece in pieces)
 
 
 def _decoded(lines: bytes) -> bytes:

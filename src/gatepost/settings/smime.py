@@ -22,5 +22,5 @@ class Smime(Record):
         default=50 << 20,
         description="Content larger than this is not worked on: what must be encrypted or signed is returned "
         "(552 5.3.4), what could be decrypted is delivered as it came. Each worker has one message at a time in "
-        "memory, up to five times its size.",
+        "memory, up to seven times its size.",
     )

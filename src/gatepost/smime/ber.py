@@ -7,9 +7,24 @@ readers of DER refuse. Pure. What is read comes from anybody: depth and number o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["INTEGER", "OCTET_STRING", "OID", "SEQUENCE", "SET", "BerError", "Element", "context", "read", "write"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "INTEGER",
+    "OCTET_STRING",
+    "OID",
+    "SEQUENCE",
+    "SET",
+    "BerError",
+    "Element",
+    "context",
+    "enclosed",
+    "read",
+    "write",
+]
 
 INTEGER: Final = 0x02
 OCTET_STRING: Final = 0x04
@@ -121,8 +136,13 @@ def read(octets: bytes) -> Element:
 
 def write(tag: int, *contents: bytes) -> bytes:
     """An element in DER with what it holds."""
+    return b"".join(enclosed(tag, contents))
+
+
+def enclosed(tag: int, contents: Sequence[bytes]) -> list[bytes]:
+    """The same in pieces, so that large contents are joined only once, at the end."""
     size = sum(map(len, contents))
     if size < _INDEFINITE:
-        return b"".join((bytes((tag, size)), *contents))
+        return [bytes((tag, size)), *contents]
     length = size.to_bytes((size.bit_length() + 7) // 8)
-    return b"".join((bytes((tag, _INDEFINITE | len(length))), length, *contents))
+    return [bytes((tag, _INDEFINITE | len(length))) + length, *contents]

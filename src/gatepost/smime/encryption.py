@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.padding import PKCS7
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, SET, context, read, write
+from gatepost.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, SET, context, enclosed, read, write
 from gatepost.smime.cms import BLOCK, DATA, ENVELOPED, PIECE, RSA, issuer_of, oid, shared_info
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def encrypted(content: bytes, certificates: Sequence[x509.Certificate]) -> bytes
     body = [cipher.update(content[at : min(at + PIECE, whole)]) for at in range(0, whole, PIECE)]
     body.append(cipher.update(padder.update(content[whole:]) + padder.finalize()))
     algorithm = write(SEQUENCE, write(OID, _AES_256_CBC), write(OCTET_STRING, vector))
-    info = write(SEQUENCE, write(OID, DATA), algorithm, write(context(0, constructed=False), *body))
+    info = enclosed(SEQUENCE, [write(OID, DATA), algorithm, *enclosed(context(0, constructed=False), body)])
     version = write(INTEGER, b"\x02" if agreed else b"\x00")
-    data = write(SEQUENCE, version, write(SET, *sorted(recipients)), info)
-    return write(SEQUENCE, write(OID, ENVELOPED), write(context(0), data))
+    data = enclosed(SEQUENCE, [version, write(SET, *sorted(recipients)), *info])
+    return b"".join(enclosed(SEQUENCE, [write(OID, ENVELOPED), *enclosed(context(0), data)]))
 
 
 def _recipient(certificate: x509.Certificate, key: bytes) -> bytes:
