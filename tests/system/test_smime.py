@@ -198,7 +198,7 @@ def test_twenty_megabytes_arrive_and_what_is_too_large_is_returned(
     mail = arrived(sink, BOB, after)
     assert decrypted(mail.raw, people[BOB]) == content
     send(gateway.port, BOB, content=HEADER + content + lines)
-    row = gateway.wait_trace(recipient=BOB, event="FAIL")[0]
+    row = gateway.wait_trace(timeout=60, recipient=BOB, event="FAIL")[0]
     assert row["reply"].startswith("552 5.3.4")
     assert len(sink.messages) == after + 1
     assert not list((gateway.data_dir / "made").iterdir())
@@ -220,7 +220,7 @@ def test_a_domain_certificate_serves_everybody_there(gateway: Gateway, sink: Sin
     send(gateway.port, ["a@gate.test", "b@gate.test"])
     mail = arrived(sink, "a@gate.test", after)
     assert decrypted(mail.raw, people["gate.test"]).endswith(b"Hello.\r\n")
-    row = gateway.wait_trace(recipient="a@gate.test", event="SEND")[0]
+    row = gateway.wait_trace(timeout=60, recipient="a@gate.test", event="SEND")[0]
     number = people["gate.test"].number
     assert row["detail"]["smime"]["recipients"]["a@gate.test"] == [number]
     assert row["detail"]["smime"]["encrypt"] == {"required_by": ["connector:gate.test"]}
@@ -252,7 +252,7 @@ def test_what_is_signed_verifies(
     assert kind in mail.field("Content-Type")
     assert mail.raw.isascii()
     assert verified(mail.raw, authority) == content
-    assert gateway.wait_trace(recipient=to, event="SEND")[0]["detail"]["smime"]["signed_by"] == number
+    assert gateway.wait_trace(timeout=60, recipient=to, event="SEND")[0]["detail"]["smime"]["signed_by"] == number
 
 
 def test_signed_and_encrypted(
@@ -270,7 +270,7 @@ def test_a_rule_demands_it_whatever_the_connector(gateway: Gateway, plain: Sink,
     after = len(plain.messages)
     send(gateway.port, ["x@plain.test", "nobody@plain.test"], content=labelled)
     assert decrypted(arrived(plain, "x@plain.test", after).raw, people[BOB]).endswith(b"Hello.\r\n")
-    row = gateway.wait_trace(recipient="nobody@plain.test", event="DEFER")[0]
+    row = gateway.wait_trace(timeout=60, recipient="nobody@plain.test", event="DEFER")[0]
     assert row["detail"]["smime"]["encrypt"] == {"required_by": ["rule:labelled"]}
     assert [one.recipients for one in plain.messages[after:]] == [("x@plain.test",)]
 
@@ -279,7 +279,7 @@ def test_rehearsal_only_says_it(gateway: Gateway, plain: Sink) -> None:
     after = len(plain.messages)
     send(gateway.port, "trial@trial.test")
     assert arrived(plain, "trial@trial.test", after).body == b"Hello.\r\n"
-    said = gateway.wait_trace(recipient="trial@trial.test", event="SEND")[0]["detail"]["smime"]
+    said = gateway.wait_trace(timeout=60, recipient="trial@trial.test", event="SEND")[0]["detail"]["smime"]
     assert said["encrypt"] == {"rehearsed_by": ["connector:trial.test"]}
     assert not said["rehearsal"]["encrypt"]["passed"]
     assert "gatepost smime recipient add trial@trial.test" in said["rehearsal"]["encrypt"]["missing"][0]
@@ -319,7 +319,7 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
     """Without a single author, and with a key that the master key does not open any more."""
     after = len(sink.messages)
     send(gateway.port, "two@signed.test", content=f"From: {ALICE}, b@contoso.example\r\n\r\nHello.\r\n".encode())
-    row = gateway.wait_trace(recipient="two@signed.test", event="DEFER")[0]
+    row = gateway.wait_trace(timeout=60, recipient="two@signed.test", event="DEFER")[0]
     assert "does not name a single one" in row["detail"]["detail"]
     with closing(sqlite3.connect(gateway.data_dir / "config.db")) as store:
         store.execute("UPDATE content SET data = substr(data, 1, 40) WHERE name LIKE 'smime_identity/%/key'")
@@ -331,7 +331,7 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
         try:
             gateway.cli("organization", "set", "contoso", "display_name=Contoso")  # keys are opened again
             send(gateway.port, "locked@signed.test")
-            row = gateway.wait_trace(recipient="locked@signed.test", event="DEFER")[0]
+            row = gateway.wait_trace(timeout=60, recipient="locked@signed.test", event="DEFER")[0]
             assert row["reply"].startswith("451 4.3.0")
             assert "S/MIME identity" in row["detail"]["detail"]
         finally:
@@ -400,7 +400,7 @@ def test_a_key_opens_mail_for_its_owner_alone(gateway: Gateway, people: dict[str
     der = cms("-encrypt", "-binary", "-outform", "DER", "-aes-256-cbc", people["ann@contoso.example"].certificate,
               content=b"\r\nfor ann\r\n")  # fmt: skip
     send(gateway.port, ["ann@contoso.example", "ben@contoso.example"], sender=STRANGER, content=enveloped(der, "whose"))
-    (mail,) = gateway.wait_maildir("ben@contoso.example")
+    (mail,) = gateway.wait_maildir("ben@contoso.example", timeout=60)
     assert "pkcs7-mime" in mail.field("Content-Type")
     assert mail.fields("X-Gatepost-SMIME") == []
     own = wait_until(
@@ -409,7 +409,7 @@ def test_a_key_opens_mail_for_its_owner_alone(gateway: Gateway, people: dict[str
         timeout=60,
     )
     assert own.body == b"for ann\r\n"
-    row = gateway.wait_trace(recipient="ben@contoso.example", event="DELIVER")[0]
+    row = gateway.wait_trace(timeout=60, recipient="ben@contoso.example", event="DELIVER")[0]
     assert row["detail"]["smime"]["decrypted"] is False
 
 
