@@ -200,7 +200,7 @@ def test_twenty_megabytes_arrive_and_what_is_too_large_is_returned(
     send(gateway.port, BOB, content=HEADER + content + lines)
     row = gateway.wait_trace(timeout=60, recipient=BOB, event="FAIL")[0]
     assert row["reply"].startswith("552 5.3.4")
-    assert len(sink.messages) == after + 1
+    assert [one.recipients for one in sink.messages[after:]].count((BOB,)) == 1
     assert not list((gateway.data_dir / "made").iterdir())
 
 
@@ -334,10 +334,12 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
             row = gateway.wait_trace(timeout=60, recipient="locked@signed.test", event="DEFER")[0]
             assert row["reply"].startswith("451 4.3.0")
             assert "S/MIME identity" in row["detail"]["detail"]
+            gateway.cli("queue", "drop", "--recipient", "locked@signed.test")  # else it leaves once the key is back
         finally:
             store.executemany("UPDATE content SET data = ? WHERE name = ?", [(data, name) for name, data in before])
             store.commit()
-    assert len(sink.messages) == after
+    tried = {recipient for one in sink.messages[after:] for recipient in one.recipients}
+    assert not tried & {"two@signed.test", "locked@signed.test"}
 
 
 def test_what_a_sender_encrypted_goes_as_it_is_and_a_claim_does_not_do(
