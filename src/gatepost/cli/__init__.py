@@ -31,6 +31,7 @@ _COMMANDS = {
     "hook": ("content_hook", "hook", "Content hooks: rspamd and ClamAV, asked before a message is taken."),
     "dkim": ("dkim", "dkim", "The keys that sign mail as it leaves."),
     "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
+    "smime": ("smime", "smime", "Message encryption: certificates of recipients, certificates and keys of our own."),
     "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
     "hybrid": ("hybrid", "hybrid", "An on-premises Exchange beside this gateway: what each of the two needs."),
     "history": ("history", "history", "Who changed the resources, when and why."),

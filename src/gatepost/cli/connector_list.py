@@ -15,7 +15,7 @@ from gatepost.cli.part import INBOUND, OUTBOUND, Part
 from gatepost.cli.part_commands import SHOW_CODES
 from gatepost.cli.part_view import show_part, view_options
 from gatepost.cli.tables import moment, print_json, print_table
-from gatepost.connectors.values import ConnectorType, Mode, TlsSettings
+from gatepost.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import InboundConnector, OutboundConnector
@@ -133,5 +133,7 @@ def _outbound_demands(connector: OutboundConnector) -> list[str]:
         str(connector.tls_settings),
         connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and (connector.tls_domain or "the next hop's name"),
         connector.min_tls_version and f"{connector.min_tls_version} or newer",
+        connector.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
+        connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]
     return [text for text in found if text]

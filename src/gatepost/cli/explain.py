@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.cli.chosen import stored_directory
-from gatepost.cli.explanation import Asked, print_explanation
+from gatepost.cli.explanation import Asked, Certificates, print_explanation
 from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json
 from gatepost.connectors.directory import address_key
@@ -23,6 +23,7 @@ from gatepost.message.fields import decode_words
 from gatepost.policy.explain import Explanation
 from gatepost.policy.explain import explain as decide
 from gatepost.policy.facts import SessionFacts
+from gatepost.policy.forwarding import expand
 from gatepost.smtp.grammar import GrammarError, parse_address, parse_path
 from gatepost.smtp.grammar import Path as MailPath
 
@@ -70,8 +71,8 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
     Decided by the stored configuration with the code that decides for real sessions. Nothing is sent, and without
     --live nothing is asked of the network, so that a certificate is not looked for among the revoked ones.
 
-    Exit codes: 0 accepted, and there is a way for it (with --live: that meets the demands), 1 it is not, 2 wrong use or
-    bad input, 3 the configuration cannot be read.
+    Exit codes: 0 accepted, and there is a way for it (with --live: that meets the demands) and a
+    certificate, if it must be encrypted, 1 it is not, 2 wrong use or bad input, 3 the configuration cannot be read.
     """
     settings = settings_of(config)
     reverse_path = _path("--from", given["sender"].removeprefix("<").removesuffix(">"))
@@ -93,12 +94,29 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
     )
     reports = asyncio.run(_probe(settings, explanation)) if given["live"] else None
     expiration = explanation.expiration if explanation.expiration is not None else settings.queue.message_expiration
+    certificates = _certificates(settings, directory, explanation)
     if as_json:
-        print_json(_record(explanation, reports, expiration))
+        print_json(_record(explanation, reports, expiration) | _certificates_record(certificates))
     else:
-        print_explanation(explanation, asked, reports, expiration)
+        print_explanation(explanation, asked, reports, expiration, certificates)
     usable = reports is None or not reports or any(report.usable for report in reports)
-    sys.exit(0 if explanation.succeeds and usable else NO)
+    ready = certificates is None or not certificates.missing
+    sys.exit(0 if explanation.succeeds and usable and ready else NO)
+
+
+def _certificates(settings: Settings, directory: Directory, explanation: Explanation) -> Certificates | None:
+    """Whether there is what S/MIME needs; None if nobody demands that the message is encrypted."""
+    outbound = explanation.outbound
+    if outbound is None or not outbound.content.encrypt.required:
+        return None
+    from gatepost.cli.smime_store import found_for  # noqa: PLC0415 - only S/MIME needs what it imports
+
+    onward = expand(directory, explanation.recipient).targets[-1].path
+    return Certificates(*found_for(settings, outbound.organization, onward.text))
+
+
+def _certificates_record(certificates: Certificates | None) -> dict[str, Any]:
+    return {} if certificates is None else {"certificates": certificates._asdict()}
 
 
 def _record(explanation: Explanation, reports: Sequence[HostReport] | None, expiration: float) -> dict[str, Any]:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     from gatepost.checks.tasks import HostReport
     from gatepost.connectors.content_hook import AskedHook
+    from gatepost.policy.content_demand import ContentDemand
     from gatepost.policy.decision import OutboundDecision
     from gatepost.policy.explain import Explanation
     from gatepost.policy.failures import FailureOutcome
     from gatepost.policy.requirement import Requirement
 
-__all__ = ["Asked", "print_explanation"]
+__all__ = ["Asked", "Certificates", "print_explanation"]
 
 _WIDTH = 100
 _SHOWN = 15  # other connectors of one direction; --json has them all
@@ -69,6 +70,13 @@ class Asked(NamedTuple):
     assumed: tuple[str, ...]
 
 
+class Certificates(NamedTuple):
+    """What there is for S/MIME. found: a sentence of the recipient's. missing: why mail waits, "" if it does not."""
+
+    found: str
+    missing: str
+
+
 class _Page:
     """Lines of at most a hundred columns, in signs that standard output can write."""
 
@@ -105,9 +113,13 @@ class _Page:
 
 
 def print_explanation(
-    explanation: Explanation, asked: Asked, reports: Sequence[HostReport] | None, expiration: float
+    explanation: Explanation,
+    asked: Asked,
+    reports: Sequence[HostReport] | None,
+    expiration: float,
+    certificates: Certificates | None = None,
 ) -> None:
-    """All of it on standard output."""
+    """All of it on standard output. certificates: for S/MIME, None where nobody asks for that."""
     page = _Page()
     channel = f"over {asked.tls}" if asked.tls else "in clear"
     if asked.tls:
@@ -117,7 +129,7 @@ def print_explanation(
     for one in asked.assumed:
         page.line(f"assumed: {one}", 9)
     _inbound(page, explanation)
-    _outbound(page, explanation)
+    _outbound(page, explanation, certificates)
     if explanation.failures:
         _failures(page, explanation, expiration)
     if reports is not None:
@@ -158,7 +170,7 @@ def _hook(asked: AskedHook) -> str:
     return f"{whose}{trial}: {hook.type} at {hook.address} is asked when the message has come; {without}"
 
 
-def _outbound(page: _Page, explanation: Explanation) -> None:
+def _outbound(page: _Page, explanation: Explanation, certificates: Certificates | None) -> None:
     outbound = explanation.outbound
     if outbound is None:
         page.section("OUTBOUND", "nowhere: it is no organization's mail")
@@ -175,6 +187,7 @@ def _outbound(page: _Page, explanation: Explanation) -> None:
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}")
+    _content(page, outbound.content, certificates)
     for reason in outbound.reasons:
         page.mark(page.yes, reason)
     if outbound.way in {"mailbox", "lmtp"}:
@@ -182,6 +195,17 @@ def _outbound(page: _Page, explanation: Explanation) -> None:
         return
     _others(page, explanation.others_outbound)
     _others(page, explanation.other_rules)
+
+
+def _content(page: _Page, demand: ContentDemand, certificates: Certificates | None) -> None:
+    """What is asked of the message itself, and whether the certificates for it are there."""
+    for name, one in (("encryption", demand.encrypt), ("signature", demand.sign)):
+        if one.required:
+            page.field(name, f"S/MIME  (asked by {', '.join(map(str, one.required))})")
+        if one.rehearsed:
+            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(map(str, one.rehearsed))})")
+    if certificates is not None:
+        page.mark(page.no if certificates.missing else page.yes, certificates.missing or certificates.found)
 
 
 def _way(outbound: OutboundDecision) -> str:

@@ -1,4 +1,4 @@
-"""`gatepost rule …`: mail flow rules, which send messages another way or demand TLS for them."""
+"""`gatepost rule …`: mail flow rules, which send messages another way, or demand TLS or S/MIME for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import RULE
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
-from gatepost.connectors.values import Mode
+from gatepost.connectors.values import ContentProtection, Mode
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import MailFlowRule
@@ -72,6 +72,8 @@ def _actions(one: MailFlowRule) -> str:
     found = [
         one.route_via_connector and f"by connector {one.route_via_connector!r}",
         one.require_tls and "only over TLS",
+        one.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
+        one.sign is ContentProtection.SMIME and "signed (S/MIME)",
         one.stop_rule_processing and "no further rule",
     ]
     return "; ".join(text for text in found if text)

@@ -1,25 +1,26 @@
 """Which mail flow rules hold for a message and a recipient, and what they do together (exchange.md section 4).
 
-Rules may send mail by an outbound connector that its domain would not have chosen, and may demand TLS of whatever way
-it takes. `policy.route` asks a `RuleSet` for each recipient that is sent on, `policy.explain` asks `unmet`. Pure: what
-a rule wants to know of the header was read before, by whoever has the message.
+Rules may send mail by an outbound connector that its domain would not have chosen, may demand TLS of whatever way it
+takes, and that the content itself is protected. `policy.route` asks a `RuleSet` for each recipient that is sent on,
+`policy.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by whoever has the
+message.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.connectors.names import parents
-from gatepost.connectors.values import Mode
+from gatepost.connectors.values import ContentProtection, Mode
 from gatepost.smtp.grammar import GrammarError, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.connectors.model import MailFlowRule, Organization, OutboundConnector
 
-__all__ = ["Content", "MailFlow", "RuleSet", "unmet"]
+__all__ = ["Content", "MailFlow", "RuleNames", "RuleSet", "unmet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +34,32 @@ class Content:
     header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+class RuleNames(NamedTuple):
+    """Who asks for something by name: rules in force, and rules in rehearsal that would."""
+
+    enforced: tuple[str, ...] = ()
+    rehearsed: tuple[str, ...] = ()
+
+
+_NOBODY = RuleNames()
+
+
 @dataclass(frozen=True, slots=True)
 class MailFlow:
     """What the rules of an organization do with a message to one recipient.
 
     connector: where a rule sends it, disabled or not; routed_by: that rule's name, "". require_tls: names of the
-    enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. reasons: a sentence for
-    each rule that holds, naming what it asked for but never the message's own text, so that equal outcomes are equal.
+    enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: who
+    demands that of the content. reasons: a sentence for each rule that holds, naming what it asked for but never the
+    message's own text, so that equal outcomes are equal.
     """
 
     connector: OutboundConnector | None = None
     routed_by: str = ""
     require_tls: tuple[str, ...] = ()
     rehearsed_tls: tuple[str, ...] = ()
+    encrypt: RuleNames = _NOBODY
+    sign: RuleNames = _NOBODY
     reasons: tuple[str, ...] = ()
 
 
@@ -162,6 +176,8 @@ class RuleSet:
             chosen.rule.name if chosen else "",
             tuple(one.rule.name for one in enforcing if one.rule.require_tls),
             tuple(one.rule.name for one in holding if one.rule.require_tls and one.rule.mode is Mode.REHEARSE),
+            _asking(holding, lambda rule: rule.encrypt is ContentProtection.SMIME),
+            _asking(holding, lambda rule: rule.sign is ContentProtection.SMIME),
             tuple(self._reason(one, chosen if at > place else None) for at, one in enumerate(holding)),
         )
 
@@ -176,10 +192,22 @@ class RuleSet:
             does.append(f"{'would send' if rehearses else 'sends'} it by connector {one.connector.name!r}")
         if rule.require_tls:
             does.append("would require TLS" if rehearses else "requires TLS")
+        if rule.encrypt is ContentProtection.SMIME:
+            does.append("would encrypt it (S/MIME)" if rehearses else "encrypts it (S/MIME)")
+        if rule.sign is ContentProtection.SMIME:
+            does.append("would sign it (S/MIME)" if rehearses else "signs it (S/MIME)")
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"
         return f"{label}{' (in rehearsal)' if rehearses else ''} holds for {_asked(rule)}: {', '.join(does)}"
+
+
+def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:
+    asking = [one.rule for one in holding if asks(one.rule)]
+    return RuleNames(
+        tuple(rule.name for rule in asking if rule.mode is Mode.ENFORCE),
+        tuple(rule.name for rule in asking if rule.mode is Mode.REHEARSE),
+    )
 
 
 def _conditions(rule: MailFlowRule, connectors: Mapping[str, OutboundConnector]) -> _Conditions:

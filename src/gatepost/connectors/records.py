@@ -38,6 +38,7 @@ from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
+    ContentProtection,
     DkimKeyUnavailable,
     DomainType,
     Mode,
@@ -360,6 +361,16 @@ class OutboundConnector(Record):
         description="With opportunistic TLS, when mail may leave in clear. Empty: as the organization says. never is "
         "the same as encryption-only.",
     )
+    encrypt: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content is encrypted to the certificates of the recipients (docs/smime.md). Mail for a "
+        "recipient without a usable one waits; it never leaves in clear.",
+    )
+    sign: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: what the organization's own users and servers send is signed with its certificate for the "
+        "author's address or domain. Mail that cannot be signed waits.",
+    )
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
         description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
@@ -369,10 +380,10 @@ class OutboundConnector(Record):
 
 
 class MailFlowRule(Record):
-    """What happens to messages that meet every condition: another way, or TLS whatever the way is.
+    """What happens to messages that meet every condition: another way, or protection whatever the way is.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls of any.
+    route_via_connector counts, and require_tls, encrypt and sign of any.
     """
 
     name: Label = Field(description="Unique among the mail flow rules of the organization.")
@@ -399,6 +410,14 @@ class MailFlowRule(Record):
         default=False,
         description="The message leaves only over TLS, whoever the next hop is; what a connector demands besides, "
         "stays.",
+    )
+    encrypt: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content leaves only encrypted to the recipient's certificate, by whatever connector.",
+    )
+    sign: ContentProtection = Field(
+        default=ContentProtection.NONE,
+        description="smime: the content is signed as a connector's sign says, by whatever connector it leaves.",
     )
     stop_rule_processing: Switch = Field(
         default=False, description="No further rule is looked at. A rule in rehearsal stops none."
@@ -450,6 +469,11 @@ class Organization(Record):
         default=True,
         description="Whether its users may log in with a password to send mail. false: only with a token of an "
         "oauth_issuer.",
+    )
+    smime_decrypt: Switch = Field(
+        default=False,
+        description="Mail for mailboxes here that is encrypted to a key of the organization (gatepost smime identity) "
+        "is decrypted when it is delivered (docs/smime.md).",
     )
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"

@@ -16,6 +16,7 @@ from gatepost.connectors.signing_keys import check_keys
 from gatepost.connectors.values import (
     Cleartext,
     ConnectorType,
+    ContentProtection,
     DomainType,
     HookType,
     ProfileName,
@@ -81,6 +82,10 @@ def _old_version(connector: InboundConnector | OutboundConnector) -> bool:
 
 def _top_level(name: str) -> bool:
     return name.startswith("*.") and "." not in name.removeprefix("*.")
+
+
+def _protects_content(rule: MailFlowRule) -> bool:
+    return ContentProtection.SMIME in {rule.encrypt, rule.sign}
 
 
 _OLD_VERSION = (
@@ -259,9 +264,9 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
-        "require_tls route_via_connector",
-        lambda one: not (one.require_tls or one.route_via_connector),
-        "the rule would do nothing; write require_tls = true, or route_via_connector",
+        "require_tls route_via_connector encrypt sign",
+        lambda one: not (one.require_tls or one.route_via_connector or _protects_content(one)),
+        'the rule would do nothing; write require_tls = true, route_via_connector, or encrypt = "smime"',
     ),
     _rule(
         "header_contains header_name",

@@ -10,6 +10,7 @@ from enum import StrEnum
 __all__ = [
     "Cleartext",
     "ConnectorType",
+    "ContentProtection",
     "DkimAlgorithm",
     "DkimKeyUnavailable",
     "DkimService",
@@ -60,6 +61,13 @@ class TlsSettings(StrEnum):
     ENCRYPTION_ONLY = "encryption-only"
     CERTIFICATE_VALIDATION = "certificate-validation"
     DOMAIN_VALIDATION = "domain-validation"
+
+
+class ContentProtection(StrEnum):
+    """How the content of a message is encrypted, or signed, before it leaves, whatever the connection is."""
+
+    NONE = "none"
+    SMIME = "smime"
 
 
 class SmtpDaneMode(StrEnum):

@@ -9,7 +9,7 @@ from typing import Final
 
 from gatepost.message.dsn_report import Actor, Advice
 
-__all__ = ["advice_for"]
+__all__ = ["NO_CERTIFICATE", "advice_for"]
 
 # The keys are subject and detail of the status, or the subject alone; the class (4 or 5) does not change who can help.
 # The statuses of three digits are Exchange's (exchange.md sections 7.3 and 10).
@@ -116,6 +116,15 @@ _ADVICE: Final = {
     **_shared(Actor.RECIPIENT, _TELL_RECIPIENT),
     **_shared(Actor.RECIPIENT, _PROTECT),
 }
+
+NO_CERTIFICATE: Final = Advice(
+    "The message may leave only encrypted or signed (S/MIME), and for that a certificate is missing, has expired or "
+    "cannot be used.",
+    Actor.SERVICE,
+    "Ask the administrators of this mail service to add a valid certificate of the recipient (or, for a signature, of "
+    "the author), then send the message again. They find in this report whose is missing, and the command for it.",
+)
+"""Where the status alone would not say it: mail that waited for S/MIME."""
 
 _UNKNOWN: Final = Advice("The receiving side did not accept the message.", Actor.RECIPIENT, _TELL_RECIPIENT[0])
 

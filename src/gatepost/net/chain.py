@@ -47,7 +47,7 @@ __all__ = [
     "weak_signature",
 ]
 
-type Purpose = Literal["server", "client"]
+type Purpose = Literal["server", "client", "mail"]
 
 # X509_V_ERR_*, openssl/x509_vfy.h. What is not listed is INVALID with OpenSSL's own words.
 _NO_ISSUER: Final = frozenset({2, 20, 21})
@@ -77,7 +77,9 @@ _USAGES: Final = {
             ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
         }
     ),
+    "mail": frozenset({ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}),
 }
+_PURPOSES: Final = {"server": "a TLS server", "client": "a TLS client", "mail": "mail"}
 _CACHE_SECONDS: Final = 3600.0
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 
@@ -121,8 +123,8 @@ def judge(
     """Judge the certificates that a peer presented, leaf first, at `now` (seconds since 1970 UTC). Never raises.
 
     purpose: what the peer is. "server" wants extended key usage serverAuth or none, "client" clientAuth, serverAuth or
-    none. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are refused. Certificates beyond the
-    limits make the chain INVALID, unread. The answer is cached for up to an hour.
+    none, "mail" emailProtection or none. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are
+    refused. Certificates beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
     """
     if not chain_der:
         return ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None)
@@ -254,7 +256,7 @@ def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainSt
     for certificate in path:
         usages = extended_usages(certificate)
         if usages is not None and not usages & _USAGES[purpose]:
-            return ChainStatus.WRONG_PURPOSE, f"{subject_text(certificate)} is not for a TLS {purpose}"
+            return ChainStatus.WRONG_PURPOSE, f"{subject_text(certificate)} is not for {_PURPOSES[purpose]}"
     return None
 
 

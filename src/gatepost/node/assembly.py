@@ -35,7 +35,7 @@ from gatepost.net.listener import Listener
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
-from gatepost.node.content import content_steps
+from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.evidence import EvidenceLog
 from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.observation import Observation
@@ -146,6 +146,7 @@ class Assembly:
         self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._observation.follow(stores, self._resolver.counts, self._sessions.counts)
         self._refreshing: asyncio.Task[object] | None = None
+        self._content = content_steps(settings, self._resources, self._dkim)
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -296,7 +297,7 @@ class Assembly:
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
-            content=content_steps(settings.server.hostname, self._dkim),
+            content=self._content,
         )
         return Deliverer(self._snapshots.current.directory, services)
 
@@ -315,6 +316,7 @@ class Assembly:
                 self._settings.server.hostname,
                 self._expiration,
                 lambda path: expand(self._snapshots.current.directory, path).targets,
+                SecretContent(lambda: self._snapshots.current.directory),
             ),
             settled=settled,
             limits=QueueLimits(

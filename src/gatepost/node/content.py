@@ -1,24 +1,72 @@
-"""What is done to the content of messages on their way, in the order in which it is done.
+"""What is done to messages on their way: the steps of `outbound.content` in their order, made from the settings.
 
-Called by `node.assembly` once for a worker. The order matters: header fields that stay here are taken out first, and
+Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first, and
 DKIM signs what is sent, so it comes last.
 """
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.mail_flow import Content
+from gatepost.message.fields import field_values
+from gatepost.node.keeper import vault_of
 from gatepost.outbound.content import ContentSteps
 from gatepost.outbound.dkim import DkimSigning
 from gatepost.outbound.organization_headers import OrganizationHeaders
+from gatepost.outbound.smime import SmimeProtection
+from gatepost.outbound.smime_decryption import SmimeDecryption
+from gatepost.outbound.workbench import Workbench
+from gatepost.policy.route import RoutePlanner
+from gatepost.smime.store import SmimeStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatepost.certificates.dkim_keys import DkimKeys
+    from gatepost.connectors.match import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+    from gatepost.store.interface import Delivery
 
-__all__ = ["content_steps"]
+__all__ = ["SecretContent", "content_steps"]
 
 
-def content_steps(hostname: str, dkim: DkimKeys) -> ContentSteps:
-    """The steps of a worker. hostname: ours. dkim: the private keys that sign."""
-    return ContentSteps(OrganizationHeaders(hostname), DkimSigning(dkim, time.time))
+def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) -> ContentSteps:
+    """All steps. Nothing but these changes what was accepted. dkim: the private keys that sign."""
+    bench = Workbench(Path(settings.server.data_dir) / "made", settings.smime.max_size)
+    store = SmimeStore(resources, vault_of(settings))
+    protection = SmimeProtection(store, bench, time.time)
+    decryption = SmimeDecryption(store, bench, settings.server.hostname)
+    headers = OrganizationHeaders(settings.server.hostname)
+    signing = DkimSigning(dkim, time.time)
+    return ContentSteps(headers, decryption, protection, signing, dividers=(decryption, protection))
+
+
+class SecretContent:
+    """Whether a notice about a message must not hold its content, as that was to leave only encrypted.
+
+    directory: the one in force.
+    """
+
+    def __init__(self, directory: Callable[[], Directory]) -> None:
+        self._directory = directory
+        self._planner = RoutePlanner(directory())
+        self._made_for = directory()
+
+    def __call__(self, delivery: Delivery, original: bytes) -> bool:
+        """original: the message, or as much of it as holds the header section."""
+        if self._made_for is not (current := self._directory()):
+            self._planner, self._made_for = RoutePlanner(current), current
+        message = delivery.message
+        header = original.partition(b"\r\n\r\n")[0] + b"\r\n"
+        names = self._planner.header_names(delivery.organization, delivery.recipients)
+        return self._planner.encrypts(
+            delivery.organization,
+            delivery.recipients,
+            reverse_path=message.reverse_path,
+            content=Content(field_values(header, names)),
+            from_on_premises=message.from_on_premises,
+        )

@@ -144,6 +144,7 @@ class Deliverer:
         body = MessageBody.stored(delivery, self._services.store)
         try:
             routes = await _routes(planner, delivery, body)
+            routes = await self._services.content.divided(self._directory, delivery, routes, body)
         except BodyUnreadable as failure:
             unread = Shipment(delivery.message, delivery.recipients, _base(None, planner.version))
             unread.decide_all(_UNREADABLE, {"detail": str(failure)})
@@ -163,7 +164,7 @@ class Deliverer:
             except BodyUnreadable as failure:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
             except ContentNotReady as failure:
-                shipment.decide_all(failure.reply, {"detail": failure.detail})
+                shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
         fates = [fate for shipment in shipments for fate in shipment.fates]
         # What a rule, or the message itself, demands for one message says nothing of the other mail for its domain,
         # which must not wait for it.

@@ -7,31 +7,36 @@ do its work now raises, and the mail waits: it never goes on without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gatepost.policy.route import MxRoute, SmartHosts
+from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, SmartHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import OutboundConnector
     from gatepost.outbound.body import MessageBody
     from gatepost.policy.route import Route
     from gatepost.smtp.replies import Reply
-    from gatepost.store.interface import Message, Recipient
+    from gatepost.store.interface import Delivery, Message, Recipient
 
-__all__ = ["NO_STEPS", "ContentNotReady", "ContentStep", "ContentSteps", "Departure"]
+__all__ = ["NO_STEPS", "ContentNotReady", "ContentStep", "ContentSteps", "Departure", "Divider"]
 
 
 class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: it is what was found
-    """The content cannot be made what it must be. reply: as if the next hop had said it. detail: for us."""
+    """The content cannot be made what it must be.
 
-    def __init__(self, reply: Reply, detail: str) -> None:
+    reply: as if the next hop had said it. detail: for us. told: what else the trace shall say.
+    """
+
+    def __init__(self, reply: Reply, detail: str, told: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(detail)
         self.reply = reply
         self.detail = detail
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +70,32 @@ class ContentStep(Protocol):
         """
 
 
-class ContentSteps:
-    """The steps of an installation, in the order in which they are taken."""
+class Divider(Protocol):
+    """Who must not have the same content though their mail goes the same way, as what is made for each is different."""
 
-    def __init__(self, *steps: ContentStep) -> None:
+    async def divided(self, departure: Departure, body: MessageBody) -> list[list[Recipient]]:
+        """The recipients in groups, each of which is a departure of its own. Raises BodyUnreadable."""
+
+
+class ContentSteps:
+    """The steps of an installation, in the order in which they are taken. dividers: asked before the first of them."""
+
+    def __init__(self, *steps: ContentStep, dividers: Sequence[Divider] = ()) -> None:
         self._steps = steps
+        self._dividers = dividers
+
+    async def divided(
+        self, directory: Directory, delivery: Delivery, routes: list[tuple[Route, list[Recipient]]], body: MessageBody
+    ) -> list[tuple[Route, list[Recipient]]]:
+        """The routes of a delivery, once for each group of recipients. Raises BodyUnreadable."""
+        for divider in self._dividers:
+            found: list[tuple[Route, list[Recipient]]] = []
+            for route, recipients in routes:
+                departure = Departure(directory, delivery.organization, delivery.message, recipients, route)
+                groups = await divider.divided(departure, body)
+                found += ((_narrowed(route, recipients, group), group) for group in groups)
+            routes = found
+        return routes
 
     async def made(self, departure: Departure, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
         """The body as it is to be sent, and what the trace shall say. Raises ContentNotReady, BodyUnreadable."""
@@ -78,6 +104,17 @@ class ContentSteps:
             body, said = await step.apply(departure, body)
             told |= said
         return body, told
+
+
+def _narrowed(route: Route, recipients: Sequence[Recipient], group: Sequence[Recipient]) -> Route:
+    """The route for some of its recipients, who have their own places in it."""
+    if len(group) == len(recipients) or not isinstance(route, MailboxRoute | LmtpRoute):
+        return route
+    wanted = set(map(id, group))
+    places = [place for place, one in enumerate(recipients) if id(one) in wanted]
+    if isinstance(route, MailboxRoute):
+        return replace(route, mailboxes=tuple(route.mailboxes[place] for place in places))
+    return replace(route, forward_paths=tuple(route.forward_paths[place] for place in places))
 
 
 NO_STEPS = ContentSteps()

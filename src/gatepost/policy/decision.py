@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.connectors.units import format_duration
+from gatepost.policy.content_demand import NO_DEMAND
 from gatepost.policy.outbound import describe
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.content_hook import AskedHook
     from gatepost.connectors.match import Attribution
+    from gatepost.policy.content_demand import ContentDemand
     from gatepost.policy.requirement import Requirement
     from gatepost.smtp.replies import Reply
 
@@ -121,7 +123,7 @@ class OutboundDecision:
     "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector: name, "" if none. requirement: of
     the first next hop, None for a mailbox and for nowhere. rehearsed: what it would be, were nothing in rehearsal.
     reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
-    taken it as well.
+    taken it as well. content: what is asked of the message itself.
     """
 
     configuration: int
@@ -135,6 +137,7 @@ class OutboundDecision:
     passed_over: tuple[tuple[str, str], ...]
     reply: Reply | None = None
     detail: str = ""
+    content: ContentDemand = NO_DEMAND
 
     def record(self) -> dict[str, Any]:
         """The whole decision; what the trace keeps of an attempt as well has the same keys there."""
@@ -154,6 +157,8 @@ class OutboundDecision:
         if self.rehearsed is not None:
             sources = [str(source) for source in self.rehearsed.sources]
             record["rehearsal"] = {"requirement": describe(self.rehearsed), "sources": sources}
+        if asked := self.content.record():
+            record["smime"] = asked
         if self.reply is not None:
             record |= {"reply": self.reply.text, "detail": self.detail}
         return record

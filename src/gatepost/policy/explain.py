@@ -287,6 +287,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 hop.rehearsed,
                 route.reasons,
                 route.passed_over,
+                content=route.content,
             )
         case MxRoute():
             name = route.connector.name if route.connector else ""
@@ -300,6 +301,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.rehearsed,
                 route.reasons,
                 route.passed_over,
+                content=route.content,
             )
         case Unroutable():
             return OutboundDecision(
@@ -314,6 +316,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.passed_over,
                 route.reply,
                 route.detail,
+                route.content,
             )
         case _:
             assert_never(route)

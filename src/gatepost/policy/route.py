@@ -15,6 +15,7 @@ from gatepost.connectors.mail_flow import Content, RuleSet
 from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, ConnectorType, DomainType
+from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
 from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
@@ -104,6 +105,7 @@ class SmartHosts:
 
     reasons: why this connector. passed_over: label and why not, of those that would have taken the domain as well.
     by_rule: whether a mail flow rule made it what it is, so that how it fares says nothing of the domain's other mail.
+    content: what is asked of the message itself.
     """
 
     connector: OutboundConnector
@@ -111,13 +113,14 @@ class SmartHosts:
     reasons: tuple[str, ...] = ()
     passed_over: tuple[tuple[str, str], ...] = ()
     by_rule: bool = False
+    content: ContentDemand = NO_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
 class MxRoute:
     """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's.
 
-    reasons, passed_over, by_rule: as in SmartHosts.
+    reasons, passed_over, by_rule, content: as in SmartHosts.
     """
 
     domain: str
@@ -127,16 +130,18 @@ class MxRoute:
     reasons: tuple[str, ...] = ()
     passed_over: tuple[tuple[str, str], ...] = ()
     by_rule: bool = False
+    content: ContentDemand = NO_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
 class Unroutable:
-    """Nowhere: for now or for good, as the reply says. detail: for us. reasons, passed_over: as in SmartHosts."""
+    """Nowhere: for now or for good, as the reply says. detail: for us. The rest: as in SmartHosts."""
 
     reply: Reply
     detail: str
     reasons: tuple[str, ...] = ()
     passed_over: tuple[tuple[str, str], ...] = ()
+    content: ContentDemand = NO_DEMAND
 
 
 type Route = MailboxRoute | LmtpRoute | SmartHosts | MxRoute | Unroutable
@@ -157,6 +162,7 @@ class _Ruling(NamedTuple):
     required: tuple[Source, ...]
     rehearsed: tuple[Source, ...]
     reasons: tuple[str, ...]
+    content: ContentDemand = NO_DEMAND
 
     @property
     def acts(self) -> bool:
@@ -167,13 +173,15 @@ class _Ruling(NamedTuple):
 class _Terms(NamedTuple):
     """What a way has to meet besides its connector's demand. owner: the organization that says which way it is.
 
-    required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts.
+    required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts. content: what rules
+    ask of the message itself.
     """
 
     owner: Organization
     required: tuple[Source, ...] = ()
     on_trial: tuple[Source, ...] = ()
     by_rule: bool = False
+    content: ContentDemand = NO_DEMAND
 
 
 class _Group(NamedTuple):
@@ -241,6 +249,22 @@ class RoutePlanner:
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
         ]
 
+    def encrypts[R: Addressed](
+        self,
+        organization: str,
+        recipients: Sequence[R],
+        *,
+        reverse_path: str = "",
+        content: Content = NO_CONTENT,
+        from_on_premises: bool = False,
+    ) -> bool:
+        """Whether the content must leave encrypted for any of the recipients; as in `routes`."""
+        found = self.routes(
+            organization, recipients, reverse_path=reverse_path, content=content, from_on_premises=from_on_premises
+        )
+        leaving = (route for route, _ in found if not isinstance(route, MailboxRoute | LmtpRoute))
+        return any(route.content.encrypt.required for route in leaving)
+
     def asking_for_tls(
         self, organization: str, recipient: str, *, reverse_path: str, content: Content
     ) -> tuple[Source, ...]:
@@ -276,6 +300,7 @@ class RoutePlanner:
         required: list[Source] = []
         rehearses: list[Source] = []
         reasons: list[str] = []
+        asked = NO_DEMAND
         via = routed_by = ""
         for place, name in enumerate(self._deciding(domain, organization)):
             if (rules := self._rules.get(name)) is None:
@@ -283,12 +308,15 @@ class RoutePlanner:
             flow = rules.flow(reverse_path, recipient, content)
             required += (Source("rule", rule) for rule in flow.require_tls)
             rehearses += (Source("rule", rule) for rule in flow.rehearsed_tls)
+            asked = asked.joined(ContentDemand(Demand.of("rule", *flow.encrypt), Demand.of("rule", *flow.sign)))
             reasons += flow.reasons
             if flow.connector is not None and place == 0:
                 via, routed_by = flow.connector.name, flow.routed_by
             elif flow.connector is not None:
                 reasons.append(f"where mail for {domain} goes is for the rules of its own organization to say")
-        return _Ruling(via, routed_by, tuple(required), tuple(rehearses), tuple(reasons)) if reasons else None
+        if not reasons:
+            return None
+        return _Ruling(via, routed_by, tuple(required), tuple(rehearses), tuple(reasons), asked)
 
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
@@ -350,7 +378,7 @@ class RoutePlanner:
         own = (Source("organization", organization),) if foreign else ()
         if ruling is None:
             return _Terms(owner, own)
-        return _Terms(owner, (*ruling.required, *own), ruling.rehearsed, ruling.acts)
+        return _Terms(owner, (*ruling.required, *own), ruling.rehearsed, ruling.acts, ruling.content)
 
     def _by_rule(self, ruling: _Ruling, owner: Organization, selection: Selection, came_back: bool) -> Selection:  # noqa: FBT001 - as in `routes`
         """What a rule makes of the choice by domain. A message that came from on-premises is not sent back by it."""
@@ -370,22 +398,23 @@ class RoutePlanner:
 
     def _along(self, selection: Selection, domain: str, terms: _Terms) -> Route:
         connector, reasons, passed_over = selection.connector, selection.reasons, selection.passed_over
+        content = by_connector(connector).joined(terms.content)
         if connector is not None and not connector.enabled:
             # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
             label = f"connector {connector.name!r} of {terms.owner.name}"
             detail = f"{label} is disabled; enable it, or change the mail flow rule"
-            return Unroutable(_DISABLED, detail, reasons, passed_over)
+            return Unroutable(_DISABLED, detail, reasons, passed_over, content)
         try:
             if connector is None or connector.use_mx_record:
                 demand, trial = self._demands(connector, domain, terms)
-                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule)
+                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule, content)
             hops = tuple(
                 NextHop(smart.host, smart.port, *self._demands(connector, smart.host, terms))
                 for smart in connector.smart_hosts
             )
         except ValueError as error:
-            return Unroutable(_NO_NAME, str(error), reasons, passed_over)
-        return SmartHosts(connector, hops, reasons, passed_over, terms.by_rule)
+            return Unroutable(_NO_NAME, str(error), reasons, passed_over, content)
+        return SmartHosts(connector, hops, reasons, passed_over, terms.by_rule, content)
 
     def _demands(
         self, connector: OutboundConnector | None, name: str, terms: _Terms

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.message.dsn import build_dsn, build_redacted
+from gatepost.message.dsn_advice import NO_CERTIFICATE
 from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.policy.forwarding import Target
 from gatepost.queue.outcome import Sort
@@ -41,11 +42,16 @@ def _itself(path: Path) -> tuple[Target, ...]:
     return (Target(path),)
 
 
+def _nothing(_delivery: Delivery, _original: bytes) -> bool:
+    return False
+
+
 class Bouncer:
     """Makes notices.
 
     expiration: seconds a notice of an organization stays queued. targets: where mail for an address goes by the
-    mailboxes here, so that whose mail is forwarded gets notices where the other mail goes.
+    mailboxes here, so that whose mail is forwarded gets notices where the other mail goes. secret: whether the content
+    of a message, of which the beginning is given, was to leave only encrypted: its notices hold the header alone.
     """
 
     def __init__(
@@ -54,11 +60,13 @@ class Bouncer:
         hostname: str,
         expiration: Callable[[str], float],
         targets: Callable[[Path], Sequence[Target]] = _itself,
+        secret: Callable[[Delivery, bytes], bool] = _nothing,
     ) -> None:
         self._store = store
         self._hostname = hostname
         self._expiration = expiration
         self._targets = targets
+        self._secret = secret
 
     async def notices(
         self, delivery: Delivery, fates: Sequence[Fate], *, late: bool, now: float
@@ -131,7 +139,7 @@ class Bouncer:
             arrival=message.received,
             queue_id=format_id(message.id),
             envid=message.envid,
-            ret="HDRS" if message.require_tls else message.ret,
+            ret="HDRS" if message.require_tls or self._secret(delivery, original) else message.ret,
             hops=_hops(delivery, self._hostname, now),
             original=original,
             original_complete=complete,
@@ -239,6 +247,7 @@ def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> Ds
         remote_mta=str(fate.detail.get("host", "")),
         diagnostic=fate.reply.text,
         detail=str(fate.detail.get("detail", "")),
+        advice=NO_CERTIFICATE if "waits_for" in fate.detail.get("smime", ()) else None,
         last_attempt=now,
         retry_until=retry_until,
     )

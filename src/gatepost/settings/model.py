@@ -37,6 +37,7 @@ from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole
 from gatepost.settings.site import Site
+from gatepost.settings.smime import Smime
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
@@ -322,6 +323,7 @@ class Settings(Record):
     site: Site = Field(default_factory=Site, description="[site]")
     oauth: Oauth = Field(default_factory=Oauth, description="[oauth]")
     evidence: Evidence = Field(default_factory=Evidence, description="[evidence]")
+    smime: Smime = Field(default_factory=Smime, description="[smime]")
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")

@@ -180,3 +180,22 @@ def test_the_fields_that_enabled_rules_ask_for() -> None:
 def test_whether_there_is_any_rule(rules: tuple[dict[str, Any], ...], any_rule: bool) -> None:
     assert bool(RuleSet(organization(*rules))) is any_rule
     assert bool(flow(organization(*rules), "", "x@p.example", Content()).reasons) is any_rule
+
+
+def test_rules_demand_protection_of_the_content() -> None:
+    """Of any rule that holds; a rehearsing one only says so."""
+    asked = ask(
+        {"name": "a", "encrypt": "smime"},
+        {"name": "b", "sign": "smime", "encrypt": "smime"},
+        {"name": "c", "sign": "smime", "encrypt": "smime", "mode": "rehearse"},
+        {"name": "d", "require_tls": True},
+    )
+    assert asked.encrypt == (("a", "b"), ("c",))
+    assert asked.sign == (("b",), ("c",))
+    assert asked.require_tls == ("d",)
+    assert [reason.partition("every message: ")[2] for reason in asked.reasons] == [
+        "encrypts it (S/MIME)",
+        "encrypts it (S/MIME), signs it (S/MIME)",
+        "would encrypt it (S/MIME), would sign it (S/MIME)",
+        "requires TLS",
+    ]

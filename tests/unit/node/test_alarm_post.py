@@ -52,7 +52,7 @@ def test_what_the_receiver_says(home, answer, taken, caplog):
     assert found is taken
     assert ("try 1" in caplog.text) is not taken
     assert (request.url, request.private, request.redirects) == ("https://hooks.example/x", False, 0)
-    assert dict(request.headers)["Webhook-Timestamp"] == "5"
+    assert dict(request.fields)["Webhook-Timestamp"] == "5"
     assert request.body.startswith(b'{"gateway":"mx.gate.example","id":"id"')
     assert SECRET not in f"{caplog.text}{request}"
 

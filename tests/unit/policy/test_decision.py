@@ -6,6 +6,7 @@ from dataclasses import replace
 from gatepost.connectors.content_hook import AskedHook, ContentHook
 from gatepost.connectors.match import Attribution
 from gatepost.connectors.values import HookType
+from gatepost.policy.content_demand import ContentDemand, Demand
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.requirement import Encrypted, Opportunistic, Source
 from gatepost.smtp.replies import Reply
@@ -115,3 +116,9 @@ def test_an_outbound_decision() -> None:
     nowhere = OutboundDecision(17, "o", "nowhere", (), "", None, None, (), (), LOCKED, "it is unknown")
     assert nowhere.record()["reply"] == "550 5.7.51 no"
     assert nowhere.record()["detail"] == "it is unknown"
+
+
+def test_an_outbound_decision_says_what_is_asked_of_the_content() -> None:
+    asked = ContentDemand(Demand.of("rule", ["r"]))
+    sent = OutboundDecision(1, "o", "mx", ("b.test",), "", Opportunistic(()), None, (), (), content=asked)
+    assert sent.record()["smime"] == {"encrypt": {"required_by": ["rule:r"]}}

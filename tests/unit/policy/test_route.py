@@ -444,3 +444,40 @@ def test_own_servers_see_the_senders_own_reverse_path(connector: dict[str, Any],
     assert keeps_sender(route("x@b.example", directory(outbound_connector=[out]))) is kept
     assert not keeps_sender(route("ann@contoso.example", directory(outbound_connector=[out])))
     assert not keeps_sender(route("x@c.example", directory(outbound_connector=[out])))
+
+
+def test_what_is_asked_of_the_content_is_of_the_connector_and_of_rules() -> None:
+    partner = {"name": "p", "recipient_domains": ["b.example"], "smart_hosts": ["h.example"], "encrypt": "smime"}
+    rule = {"name": "all", "senders": ["ann@contoso.example"], "encrypt": "smime", "sign": "smime"}
+    resources = with_rules(rule, outbound_connector=[partner])
+    asked = route("x@b.example", resources, reverse_path="ann@contoso.example")
+    assert isinstance(asked, SmartHosts)
+    assert [str(source) for source in asked.content.encrypt.required] == ["connector:p", "rule:all"]
+    assert [str(source) for source in asked.content.sign.required] == ["rule:all"]
+    elsewhere = route("x@d.example", resources, reverse_path="ann@contoso.example")
+    assert isinstance(elsewhere, MxRoute)
+    assert [str(source) for source in elsewhere.content.encrypt.required] == ["rule:all"]
+
+
+@pytest.mark.parametrize(
+    ("recipients", "sender", "secret"),
+    [
+        (["x@b.example"], "bob@contoso.example", True),
+        (["x@d.example"], "bob@contoso.example", False),
+        (["x@d.example", "x@b.example"], "bob@contoso.example", True),
+        (["x@d.example"], "ann@contoso.example", True),
+        (["ann@contoso.example"], "ann@contoso.example", False),  # it does not leave
+        (["x@off.example"], "off@contoso.example", True),  # nor does this, until its connector is enabled
+    ],
+)
+def test_whether_content_must_leave_encrypted(recipients: list[str], sender: str, secret: bool) -> None:
+    resources = with_rules(
+        {"name": "all", "senders": ["ann@contoso.example"], "encrypt": "smime"},
+        {"name": "off", "senders": ["off@contoso.example"], "encrypt": "smime", "route_via_connector": "off"},
+        outbound_connector=[
+            {"name": "p", "recipient_domains": ["b.example"], "encrypt": "smime"},
+            {"name": "off", "is_transport_rule_scoped": True, "smart_hosts": ["h.example"], "enabled": False},
+        ],
+    )
+    addressed = [Recipient(one) for one in recipients]
+    assert RoutePlanner(resources).encrypts("contoso", addressed, reverse_path=sender) is secret

@@ -284,3 +284,24 @@ def test_who_forwards_its_mail_gets_its_notices_there(make):
         (f"contoso/{sender.partition('@')[2]}", sender, ""),
         ("contoso/provider.example", "home@provider.example", sender),
     ]
+
+
+# S/MIME
+
+
+@pytest.mark.parametrize("secret", [True, False])
+def test_of_a_message_that_was_to_leave_encrypted_only_the_header_is_returned(make, secret):
+    given = make.delivery(2, Recipient("ann@partner.example"), message=make.message(ret="FULL"))
+    asked = []
+
+    def ask(delivery, original):
+        asked.append((delivery, original))
+        return secret
+
+    bouncer = Bouncer(Bodies(), "mx1.contoso.example", {"contoso": 3600.0}.__getitem__, secret=ask)
+    waited = fate(given.recipients[0], make.unknown, smime={"waits_for": "a certificate"})
+    (notice,) = asyncio.run(bouncer.notices(given, [waited], late=False, now=2000.0))
+    assert asked == [(given, ORIGINAL)]
+    assert (b"The figures." in notice[2]) is not secret
+    assert b"Subject: Figures" in notice[2]
+    assert b"may leave only encrypted" in b" ".join(notice[2].split())

@@ -1,0 +1,26 @@
+"""The settings of message encryption: the table `[smime]`.
+
+A part of `settings.model`, read with it; used by `node.content`. Who encrypts what is in the resources.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gatepost.connectors.fields import Range, Record, Size
+from gatepost.connectors.units import format_size
+
+__all__ = ["Smime"]
+
+
+class Smime(Record):
+    """Signing, encrypting and decrypting content (docs/smime.md). Keys of our own need store.master_key."""
+
+    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = Field(
+        default=50 << 20,
+        description="Content larger than this is not worked on: what must be encrypted or signed is returned "
+        "(552 5.3.4), what could be decrypted is delivered as it came. Each worker has one message at a time in "
+        "memory, up to seven times its size.",
+    )

@@ -1,0 +1,47 @@
+"""Whether something can be encrypted to a recipient now: to which certificates, or why not and what to do.
+
+Asked by `outbound.smime` for every message, and by `gatepost explain` before one comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.smime.certificate import fit, owner_of
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from gatepost.smime.store import SmimeStore
+
+__all__ = ["Readiness", "readiness"]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What there is for a recipient.
+
+    owner: whose certificates they are, the recipient's or its domain's; "" if nobody's. missing: why there is none that
+    can be used, and the command that adds one; "" if there is.
+    """
+
+    address: str
+    owner: str
+    certificates: tuple[x509.Certificate, ...]
+    missing: str = ""
+
+
+def readiness(store: SmimeStore, organization: str, recipient: str, now: float) -> Readiness:
+    """now: seconds since 1970. Raises SmimeStoreError."""
+    try:
+        address = owner_of(recipient)
+    except ValueError as error:
+        return Readiness(recipient, "", (), str(error))
+    owner, kept = store.certificates_for(organization, address)
+    good, bad = fit(kept, now)
+    if good:
+        return Readiness(address, owner, tuple(good))
+    why = f"of those kept for {owner}: {', '.join(bad)}" if bad else f"there is no certificate for {address}"
+    command = f"gatepost smime recipient add {owner or address} FILE --organization {organization}"
+    return Readiness(address, owner, (), f"{why}; add one: {command}")
