@@ -83,6 +83,10 @@ def _forwarding_address(value: str) -> str:
     return _address(value) if value else value
 
 
+def _home(value: str) -> str:
+    return domain_name(value) if value else value
+
+
 MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
@@ -410,6 +414,11 @@ class Organization(Record):
         default=ProtectionDrop.WARN,
         description="When a destination protects connections less than it was seen to do before. warn: the mail goes, "
         "and log and trace say so. hold: it waits in the queue until somebody releases it.",
+    )
+    home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
+        default="",
+        description="The node of the site where the organization lives: every other node hands its mail over to that "
+        "one, always over TLS with certificates of the site (docs/internal-hops.md). Empty: each node delivers itself.",
     )
     subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
         default="",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.message.srs import NO_KEYS, SrsKeys
+from gatepost.policy.home import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gatepost.inbound.login import Logins
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
+    from gatepost.policy.home import Nodes
+    from gatepost.site.credentials import Admission
     from gatepost.smtp.extensions import Extensions
     from gatepost.smtp.grammar import Path
     from gatepost.smtp.limits import SmtpLimits
@@ -54,7 +57,8 @@ class InboundService:
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
-    before the greeting (RFC 8314).
+    before the greeting (RFC 8314). admit: where other nodes of the site hand mail over, who presents a chain (DER, leaf
+    first); None where anybody may come. nodes: of the site, as they are now.
     """
 
     hostname: str
@@ -74,4 +78,6 @@ class InboundService:
     check_revocation: Callable[[ChainVerdict], Awaitable[Revocation]] | None = None
     logins: Logins | None = None
     implicit_tls: bool = False
+    admit: Callable[[Sequence[bytes]], Admission] | None = None
+    nodes: Callable[[], Nodes] = lambda: ALONE
     srs: SrsKeys = NO_KEYS

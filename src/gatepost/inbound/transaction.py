@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gatepost.message.fields import HeaderScanner
 from gatepost.message.received import received_field
 from gatepost.message.submission import SubmittedHeader
+from gatepost.policy.handover import read_origin
+from gatepost.reports.trace import handed_over_record
 from gatepost.smtp.grammar import xtext_encode
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
@@ -46,7 +48,10 @@ class AcceptedRecipient:
 
 
 class Transaction:
-    """From an accepted MAIL to the message in the queue, or to nothing."""
+    """From an accepted MAIL to the message in the queue, or to nothing.
+
+    origin: what another node of the site says of the message, None if it comes from elsewhere.
+    """
 
     __slots__ = (
         "_body",
@@ -58,6 +63,7 @@ class Transaction:
         "bytes_seen",
         "mail",
         "message_id",
+        "origin",
         "recipients",
     )
 
@@ -69,6 +75,7 @@ class Transaction:
         self._submitted: SubmittedHeader | None = None
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
+        self.origin = read_origin(mail.parameters.origin) if mail.parameters.origin else None
         self.recipients: list[AcceptedRecipient] = []
         self.message_id = 0
         self.bytes_seen = 0
@@ -168,10 +175,11 @@ class Transaction:
             envid=mail.parameters.envid,
             message_id=facts.message_id,
             subject=facts.subject,
-            session=self._session.session_id,
+            # One id for the whole way through the site: that of the session by which the message came into it.
+            session=(self.origin.session if self.origin is not None else "") or self._session.session_id,
             direction=verdict.direction,
             hops=facts.received_count + 1,
-            inbound=inbound,
+            inbound=inbound | handed_over_record(self.origin, self._session),
         )
         return message, self._deliveries(message, now), self._body
 

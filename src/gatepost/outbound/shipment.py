@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gatepost.connectors.values import Cleartext
 from gatepost.outbound.body import delivered_to_field
 from gatepost.outbound.failure import HopFailure, located
+from gatepost.outbound.handover import hop_record
 from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
 from gatepost.policy.requiretls import Asks, asks_of
@@ -54,7 +55,8 @@ class Shipment:
     pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
-    forward_paths: what the next hop is told instead of a recipient's address.
+    forward_paths: what the next hop is told instead of a recipient's address. origin: what another node of the site is
+    told of the message, "" on any other way.
     """
 
     message: Message
@@ -71,6 +73,7 @@ class Shipment:
     hold: bool = False
     drop: Drop | None = None
     forward_paths: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         self.pending = list(self.recipients)
@@ -97,17 +100,20 @@ class Shipment:
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
         """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
-        message = self.message
+        message, first = self.message, batch[0]
+        # A mailbox that sends it on does so where it leaves the site.
+        leaves = not self.origin
         return Transaction(
-            reverse_path=batch[0].return_path or message.reverse_path,
+            reverse_path=(first.return_path if leaves else "") or message.reverse_path,
             recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
-            size=message.size + len(delivered_to_field(batch[0])),
+            size=message.size + (len(delivered_to_field(first)) if leaves else 0),
             body_type=message.body_type,
             smtputf8=message.smtputf8,
             ret=message.ret,
             envid=message.envid,
             require_tls=message.require_tls and not _goes_without_requiretls(opened),
             header_8bit=self.header_8bit,
+            origin=self.origin,
         )
 
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
@@ -121,7 +127,8 @@ class Shipment:
                 undecided = _broken_off(result, opened)
                 continue
             self.answered = self.answered or not result.local
-            self.decide(recipient, result.reply, detail)
+            hop = {"internal": hop_record(opened.hop.host, result.reply)} if self.origin else {}
+            self.decide(recipient, result.reply, detail | hop)
         if undecided is not None:
             self.failures.append(undecided)
 

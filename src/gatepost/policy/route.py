@@ -15,6 +15,7 @@ from gatepost.connectors.mail_flow import Content, RuleSet
 from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, DomainType
+from gatepost.policy.home import ALONE, inside_profile
 from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
+    from gatepost.policy.home import Nodes
 
 __all__ = [
     "NO_CONTENT",
+    "InternalRoute",
     "LmtpRoute",
     "MailboxRoute",
     "MxRoute",
@@ -56,6 +59,7 @@ _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
+_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway is in no site",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
 
@@ -63,13 +67,15 @@ _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known"
 class NextHop:
     """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
 
-    rehearsed: what a connector in rehearsal would require.
+    rehearsed: what a connector in rehearsal would require. at: the name or IP address under which it is found, if that
+    is not its own name.
     """
 
     host: str
     port: int
     requirement: Requirement
     rehearsed: Requirement | None = None
+    at: str = ""
 
     @property
     def place(self) -> str:
@@ -95,6 +101,17 @@ class LmtpRoute:
 
     hop: NextHop
     forward_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InternalRoute:
+    """To the node of the site where the organization lives, whatever connectors and rules say: there they are asked.
+
+    hop: its internal listener, by the name of the node. reasons: as in SmartHosts.
+    """
+
+    hop: NextHop
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +155,7 @@ class Unroutable:
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
-type Route = MailboxRoute | LmtpRoute | SmartHosts | MxRoute | Unroutable
+type Route = MailboxRoute | LmtpRoute | InternalRoute | SmartHosts | MxRoute | Unroutable
 
 
 class _Kind(Enum):
@@ -146,6 +163,7 @@ class _Kind(Enum):
     LMTP = auto()
     UNKNOWN = auto()
     DOMAIN = auto()
+    AWAY = auto()
 
 
 class _Ruling(NamedTuple):
@@ -176,7 +194,7 @@ class _Terms(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What recipients have in common whose mail travels together. name: of the LMTP server or the domain.
+    """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
 
     ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart.
     """
@@ -199,14 +217,16 @@ def _group(directory: Directory, address: str) -> _Group:
 
 
 class RoutePlanner:
-    """Routes by one version of the resources. profile: the server's own TLS profile.
+    """Routes by one version of the resources. profile: the server's own TLS profile. nodes: of the site.
 
     A domain's route is kept: most messages go where others just went.
     """
 
-    def __init__(self, directory: Directory, profile: str = "default") -> None:
+    def __init__(self, directory: Directory, profile: str = "default", nodes: Nodes = ALONE) -> None:
         self._directory = directory
         self._profile = profile
+        self._nodes = nodes
+        self._away = nodes.away(directory)
         self._known: dict[tuple[str, str, bool, _Ruling | None], Route] = {}
         sets = ((one.name, RuleSet(one)) for one in directory.resources.organizations)
         self._rules = {name: rules for name, rules in sets if rules}
@@ -249,10 +269,17 @@ class RoutePlanner:
         return self._terms(group.ruling, owner, organization).required if owner else ()
 
     def _ruled(self, address: str, organization: str, reverse_path: str, content: Content) -> _Group:
+        if self._away and (owner := self._owner(address, organization)) in self._away:
+            return _Group(_Kind.AWAY, owner)
         group = _group(self._directory, address)
         if not self._rules or group.kind is not _Kind.DOMAIN:
             return group
         return group._replace(ruling=self._ruling(group.name, organization, reverse_path, address, content))
+
+    def _owner(self, address: str, organization: str) -> str:
+        """The organization by whose word the mail goes on."""
+        owner = self._directory.organization_of(_domain(address))
+        return owner.name if owner is not None else organization
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
@@ -302,8 +329,21 @@ class RoutePlanner:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
                 return self._by_domain(group, organization, from_on_premises)
+            case _Kind.AWAY:
+                return self._to_its_node(group.name)
             case _:
                 assert_never(group.kind)
+
+    def _to_its_node(self, organization: str) -> Route:
+        node = self._away[organization]
+        reasons = (f"{organization} lives on the node {node}",)
+        if not self._nodes.site:
+            detail = (
+                f"{reasons[0]}, and this gateway is in no site: make a token for it there, and run gatepost site join"
+            )
+            return Unroutable(_NO_SITE, detail, reasons)
+        host, port = self._nodes.place(node)
+        return InternalRoute(NextHop(node, port, self._nodes.requirement(node, self._profile), at=host), reasons)
 
     def _lmtp_server(self, name: str) -> NextHop:
         """A part of this installation that its administrator named, not a way out of it.
@@ -317,7 +357,7 @@ class RoutePlanner:
         host, port = host_port(name, None)
         if is_this_machine(host):
             return NextHop(host, port, Opportunistic(inside))
-        return NextHop(host, port, Authenticated(inside, (Identity((host,)),), profile=self._profile))
+        return NextHop(host, port, Authenticated(inside, (Identity((host,)),), profile=inside_profile(self._profile)))
 
     def _by_domain(self, group: _Group, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         key = group.name, organization, from_on_premises, group.ruling

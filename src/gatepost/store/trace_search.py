@@ -35,12 +35,24 @@ _log = logging.getLogger(__name__)
 
 _FILE = re.compile(r"(\d{4}-\d\d-\d\d)\..+\.db", re.ASCII)
 _WHOLE = ("message", "message_id", "session", "organization", "connector", "event")
+_IDS = ("message", "session")
 _ADDRESSES = ("sender", "recipient")
 
 
 def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
-    """The newest `wanted.limit` rows that match, newest first."""
-    where, values = _conditions(wanted)
+    """The newest `wanted.limit` rows that match, newest first.
+
+    An id of a message or session that no row has as its own is looked for among those that another node of the site
+    gave: a row of a hop between nodes has them beside its own.
+    """
+    found = _matching(directory, wanted, _conditions(wanted))
+    if found or not (wanted.message or wanted.session):
+        return found
+    return _matching(directory, wanted, _conditions(wanted, elsewhere=True))
+
+
+def _matching(directory: Path, wanted: TraceFilter, condition: tuple[str, list[str | float]]) -> list[TraceEvent]:
+    where, values = condition
     found: list[TraceEvent] = []
     for _, files in groupby(_files(directory, wanted), key=_day):
         events = [event for path in files for event in _search(path, where, (*values, wanted.limit))]
@@ -115,7 +127,8 @@ def _files(directory: Path, wanted: TraceFilter) -> list[Path]:
     return [path for path in _day_files(directory) if first <= _day(path) <= last]
 
 
-def _conditions(wanted: TraceFilter) -> tuple[str, list[str | float]]:
+def _conditions(wanted: TraceFilter, *, elsewhere: bool = False) -> tuple[str, list[str | float]]:
+    """elsewhere: ids are those of another node."""
     terms = ["TRUE"]
     values: list[str | float] = []
     if wanted.since:
@@ -131,6 +144,9 @@ def _conditions(wanted: TraceFilter) -> tuple[str, list[str | float]]:
         if name in _ADDRESSES and text.startswith("@"):
             terms.append(f"substr({name}, ?) = ? COLLATE NOCASE")
             values += [-len(text), text]
+        elif elsewhere and name in _IDS:
+            terms.append(f"json_extract(detail, '$.internal.{name}') = ?")
+            values.append(text)
         else:
             # The second term is what lets a partial index be used.
             terms.append(f"{name} = ? AND {name} <> ''")
