@@ -406,6 +406,7 @@ async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) 
         reverse_path=message.reverse_path,
         content=await body.header_fields(names) if names else NO_CONTENT,
         from_on_premises=message.from_on_premises,
+        notice=message.is_notice,
     )
 
 

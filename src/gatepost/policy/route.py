@@ -245,16 +245,23 @@ class RoutePlanner:
         reverse_path: str = "",
         content: Content = NO_CONTENT,
         from_on_premises: bool = False,
+        notice: bool = False,
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
         organization: whose message it is; a domain that another organization accepts is routed as that one says.
         reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an on-premises
-        connector of `organization` brought the message.
+        connector of `organization` brought the message. notice: it was written here or by another node. One that leaves
+        the site does so here: its reader must hear of a node that is down without that node.
         """
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
-            group = self._ruled(recipient.address, organization, reverse_path, content)
+            away = self._elsewhere(recipient.address, "" if notice else organization) if self._away else ""
+            group = (
+                _Group(_Kind.AWAY, away)
+                if away
+                else self._ruled(recipient.address, organization, reverse_path, content)
+            )
             groups.setdefault(group, []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
@@ -269,17 +276,19 @@ class RoutePlanner:
         return self._terms(group.ruling, owner, organization).required if owner else ()
 
     def _ruled(self, address: str, organization: str, reverse_path: str, content: Content) -> _Group:
-        if self._away and (owner := self._owner(address, organization)) in self._away:
-            return _Group(_Kind.AWAY, owner)
         group = _group(self._directory, address)
         if not self._rules or group.kind is not _Kind.DOMAIN:
             return group
         return group._replace(ruling=self._ruling(group.name, organization, reverse_path, address, content))
 
-    def _owner(self, address: str, organization: str) -> str:
-        """The organization by whose word the mail goes on."""
+    def _elsewhere(self, address: str, organization: str) -> str:
+        """The organization by whose word the mail goes on, if it lives on another node, else "".
+
+        organization: whose word counts where no organization accepts the domain.
+        """
         owner = self._directory.organization_of(_domain(address))
-        return owner.name if owner is not None else organization
+        name = owner.name if owner is not None else organization
+        return name if name in self._away else ""
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""

@@ -27,6 +27,7 @@ _PACKAGES = {
     "pebble": "pebble",
     "dovecot": "dovecot-imapd",
     "dovecot-lmtp": "dovecot-lmtpd",
+    "ip": "iproute2",
     "root": "",
 }
 
@@ -78,7 +79,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "root".
+    "libunbound", "pebble", "dovecot", "dovecot-lmtp", "ip", "root".
     """
     return all(_present(peer) for peer in peers)
 
