@@ -20,17 +20,17 @@ __all__ = ["hop_record", "origin_of"]
 _QUEUED = re.compile(r"Queued as (\w{1,40})")
 _STAMP = re.compile(r"\[\S{1,255} \S{1,40} (\w{1,40})\]$")  # see `inbound.stamp`
 
-# Of the session by which the message came, what its home is told, too.
+# Of the session by which the message came, what its home is told, too; what matters most first.
 _TOLD = (
-    "peer",
-    "hello",
-    "connector",
-    "requirement",
-    "basis",
     "user",
     "mechanism",
     "notice_about",
     "notice_about_message_id",
+    "connector",
+    "requirement",
+    "basis",
+    "peer",
+    "hello",
 )
 
 

@@ -75,13 +75,18 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def write_origin(origin: Origin) -> str:
-    """As XGATEPOST has it: base64url of JSON, at most `ORIGIN_OCTETS` long."""
+    """As XGATEPOST has it: base64url of JSON, at most `ORIGIN_OCTETS` long. Facts that do not fit are left out."""
     facts = {name: value[:_LONGEST] for name, value in list(origin.facts.items())[:_FACTS] if value}
-    return (
-        base64.urlsafe_b64encode(msgspec.json.encode(msgspec.structs.replace(origin, facts=facts)))
-        .rstrip(b"=")
-        .decode()
-    )
+    text = _encoded(origin, facts)
+    while len(text) > ORIGIN_OCTETS and facts:
+        facts.popitem()
+        text = _encoded(origin, facts)
+    return text
+
+
+def _encoded(origin: Origin, facts: dict[str, str]) -> str:
+    document = msgspec.json.encode(msgspec.structs.replace(origin, facts=facts))
+    return base64.urlsafe_b64encode(document).rstrip(b"=").decode("ascii")
 
 
 def read_origin(text: str) -> Origin:
