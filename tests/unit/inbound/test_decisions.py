@@ -82,9 +82,8 @@ async def test_how_it_came_into_the_site_counts(internal, facts, on_premises, is
     async with internal.open() as gate:
         gate.between_nodes()
         client = await node(gate)
-        origin = Origin(
-            "contoso", "originating", "5e55", "0cae", "joe@contoso.example", "SRS0=x@contoso.example", facts
-        )
+        sent_on = "joe@contoso.example", "SRS0=x@contoso.example"
+        origin = Origin("contoso", "originating", "5e55", "0cae", *sent_on, facts)
         await client.say(f"MAIL FROM:<> XGATEPOST={write_origin(origin)}")
         assert (await client.say("RCPT TO:<joe@far.example>"))[:9] == "250 2.1.5"
         await client.say("DATA")
