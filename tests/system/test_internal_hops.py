@@ -140,6 +140,12 @@ def test_forwarding_is_expanded_once(nodes: TwoNodes, far: Sink) -> None:
     assert left[0].reverse_path.startswith("SRS0=")
     assert left[0].reverse_path.endswith("@contoso.example")
     assert len([mail for mail in nodes.mx1.maildir(BOB) if mail.field("Subject") == "sent on"]) == 1
+    # Ken's home has rewritten the sender. Whichever node hears of a failure, it is the home that knows whom to tell.
+    for node, subject in ((nodes.mx1, "told to mx1"), (nodes.mx2, "told to mx2")):
+        send(node.port, left[0].reverse_path, sender="", content=message(subject))
+        told = lambda: [one for one in far.messages if subject.encode() in one.data]  # noqa: B023, E731 - used here alone
+        notice = wait_until(told, f"{subject}\n{node.log()}", timeout=60)[0]
+        assert (notice.reverse_path, notice.recipients) == ("", (STRANGER,))
 
 
 def test_requiretls_and_its_opposite(nodes: TwoNodes) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.policy.forwarding import Target, returned, targets_of
+from gatepost.policy.forwarding import Target, returned, rewritten, targets_of
 from gatepost.policy.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.inbound import decide_mail, decide_recipient
 
@@ -42,13 +42,16 @@ def recipient_verdict(
     Mail from another node goes where that one has found out already that it goes.
     """
     directory, facts, path = record.directory, record.facts, transaction.mail.path
+    nodes, now = service.nodes(), service.clock()
     if (origin := transaction.origin) is not None:
-        verdict = decide_handed_recipient(directory, facts, service.nodes(), origin, recipient)
-        return verdict, (Target(recipient, origin.forwarded_by, origin.return_path),)
+        back = None if origin.forwarded_by else returned(directory, service.srs, path, recipient, now)
+        verdict = decide_handed_recipient(directory, facts, nodes, origin, recipient, back)
+        goes_to = back.original if back is not None and back.original is not None else recipient
+        target = Target(goes_to, origin.forwarded_by, origin.return_path)
+        return verdict, (target if target.return_path else rewritten(directory, service.srs, path, target, now),)
     first = transaction.recipients[0].verdict if transaction.recipients else None
-    now = service.clock()
-    back = returned(directory, service.srs, path, recipient, now)
+    back = returned(directory, service.srs, path, recipient, now, nodes)
     verdict = decide_recipient(directory, facts, path, back or recipient, attribution, first)
     if not verdict.accepted:
         return verdict, ()
-    return verdict, targets_of(directory, service.srs, path, back or recipient, now)
+    return verdict, targets_of(directory, service.srs, path, back or recipient, now, nodes)

@@ -49,13 +49,13 @@ def services_by_role(
     servers: InboundService, logins: Logins, credentials: NodeCredentials
 ) -> dict[ListenerRole, InboundService]:
     """The inbound side of each role, made from that for mail from other servers."""
+    servers = replace(servers, nodes=lambda: credentials.nodes)
     submission = replace(servers, logins=logins)
     internal = replace(
         servers,
         implicit_tls=True,
         smtp_limits=internal_limits(servers.smtp_limits),
         admit=lambda chain: credentials.admit(chain, servers.clock()),
-        nodes=lambda: credentials.nodes,
         check_revocation=None,  # nodes renew every few days, and the site publishes no list
     )
     return {

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gatepost.message.srs import SrsRefused, is_srs
+from gatepost.policy.home import ALONE
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.message.srs import SrsKeys
+    from gatepost.policy.home import Nodes
     from gatepost.smtp.grammar import Path
 
-__all__ = ["Expansion", "Returned", "Target", "expand", "returned", "targets_of"]
+__all__ = ["Expansion", "Returned", "Target", "expand", "returned", "rewritten", "targets_of"]
 
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
 _DAY = 86400
@@ -88,17 +90,34 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
 
 
 def targets_of(
-    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path | Returned, now: float
+    directory: Directory,
+    keys: SrsKeys,
+    reverse_path: Path,
+    recipient: Path | Returned,
+    now: float,
+    nodes: Nodes = ALONE,
 ) -> tuple[Target, ...]:
-    """Where mail for an accepted recipient goes, each with its reverse-path. now: seconds since 1970."""
+    """Where mail for an accepted recipient goes, each with its reverse-path. now: seconds since 1970.
+
+    nodes: of the site. Who lives on another node has the reverse-path rewritten there, with that node's key.
+    """
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
+    found = expand(directory, recipient).targets
     return tuple(
-        _rewritten(directory, keys, reverse_path, target, now) for target in expand(directory, recipient).targets
+        one if _forwards_elsewhere(directory, nodes, one) else rewritten(directory, keys, reverse_path, one, now)
+        for one in found
     )
 
 
-def _rewritten(directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float) -> Target:
+def _forwards_elsewhere(directory: Directory, nodes: Nodes, target: Target) -> bool:
+    if not target.forwarded_by:
+        return False
+    owner = directory.organization_of(parse_address(target.forwarded_by).domain)
+    return owner is not None and nodes.elsewhere(owner) != ""
+
+
+def rewritten(directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float) -> Target:
     """The target with the reverse-path that it needs.
 
     A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
@@ -112,12 +131,18 @@ def _rewritten(directory: Directory, keys: SrsKeys, reverse_path: Path, target: 
     return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
 
 
-def returned(directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float) -> Returned | None:
-    """What a rewritten address stands for; None if the recipient is none, or has a mailbox."""
-    if not is_srs(recipient.local_part) or directory.organization_of(recipient.domain) is None:
+def returned(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float, nodes: Nodes = ALONE
+) -> Returned | None:
+    """What a rewritten address stands for; None if the recipient is none, or has a mailbox.
+
+    nodes: of the site. What the address of an organization on another node stands for is known there.
+    """
+    owner = directory.organization_of(recipient.domain) if is_srs(recipient.local_part) else None
+    if owner is None or directory.recipient(recipient.text) is not None:
         return None
-    if directory.recipient(recipient.text) is not None:
-        return None
+    if not reverse_path.domain and (home := nodes.elsewhere(owner)):
+        return Returned(recipient, recipient, _NOT_OURS, f"what {recipient.text} stands for is known on {home}")
     try:
         original = keys.original(recipient.local_part, int(now // _DAY))
     except SrsRefused as refused:

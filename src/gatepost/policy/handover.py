@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.forwarding import Returned
     from gatepost.policy.home import Nodes
     from gatepost.smtp.grammar import Path
 
@@ -61,7 +62,8 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a message where the site accepted it.
 
     organization: whose connectors and rules it goes by. direction: "incoming" or "originating". session: the id of the
-    session it came by. message: its queue id there. forwarded_by, return_path: as in `store.interface.Recipient`.
+    session it came by. message: its queue id there. forwarded_by, return_path: as in `store.interface.Recipient`; the
+    second is left to the home, if it can be.
     facts: of that session, for the trace: peer, hello, connector, requirement, tls, and who logged in.
     """
 
@@ -128,11 +130,19 @@ def decide_handed_mail(directory: Directory, session: SessionFacts, text: str) -
 
 
 def decide_handed_recipient(
-    directory: Directory, session: SessionFacts, nodes: Nodes, origin: Origin, recipient: Path
+    directory: Directory,
+    session: SessionFacts,
+    nodes: Nodes,
+    origin: Origin,
+    recipient: Path,
+    returned: Returned | None = None,
 ) -> InboundVerdict:
-    """Whether RCPT TO of another node is taken: by whom mail for the recipient would have to go on, and existence."""
+    """Whether RCPT TO of another node is taken: by whom mail for the recipient would have to go on, and existence.
+
+    returned: what the recipient stands for, if it is a rewritten address.
+    """
     owner = directory.organization_of(recipient.domain) or directory.organization(origin.organization)
-    elsewhere = nodes.away(directory).get(owner.name, "") if owner is not None else ""
+    elsewhere = nodes.elsewhere(owner) if owner is not None else ""
     reasons = [_handed(session, origin)]
     reply = RECIPIENT_OK
     if owner is None:
@@ -143,6 +153,9 @@ def decide_handed_recipient(
         reasons.append(
             f"here {owner.name} lives on {elsewhere}, and {session.node} thinks it lives here: apply the same ones"
         )
+    elif returned is not None:
+        reply = RECIPIENT_OK if returned.original is not None else returned.reply
+        reasons.append(returned.reason)
     elif no_such_mailbox(directory, recipient):
         reply = _NO_MAILBOX
         reasons.append(f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes")

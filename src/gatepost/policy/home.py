@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.connectors.match import Directory
+    from gatepost.connectors.model import Organization
 
 __all__ = ["ALONE", "INTERNAL_PORT", "SITE_ANCHORS", "Nodes", "inside_profile"]
 
@@ -47,12 +48,13 @@ class Nodes:
         """Where the internal listener of a node is reached: a host name or an IP address, and the port."""
         return self.places.get(node, (node, INTERNAL_PORT))
 
+    def elsewhere(self, organization: Organization) -> str:
+        """The other node on which an organization lives, "" if it lives here."""
+        return organization.home if self.own and organization.home != self.own else ""
+
     def away(self, directory: Directory) -> dict[str, str]:
         """The organizations that live on another node, with its name."""
-        if not self.own:
-            return {}
-        organizations = directory.resources.organizations
-        return {one.name: one.home for one in organizations if one.home and one.home != self.own}
+        return {one.name: one.home for one in directory.resources.organizations if self.elsewhere(one)}
 
     def requirement(self, node: str, profile: str) -> Authenticated:
         """What the way to a node must achieve: TLS with the site's roots and the node's own URI. profile: the server's.

@@ -8,6 +8,7 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 from gatepost.message.srs import NO_KEYS, SrsKeys
 from gatepost.policy.forwarding import Returned, expand, returned, targets_of
+from gatepost.policy.home import Nodes
 from gatepost.smtp.grammar import Path, parse_address
 
 KEYS = SrsKeys((b"k" * 32,))
@@ -183,3 +184,28 @@ def test_a_returned_address_is_a_value(directory: Directory) -> None:
     found = returned(directory, KEYS, NULL, srs(directory), NOW)
     assert isinstance(found, Returned)
     assert found.recipient == srs(directory)
+
+
+AT_HOME, AWAY_FROM_IT = Nodes("mx2.o.example", "o-site"), Nodes("mx1.o.example", "o-site")
+
+
+def test_whoever_lives_on_another_node_is_rewritten_and_known_there() -> None:
+    text = TEXT.replace("[organization.o]", '[organization.o]\nhome = "mx2.o.example"')
+    directory = Directory(parse(tomllib.loads(text)))
+    stranger, forwarder = parse_address("eve@far.example"), parse_address("away@o.example")
+    (elsewhere,) = targets_of(directory, NO_KEYS, stranger, forwarder, NOW, AWAY_FROM_IT)
+    assert (elsewhere.path.text, elsewhere.return_path) == ("bob@b.example", "")
+    (here,) = targets_of(directory, KEYS, stranger, forwarder, NOW, AT_HOME)
+    assert here.return_path.startswith("SRS0=")
+    (box,) = targets_of(directory, KEYS, stranger, parse_address("ann@o.example"), NOW, AWAY_FROM_IT)
+    assert (box.path.text, box.return_path) == ("ann@o.example", "")
+    back = parse_address(here.return_path)
+    passed_on = returned(directory, NO_KEYS, NULL, back, NOW, AWAY_FROM_IT)
+    assert passed_on is not None
+    assert (passed_on.original, passed_on.reason) == (back, f"what {back.text} stands for is known on mx2.o.example")
+    known = returned(directory, KEYS, NULL, back, NOW, AT_HOME)
+    assert known is not None
+    assert known.original == stranger
+    refused = returned(directory, KEYS, stranger, back, NOW, AWAY_FROM_IT)
+    assert refused is not None
+    assert refused.original is None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.policy.forwarding import Returned
 from gatepost.policy.handover import (
     ORIGIN_OCTETS,
     Origin,
@@ -18,6 +19,7 @@ from gatepost.policy.handover import (
     write_origin,
 )
 from gatepost.policy.home import Nodes
+from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,3 +164,14 @@ def test_recipients_of_another_node(  # noqa: PLR0917 - a row and the fixtures
     assert verdict.reply.text.startswith(reply)
     assert why in verdict.reasons[-1]
     assert (verdict.organization, verdict.direction) == (organization, "originating")
+
+
+def test_what_a_rewritten_address_stands_for_is_known_at_home(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    for original, reply in ((path("eve@far.example"), "250 2.1.5"), (None, "550 5.1.1")):
+        back = Returned(path("SRS0=x@o.example"), original, Reply(550, "5.1.1", ("no longer",)), "it is rewritten")
+        words = directory(RESOURCES), session(node=MX1), HERE, ORIGIN
+        verdict = decide_handed_recipient(*words, back.recipient, back)
+        assert verdict.reply.text.startswith(reply)
+        assert verdict.reasons[-1] == "it is rewritten"

@@ -16,6 +16,9 @@ def test_who_lives_elsewhere() -> None:
     assert Nodes(MX1).away(HOMES) == {"there": MX2}
     assert Nodes(MX2).away(HOMES) == {"here": MX1}
     assert ALONE.away(HOMES) == {}
+    there = HOMES.organization("there")
+    assert there is not None
+    assert (Nodes(MX1).elsewhere(there), Nodes(MX2).elsewhere(there), ALONE.elsewhere(there)) == (MX2, "", "")
 
 
 def test_a_node_is_found_by_its_name_unless_somebody_says_otherwise() -> None:
