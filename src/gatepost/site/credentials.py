@@ -17,6 +17,7 @@ from gatepost.net.chain import judge
 from gatepost.net.engine import server_context
 from gatepost.net.identity import IdentityError
 from gatepost.policy.home import INTERNAL_PORT, Nodes, inside_profile
+from gatepost.settings.model import ListenerRole
 from gatepost.site.membership import Member
 from gatepost.site.profile import node_of
 from gatepost.site.records import SiteError
@@ -71,6 +72,8 @@ class NodeCredentials:
         self.tls: ServerContext | None = None
         self.nodes = nodes_of(settings, None)
         self.refresh()
+        if self.tls is None and any(one.role is ListenerRole.INTERNAL for one in settings.listeners):
+            _log.warning("internal hops: no node is let in before this gateway is in a site; see gatepost site join")
 
     def refresh(self) -> bool:
         """Take up what is stored; whether that is anything new. Cheap when nothing was."""

@@ -31,6 +31,9 @@ CHANGES: dict[str, tuple[str, str, set[str], set[str], str, list[str]]] = {
     "what people read": (
         BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\ndisplay_name = "C"\nmailbox'), set(), set(), "", [],
     ),
+    "where it lives": (
+        BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\nhome = "mx2.contoso.example"\nmailbox'), set(), {"*"}, "outbound", [],
+    ),
     "a comment": (BASE + PARTNER, BASE + PARTNER + 'comment = "x"', set(), set(), "", []),
     "a partner": (
         BASE, BASE + PARTNER, {"*.bank.example"}, {"contoso.example"}, "inbound", ["+ inbound connector 'in'"],

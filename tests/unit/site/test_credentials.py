@@ -25,6 +25,7 @@ MX1, MX2 = "mx1.a.example", "mx2.a.example"
 SETTINGS = Settings.model_validate(
     {
         "server": {"hostname": MX1},
+        "listener": [{"role": "internal", "address": "127.0.0.1:8445"}],
         "site": {"node": [{"name": MX2, "address": "192.0.2.2"}]},
         "tls": {"profile": "legacy"},
     }
@@ -49,8 +50,9 @@ def chain(identity):
     return tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(identity.chain_pem))
 
 
-def test_who_is_in_no_site_shows_nothing_and_believes_nobody(records):
+def test_who_is_in_no_site_shows_nothing_and_believes_nobody(records, caplog):
     found = NodeCredentials(records, SETTINGS)
+    assert "no node is let in" in caplog.text
     assert (found.tls, found.nodes.own, found.nodes.site) == (None, MX1, "")
     with pytest.raises(IdentityError, match="gatepost site join"):
         found.identity(NOW)
