@@ -32,7 +32,7 @@ CHANGES: dict[str, tuple[str, str, set[str], set[str], str, list[str]]] = {
         BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\ndisplay_name = "C"\nmailbox'), set(), set(), "", [],
     ),
     "where it lives": (
-        BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\nhome = "mx2.contoso.example"\nmailbox'), set(), {"*"}, "outbound", [],
+        BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\nhome = "mx2.a.example"\nmailbox'), set(), {"*"}, "outbound", [],
     ),
     "a comment": (BASE + PARTNER, BASE + PARTNER + 'comment = "x"', set(), set(), "", []),
     "a partner": (
