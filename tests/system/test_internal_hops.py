@@ -59,13 +59,13 @@ def arrived(node: Gateway, address: str, subject: str) -> Any:
     def found() -> list[Any]:
         return [mail for mail in node.maildir(address) if mail.field("Subject") == subject]
 
-    return wait_until(found, f"{subject!r} for {address}\n{node.log()}", timeout=60)[0]
+    return wait_until(found, f"{subject!r} for {address}\n{node.log()}", timeout=90)[0]
 
 
 def sent_home(node: Gateway, recipient: str, subject: str) -> dict[str, Any]:
     """The row of the hop."""
     rows = lambda: [row for row in node.trace(recipient=recipient, event="SEND") if row["subject"] == subject]  # noqa: E731 - one use
-    return the_only(wait_until(rows, f"{subject!r} sent\n{node.log()}", timeout=60))
+    return the_only(wait_until(rows, f"{subject!r} sent\n{node.log()}", timeout=90))
 
 
 def test_mail_goes_home_over_tls_by_the_certificates_of_the_site(nodes: TwoNodes) -> None:
@@ -108,7 +108,7 @@ def test_what_was_decided_where_it_came_in_is_not_decided_again(nodes: TwoNodes,
     """By its address mx1 is no server of contoso's, and by its sender the mail is nobody's: it leaves all the same."""
     send(nodes.mx1.port, "joe@far.example", sender=ALICE, content=message("leaves by its home"))
     kept = wait_until(
-        lambda: [one for one in far.messages if b"leaves by its home" in one.data], "it leaves", timeout=60
+        lambda: [one for one in far.messages if b"leaves by its home" in one.data], "it leaves", timeout=90
     )
     assert kept[0].recipients == ("joe@far.example",)
     hop = sent_home(nodes.mx1, "joe@far.example", "leaves by its home")
@@ -134,7 +134,7 @@ def test_forwarding_is_expanded_once(nodes: TwoNodes, far: Sink) -> None:
     arrived(nodes.mx2, TOM, "sent on")
     copy = arrived(nodes.mx1, BOB, "sent on")
     assert copy.fields("Delivered-To") == [BOB, TOM]
-    left = wait_until(lambda: [one for one in far.messages if b"sent on" in one.data], "ken's copy", timeout=60)
+    left = wait_until(lambda: [one for one in far.messages if b"sent on" in one.data], "ken's copy", timeout=90)
     assert [one.recipients for one in left] == [("ken@far.example",)]
     assert left[0].data.count(b"Delivered-To: ken@contoso.example\r\n") == 1
     assert left[0].reverse_path.startswith("SRS0=")
@@ -144,7 +144,7 @@ def test_forwarding_is_expanded_once(nodes: TwoNodes, far: Sink) -> None:
     for node, subject in ((nodes.mx1, "told to mx1"), (nodes.mx2, "told to mx2")):
         send(node.port, left[0].reverse_path, sender="", content=message(subject))
         told = lambda: [one for one in far.messages if subject.encode() in one.data]  # noqa: B023, E731 - used here alone
-        notice = wait_until(told, f"{subject}\n{node.log()}", timeout=60)[0]
+        notice = wait_until(told, f"{subject}\n{node.log()}", timeout=90)[0]
         assert (notice.reverse_path, notice.recipients) == ("", (STRANGER,))
 
 

@@ -61,7 +61,7 @@ def arrived(node: Gateway, address: str, subject: str) -> None:
     def found() -> bool:
         return any(mail.field("Subject") == subject for mail in node.maildir(address))
 
-    wait_until(found, f"{subject!r} for {address}\n{node.log()}", timeout=60)
+    wait_until(found, f"{subject!r} for {address}\n{node.log()}", timeout=90)
 
 
 def waits(node: Gateway, subject: str, *words: str) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def waits(node: Gateway, subject: str, *words: str) -> dict[str, Any]:
         rows = [row for row in node.trace(event="DEFER") if row["subject"] == subject]
         return [row for row in rows if all(word in row["reply"] for word in words)]
 
-    return wait_until(found, f"{subject!r} waits with {words}: {node.trace(event='DEFER')}", timeout=60)[0]
+    return wait_until(found, f"{subject!r} waits with {words}: {node.trace(event='DEFER')}", timeout=90)[0]
 
 
 STRANGERS = ["nobody", "of a public authority", "of the site's authority, no node"]
@@ -167,6 +167,7 @@ def test_mail_waits_for_a_node_that_is_down_and_for_nobody_else(nodes: TwoNodes)
     arrived(nodes.mx2, ANN, "patience")
 
 
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_when_both_are_killed(nodes: TwoNodes) -> None:
     subjects = {f"kept {number}" for number in range(40)}
     for number, subject in enumerate(sorted(subjects)):
@@ -232,13 +233,14 @@ def test_who_is_unknown_at_home_is_refused_there_and_the_sender_hears_of_it(node
     wait_until(lambda: any(b"5.1.1" in mail.raw for mail in nodes.mx1.maildir(BOB)), "the notice for its sender")
 
 
+@pytest.mark.timeout(300)
 def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_is_believed_no_more() -> None:
     """Certificates live for 20 seconds, so that all of it is seen."""
     with ExitStack() as stack:
         nodes = TwoNodes(stack, lifetime="20s")
         first = nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"]
         renewed = lambda: nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"] != first  # noqa: E731 - one use
-        wait_until(renewed, "mx2 has a new certificate", timeout=60)
+        wait_until(renewed, "mx2 has a new certificate", timeout=90)
         send(nodes.mx1.port, ANN, sender=STRANGER, content=message("renewed"))
         arrived(nodes.mx2, ANN, "renewed")
         row = nodes.mx1.wait_trace(event="SEND")[0]
@@ -246,7 +248,7 @@ def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_i
         nodes.mx1.cli("site", "nodes", "remove", MX2)
         last = nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["not_after"]
         # To the second, as certificates are.
-        wait_until(lambda: time.time() > last + 1.5, "the last certificate of mx2 has ended", timeout=60)
+        wait_until(lambda: time.time() > last + 1.5, "the last certificate of mx2 has ended", timeout=90)
         assert "has expired" in nodes.mx2.cli("site", "status", expect=1).stderr
         send(nodes.mx1.port, ANN, sender=STRANGER, content=message("to who is no node"))
         waits(nodes.mx1, "to who is no node", "450 4.7.320", "CertificateExpired")

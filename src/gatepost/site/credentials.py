@@ -72,8 +72,7 @@ class NodeCredentials:
         self.tls: ServerContext | None = None
         self.nodes = nodes_of(settings, None)
         self.refresh()
-        if self.tls is None and any(one.role is ListenerRole.INTERNAL for one in settings.listeners):
-            _log.warning("internal hops: no node is let in before this gateway is in a site; see gatepost site join")
+        self._tell_if_closed()
 
     def refresh(self) -> bool:
         """Take up what is stored; whether that is anything new. Cheap when nothing was."""
@@ -92,6 +91,11 @@ class NodeCredentials:
             _log.error("internal hops: what this node is to the others cannot be used: %s", error)
             return False
         return True
+
+    def _tell_if_closed(self) -> None:
+        listens = any(one.role is ListenerRole.INTERNAL for one in self._settings.listeners)
+        if listens and self.tls is None:
+            _log.warning("internal hops: no node is let in before this gateway is in a site; see gatepost site join")
 
     def _take(self, member: Membership | None) -> None:
         identity = self._member.identity() if member is not None else None
