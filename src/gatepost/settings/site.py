@@ -18,7 +18,8 @@ __all__ = ["Site", "SiteNode"]
 
 
 def _place(value: str) -> str:
-    return str(SmartHost(*host_port(value, 8445)))
+    host, port = host_port(value, 8445)
+    return str(SmartHost(host, port)) if port != 25 else f"{SmartHost(host)}:25"  # which a smart host leaves out
 
 
 class SiteNode(Record):

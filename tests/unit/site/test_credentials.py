@@ -121,5 +121,17 @@ def test_who_is_a_node(records, site):
     assert endpoint.node == ""  # who gives out certificates is no node either
 
 
-def test_where_nodes_are_is_in_the_settings():
-    assert nodes_of(SETTINGS, None).place(MX2) == ("192.0.2.2", 8445)
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("192.0.2.2", ("192.0.2.2", 8445)),
+        ("MX2.Lan.example:2600", ("mx2.lan.example", 2600)),
+        ("192.0.2.2:25", ("192.0.2.2", 25)),
+        ("[2001:db8::2]:25", ("2001:db8::2", 25)),
+        ("[2001:db8::2]", ("2001:db8::2", 8445)),
+    ],
+)
+def test_where_nodes_are_is_in_the_settings(written, place):
+    site = {"node": [{"name": MX2, "address": written}]}
+    settings = Settings.model_validate({"server": {"hostname": MX1}, "site": site})
+    assert nodes_of(settings, None).place(MX2) == place
