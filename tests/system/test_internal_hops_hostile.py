@@ -235,9 +235,9 @@ def test_who_is_unknown_at_home_is_refused_there_and_the_sender_hears_of_it(node
 
 @pytest.mark.timeout(300)
 def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_is_believed_no_more() -> None:
-    """Certificates live for 20 seconds, so that all of it is seen."""
+    """Certificates live for 30 seconds, so that all of it is seen."""
     with ExitStack() as stack:
-        nodes = TwoNodes(stack, lifetime="20s")
+        nodes = TwoNodes(stack, lifetime="30s")
         first = nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"]
         renewed = lambda: nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"] != first  # noqa: E731 - one use
         wait_until(renewed, "mx2 has a new certificate", timeout=90)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECTOR",
+    "NODE",
     "ORIGIN_OCTETS",
     "Origin",
     "decide_handed_mail",
@@ -40,10 +41,11 @@ __all__ = [
 
 CONNECTOR: Final = "internal"
 """What the trace has in the place of a connector's name."""
+NODE: Final = "node"
+"""What identified the client, as in `Attribution.basis`."""
 ORIGIN_OCTETS: Final = 12_000
 """How long XGATEPOST may be."""
 
-_BASIS: Final = "node"
 _DIRECTIONS: Final = frozenset({"incoming", "originating"})
 _FACTS: Final = 20
 _LONGEST: Final = 400  # characters of a fact: an address has 320 at most
@@ -185,7 +187,7 @@ def _verdict(
         CONNECTOR,
         f"authenticated({node or 'a node of the site'})",
         reasons,
-        Attribution(direction, organization or None, None, _BASIS, reasons),
-        basis=_BASIS,
+        Attribution(direction, organization or None, None, NODE, reasons),
+        basis=NODE,
         configuration=directory.version,
     )

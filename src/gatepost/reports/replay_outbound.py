@@ -120,7 +120,8 @@ class HopReplay:
         """It went to the node where the organization lives, or waits for it: no connector or rule here has a say."""
         outcome = {"SEND": Outcome.DELIVERED, "DEFER": Outcome.HELD}.get(event.event, Outcome.RETURNED)
         why = "it is for the node where the organization lives, whatever connectors here say"
-        return Decision(outcome, self._owner(event), "", event.requirement, event.reply, event.result_type, why=why)
+        reply = "" if outcome is Outcome.DELIVERED else event.reply
+        return Decision(outcome, self._owner(event), "", event.requirement, reply, event.result_type, why=why)
 
     def _over(self, event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute, then: Route) -> Decision:
         before = _hop(event, then)
