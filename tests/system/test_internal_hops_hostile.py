@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from support.pki import Pki
 
+pytestmark = pytest.mark.timeout(300)  # nodes are stopped, killed and started again and again
+
 ANN, BOB = "ann@contoso.example", "bob@fabrikam.example"
 
 
@@ -167,7 +169,6 @@ def test_mail_waits_for_a_node_that_is_down_and_for_nobody_else(nodes: TwoNodes)
     arrived(nodes.mx2, ANN, "patience")
 
 
-@pytest.mark.timeout(300)
 def test_nothing_is_lost_when_both_are_killed(nodes: TwoNodes) -> None:
     subjects = {f"kept {number}" for number in range(40)}
     for number, subject in enumerate(sorted(subjects)):
@@ -233,7 +234,6 @@ def test_who_is_unknown_at_home_is_refused_there_and_the_sender_hears_of_it(node
     wait_until(lambda: any(b"5.1.1" in mail.raw for mail in nodes.mx1.maildir(BOB)), "the notice for its sender")
 
 
-@pytest.mark.timeout(300)
 def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_is_believed_no_more() -> None:
     """Certificates live for 30 seconds, so that all of it is seen."""
     with ExitStack() as stack:
