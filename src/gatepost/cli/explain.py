@@ -24,6 +24,7 @@ from gatepost.policy.explain import Explanation
 from gatepost.policy.explain import explain as decide
 from gatepost.policy.facts import SessionFacts
 from gatepost.policy.forwarding import expand
+from gatepost.policy.home import ALONE
 from gatepost.smtp.grammar import GrammarError, parse_address, parse_path
 from gatepost.smtp.grammar import Path as MailPath
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.checks.tasks import HostReport
     from gatepost.connectors.match import Directory
+    from gatepost.policy.home import Nodes
     from gatepost.settings.model import Settings
 
 __all__ = ["explain"]
@@ -91,6 +93,7 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
         content=content,
         require_tls=given["requiretls"],
         profile=settings.tls.profile,
+        nodes=_nodes(settings, directory),
     )
     reports = asyncio.run(_probe(settings, explanation)) if given["live"] else None
     expiration = explanation.expiration if explanation.expiration is not None else settings.queue.message_expiration
@@ -156,6 +159,17 @@ def _content(headers: Sequence[str]) -> Content:
         key = name.strip().lower()
         found[key] = (*found.get(key, ()), decode_words(value.strip()))
     return Content(found)
+
+
+def _nodes(settings: Settings, directory: Directory) -> Nodes:
+    """The nodes of the site, if it makes a difference."""
+    if not any(one.home for one in directory.resources.organizations):
+        return ALONE
+    from gatepost.cli.site_store import opened  # noqa: PLC0415 - only homes need what they import
+    from gatepost.site.credentials import nodes_of  # noqa: PLC0415
+
+    with opened(settings, keys=False) as records:
+        return nodes_of(settings, records.membership())
 
 
 def _asked(directory: Directory, given: dict[str, Any]) -> Asked:

@@ -56,6 +56,7 @@ _RESULTS = {
 _WAYS = {
     "mailbox": "into the mailbox {}",
     "lmtp": "over LMTP to {}",
+    "internal": "to the node {}",
     "smart-hosts": "to the smart hosts {}",
     "mx": "to the MX hosts of {}",
 }
@@ -192,6 +193,9 @@ def _outbound(page: _Page, explanation: Explanation, certificates: Certificates 
         page.mark(page.yes, reason)
     if outbound.way in {"mailbox", "lmtp"}:
         page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no rule is asked")
+        return
+    if outbound.way == "internal":
+        page.mark(page.note, "always TLS, by the site's own certificates; connectors and rules are asked there")
         return
     _others(page, explanation.others_outbound)
     _others(page, explanation.other_rules)

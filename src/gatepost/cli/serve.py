@@ -27,7 +27,6 @@ from gatepost.node.policy_host import run_policy_host
 from gatepost.node.site_host import run_site_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
-from gatepost.settings.model import ListenerRole
 
 if TYPE_CHECKING:
     import socket
@@ -116,12 +115,6 @@ def _check(settings: Settings) -> None:
     errors = []
     if not settings.listeners:
         errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
-    errors.extend(
-        f"[[listener]] {listener.address}: role {str(listener.role)!r} is not in this version; "
-        "write mx, submission or submissions"
-        for listener in settings.listeners
-        if listener.role is ListenerRole.INTERNAL
-    )
     try:
         self_test()
     except PrivateCallError as error:

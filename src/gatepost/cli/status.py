@@ -191,6 +191,8 @@ def _greeting(listener: Listener) -> _Answer:
             line = connection.recv(_GREETING).decode("ascii", "replace").partition("\r\n")[0]
     except OSError as error:
         return _Answer(name, ok=False, detail=f"does not answer: {error.strerror or error}")
+    if listener.role is ListenerRole.INTERNAL and line.startswith("554"):
+        return _Answer(name, ok=True, detail="turns away who is no node of the site, as it must")
     return _Answer(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
 
 
@@ -219,8 +221,8 @@ def _http(role: str, address: str) -> _Answer:
 
 
 def _as_offered(listener: Listener, plain: socket.socket) -> socket.socket:
-    """The connection as the listener speaks on it: under TLS from the start for submissions."""
-    return _over_tls(plain) if listener.role is ListenerRole.SUBMISSIONS else plain
+    """The connection as the listener speaks on it: under TLS from the start for users and between nodes."""
+    return _over_tls(plain) if listener.role in {ListenerRole.SUBMISSIONS, ListenerRole.INTERNAL} else plain
 
 
 def _over_tls(plain: socket.socket) -> ssl.SSLSocket:

@@ -32,9 +32,9 @@ def trace() -> None:
 @trace.command()
 @click.option("--since", type=MOMENT, default=0.0, help="From then on: 30m, 2h, 7d or a date.")
 @click.option("--until", type=MOMENT, default=0.0, help="Up to then.")
-@click.option("--message", default="", help="Queue id.")
+@click.option("--message", default="", help="Queue id, here or on another node of the site.")
 @click.option("--message-id", default="", help="Message-ID field.")
-@click.option("--session", default="", help="Session id, as replies end in it.")
+@click.option("--session", default="", help="Session id, as replies end in it; of another node, too.")
 @click.option("--organization", default="")
 @click.option("--sender", default="", help="Reverse-path, or @domain.")
 @click.option("--recipient", default="", help="Forward-path, or @domain.")
@@ -159,6 +159,7 @@ _LABELS = {
     "requiretls": "REQUIRETLS",
     "tls_required": "TLS-Required",
     "protection_drop": "less than",
+    "handover": "between nodes",
 }
 
 

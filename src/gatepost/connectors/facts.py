@@ -27,7 +27,8 @@ class SessionFacts:
     peer_ip: the client's address in text form. hello: what EHLO said, "" before. tls: None in clear. client_chain: the
     client's certificate judged against the server's own trust anchors, None if none was asked for. chains: the same
     chain judged against the anchors that connectors name for themselves (`Directory.client_anchors`), by that name.
-    user: the mailbox that logged in, and by which SASL mechanism; "" if nobody did.
+    user: the mailbox that logged in, and by which SASL mechanism; "" if nobody did. node: the node of our own site that
+    the client proved to be, on an internal listener; "" elsewhere.
     """
 
     session_id: str
@@ -38,6 +39,7 @@ class SessionFacts:
     chains: Mapping[str, ChainVerdict] = field(default=_NO_CHAINS, hash=False)
     user: str = ""
     mechanism: str = ""
+    node: str = ""
 
     def chain(self, anchors: str) -> ChainVerdict | None:
         """The judgement against the anchors of that name; "" is the server's own."""

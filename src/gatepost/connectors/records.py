@@ -90,6 +90,10 @@ def _forwarding_address(value: str) -> str:
     return _address(value) if value else value
 
 
+def _home(value: str) -> str:
+    return domain_name(value) if value else value
+
+
 MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
@@ -459,6 +463,11 @@ class Organization(Record):
         default=DkimKeyUnavailable.DEFER,
         description="When mail is to be signed and no current key of its domain can be used (the master key is gone, a "
         "file cannot be read). defer: it waits. send-unsigned: it goes without a signature, and log and trace say so.",
+    )
+    home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
+        default="",
+        description="The node of the site where the organization lives: every other node hands its mail over to that "
+        "one, always over TLS with certificates of the site (docs/internal-hops.md). Empty: each node delivers itself.",
     )
     subaddress_separator: Annotated[str, Field(pattern=r"^[-+=_#~]?$"), Form("+, -, =, _, #, ~ or nothing")] = Field(
         default="",

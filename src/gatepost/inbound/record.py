@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.facts import SessionFacts
+from gatepost.policy.handover import refused_stranger
 from gatepost.reports.trace import login_record, tls_record
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gatepost.inbound.service import InboundService
     from gatepost.policy.inbound import InboundVerdict
+    from gatepost.site.credentials import Admission
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 __all__ = ["SessionRecord"]
@@ -29,11 +31,12 @@ class SessionRecord:
     transcribed: whether the dialogue is kept whatever happens, here and where its messages go.
     """
 
-    __slots__ = ("_service", "_tls", "directory", "facts", "transcribed")
+    __slots__ = ("_not_admitted", "_service", "_tls", "directory", "facts", "transcribed")
 
     def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
         self._service = service
         self._tls: dict[str, Any] = {}
+        self._not_admitted = ""
         self.directory = service.directory
         self.facts = SessionFacts(session_id, peer_ip)
         self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
@@ -44,12 +47,26 @@ class SessionRecord:
 
     def secured(self, tls: TlsFacts) -> None:
         """TLS is up; what the client said before is forgotten (RFC 3207 section 4.2)."""
+        if self._service.admit is not None:
+            self._admit(self._service.admit(tls.peer_chain), tls)
+            return
         own = self._judge(tls, "")
         chains = {}
         if tls.peer_chain:
             chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
         self._tls = tls_record(tls, own, chains)
+
+    def _admit(self, admission: Admission, tls: TlsFacts) -> None:
+        self._not_admitted = admission.why
+        self.facts = replace(self.facts, hello="", tls=tls, client_chain=admission.chain, node=admission.node)
+        self._tls = tls_record(tls, admission.chain)
+
+    def stranger(self) -> InboundVerdict | None:
+        """The refusal of a client that is no node of the site, where only nodes may come; None for whoever may."""
+        if self._service.admit is None or self.facts.node:
+            return None
+        return refused_stranger(self.directory, self._not_admitted)
 
     def logged_in(self, user: str, mechanism: str) -> None:
         """The client proved which user it speaks for."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.message.srs import NO_KEYS, SrsKeys
 from gatepost.metrics.counts import Counts
+from gatepost.policy.home import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from gatepost.inbound.login import Logins
     from gatepost.inbound.stamp import Stamp
     from gatepost.net.stream import TlsContext
+    from gatepost.policy.home import Nodes
+    from gatepost.site.credentials import Admission
     from gatepost.smtp.extensions import Extensions
     from gatepost.smtp.grammar import Path
     from gatepost.smtp.limits import SmtpLimits
@@ -56,9 +59,11 @@ class InboundService:
     a reply. postmaster: who gets mail to <postmaster> without a domain (RFC 5321 section 4.5.1). check_revocation: asks
     about a trusted chain; None asks nobody. srs: keys for reverse-paths of forwarded mail.
     logins: where users submit mail, how they log in; None where other servers do. implicit_tls: the handshake comes
-    before the greeting (RFC 8314). transcripts: of how many sessions in a thousand the dialogue is kept, whatever
-    happened. hooks: asks scanners about the content of messages; without it, and where the configuration has no content
-    hook, nobody is asked. role: of its listeners. counts: connections and handshakes are counted there.
+    before the greeting (RFC 8314). admit: where other nodes of the site hand mail over, who presents a chain (DER, leaf
+    first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
+    thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
+    and where the configuration has no content hook, nobody is asked. role: of its listeners. counts: connections and
+    handshakes are counted there.
     """
 
     hostname: str
@@ -78,6 +83,8 @@ class InboundService:
     check_revocation: Callable[[ChainVerdict], Awaitable[Revocation]] | None = None
     logins: Logins | None = None
     implicit_tls: bool = False
+    admit: Callable[[Sequence[bytes]], Admission] | None = None
+    nodes: Callable[[], Nodes] = lambda: ALONE
     srs: SrsKeys = NO_KEYS
     transcripts: int = 0
     hooks: ContentHooks | None = None

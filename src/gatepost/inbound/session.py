@@ -10,14 +10,13 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
+from gatepost.inbound.decisions import mail_verdict, recipient_verdict
 from gatepost.inbound.handshakes import HandshakeLog
 from gatepost.inbound.login_outcome import LoginOutcome
 from gatepost.inbound.record import SessionRecord
 from gatepost.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
-from gatepost.policy.forwarding import returned, targets_of
-from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.submission import refused_login
 from gatepost.reports.measured import count_connection, count_failed_session, count_session
 from gatepost.reports.trace import received_event, refused_event
@@ -129,12 +128,19 @@ class Session:
         self._record.secured(facts)
         self._core.tls_started()
         if self._service.implicit_tls:
-            self._core.greet()
+            self._core.greet(self._turned_away())
         self._progressed = self._registry.clock()
         if chains := self._record.revocable():
             # Answer nothing until it is known whether the client's certificate still counts.
             self._hold_for(self._record.check_revocation(chains), "inbound revocation")
         self._pump()
+
+    def _turned_away(self) -> Reply | None:
+        """The greeting for whoever is no node of the site, where only nodes may come."""
+        if (verdict := self._record.stranger()) is None:
+            return None
+        self._service.trace([self._refused(verdict.reply, "", "", verdict)])
+        return verdict.reply
 
     def lost(self, loss: Loss) -> None:
         """The connection is gone; what was not acknowledged is forgotten."""
@@ -296,7 +302,7 @@ class Session:
         if unable is not None and self._unable_told:
             self._core.refuse(unable)
             return
-        verdict = decide_mail(self._record.directory, self._record.facts, event.path)
+        verdict = mail_verdict(self._record, event)
         if unable is not None:
             self._unable_told = True
             self._refuse(unable, event.path.text, "", verdict)
@@ -319,19 +325,14 @@ class Session:
 
     def _on_recipient(self, event: RecipientEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
-        path, taken = self._transaction.mail.path, self._transaction.recipients
         if not event.path.domain and self._service.postmaster is not None:
             event.path = self._service.postmaster
-        first = taken[0].verdict if taken else None
-        directory, facts = self._record.directory, self._record.facts
-        now = self._service.clock()
-        back = returned(directory, self._service.srs, path, event.path, now)
-        verdict = decide_recipient(directory, facts, path, back or event.path, self._attribution, first)
+        transaction = self._transaction
+        verdict, targets = recipient_verdict(self._record, self._service, transaction, event.path, self._attribution)
         if not verdict.accepted:
-            self._refuse(verdict.reply, path.text, event.path.text, verdict)
+            self._refuse(verdict.reply, transaction.mail.path.text, event.path.text, verdict)
             return
-        targets = targets_of(directory, self._service.srs, path, back or event.path, now, verdict.attribution)
-        taken.append(AcceptedRecipient(event, verdict, targets))
+        transaction.recipients.append(AcceptedRecipient(event, verdict, targets))
         self._core.accept()
 
     def _on_data(self) -> None:

@@ -14,11 +14,13 @@ from gatepost.inbound.content import Examined
 from gatepost.message.edit import edit_header
 from gatepost.message.fields import HeaderScanner
 from gatepost.message.header_section import HeaderSection
-from gatepost.message.organization_headers import changed_headers
+from gatepost.message.organization_headers import HeaderChange, changed_headers
 from gatepost.message.received import received_field
 from gatepost.message.submission import submitted
 from gatepost.policy.content import decide
+from gatepost.policy.handover import read_origin
 from gatepost.policy.header_trust import header_trust
+from gatepost.reports.trace import handed_over_record
 from gatepost.smtp.grammar import xtext_encode
 from gatepost.smtp.replies import Reply
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
@@ -57,7 +59,10 @@ class AcceptedRecipient:
 
 
 class Transaction:
-    """From an accepted MAIL to the message in the queue, or to nothing."""
+    """From an accepted MAIL to the message in the queue, or to nothing.
+
+    origin: what another node of the site says of the message, None if it comes from elsewhere.
+    """
 
     __slots__ = (
         "_body",
@@ -71,6 +76,7 @@ class Transaction:
         "examination",
         "mail",
         "message_id",
+        "origin",
         "recipients",
     )
 
@@ -83,6 +89,7 @@ class Transaction:
         self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
+        self.origin = read_origin(mail.parameters.origin) if mail.parameters.origin else None
         self.recipients: list[AcceptedRecipient] = []
         self.message_id = 0
         self.bytes_seen = 0
@@ -143,7 +150,7 @@ class Transaction:
         if self._session.user:
             service = self._service
             section = submitted(section, queue_id=self.queue_id, hostname=service.hostname, now=service.clock())
-        change = changed_headers(section, trust.crossing)
+        change = changed_headers(section, trust.crossing) if trust.crossing is not None else HeaderChange(section)
         if record := change.record():
             self._found["headers"] = record
         if trust.internal:
@@ -248,10 +255,11 @@ class Transaction:
             envid=mail.parameters.envid,
             message_id=facts.message_id,
             subject=facts.subject,
-            session=self._session.session_id,
+            # One id for the whole way through the site: that of the session by which the message came into it.
+            session=(self.origin.session if self.origin is not None else "") or self._session.session_id,
             direction=verdict.direction,
             hops=facts.received_count + 1,
-            inbound=inbound | self._found,
+            inbound=inbound | self._found | handed_over_record(self.origin, self._session),
         )
         return message, self._deliveries(message, now), self._body
 

@@ -97,7 +97,7 @@ def certificate_facts(der: bytes) -> CertificateFacts:
 
 
 def _read(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
-    names, addresses = _alternative_names(certificate)
+    names, addresses, uris = _alternative_names(certificate)
     return CertificateFacts(
         subject=subject_text(certificate),
         issuer=issuer_text(certificate),
@@ -105,6 +105,7 @@ def _read(certificate: x509.Certificate, der: bytes) -> CertificateFacts:
         common_name=_text(certificate, _common_name),
         dns_names=names,
         ip_addresses=addresses,
+        uris=uris,
         sha256=hashlib.sha256(der).hexdigest(),
         sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
         spki_sha256=_spki_sha256(certificate),
@@ -160,16 +161,18 @@ def _common_name(certificate: x509.Certificate) -> str:
     return str(attributes[-1].value) if attributes and isinstance(attributes[-1].value, str) else ""
 
 
-def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The dNSName entries that are host names, as A-labels, and the iPAddress entries."""
+def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The dNSName entries that are host names, as A-labels, the iPAddress entries, and the URIs that can be shown."""
     try:
         entries = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         given = entries.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
         addresses = entries.get_values_for_type(x509.IPAddress)[:_MAX_NAMES]
+        uris = entries.get_values_for_type(x509.UniformResourceIdentifier)[:_MAX_NAMES]
     except (x509.ExtensionNotFound, *MALFORMED):
-        return (), ()
+        return (), (), ()
     names = (normalise(name) for name in given)
-    return tuple(name for name in names if name), tuple(str(address) for address in addresses)
+    shown = tuple(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", uri[:_MAX_TEXT]) for uri in uris)
+    return tuple(name for name in names if name), tuple(str(address) for address in addresses), shown
 
 
 def _spki_sha256(certificate: x509.Certificate) -> str:

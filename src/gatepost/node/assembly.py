@@ -53,6 +53,7 @@ from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
 from gatepost.outbound.sessions import SessionLog
 from gatepost.policy.forwarding import expand
+from gatepost.policy.home import SITE_ANCHORS
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
@@ -60,6 +61,8 @@ from gatepost.reports.mail_facts import MailFactFinder
 from gatepost.reports.tlsrpt_intake import Intake
 from gatepost.reports.trace import outcome_events
 from gatepost.settings.model import DnsValidation, ListenerRole
+from gatepost.site.credentials import NodeCredentials
+from gatepost.site.store import SiteStore
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatepost.connectors.match import Directory
+    from gatepost.net.identity import ServerIdentity
     from gatepost.net.stream import Stream
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
@@ -118,7 +122,6 @@ class Assembly:
         self._observation = Observation(settings, index)
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._contexts = ClientContexts(settings.tls.trust_anchors, time.time)
         self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
         self._pool = ConnectionPool(
             idle=settings.queue.idle_connection,
@@ -128,7 +131,10 @@ class Assembly:
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
         self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
-        self._contexts = ClientContexts(settings.tls.trust_anchors, time.time, identity=self.keeper.clients.find)
+        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
+        self._contexts = ClientContexts(
+            settings.tls.trust_anchors, time.time, load=self._load_anchors, identity=self._client_identity
+        )
         self._revocation = RevocationChecker(
             HttpClient(self._resolver),
             Path(settings.server.data_dir) / "cache" / "crl",
@@ -159,7 +165,7 @@ class Assembly:
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
         self._hooks = ContentHooks(self._resolver)
-        self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins)
+        self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins, self._credentials)
         self._offer()
         self.listener = Listener(
             sockets,
@@ -192,7 +198,8 @@ class Assembly:
 
     def refresh(self) -> None:
         """Take up new resources, if there are any."""
-        if not self._snapshots.refresh():
+        renewed = self._credentials.refresh()  # before the rest, which asks for it
+        if not self._snapshots.refresh() and not renewed:
             return
         current = self._snapshots.current
         for service in self._services.values():
@@ -298,6 +305,7 @@ class Assembly:
             sessions=self._sessions,
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
             content=self._content,
+            nodes=lambda: self._credentials.nodes,
         )
         return Deliverer(self._snapshots.current.directory, services)
 
@@ -392,8 +400,9 @@ class Assembly:
         return done
 
     def _offer(self) -> None:
-        limits, tls = self._settings.limits.smtp(), self.keeper.tls
+        limits = self._settings.limits.smtp()
         for role, service in self._services.items():
+            tls = self._credentials.tls if role is ListenerRole.INTERNAL else self.keeper.tls
             service.tls = tls
             service.extensions = extensions_of(role, limits, service.directory, has_certificate=tls is not None)
 
@@ -421,6 +430,13 @@ class Assembly:
             _log.error("trust anchors of an inbound connector: %s", error)
             return None
         return judge(chain, trusted, now=time.time(), purpose="client")
+
+    def _load_anchors(self, name: str) -> TrustAnchors:
+        return self._credentials.anchors() if name == SITE_ANCHORS else TrustAnchors.load(name)
+
+    def _client_identity(self, organization: str, label: str, now: float) -> ServerIdentity:
+        """What we present as a client: between nodes the node's own certificate, else one of the organization's."""
+        return self.keeper.clients.find(organization, label, now) if organization else self._credentials.identity(now)
 
     async def _check_revocation(self, chain: ChainVerdict) -> Revocation:
         return await self._revocation.check(chain, now=time.time())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.connectors.names import host_port
 from gatepost.inbound.login import mechanisms
+from gatepost.policy.handover import ORIGIN_OCTETS
 from gatepost.settings.model import ListenerRole
 from gatepost.smtp.extensions import Extensions
 
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from gatepost.inbound.service import InboundService
     from gatepost.net.stream import Endpoint
     from gatepost.settings.model import Listener
+    from gatepost.site.credentials import NodeCredentials
     from gatepost.smtp.limits import SmtpLimits
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["extensions_of", "login_secret", "role_of", "services_by_role"]
+__all__ = ["extensions_of", "internal_limits", "login_secret", "role_of", "services_by_role"]
 
 _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
+_ADDED_BYTES: Final = 65_536  # more than the fields that nodes put before a message on its way through the site
 
 
 def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
@@ -42,18 +45,42 @@ def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
     return (exact or [role for _, role in here] or [ListenerRole.MX])[0]
 
 
-def services_by_role(servers: InboundService, logins: Logins) -> dict[ListenerRole, InboundService]:
+def services_by_role(
+    servers: InboundService, logins: Logins, credentials: NodeCredentials
+) -> dict[ListenerRole, InboundService]:
     """The inbound side of each role, made from that for mail from other servers."""
+    servers = replace(servers, nodes=lambda: credentials.nodes)
     submission = replace(servers, logins=logins, role=str(ListenerRole.SUBMISSION))
+    internal = replace(
+        servers,
+        implicit_tls=True,
+        smtp_limits=internal_limits(servers.smtp_limits),
+        admit=lambda chain: credentials.admit(chain, servers.clock()),
+        check_revocation=None,  # nodes renew every few days, and the site publishes no list
+        role=str(ListenerRole.INTERNAL),
+    )
     return {
+        ListenerRole.INTERNAL: internal,
         ListenerRole.MX: servers,
         ListenerRole.SUBMISSION: submission,
         ListenerRole.SUBMISSIONS: replace(submission, implicit_tls=True, role=str(ListenerRole.SUBMISSIONS)),
     }
 
 
+def internal_limits(limits: SmtpLimits) -> SmtpLimits:
+    """What a node takes from another: all that the other has accepted, with its own trace field and XGATEPOST."""
+    return replace(
+        limits,
+        command_line=max(limits.command_line, 4096) + ORIGIN_OCTETS,
+        header_bytes=limits.header_bytes + _ADDED_BYTES,
+        message_bytes=limits.message_bytes + _ADDED_BYTES,
+    )
+
+
 def extensions_of(role: ListenerRole, limits: SmtpLimits, directory: Directory, *, has_certificate: bool) -> Extensions:
-    """What a listener of that role offers."""
+    """What a listener of that role offers. limits: the server's own."""
+    if role is ListenerRole.INTERNAL:
+        return Extensions.within(internal_limits(limits), starttls=False, origin=True)
     starttls = has_certificate and role is not ListenerRole.SUBMISSIONS
     return Extensions.within(limits, starttls=starttls, auth=mechanisms(directory) if role.for_users else ())
 

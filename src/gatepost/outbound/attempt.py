@@ -17,20 +17,23 @@ from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import HostAddresses, MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
 from gatepost.outbound.content import NO_STEPS, ContentNotReady, Departure
-from gatepost.outbound.contexts import our_certificate
+from gatepost.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
+from gatepost.outbound.handover import origin_of
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions
 from gatepost.outbound.shipment import Shipment, may_go_clear
+from gatepost.policy.home import ALONE
 from gatepost.policy.memory import DestinationName
 from gatepost.policy.published import modes
 from gatepost.policy.requirement import Shortfall
 from gatepost.policy.route import (
     NO_CONTENT,
+    InternalRoute,
     LmtpRoute,
     MailboxRoute,
     MxRoute,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from gatepost.outbound.pool import ConnectionPool
     from gatepost.outbound.published import Lookups
     from gatepost.outbound.sessions import SessionLog
+    from gatepost.policy.home import Nodes
     from gatepost.policy.route import Route
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Recipient, Store
@@ -84,7 +88,7 @@ class DeliveryServices:
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
     back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
     nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
-    content: what is done to messages on their way.
+    content: what is done to messages on their way. nodes: of the site, as they are now.
     """
 
     store: Store
@@ -102,6 +106,7 @@ class DeliveryServices:
     sessions: SessionLog | None = None
     memory: DestinationMemory | None = None
     content: ContentSteps = NO_STEPS
+    nodes: Callable[[], Nodes] = lambda: ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,8 @@ class _Way:
     """Hosts to try in order, and what all connections to them have in common.
 
     published: what is published of them. sessions: counts TLS sessions with them. complete: they are all that the
-    recipient's domain names; False where an administrator here named them, or not all are tried.
+    recipient's domain names; False where an administrator here named them, or not all are tried. internal: to a node of
+    our own site.
     """
 
     hosts: tuple[NextHop, ...]
@@ -118,6 +124,7 @@ class _Way:
     certificate: OurCertificate | None = None
     lmtp: bool = False
     complete: bool = False
+    internal: bool = False
 
 
 class Deliverer:
@@ -126,14 +133,14 @@ class Deliverer:
     def __init__(self, directory: Directory, services: DeliveryServices) -> None:
         self._services = services
         self._directory = directory
-        self._planner = RoutePlanner(directory, services.profile)
+        self._planner = RoutePlanner(directory, services.profile, services.nodes())
         self._generation = 0
         self._downgrades = DowngradeLog(services.clock)
 
     def use(self, directory: Directory) -> None:
         """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
         self._directory = directory
-        self._planner = RoutePlanner(directory, self._services.profile)
+        self._planner = RoutePlanner(directory, self._services.profile, self._services.nodes())
         self._generation += 1
         self._services.contexts.clear()
         self._services.pool.begin_generation(self._generation)
@@ -154,6 +161,7 @@ class Deliverer:
             kept = keeps_sender(route)
             base = _base(route, planner.version) | sender_record(delivery.message, recipients[0], kept=kept)
             shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts, keeps_sender=kept)
+            shipment.origin = origin_of(delivery) if isinstance(route, InternalRoute) else ""
             self._remember(route, shipment, delivery.organization)
             shipments.append(shipment)
             departure = Departure(self._directory, delivery.organization, delivery.message, recipients, route)
@@ -213,6 +221,10 @@ class Deliverer:
                 shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
                 agent = Publication(None, modes(None, shipment.asks), delivers=True)
                 await self._over(_Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
+            case InternalRoute():
+                nodes = Publication(None, modes(None, shipment.asks))
+                way = _Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
+                await self._over(way, shipment, body.as_stored())
             case SmartHosts():
                 published = Publication(self._services.lookups, modes(route.connector, shipment.asks))
                 sessions = WaySessions(self._services.sessions)
@@ -285,7 +297,7 @@ class Deliverer:
         """Every address of every host, each looked up when its turn comes; those with a kept connection first."""
         for host in way.hosts:
             try:
-                found = await self._addresses(host.host)
+                found = await self._addresses(host.at or host.host)
             except LookupFailed as failed:
                 shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
                 way.sessions.unresolved(failed, host.host)
@@ -323,6 +335,7 @@ class Deliverer:
                 certificate=way.certificate,
                 mx=terms.mx,
                 lmtp=way.lmtp,
+                internal=way.internal,
                 generation=self._generation,
                 published=terms.published,
                 without_requiretls=terms.without_requiretls,
@@ -403,6 +416,7 @@ async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) 
         reverse_path=message.reverse_path,
         content=await body.header_fields(names) if names else NO_CONTENT,
         from_on_premises=message.from_on_premises,
+        notice=message.is_notice,
     )
 
 
@@ -424,6 +438,8 @@ def _base(route: Route | None, version: int) -> dict[str, Any]:
         case LmtpRoute():
             record = route_record("", route.hop.requirement)
             return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
+        case InternalRoute():
+            return decided | route_record("", route.hop.requirement) | choice_record(route.reasons, ())
         case Unroutable():
             return decided | choice_record(route.reasons, route.passed_over)
         case MailboxRoute() | None:

@@ -44,6 +44,7 @@ class MessageBody:
         self.size = size
         self.body_type = body_type
         self._chunks = chunks
+        self._plain: MessageBody | None = None
 
     @classmethod
     def stored(cls, delivery: Delivery, store: Store) -> MessageBody:
@@ -59,7 +60,15 @@ class MessageBody:
 
         body = cls(content, message.size if content is None else len(content), chunks, message.body_type)
         before = _delivered_to_field(delivery.recipients[0]) if delivery.recipients else b""
-        return body.prepended(before) if before else body
+        if not before:
+            return body
+        made = body.prepended(before)
+        made._plain = body  # noqa: SLF001 - of our own kind
+        return made
+
+    def as_stored(self) -> MessageBody:
+        """Without the field that `stored` puts before it: another node of the site puts it there itself."""
+        return self._plain or self
 
     def prepended(self, fields: bytes) -> MessageBody:
         """With header fields before it, each ended by CRLF."""

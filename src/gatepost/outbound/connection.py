@@ -180,6 +180,14 @@ class OutboundConnection:
         self._say(self._client.tls_started, f"({facts.version} {facts.suite})")
         return facts
 
+    async def secure(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts:
+        """TLS before the peer's first word, as between nodes of a site; then `greeting`."""
+        self.watch(Step.HANDSHAKE)
+        self._stream.start_tls(context, server_name=server_name, session_key=session_key)
+        facts = await self._next_facts(self._timeouts.handshake)
+        self._transcribe(f"> ({facts.version} {facts.suite})")
+        return facts
+
     async def send(self, transaction: Transaction, body: bytes | None, chunks: Chunks) -> Outcome:
         """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.model import ClientCertificate
 from gatepost.connectors.values import RevocationCheck
 from gatepost.net import chain
 from gatepost.net.chain import AnchorsError, TrustAnchors
@@ -25,11 +26,11 @@ from gatepost.tls.profile import PROFILES, with_minimum
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.connectors.model import ClientCertificate, OutboundConnector
+    from gatepost.connectors.model import OutboundConnector
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["ClientContexts", "OurCertificate", "asked_anchors", "our_certificate", "revocable"]
+__all__ = ["NODE_CERTIFICATE", "ClientContexts", "OurCertificate", "asked_anchors", "our_certificate", "revocable"]
 
 _KEPT = 200
 
@@ -40,10 +41,17 @@ type ClientIdentity = Callable[[str, str, float], ServerIdentity]
 
 @dataclass(frozen=True, slots=True)
 class OurCertificate:
-    """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own."""
+    """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own.
+
+    "" for `NODE_CERTIFICATE`.
+    """
 
     organization: str
     named: ClientCertificate
+
+
+NODE_CERTIFICATE = OurCertificate("", ClientCertificate(label="node"))
+"""The certificate by which other nodes of the site know this one; see `ClientContexts.identity`."""
 
 
 def our_certificate(connector: OutboundConnector | None, organization: str) -> OurCertificate | None:
@@ -63,7 +71,8 @@ class ClientContexts:
 
     load: reads trust anchors by such a name; a drill puts its own in the place of all. Raises AnchorsError. staple:
     every server is asked for an OCSP response, not only where the requirement makes something of it. identity: finds
-    the client identity of an organization by its label, as it is now; raises IdentityError.
+    the client identity of an organization by its label, as it is now, and that of `NODE_CERTIFICATE`; raises
+    IdentityError.
     """
 
     def __init__(

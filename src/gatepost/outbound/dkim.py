@@ -125,7 +125,8 @@ def provenance(departure: Departure) -> Provenance:
         originating=message.direction == "originating",
         submitted="user" in message.inbound,
         own=message.is_notice,
-        basis=str(message.inbound.get("basis", "")),
+        # Another node of the site knows by what the server was known that brought it into the site.
+        basis=str((message.inbound.get("handover") or message.inbound).get("basis", "")),
         forwarded=any(recipient.forwarded_by for recipient in departure.recipients),
     )
 

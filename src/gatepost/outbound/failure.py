@@ -28,6 +28,7 @@ __all__ = [
     "HopFailed",
     "HopFailure",
     "barred",
+    "between_nodes",
     "cannot_connect",
     "connection_lost",
     "fell_below",
@@ -170,6 +171,13 @@ def protocol_broken(detail: str) -> HopFailure:
 def refused(reply: Reply, command: str) -> HopFailure:
     """The peer itself will not talk to us: a greeting or a reply to EHLO of 4xx or 5xx, or 421 at any time."""
     return HopFailure(reply, f"in reply to {command}")
+
+
+def between_nodes(failure: HopFailure) -> HopFailure:
+    """The same between nodes of a site: that one turns another away is for administrators to mend, and mail waits."""
+    if not failure.reply.permanent:
+        return failure
+    return replace(failure, reply=Reply(450, "4.7.0", (f"The node turned us away with: {failure.reply.text}",)))
 
 
 def local_fault(detail: str) -> HopFailure:

@@ -14,7 +14,7 @@ from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import OutboundConnection, Step
 from gatepost.outbound.contexts import asked_anchors, revocable
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, cannot_connect, fell_short
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, between_nodes, cannot_connect, fell_short
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
 from gatepost.policy.published import NOTHING
@@ -48,7 +48,8 @@ class Hop:
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
     certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
-    connection outlives them. without_requiretls: as in `policy.published.Terms`.
+    connection outlives them. without_requiretls: as in `policy.published.Terms`. internal: a node of our own site, with
+    which TLS comes first.
     """
 
     host: str
@@ -62,6 +63,7 @@ class Hop:
     generation: int = 0
     published: Published = NOTHING
     without_requiretls: str = ""
+    internal: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -134,7 +136,8 @@ class HopOpener:
         try:
             return await self._establish(hop, connection, handshake_error)
         except ConnectionEnded as ended:
-            failure = ended.failure.at(hop.host, hop.endpoint, tuple(connection.transcript))
+            ended_with = between_nodes(ended.failure) if hop.internal else ended.failure
+            failure = ended_with.at(hop.host, hop.endpoint, tuple(connection.transcript))
             raise HopFailed(failure) from ended
         except HopFailed as failed:
             connection.quit()
@@ -155,6 +158,18 @@ class HopOpener:
         return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)
 
     async def _establish(self, hop: Hop, connection: OutboundConnection, handshake_error: str) -> OpenHop:
+        if hop.internal:
+            facts = await self._among_nodes(hop, connection)
+        else:
+            facts = await self._in_the_world(hop, connection, handshake_error)
+        verdict = judge(hop.requirement, facts)
+        if not verdict.passed:
+            raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
+        rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
+        return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
+
+    async def _in_the_world(self, hop: Hop, connection: OutboundConnection, handshake_error: str) -> HopFacts:
+        """Greeting and EHLO in clear, then STARTTLS if it is offered."""
         await connection.greeting()
         await connection.hello()
         facts = HopFacts(
@@ -166,11 +181,23 @@ class HopOpener:
         )
         if facts.starttls_offered and not handshake_error:
             facts = await self._secure(hop, connection, facts)
-        verdict = judge(hop.requirement, facts)
-        if not verdict.passed:
-            raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
-        rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
-        return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
+        return facts
+
+    async def _among_nodes(self, hop: Hop, connection: OutboundConnection) -> HopFacts:
+        """TLS first. Who does not prove to be the node is told nothing at all."""
+        facts = HopFacts(hop.host, hop.endpoint, mx=hop.mx)
+        context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
+        try:
+            tls = await connection.secure(context, server_name=name, session_key=f"{hop.host} {hop.endpoint}")
+        except ConnectionEnded as ended:
+            raise self._broken(hop, connection, facts, ended.failure.detail, passing=True) from ended
+        facts = await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
+        proved = judge(hop.requirement, replace(facts, requiretls_offered=True))
+        if not proved.passed:
+            raise HopFailed(fell_short(proved, facts, tuple(connection.transcript)))
+        await connection.greeting()
+        await connection.hello()
+        return replace(facts, requiretls_offered="REQUIRETLS" in connection.extensions)
 
     async def _rehearse(self, hop: Hop, facts: HopFacts) -> Verdict | None:
         """What a connector in rehearsal would have said: of the connection, and of the host before there was one."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.connectors.values import Cleartext
 from gatepost.outbound.failure import HopFailure, located
+from gatepost.outbound.handover import hop_record
 from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
 from gatepost.policy.requiretls import Asks, asks_of
@@ -54,8 +55,8 @@ class Shipment:
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
     forward_paths: what the next hop is told instead of a recipient's address. keeps_sender: the message's own
-    reverse-path is used even where it was rewritten. size, body_type, header_8bit: of the
-    body as it is to be sent.
+    reverse-path is used even where it was rewritten. origin: what another node of the site is told of the message, ""
+    on any other way. size, body_type, header_8bit: of the body as it is to be sent.
     """
 
     message: Message
@@ -75,6 +76,7 @@ class Shipment:
     hold: bool = False
     drop: Drop | None = None
     forward_paths: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         self.pending = list(self.recipients)
@@ -101,9 +103,9 @@ class Shipment:
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
         """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
-        message = self.message
+        message, first = self.message, batch[0]
         return Transaction(
-            reverse_path=message.reverse_path if self.keeps_sender else batch[0].return_path or message.reverse_path,
+            reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
             recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
             size=self.size,
             body_type=self.body_type,
@@ -112,6 +114,7 @@ class Shipment:
             envid=message.envid,
             require_tls=message.require_tls and not _goes_without_requiretls(opened),
             header_8bit=self.header_8bit,
+            origin=self.origin,
         )
 
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
@@ -127,7 +130,8 @@ class Shipment:
                 undecided = _broken_off(result, opened)
                 continue
             self.answered = self.answered or not result.local
-            self.decide(recipient, result.reply, detail)
+            hop = {"handover": hop_record(opened.hop.host, result.reply)} if self.origin else {}
+            self.decide(recipient, result.reply, detail | hop)
         if undecided is not None:
             self.failures.append(undecided)
 

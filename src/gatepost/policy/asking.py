@@ -15,7 +15,7 @@ from gatepost.policy.outbound import deferral
 from gatepost.policy.published import NAMED, NOTHING, Modes, Naming, modes, terms
 from gatepost.policy.requirement import Shortfall
 from gatepost.policy.requiretls import Asks
-from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+from gatepost.policy.route import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import OutboundConnector
@@ -51,8 +51,8 @@ def route_as_asked(route: Route, asks: Asks) -> Route:
             return replace(route, requirement=outcome, reasons=(*route.reasons, *reasons))
         case SmartHosts():
             return _smart_hosts(route, _modes(route.connector, asks))
-        case LmtpRoute():
-            return _agent(route, Modes(asks=asks))
+        case LmtpRoute() | InternalRoute():
+            return _inside(route, Modes(asks=asks))
         case MailboxRoute() | Unroutable():
             return route
         case _:
@@ -78,8 +78,9 @@ def _smart_hosts(route: SmartHosts, asked: Modes) -> Route:
     return replace(route, hops=tuple(fit), reasons=(*route.reasons, *reasons)) if fit else unfit[-1]
 
 
-def _agent(route: LmtpRoute, asked: Modes) -> Route:
-    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=is_this_machine(route.hop.host)))
+def _inside(route: LmtpRoute | InternalRoute, asked: Modes) -> Route:
+    here = isinstance(route, LmtpRoute) and is_this_machine(route.hop.host)
+    outcome, _ = _terms(route.hop.requirement, route.hop.host, asked, Naming(here=here))
     if isinstance(outcome, Shortfall):
         return _nowhere(outcome, route.hop.host)
     return replace(route, hop=replace(route.hop, requirement=outcome))

@@ -119,9 +119,10 @@ class InboundVerdict:
 class OutboundDecision:
     """Where mail for one recipient goes next and what the way there must achieve, before anything is looked up.
 
-    organization: by whose connectors and rules. way: "mailbox", "lmtp", "smart-hosts", "mx" or "nowhere". next_hops:
-    "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector: name, "" if none. requirement: of
-    the first next hop, None for a mailbox and for nowhere. rehearsed: what it would be, were nothing in rehearsal.
+    organization: by whose connectors and rules. way: "mailbox", "lmtp", "internal" (to another node), "smart-hosts",
+    "mx" or "nowhere". next_hops: "HOST:PORT" in their order, the domain whose MX it is, or the mailbox. connector:
+    name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what it would
+    be, were nothing in rehearsal.
     reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
     taken it as well. content: what is asked of the message itself.
     """

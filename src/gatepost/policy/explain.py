@@ -16,10 +16,12 @@ from gatepost.policy.asking import mx_stand_in, route_as_asked
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.failures import FailureOutcome, outcomes
 from gatepost.policy.forwarding import expand
+from gatepost.policy.home import ALONE
 from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.requiretls import Asks, asks_of
 from gatepost.policy.route import (
     NO_CONTENT,
+    InternalRoute,
     LmtpRoute,
     MailboxRoute,
     MxRoute,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import MailFlowRule, Organization
     from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.home import Nodes
     from gatepost.policy.route import NextHop, Route
     from gatepost.smtp.grammar import Path
 
@@ -118,11 +121,12 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     content: Content = NO_CONTENT,
     require_tls: bool = False,
     profile: str = "default",
+    nodes: Nodes = ALONE,
 ) -> Explanation:
     """Decide on a message as its session and its delivery would.
 
     content: its header, for mail flow rules and for TLS-Required. require_tls: it comes with REQUIRETLS. profile: the
-    server's TLS profile.
+    server's TLS profile. nodes: of the site.
     """
     verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
     if verdict.accepted:
@@ -130,7 +134,8 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     mine = _whose(directory, verdict, reverse_path, recipient)
     onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
     owner = directory.organization_of(onward.domain) or mine
-    looked_up = _route(directory, verdict, (reverse_path, onward), mine, content, profile)
+    planner = RoutePlanner(directory, profile, nodes)
+    looked_up = _route(planner, verdict, (reverse_path, onward), mine, content)
     asks = _asks(reverse_path, content, require_tls=require_tls)
     route = route_as_asked(looked_up, asks) if looked_up is not None else None
     outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
@@ -244,17 +249,15 @@ class _Recipient:
 
 
 def _route(
-    directory: Directory,
+    planner: RoutePlanner,
     verdict: InboundVerdict,
     envelope: tuple[Path, Path],
     mine: Organization | None,
     content: Content,
-    profile: str,
 ) -> Route | None:
     if mine is None:
         return None
     reverse_path, recipient = envelope
-    planner = RoutePlanner(directory, profile)
     ((route, _),) = planner.routes(
         mine.name,
         [_Recipient(recipient.text)],
@@ -275,6 +278,9 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
             return OutboundDecision(
                 version, own, "lmtp", _places((route.hop,)), "", route.hop.requirement, None, (), ()
             )
+        case InternalRoute():
+            places, demand = _places((route.hop,)), route.hop.requirement
+            return OutboundDecision(version, own, "internal", places, "", demand, None, route.reasons, ())
         case SmartHosts():
             hop, name = route.hops[0], route.connector.name
             return OutboundDecision(
@@ -326,10 +332,19 @@ def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
     return tuple(hop.place for hop in hops)
 
 
+# Ways on which no outbound connector and no mail flow rule is asked, and why.
+_AT_HOME = "needed: the recipient has a mailbox here"
+_WITHOUT = {
+    "mailbox": _AT_HOME,
+    "lmtp": _AT_HOME,
+    "internal": "asked here, but by the node where the organization lives",
+}
+
+
 def _other_outbound(outbound: OutboundDecision, owner: Organization, recipient: Path) -> Iterable[tuple[str, str]]:
-    if outbound.way in {"mailbox", "lmtp"}:
+    if outbound.way in _WITHOUT:
         for connector in owner.outbound_connectors:
-            why = "is disabled" if not connector.enabled else "is not needed: the recipient has a mailbox here"
+            why = "is disabled" if not connector.enabled else f"is not {_WITHOUT[outbound.way]}"
             yield f"connector {connector.name!r} of {owner.name}", why
         return
     chosen = next((one for one in owner.outbound_connectors if one.name == outbound.connector), None)
@@ -355,7 +370,9 @@ def _rule_why(rule: MailFlowRule, outbound: OutboundDecision, envelope: tuple[Pa
     reverse_path, recipient = envelope
     if not rule.enabled:
         return "is disabled"
-    if outbound.way in {"mailbox", "lmtp"}:
+    if outbound.way == "internal":
+        return "is asked by the node where the organization lives"
+    if outbound.way in _WITHOUT:
         return "is for mail that leaves, and the recipient has a mailbox here"
     field = unmet(rule, reverse_path.text, recipient.text, content)
     if not field:
@@ -367,7 +384,7 @@ def _rule_why(rule: MailFlowRule, outbound: OutboundDecision, envelope: tuple[Pa
 
 def _failures(route: Route | None) -> tuple[FailureOutcome, ...]:
     match route:
-        case LmtpRoute():
+        case LmtpRoute() | InternalRoute():
             return outcomes(route.hop.requirement, route.hop.rehearsed, route.hop.host)
         case SmartHosts():
             return outcomes(route.hops[0].requirement, route.hops[0].rehearsed, route.hops[0].host)

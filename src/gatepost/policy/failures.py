@@ -149,4 +149,5 @@ def _secured(host: str, chain: ChainVerdict, version: str = "TLSv1.3") -> HopFac
 
 
 def _leaf(name: str) -> CertificateFacts:
-    return CertificateFacts(f"CN={name}", "CN=an authority", "", name, (name,), (), "", "", "", 0.0, 0.0, "")
+    uris = (name,) if "://" in name else ()
+    return CertificateFacts(f"CN={name}", "CN=an authority", "", name, (name,), (), "", "", "", 0.0, 0.0, "", uris)

@@ -9,18 +9,23 @@ only that is taken.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.message.srs import SrsRefused, is_srs
+from gatepost.policy.home import ALONE
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.connectors.match import Attribution, Directory
     from gatepost.message.srs import SrsKeys
+    from gatepost.policy.home import Nodes
     from gatepost.smtp.grammar import Path
 
-__all__ = ["Expansion", "Returned", "Target", "expand", "relay_domain", "returned", "targets_of"]
+__all__ = [
+    "HERE", "Expansion", "Returned", "Target", "Whence",
+    "expand", "relay_domain", "returned", "rewritten", "targets_of",
+]  # fmt: skip
 
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
 _DAY = 86400
@@ -88,44 +93,63 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
     return Expansion((*targets, Target(at, by)), tuple(reasons))
 
 
+class Whence(NamedTuple):
+    """brought_by: whose server brought the mail, None if that makes no difference. nodes: of the site."""
+
+    brought_by: Attribution | None = None
+    nodes: Nodes = ALONE
+
+
+HERE = Whence()
+"""From anybody, on a node that is alone."""
+
+
 def targets_of(
     directory: Directory,
     keys: SrsKeys,
     reverse_path: Path,
     recipient: Path | Returned,
     now: float,
-    attribution: Attribution | None = None,
+    whence: Whence = HERE,
 ) -> tuple[Target, ...]:
     """Where mail for an accepted recipient goes, each with its reverse-path.
 
-    now: seconds since 1970. attribution: whose server brought it, None if that makes no difference.
+    now: seconds since 1970. Who lives on another node has the reverse-path rewritten there, with that node's key.
     """
     if isinstance(recipient, Returned):
         return (Target(recipient.original or recipient.recipient),)
-    relayed_by = relay_domain(directory, attribution)
+    relayed_by = ""
+    if whence.brought_by is not None and whence.brought_by.organization is not None:
+        relayed_by = relay_domain(directory, whence.brought_by.organization, whence.brought_by.basis)
     return tuple(
-        _rewritten(directory, keys, reverse_path, target, now, relayed_by)
-        for target in expand(directory, recipient).targets
+        one
+        if _rewritten_elsewhere(directory, whence.nodes, one, relayed_by)
+        else rewritten(directory, keys, reverse_path, one, now, relayed_by)
+        for one in expand(directory, recipient).targets
     )
 
 
-def relay_domain(directory: Directory, attribution: Attribution | None) -> str:
+def relay_domain(directory: Directory, organization: str, basis: str) -> str:
     """The domain in whose name an organization's own server relays mail of others, "" if it is none (exchange.md 5.3).
 
-    By certificate alone: who is known by address sends as its organization. It is the first accepted domain, whose MX
-    should lead here, as notices come back by it.
+    basis: what identified the server. By certificate alone: who is known by address sends as its organization. It is
+    the first accepted domain, whose MX should lead here, as notices come back by it.
     """
-    if attribution is None or attribution.organization is None or attribution.basis != "certificate":
-        return ""
-    owner = directory.organization(attribution.organization)
+    owner = directory.organization(organization) if basis == "certificate" else None
     names = [domain.name for domain in owner.accepted_domains] if owner is not None else []
     return next((name for name in names if not name.startswith("*.")), "")
 
 
-def _rewritten(
-    directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float, relayed_by: str
+def _rewritten_elsewhere(directory: Directory, nodes: Nodes, target: Target, relayed_by: str) -> bool:
+    ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
+    owner = directory.organization_of(ours) if ours else None
+    return owner is not None and nodes.elsewhere(owner) != ""
+
+
+def rewritten(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, target: Target, now: float, relayed_by: str = ""
 ) -> Target:
-    """The target with the reverse-path that it needs.
+    """The target with the reverse-path that it needs. relayed_by: see `relay_domain`.
 
     A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
     sender's domain about us (RFC 7208), and hear that we have no business with it.
@@ -138,12 +162,18 @@ def _rewritten(
     return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
 
 
-def returned(directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float) -> Returned | None:
-    """What a rewritten address stands for; None if the recipient is none, or has a mailbox."""
-    if not is_srs(recipient.local_part) or directory.organization_of(recipient.domain) is None:
+def returned(
+    directory: Directory, keys: SrsKeys, reverse_path: Path, recipient: Path, now: float, nodes: Nodes = ALONE
+) -> Returned | None:
+    """What a rewritten address stands for; None if the recipient is none, or has a mailbox.
+
+    nodes: of the site. What the address of an organization on another node stands for is known there.
+    """
+    owner = directory.organization_of(recipient.domain) if is_srs(recipient.local_part) else None
+    if owner is None or directory.recipient(recipient.text) is not None:
         return None
-    if directory.recipient(recipient.text) is not None:
-        return None
+    if not reverse_path.domain and (home := nodes.elsewhere(owner)):
+        return Returned(recipient, recipient, _NOT_OURS, f"what {recipient.text} stands for is known on {home}")
     try:
         original = keys.original(recipient.local_part, int(now // _DAY))
     except SrsRefused as refused:

@@ -25,16 +25,19 @@ __all__ = ["HeaderTrust", "header_trust"]
 
 @dataclass(frozen=True, slots=True)
 class HeaderTrust:
-    """crossing: what the firewall does to the header section. internal: the sender is one of the organization's own.
+    """crossing: what the firewall does to the header section, None where another node of the site was the firewall.
+
+    internal: the sender is one of the organization's own.
 
     A message that brings fields may say in them that it is internal: that is not meant here.
     """
 
-    crossing: Crossing
+    crossing: Crossing | None
     internal: bool
 
 
 _STRANGER = HeaderTrust(Crossing.STRIPPED, internal=False)
+_NODE = HeaderTrust(None, internal=False)  # what it found out comes with the message (`policy.handover`)
 _USER = HeaderTrust(Crossing.STRIPPED, internal=True)
 
 
@@ -42,6 +45,8 @@ def header_trust(
     directory: Directory, session: SessionFacts, reverse_path: Path, verdicts: Sequence[InboundVerdict]
 ) -> HeaderTrust:
     """What holds for a message. verdicts: on its recipients, all of which must agree; at least one."""
+    if session.node:
+        return _NODE
     if session.user:
         return _USER
     if all(verdict.attribution.connector is None for verdict in verdicts):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import SessionFacts
     from gatepost.smtp.grammar import Path
 
-__all__ = ["InboundVerdict", "decide_mail", "decide_recipient"]
+__all__ = ["InboundVerdict", "decide_mail", "decide_recipient", "no_such_mailbox"]
 
 # Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
 # them; what they say beyond the service's is what the client itself can mend.
@@ -263,7 +263,7 @@ def _elsewhere(
         )
         return findings.verdict(_relay_denied(attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
-    ours = relay_domain(directory, attribution)
+    ours = relay_domain(directory, attribution.organization, attribution.basis)
     if ours and reverse_path.domain and directory.organization_of(reverse_path.domain) is None:
         findings.reasons.append(
             f"{reverse_path.domain} is nobody's here: it leaves with a reverse-path of {ours} (SRS)"
@@ -390,17 +390,22 @@ def _shown(session: SessionFacts) -> str:
     return f"and the client presented {chain.leaf.subject} ({chain.status}), thumbprint {chain.leaf.sha1.upper()}"
 
 
+def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
+    """Whether the recipient's domain is authoritative with mailboxes, and it is none of them."""
+    if not directory.has_mailboxes(recipient.domain):
+        return False
+    domain = directory.accepted_domain(recipient.domain)
+    if domain is None or domain.type is not DomainType.AUTHORITATIVE:
+        return False
+    return directory.mailbox(recipient.text) is None
+
+
 def _existence(findings: _Findings, directory: Directory, recipient: Path, returned: Returned | None) -> Reply | None:
     """The refusal of a recipient that an authoritative domain with mailboxes does not have."""
     if returned is not None and returned.original is not None:
         findings.reasons.append(returned.reason)
         return None
-    if not directory.has_mailboxes(recipient.domain):
-        return None
-    domain = directory.accepted_domain(recipient.domain)
-    if domain is None or domain.type is not DomainType.AUTHORITATIVE:
-        return None
-    if directory.mailbox(recipient.text) is not None:
+    if not no_such_mailbox(directory, recipient):
         return None
     if returned is not None:
         findings.reasons.append(returned.reason)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gatepost.tlsrpt.result import ResultType
 
 __all__ = [
+    "INTERNAL_HOP",
     "Achieved",
     "Authenticated",
     "Cleartext",
@@ -65,6 +66,10 @@ class Source:
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
 
+INTERNAL_HOP = Source("internal", "site")
+"""The way from one node of the site to another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opportunistic:
     """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted)."""
@@ -90,8 +95,8 @@ class Encrypted:
 class Identity:
     """A PKIX proof: the peer's chain reaches the anchors, and its certificate bears one of the names, if there are any.
 
-    names: DNS names or "*.domain", lower-case A-labels. () is `certificate-validation`: chain only. anchors: a name or
-    path the certificate store knows the trust anchors by; "" is the server's own setting.
+    names: DNS names or "*.domain", lower-case A-labels; or the URI of a node. () is `certificate-validation`: chain
+    only. anchors: a name or path the certificate store knows the trust anchors by; "" is the server's own setting.
     """
 
     names: tuple[str, ...]

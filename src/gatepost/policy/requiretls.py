@@ -12,7 +12,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import Cleartext, Mode, RequireTlsMode, RevocationCheck
-from gatepost.policy.requirement import Authenticated, Identity, MxLevel, Opportunistic, Shortfall, Source
+from gatepost.policy.requirement import (
+    INTERNAL_HOP,
+    Authenticated,
+    Identity,
+    MxLevel,
+    Opportunistic,
+    Shortfall,
+    Source,
+)
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import OutboundConnector
@@ -38,6 +46,7 @@ NO_TLS = "5.7.10"
 
 _SOURCE = Source("requiretls")
 _NOT_YET = "4.7.10"
+_NEEDED_YET = "4.7.30"
 _PASSING = {"RevocationUnknown"}
 
 
@@ -147,10 +156,10 @@ def settled(requirement: Authenticated, facts: HopFacts, found: Shortfall | None
     """What a connection falls short of. found: of all but REQUIRETLS itself.
 
     For a message with REQUIRETLS a host that does not do is unfit for good, unless the fault may pass: it is returned
-    rather than kept (RFC 8689 section 4.2.1).
+    rather than kept (RFC 8689 section 4.2.1). A node of our own that does not do is for its administrators to mend.
     """
     if found is not None:
-        passing = facts.passing or found.message in _PASSING
+        passing = facts.passing or found.message in _PASSING or INTERNAL_HOP in requirement.sources
         return found if passing or _SOURCE not in requirement.sources else _for_good(found)
     if facts.mx < requirement.mx:
         detail = f"Expected: {facts.host} known by DNSSEC or MTA-STS. Presented: not known. Set by requiretls."
@@ -160,7 +169,8 @@ def settled(requirement: Authenticated, facts: HopFacts, found: Shortfall | None
             f"Expected: REQUIRETLS in the reply to EHLO. Presented: none. {facts.host} does not promise to protect the "
             "message on its further way, as its sender asks (RFC 8689)."
         )
-        return Shortfall(None, NEEDED, "RequireTlsNotOffered", detail, "REQUIRETLS needed")
+        status = _NEEDED_YET if INTERNAL_HOP in requirement.sources else NEEDED
+        return Shortfall(None, status, "RequireTlsNotOffered", detail, "REQUIRETLS needed")
     return None
 
 

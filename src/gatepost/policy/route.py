@@ -16,6 +16,7 @@ from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, ConnectorType, DomainType
 from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
+from gatepost.policy.home import ALONE, inside_profile
 from gatepost.policy.outbound import rehearsed, required, with_tls
 from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.smtp.grammar import GrammarError, parse_address
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
+    from gatepost.policy.home import Nodes
 
 __all__ = [
     "NO_CONTENT",
+    "InternalRoute",
     "LmtpRoute",
     "MailboxRoute",
     "MxRoute",
@@ -58,6 +61,7 @@ _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
+_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway is in no site",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
 
@@ -65,13 +69,15 @@ _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known"
 class NextHop:
     """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
 
-    rehearsed: what a connector in rehearsal would require.
+    rehearsed: what a connector in rehearsal would require. at: the name or IP address under which it is found, if that
+    is not its own name.
     """
 
     host: str
     port: int
     requirement: Requirement
     rehearsed: Requirement | None = None
+    at: str = ""
 
     @property
     def place(self) -> str:
@@ -97,6 +103,17 @@ class LmtpRoute:
 
     hop: NextHop
     forward_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InternalRoute:
+    """To the node of the site where the organization lives, whatever connectors and rules say: there they are asked.
+
+    hop: its internal listener, by the name of the node. reasons: as in SmartHosts.
+    """
+
+    hop: NextHop
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +161,7 @@ class Unroutable:
     content: ContentDemand = NO_DEMAND
 
 
-type Route = MailboxRoute | LmtpRoute | SmartHosts | MxRoute | Unroutable
+type Route = MailboxRoute | LmtpRoute | InternalRoute | SmartHosts | MxRoute | Unroutable
 
 
 class _Kind(Enum):
@@ -152,6 +169,7 @@ class _Kind(Enum):
     LMTP = auto()
     UNKNOWN = auto()
     DOMAIN = auto()
+    AWAY = auto()
 
 
 class _Ruling(NamedTuple):
@@ -185,7 +203,7 @@ class _Terms(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What recipients have in common whose mail travels together. name: of the LMTP server or the domain.
+    """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
 
     ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart.
     """
@@ -208,14 +226,16 @@ def _group(directory: Directory, address: str) -> _Group:
 
 
 class RoutePlanner:
-    """Routes by one version of the resources. profile: the server's own TLS profile.
+    """Routes by one version of the resources. profile: the server's own TLS profile. nodes: of the site.
 
     A domain's route is kept: most messages go where others just went.
     """
 
-    def __init__(self, directory: Directory, profile: str = "default") -> None:
+    def __init__(self, directory: Directory, profile: str = "default", nodes: Nodes = ALONE) -> None:
         self._directory = directory
         self._profile = profile
+        self._nodes = nodes
+        self._away = nodes.away(directory)
         self._known: dict[tuple[str, str, bool, _Ruling | None], Route] = {}
         sets = ((one.name, RuleSet(one)) for one in directory.resources.organizations)
         self._rules = {name: rules for name, rules in sets if rules}
@@ -234,16 +254,23 @@ class RoutePlanner:
         reverse_path: str = "",
         content: Content = NO_CONTENT,
         from_on_premises: bool = False,
+        notice: bool = False,
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
         organization: whose message it is; a domain that another organization accepts is routed as that one says.
         reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an on-premises
-        connector of `organization` brought the message.
+        connector of `organization` brought the message. notice: it was written here or by another node. One that leaves
+        the site does so here: its reader must hear of a node that is down without that node.
         """
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
-            group = self._ruled(recipient.address, organization, reverse_path, content)
+            away = self._elsewhere(recipient.address, "" if notice else organization) if self._away else ""
+            group = (
+                _Group(_Kind.AWAY, away)
+                if away
+                else self._ruled(recipient.address, organization, reverse_path, content)
+            )
             groups.setdefault(group, []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
@@ -258,11 +285,14 @@ class RoutePlanner:
         content: Content = NO_CONTENT,
         from_on_premises: bool = False,
     ) -> bool:
-        """Whether the content must leave encrypted for any of the recipients; as in `routes`."""
+        """Whether the content must leave encrypted for any of the recipients; as in `routes`.
+
+        Ask a planner that knows of no other nodes: what is demanded at home is asked of what does not get there, too.
+        """
         found = self.routes(
             organization, recipients, reverse_path=reverse_path, content=content, from_on_premises=from_on_premises
         )
-        leaving = (route for route, _ in found if not isinstance(route, MailboxRoute | LmtpRoute))
+        leaving = (route for route, _ in found if isinstance(route, SmartHosts | MxRoute | Unroutable))
         return any(route.content.encrypt.required for route in leaving)
 
     def asking_for_tls(
@@ -278,6 +308,15 @@ class RoutePlanner:
         if not self._rules or group.kind is not _Kind.DOMAIN:
             return group
         return group._replace(ruling=self._ruling(group.name, organization, reverse_path, address, content))
+
+    def _elsewhere(self, address: str, organization: str) -> str:
+        """The organization by whose word the mail goes on, if it lives on another node, else "".
+
+        organization: whose word counts where no organization accepts the domain.
+        """
+        owner = self._directory.organization_of(_domain(address))
+        name = owner.name if owner is not None else organization
+        return name if name in self._away else ""
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
@@ -331,8 +370,21 @@ class RoutePlanner:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
                 return self._by_domain(group, organization, from_on_premises)
+            case _Kind.AWAY:
+                return self._to_its_node(group.name)
             case _:
                 assert_never(group.kind)
+
+    def _to_its_node(self, organization: str) -> Route:
+        node = self._away[organization]
+        reasons = (f"{organization} lives on the node {node}",)
+        if not self._nodes.site:
+            detail = (
+                f"{reasons[0]}, and this gateway is in no site: make a token for it there, and run gatepost site join"
+            )
+            return Unroutable(_NO_SITE, detail, reasons)
+        host, port = self._nodes.place(node)
+        return InternalRoute(NextHop(node, port, self._nodes.requirement(node, self._profile), at=host), reasons)
 
     def _lmtp_server(self, name: str) -> NextHop:
         """A part of this installation that its administrator named, not a way out of it.
@@ -346,7 +398,7 @@ class RoutePlanner:
         host, port = host_port(name, None)
         if is_this_machine(host):
             return NextHop(host, port, Opportunistic(inside))
-        return NextHop(host, port, Authenticated(inside, (Identity((host,)),), profile=self._profile))
+        return NextHop(host, port, Authenticated(inside, (Identity((host,)),), profile=inside_profile(self._profile)))
 
     def _by_domain(self, group: _Group, organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         key = group.name, organization, from_on_premises, group.ruling
@@ -430,8 +482,11 @@ class RoutePlanner:
 def keeps_sender(route: Route) -> bool:
     """Whether a message goes with its own reverse-path where another was made for strangers (`policy.forwarding`).
 
-    The organization's own servers are none, unless the connector to them says so (exchange.md section 3).
+    The organization's own servers are none, unless the connector to them says so (exchange.md section 3); nor is
+    another node of the site, where it is made once the message leaves.
     """
+    if isinstance(route, InternalRoute):
+        return True
     connector = route.connector if isinstance(route, SmartHosts | MxRoute) else None
     if connector is None or connector.connector_type is not ConnectorType.ON_PREMISES:
         return False

@@ -103,6 +103,7 @@ def _certificate(kept: Mapping[str, Any]) -> CertificateFacts:
         not_before=kept.get("not_before", 0.0),
         not_after=kept.get("not_after", 0.0),
         key=kept.get("key", ""),
+        uris=tuple(kept.get("uris", ())),
     )
 
 

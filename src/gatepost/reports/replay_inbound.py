@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.message.srs import is_srs
 from gatepost.policy.forwarding import Returned
+from gatepost.policy.handover import NODE
 from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.submission import CONNECTOR, LOGIN
 from gatepost.reports.decision import Decision, Outcome, settled
@@ -39,6 +40,10 @@ _SETS_OF_ANCHORS = 4
 
 def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     """A RECEIVE or REFUSE row decided again: MAIL, then RCPT if a recipient was said."""
+    if event.detail.get("basis") == NODE:
+        outcome, reply = (Outcome.ACCEPTED, "") if event.event == "RECEIVE" else (Outcome.REFUSED, event.reply)
+        why = "another node handed it over, and had asked the connectors"
+        return Decision(outcome, event.organization, event.connector, event.requirement, reply, why=why)
     facts = session_facts(event)
     names, anchors = _cut_off(facts), _unjudged(facts, directory)
     if not names and not anchors:

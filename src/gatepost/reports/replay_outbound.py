@@ -15,8 +15,17 @@ from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.outbound import describe, judge
 from gatepost.policy.published import modes
-from gatepost.policy.requirement import Authenticated, Opportunistic
-from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, RoutePlanner, SmartHosts, Unroutable
+from gatepost.policy.requirement import INTERNAL_HOP, Authenticated, Opportunistic
+from gatepost.policy.route import (
+    InternalRoute,
+    LmtpRoute,
+    MailboxRoute,
+    MxRoute,
+    NextHop,
+    RoutePlanner,
+    SmartHosts,
+    Unroutable,
+)
 from gatepost.reports.decision import Decision, Outcome, settled
 from gatepost.reports.recorded import NAMES_KEPT, hop_facts
 from gatepost.store.interface import Recipient
@@ -91,10 +100,14 @@ class HopReplay:
         return found.name if found else event.organization
 
     def _decide(self, event: TraceEvent, content: Content) -> Decision:
+        if str(INTERNAL_HOP) in event.detail.get("requirement_sources", ()):
+            return self._handed_over(event)
         route = _route(self._planner, event, content)
         match route:
             case MailboxRoute():
                 return Decision(Outcome.DELIVERED, self._owner(event), why="it is delivered into a mailbox here")
+            case InternalRoute():  # pragma: no cover - the planner of a replay knows of no other node
+                return Decision(Outcome.UNKNOWN, self._owner(event), why=_OTHER_HOST)
             case Unroutable():
                 outcome = Outcome.RETURNED if route.reply.permanent else Outcome.HELD
                 return Decision(outcome, self._owner(event), reply=route.reply.text, why=route.detail)
@@ -102,6 +115,13 @@ class HopReplay:
                 return self._over(event, route, _route(self._then, event, content))
             case _:
                 assert_never(route)
+
+    def _handed_over(self, event: TraceEvent) -> Decision:
+        """It went to the node where the organization lives, or waits for it: no connector or rule here has a say."""
+        outcome = {"SEND": Outcome.DELIVERED, "DEFER": Outcome.HELD}.get(event.event, Outcome.RETURNED)
+        why = "it is for the node where the organization lives, whatever connectors here say"
+        reply = "" if outcome is Outcome.DELIVERED else event.reply
+        return Decision(outcome, self._owner(event), "", event.requirement, reply, event.result_type, why=why)
 
     def _over(self, event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute, then: Route) -> Decision:
         before = _hop(event, then)
@@ -181,7 +201,7 @@ def _hop(event: TraceEvent, route: Route) -> NextHop | None:
             hops = route.hops
         case MxRoute():
             return _mail_host(route, event.peer_host, port)
-        case MailboxRoute() | Unroutable():
+        case MailboxRoute() | InternalRoute() | Unroutable():
             return None
         case _:
             assert_never(route)

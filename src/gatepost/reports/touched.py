@@ -108,7 +108,7 @@ def _note(found: Touched, owner: str, was: _Part | None, now: _Part | None) -> N
 
 
 def _own_fields(found: Touched, old: Organization | None, new: Organization | None) -> None:
-    if old is None or new is None or old.cleartext != new.cleartext:
+    if old is None or new is None or (old.cleartext, old.home) != (new.cleartext, new.home):
         found.recipients.add("*")
         found.outbound = True
     if old is None or new is None or old.reject_direct_send != new.reject_direct_send:

@@ -16,13 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gatepost.policy.facts import SessionFacts
+    from gatepost.policy.handover import Origin
     from gatepost.policy.inbound import InboundVerdict
     from gatepost.queue.outcome import Fate, Outcome
     from gatepost.smtp.replies import Reply
     from gatepost.store.interface import Delivery, Message
     from gatepost.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
 
-__all__ = ["certificate_record", "login_record", "outcome_events", "received_event", "refused_event", "tls_record"]
+__all__ = [
+    "certificate_record",
+    "handed_over_record",
+    "login_record",
+    "outcome_events",
+    "received_event",
+    "refused_event",
+    "tls_record",
+]
 
 _NO_CHAINS: Mapping[str, ChainVerdict] = MappingProxyType({})
 
@@ -42,6 +51,8 @@ def certificate_record(certificate: CertificateFacts) -> dict[str, Any]:
     }
     if certificate.ip_addresses:
         record["ip_addresses"] = list(certificate.ip_addresses[:20])
+    if certificate.uris:
+        record["uris"] = list(certificate.uris[:20])
     return record
 
 
@@ -109,13 +120,46 @@ def received_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | _submitted(message) | _header_change(message) | _tls_asked(message) | said,
+        detail=verdict.detail()
+        | _submitted(message)
+        | _handed_over(message)
+        | _header_change(message)
+        | _tls_asked(message)
+        | said,
     )
 
 
 def login_record(facts: SessionFacts) -> dict[str, str]:
     """Who logged in and how; {} if nobody did."""
     return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}
+
+
+_MADE_THERE = (
+    "user",
+    "mechanism",
+    "notice_about",
+    "notice_about_message_id",
+    "internal",
+)  # what `store.interface.Message` asks for
+
+
+def handed_over_record(origin: Origin | None, facts: SessionFacts) -> dict[str, Any]:
+    """What the queue keeps of how a message came into the site, {} if it came in here.
+
+    node: that accepted it, message: its queue id there, session: by which it was handed over; the rest is of the
+    session by which it came to that node.
+    """
+    if origin is None:
+        return {}
+    hop = {"node": facts.node, "message": origin.message, "session": facts.session_id}
+    made: dict[str, Any] = {name: origin.facts[name] for name in _MADE_THERE if name in origin.facts}
+    if "headers" in origin.facts:
+        made["headers"] = {"renamed": origin.facts["headers"]}
+    return {"handover": origin.facts | hop} | made
+
+
+def _handed_over(message: Message) -> dict[str, Any]:
+    return {"handover": message.inbound["handover"]} if "handover" in message.inbound else {}
 
 
 def _submitted(message: Message) -> dict[str, str]:

@@ -32,4 +32,6 @@ def markdown() -> str:
         model = record_in(info.annotation)
         assert model is not None  # noqa: S101 - every key of Settings is a table or a list of tables
         parts.append(section(info.description or "", model))
+        lists = ((part, record_in(part.annotation)) for part in keys(model).values() if part.alias is not None)
+        parts.extend(section(part.description or "", below) for part, below in lists if below is not None)
     return "\n".join(parts)

@@ -20,6 +20,7 @@ from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
 from gatepost.settings.model import DnsValidation, Settings
+from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -156,6 +157,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
             "posts are signed, or nobody could tell ours from another's; write file:/PATH, env:NAME or credential:NAME"
         )
         yield draft.error("alarms.webhook_secret", said)
+    yield from _internal(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
     if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:
@@ -176,6 +178,19 @@ def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
         if port and shared and not SmartHost(host, port).is_address:
             said = f"port {port} has listeners of several roles; write each with its IP address, not with a name"
             yield draft.error(f"listener[{place}].address", said)
+
+
+def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """What hops between nodes need: a sealed certificate, and one place for each node."""
+    settings = draft.value
+    for place, listener in enumerate(settings.listeners):
+        if listener.role is ListenerRole.INTERNAL and not settings.store.master_key:
+            said = "internal needs a certificate of the site, whose key is stored only sealed; set store.master_key"
+            yield draft.error(f"listener[{place}].role", said)
+    counts = Counter(one.name for one in settings.site.nodes)
+    for place, one in enumerate(settings.site.nodes):
+        if counts[one.name] > 1:
+            yield draft.error(f"site.node[{place}].name", f"{one.name} has more than one place; write it once")
 
 
 def _site(draft: Draft[Settings]) -> Iterator[FieldError]:

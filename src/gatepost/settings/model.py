@@ -155,7 +155,8 @@ class Listener(Record):
 
     role: ListenerRole = Field(
         description="mx: mail from other servers. submission: mail from users, STARTTLS. submissions: the same, TLS "
-        "from the start (RFC 8314). internal: mail from gateways of the same site."
+        "from the start (RFC 8314). internal: mail from other nodes of the site, TLS from the start, with the site's "
+        "certificates on both sides."
     )
     address: ListenAddress = Field(
         description='Address and port: "0.0.0.0:25" for all of IPv4, "[::]:25" for all of IPv6.'

@@ -9,11 +9,26 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, Form, Range, Record
+from gatepost.connectors.fields import Domain, Duration, Form, Range, Record
+from gatepost.connectors.names import SmartHost, host_port
 from gatepost.connectors.units import format_duration
 from gatepost.settings.addresses import address_or_none
 
-__all__ = ["Site"]
+__all__ = ["Site", "SiteNode"]
+
+
+def _place(value: str) -> str:
+    host, port = host_port(value, 8445)
+    return str(SmartHost(host, port)) if port != 25 else f"{SmartHost(host)}:25"  # which a smart host leaves out
+
+
+class SiteNode(Record):
+    """Where the internal listener of another node is reached, if not under the node's own name at port 8445."""
+
+    name: Domain = Field(description="The node's server.hostname, as `gatepost site status` shows it.")
+    address: Annotated[str, AfterValidator(_place), Form('"host", "host:port" or "[v6]:port"')] = Field(
+        description="Host name or IP address, and port unless it is 8445. Whoever answers must prove to be the node."
+    )
 
 
 class Site(Record):
@@ -31,3 +46,4 @@ class Site(Record):
         description="How long a node's certificate lives. Nodes renew at half of it; a node that is removed is trusted "
         "until its last one ends.",
     )
+    nodes: tuple[SiteNode, ...] = Field(default=(), alias="node", description="[[site.node]]")

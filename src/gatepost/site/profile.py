@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gatepost.certificates.authority import BACKDATED, begun, general_name, subject_name
 from gatepost.net.certificate import MALFORMED, quietly
+from gatepost.tls.names import node_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ __all__ = [
     "is_site_name",
     "key_pem",
     "node_name",
+    "node_of",
     "sign_endpoint",
     "sign_node",
     "sign_server",
@@ -68,7 +70,7 @@ def endpoint_name(site: str) -> str:
 
 def node_name(site: str, node: str) -> str:
     """The URI of a node. node: its host name."""
-    return f"{_SCHEME}{site}/node/{node}"
+    return node_uri(site, node)
 
 
 def site_of(der: bytes) -> tuple[str, str]:
@@ -86,6 +88,13 @@ def site_of(der: bytes) -> tuple[str, str]:
         return "", ""
     site, _, path = found[0].removeprefix(_SCHEME).partition("/")
     return (site, path) if is_site_name(site) and path else ("", "")
+
+
+def node_of(der: bytes, site: str) -> str:
+    """The host name of the node of `site` that a certificate names, "" if it names none."""
+    found, path = site_of(der)
+    kind, _, name = path.partition("/")
+    return name if (found, kind) == (site, "node") else ""
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from gatepost.smtp.limits import SmtpLimits
 
-__all__ = ["Extensions"]
+__all__ = ["ORIGIN", "Extensions"]
+
+ORIGIN = "XGATEPOST"
+"""The keyword of our own extension, in EHLO and as a parameter of MAIL (RFC 5321 section 2.2.2: X for private use)."""
 
 _LIMIT_CEILING = 999_999  # RFC 9422 section 4: one to six digits
 
@@ -24,7 +27,8 @@ class Extensions:
     size: SIZE in octets, RFC 1870. starttls: RFC 3207, offered while TLS is not active. smtputf8: RFC 6531. chunking,
     binarymime: RFC 3030. dsn: RFC 3461. requiretls: RFC 8689, offered while TLS is active. rcptmax, mailmax: LIMITS of
     RFC 9422 from 1 to 999999, 0 announces nothing. auth: SASL mechanisms (RFC 4954), offered while TLS is active;
-    with any, no mail is taken from who has not authenticated. ValueError if they contradict each other.
+    with any, no mail is taken from who has not authenticated. origin: XGATEPOST, our own, between nodes of a site and
+    under TLS: MAIL says whose mail it is (`policy.handover`). ValueError if they contradict each other.
     """
 
     size: int
@@ -37,6 +41,7 @@ class Extensions:
     auth: tuple[str, ...] = ()
     rcptmax: int = 0
     mailmax: int = 0
+    origin: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an offer that the RFCs forbid."""
@@ -49,7 +54,7 @@ class Extensions:
             raise ValueError(f"a limit is announced in at most six digits (RFC 9422), up to {_LIMIT_CEILING}")
 
     @classmethod
-    def within(cls, limits: SmtpLimits, *, starttls: bool, auth: tuple[str, ...] = ()) -> Self:
+    def within(cls, limits: SmtpLimits, *, starttls: bool, auth: tuple[str, ...] = (), origin: bool = False) -> Self:
         """Everything on offer, announcing the limits that a session will meet."""
         return cls(
             size=limits.message_bytes,
@@ -58,6 +63,7 @@ class Extensions:
             auth=auth,
             rcptmax=min(limits.recipients, _LIMIT_CEILING),
             mailmax=min(limits.transactions, _LIMIT_CEILING),
+            origin=origin,
         )
 
     def keywords(self, *, tls_active: bool) -> tuple[str, ...]:
@@ -76,6 +82,7 @@ class Extensions:
             ("BINARYMIME", self.binarymime),
             ("REQUIRETLS", self.requiretls and tls_active),
             (" ".join(["LIMITS", *limits]), bool(limits)),
+            (ORIGIN, self.origin and tls_active),
             ("HELP", True),
         )
         return tuple(keyword for keyword, offered in offers if offered)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.smtp.data import FAULT_REPLIES, Fault
+from gatepost.smtp.extensions import ORIGIN
 from gatepost.smtp.grammar import is_clean, xtext_decode
 from gatepost.smtp.replies import Reply
 
@@ -45,7 +46,7 @@ class MailParameters:
 
     size: octets, as the client declared (RFC 1870), None if it did not. body: "7BIT", "8BITMIME" (RFC 6152) or
     "BINARYMIME" (RFC 3030). smtputf8: RFC 6531. ret: "", "FULL" or "HDRS", and envid: xtext as given, RFC 3461.
-    require_tls: RFC 8689. auth: RFC 4954 section 5, as given, carried by nobody.
+    require_tls: RFC 8689. auth: RFC 4954 section 5, as given, carried by nobody. origin: XGATEPOST, as given.
     """
 
     size: int | None = None
@@ -55,6 +56,7 @@ class MailParameters:
     envid: str = ""
     require_tls: bool = False
     auth: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ def parse_mail_parameters(text: str, extensions: Extensions, *, tls_active: bool
     if not text:
         return _PLAIN_MAIL
     known = _mail_parameters(
-        dsn=extensions.dsn, smtputf8=extensions.smtputf8, requiretls=extensions.requiretls and tls_active
+        dsn=extensions.dsn,
+        smtputf8=extensions.smtputf8,
+        requiretls=extensions.requiretls and tls_active,
+        origin=extensions.origin and tls_active,
     )
     parameters = MailParameters(**_parse(text, known))
     if parameters.body == "BINARYMIME" and not extensions.binarymime:
@@ -182,6 +187,7 @@ def _notify(value: str | None) -> str:
 
 
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EMBEDDED = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")  # RFC 6533 section 3: a code point in ASCII
 
 
@@ -198,8 +204,14 @@ def _orcpt(value: str | None) -> str:
     return f"{kind};{address}"
 
 
-@lru_cache(maxsize=8)
-def _mail_parameters(*, dsn: bool, smtputf8: bool, requiretls: bool) -> _Parameters:
+def _origin(value: str | None) -> str:
+    if not value or _BASE64URL.fullmatch(value) is None:
+        raise ValueError("XGATEPOST has base64url")
+    return value
+
+
+@lru_cache(maxsize=16)
+def _mail_parameters(*, dsn: bool, smtputf8: bool, requiretls: bool, origin: bool) -> _Parameters:
     """What MAIL may say where these extensions are offered."""
     known: dict[str, tuple[str, Callable[[str | None], object]]] = {
         "SIZE": ("size", _size),
@@ -212,6 +224,8 @@ def _mail_parameters(*, dsn: bool, smtputf8: bool, requiretls: bool) -> _Paramet
         known["SMTPUTF8"] = ("smtputf8", _flag)
     if requiretls:
         known["REQUIRETLS"] = ("require_tls", _flag)
+    if origin:
+        known[ORIGIN] = ("origin", _origin)
     return known
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import idna
 
+from gatepost.smtp.extensions import ORIGIN
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Transaction:
     RFC 3461, "" if not given. size: octets of the body. body_type: "7BIT", "8BITMIME" or "BINARYMIME". ret: "", "FULL"
     or "HDRS". envid: xtext. require_tls: RFC 8689 REQUIRETLS, the peer must take it over. smtputf8: it came in with
     SMTPUTF8. header_8bit: its header section is not all US-ASCII; this matters only with smtputf8, else raw 8-bit
-    headers go through as they are.
+    headers go through as they are. origin: XGATEPOST, for another node of the site, which must take it.
     """
 
     reverse_path: str
@@ -38,6 +39,7 @@ class Transaction:
     envid: str = ""
     require_tls: bool = False
     header_8bit: bool = False
+    origin: str = ""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ class Peer:
     """What a peer offers, read from its EHLO reply. All off before it, and after HELO.
 
     size_limit: octets, 0 if it names none (RFC 1870). recipients_max, transactions_max: per transaction and per
-    connection, 0 if it names none (RFC 9422).
+    connection, 0 if it names none (RFC 9422). origin: XGATEPOST, a node of our own site.
     """
 
     pipelining: bool = False
@@ -92,6 +94,7 @@ class Peer:
     size_limit: int = 0
     recipients_max: int = 0
     transactions_max: int = 0
+    origin: bool = False
 
     @classmethod
     def read(cls, extensions: Mapping[str, str]) -> Peer:
@@ -110,6 +113,7 @@ class Peer:
             size_limit=_number(extensions.get("SIZE", "")),
             recipients_max=_number(limits.get("RCPTMAX", "")),
             transactions_max=_number(limits.get("MAILMAX", "")),
+            origin=ORIGIN in extensions,
         )
 
 
@@ -132,6 +136,7 @@ class Commands:
 _NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop takes no BINARYMIME",))
 _NO_REQUIRETLS = Reply(554, "5.7.30", ("REQUIRETLS needed but the next hop does not offer it",))
 _TOO_BIG = Reply(552, "5.3.4", ("Message is larger than the next hop takes",))
+_NO_ORIGIN = Reply(450, "4.3.5", ("The next hop is no node of this site: it does not offer XGATEPOST",))
 _NO_SMTPUTF8 = Reply(553, "5.6.7", ("SMTPUTF8 needed but the next hop does not offer it",))
 
 
@@ -170,6 +175,8 @@ def _unsendable(transaction: Transaction, peer: Peer) -> Reply | None:
         return _NO_BINARYMIME
     if transaction.require_tls and not peer.requiretls:
         return _NO_REQUIRETLS
+    if transaction.origin and not peer.origin:
+        return _NO_ORIGIN
     if transaction.smtputf8 and transaction.header_8bit and not peer.smtputf8:
         return _NO_SMTPUTF8
     return None
@@ -213,6 +220,8 @@ def _mail(reverse_path: str, transaction: Transaction, peer: Peer, *, utf8: bool
         words.append(f"ENVID={transaction.envid}")
     if transaction.require_tls:
         words.append("REQUIRETLS")
+    if transaction.origin:
+        words.append(f"{ORIGIN}={transaction.origin}")
     return _line(" ".join(words), utf8=utf8)
 
 

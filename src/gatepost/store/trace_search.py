@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceRow", "scan_trace", "search_trace", "trace_event"]
 
+_IDS = ("message", "session")
 _RECIPIENT_DOMAIN = domain_of("recipient")
 
 type TraceRow = tuple[Any, ...]
@@ -40,8 +41,18 @@ _log = logging.getLogger(__name__)
 
 
 def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
-    """The newest `wanted.limit` rows that match, newest first."""
-    where = _Conditions(wanted)
+    """The newest `wanted.limit` rows that match, newest first.
+
+    An id of a message or session that no row has as its own is looked for among those that another node of the site
+    gave: a row of a hop between nodes has them beside its own.
+    """
+    found = _matching(directory, wanted, _Conditions(wanted))
+    if found or not (wanted.message or wanted.session):
+        return found
+    return _matching(directory, wanted, _Conditions(wanted, elsewhere=True))
+
+
+def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[TraceEvent]:
     found: list[TraceEvent] = []
     for group in _days(directory, wanted):
         rows = _merged(directory, group, where, COLUMNS)
@@ -116,10 +127,13 @@ class _Conditions:
     unindexed: for reading a file whole. indexed: alternatives, of which a row meets one at most; by each SQLite looks
     rows up by the most telling term and by no other: it knows nothing of how often values occur, and would as soon look
     them up by one that all rows have.
+
+    elsewhere: ids of messages and sessions are those of another node.
     """
 
-    def __init__(self, wanted: TraceFilter, events: Collection[str] = ()) -> None:
-        alternatives = [[*_times(wanted), *_texts(wanted, either)] for either in _of_domain(wanted.domain)]
+    def __init__(self, wanted: TraceFilter, events: Collection[str] = (), *, elsewhere: bool = False) -> None:
+        ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
+        alternatives = [[*_times(wanted), *ids, *_texts(wanted, either)] for either in _of_domain(wanted.domain)]
         if events:
             among = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
             alternatives = [[*conditions, among] for conditions in alternatives]
@@ -163,7 +177,7 @@ def _times(wanted: TraceFilter) -> Iterator[_Condition]:
 
 def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condition]:
     """What is asked of the text of columns, most telling first. either: the side on which a domain is looked for."""
-    yield from _whole(wanted, ("message", "session", "message_id"))
+    yield from _whole(wanted, ("message_id",))
     for column in ("recipient", "sender"):
         text: str = getattr(wanted, column)
         if text.startswith("@"):
@@ -180,6 +194,14 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condi
     if wanted.peer:
         term = "(peer_host = ? OR peer_address = ? OR peer_address LIKE ? ESCAPE '!')"
         yield _Condition(term, (wanted.peer, wanted.peer, f"{_literal(wanted.peer)}:%"))
+
+
+def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:
+    """Another node's ids, which stand in the detail of hops between nodes."""
+    for name in _IDS:
+        text: str = getattr(wanted, name)
+        if text:
+            yield _Condition(f"detail ->> '$.handover.{name}' = ?", (text,))
 
 
 def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:

@@ -19,7 +19,8 @@ class CertificateFacts:
 
     dns_names: subjectAltName dNSName entries, lower case A-labels. common_name: the subject's last CN, "" if none.
     sha256, sha1: thumbprints of the DER form, lower-case hexadecimal. spki_sha256: of the SubjectPublicKeyInfo (RFC
-    7671 selector 1). not_before, not_after: seconds since 1970 UTC. key: "RSA-2048", "EC-P-256", "Ed25519", ….
+    7671 selector 1). not_before, not_after: seconds since 1970 UTC. key: "RSA-2048", "EC-P-256", "Ed25519", …. uris:
+    uniformResourceIdentifier entries, as they stand.
     """
 
     subject: str
@@ -34,6 +35,7 @@ class CertificateFacts:
     not_before: float
     not_after: float
     key: str
+    uris: tuple[str, ...] = ()
 
 
 class ChainStatus(StrEnum):

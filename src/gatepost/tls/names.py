@@ -16,7 +16,7 @@ import idna
 if TYPE_CHECKING:
     from gatepost.tls.facts import CertificateFacts
 
-__all__ = ["describe_names", "matches", "normalise"]
+__all__ = ["describe_names", "matches", "node_uri", "normalise"]
 
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _SHOWN = 10
@@ -51,6 +51,11 @@ def _is_label(label: str) -> bool:
     return 0 < len(label) <= 63 and _LABEL.issuperset(label)
 
 
+def node_uri(site: str, node: str) -> str:
+    """The URI by which a certificate names a node of a site (SPIFFE X.509-SVID). node: its host name."""
+    return f"spiffe://{site}/node/{node}"
+
+
 def _address(text: str) -> str:
     """The canonical text of an IP address or address literal ("[192.0.2.1]", "[IPv6:::1]"), "" if it is neither."""
     return "" if len(text) > _LONGEST else _canonical(text)
@@ -71,10 +76,13 @@ def matches(reference: str, presented: CertificateFacts, *, common_name: bool = 
     """Whether the certificate bears `reference`.
 
     reference: "mail.b.example" is that host; "*.b.example" is the domain b.example and all below it, at any depth,
-    and equally a certificate whose own name is *.b.example; an IP address matches iPAddress entries only.
+    and equally a certificate whose own name is *.b.example; an IP address matches iPAddress entries only; a URI
+    ("spiffe://…") must be the only one in the certificate, as SPIFFE has it, and the same character by character.
     common_name: look at the subject's CN too, beside subjectAltName, as Exchange does (RFC 9525 forbids it, so a
     connector must ask for it).
     """
+    if "://" in reference:
+        return presented.uris == (reference,)
     if address := _address(reference):
         return any(_address(own) == address for own in presented.ip_addresses)
     wanted = normalise(reference)
@@ -111,7 +119,7 @@ def _may_have_wildcard(parent: str) -> bool:
 
 def describe_names(certificate: CertificateFacts) -> str:
     """The names a certificate bears, for an administrator: "mail.b.example, *.b.example (CN mail.b.example)"."""
-    names = (*certificate.dns_names, *certificate.ip_addresses)
+    names = (*certificate.dns_names, *certificate.ip_addresses, *certificate.uris)
     shown = ", ".join(names[:_SHOWN]) or "no subjectAltName"
     if len(names) > _SHOWN:
         shown += f" and {len(names) - _SHOWN} more"

@@ -30,6 +30,7 @@ _PACKAGES = {
     "dovecot-lmtp": "dovecot-lmtpd",
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
+    "ip": "iproute2",
     "root": "",
 }
 
@@ -81,7 +82,7 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "ip", "root".
     """
     return all(_present(peer) for peer in peers)
 

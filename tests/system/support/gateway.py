@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import tomlkit
 from support.mail import Mail, read_maildir
+from support.namespaces import inside
 from support.process import BIN, Child, FixtureError, Folder, free_port, greets, wait_until
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Gateway:
 
     resources: TOML text or the same as a mapping, applied before the first start ("" for none). certificates: of the
     listeners. listeners: their roles, each on a port of its own (`ports`). nameservers: "HOST:PORT". anchors: what it
-    trusts (default: the system's). settings: merged over all this, section by section, as in gatepost.toml.
+    trusts (default: the system's). settings: merged over all this, section by section, as in gatepost.toml. namespace:
+    of the network in which it runs, with its commands ("" is ours); its first listener is then at 127.0.0.1:2525.
     """
 
     def __init__(
@@ -51,8 +53,11 @@ class Gateway:
         nameservers: Sequence[str] = (),
         anchors: Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        namespace: str = "",
     ) -> None:
         self.hostname = hostname
+        self._namespace = namespace
+        self._prefix = ["ip", "netns", "exec", namespace] if namespace else []
         self.folder = Folder("gateway")
         self.data_dir = self.folder / "data"
         self.ports = {role: free_port() for role in listeners}
@@ -92,16 +97,21 @@ class Gateway:
         if self._resources and not self._applied:
             self.apply(self._resources)
         self._applied = True
-        command: list[str | Path] = [BIN / "gatepost", "--config", self.config, "serve"]
+        command: list[str | Path] = [*self._prefix, BIN / "gatepost", "--config", self.config, "serve"]
         self._child = Child(command, self.folder / "log.txt", _environment())
-        implicit = {"submissions"}  # these say nothing before TLS
+        implicit = {"submissions", "internal"}  # these say nothing before TLS
         ports = [port for role, port in self.ports.items() if role not in implicit]
         try:
-            self._child.wait_ready(lambda: all(greets(port) for port in ports), timeout=20)
+            self._child.wait_ready(lambda: self._greets(ports), timeout=20)
         except FixtureError:
             self._child.kill()
             raise
         return self
+
+    def _greets(self, ports: Sequence[int]) -> bool:
+        if self._namespace:
+            return inside(self._namespace, lambda: greets(2525))
+        return all(greets(port) for port in ports)
 
     def stop(self) -> int:
         """SIGTERM, wait, SIGKILL after 15 s; the exit status. The data stays, so `start` goes on with it."""
@@ -139,7 +149,14 @@ class Gateway:
 
     def cli(self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 30) -> CliRun:
         """Run a command on this gateway. json: with --json, read `.data`. expect: its exit status, None for any."""
-        command = [str(BIN / "gatepost"), "--config", str(self.config), *words, *(["--json"] if json else [])]
+        command = [
+            *self._prefix,
+            str(BIN / "gatepost"),
+            "--config",
+            str(self.config),
+            *words,
+            *(["--json"] if json else []),
+        ]
         done = subprocess.run(
             command,
             capture_output=True,

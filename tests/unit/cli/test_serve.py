@@ -57,18 +57,6 @@ def test_what_is_in_order_passes(settings):
 # sections that are wrong -> the beginnings of the lines that are said; {} is the directory
 FAULTS = {
     "no listener": ({"listener": []}, ["no [[listener]]: write one, such as role = "]),
-    "roles that come later": (
-        {
-            "listener": [
-                {"role": "submission", "address": "127.0.0.1:1587"},
-                {"role": "mx", "address": "127.0.0.1:1025"},
-                {"role": "internal", "address": "127.0.0.1:1026"},
-            ]
-        },
-        [
-            "[[listener]] 127.0.0.1:1026: role 'internal' is not in this version; write mx, submission or submissions",
-        ],
-    ),
     "no certificate file": (
         {"certificate": [{"chain": "missing.pem", "key": "mx.key"}]},
         ["certificate chain {}/missing.pem: No such file or directory"],

@@ -123,3 +123,10 @@ def test_expiration_is_read_as_a_duration_with_bounds() -> None:
 def test_every_field_says_what_it_means() -> None:
     for model in (AcceptedDomain, ClientCertificate, InboundConnector, Mailbox, Organization, OutboundConnector):
         assert all(field.description for field in model.model_fields.values()), model
+
+
+def test_a_home_is_the_host_name_of_a_node_or_nothing() -> None:
+    assert Organization(name="o").home == ""
+    assert Organization.model_validate({"name": "o", "home": "MX2.Contoso.Example"}).home == "mx2.contoso.example"
+    with pytest.raises(ValidationError):
+        Organization.model_validate({"name": "o", "home": "192.0.2.1:25"})

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+from types import SimpleNamespace
+
 import pytest
 
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
 from gatepost.inbound.login import MECHANISMS
+from gatepost.inbound.service import InboundService
 from gatepost.net.stream import Endpoint
-from gatepost.node.roles import extensions_of, login_secret, role_of
+from gatepost.node.roles import extensions_of, internal_limits, login_secret, role_of, services_by_role
+from gatepost.policy.handover import ORIGIN_OCTETS
+from gatepost.policy.home import ALONE
 from gatepost.settings.model import Listener, ListenerRole
 from gatepost.smtp.limits import SmtpLimits
 from gatepost.store.changes import ConfigStore
@@ -63,3 +69,31 @@ def test_the_secret_is_made_once_and_in_no_history(tmp_path):
     assert first.history() == []
     first.close()
     second.close()
+
+
+def test_between_nodes_tls_comes_first_and_whatever_the_other_took_is_taken():
+    limits = SmtpLimits()
+    offered = extensions_of(ListenerRole.INTERNAL, limits, Directory(Resources()), has_certificate=True)
+    assert (offered.starttls, offered.origin, offered.requiretls, offered.auth) == (False, True, True, ())
+    assert offered.size > limits.message_bytes
+    wider = internal_limits(limits)
+    assert (wider.message_bytes, wider.recipients) == (offered.size, limits.recipients)
+    assert wider.header_bytes > limits.header_bytes
+    assert wider.command_line >= limits.command_line + ORIGIN_OCTETS
+
+
+def test_an_internal_listener_asks_the_site_and_no_connector():
+    credentials = SimpleNamespace(admit=lambda chain, now: (chain, now), nodes=ALONE)
+    servers = InboundService(**dict.fromkeys(_required(InboundService)))
+    servers.smtp_limits, servers.clock = SmtpLimits(), lambda: 5.0
+    services = services_by_role(servers, None, credentials)
+    internal = services[ListenerRole.INTERNAL]
+    assert internal.implicit_tls
+    assert internal.admit((b"x",)) == ((b"x",), 5.0)
+    assert internal.nodes() is ALONE
+    assert internal.check_revocation is None
+    assert all(one.admit is None for role, one in services.items() if role is not ListenerRole.INTERNAL)
+
+
+def _required(record):
+    return [one.name for one in fields(record) if one.default is MISSING and one.default_factory is MISSING]

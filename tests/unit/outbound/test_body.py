@@ -113,3 +113,20 @@ def test_a_header_without_end_is_not_read_without_end(world: Any, kit: Any) -> N
     body = MessageBody.stored(kit.delivery(body=None, size=1 << 40), world.bodies)
     assert asyncio.run(body.header_fields(["subject"])).header == {}
     assert chunks < 20
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_as_it_is_stored_it_has_no_field_before_it(world: Any, kit: Any, in_memory: bool) -> None:
+    world.bodies.bodies[7] = kit.BODY
+    delivery = kit.delivery(body=kit.BODY if in_memory else None, size=len(kit.BODY))
+    delivery.recipients[0].forwarded_by = "ken@contoso.example"
+
+    async def run(body: MessageBody) -> bytes:
+        await body.prepare()
+        return b"".join([chunk async for chunk in body.chunks()])
+
+    body = MessageBody.stored(delivery, world.bodies)
+    assert asyncio.run(run(body.as_stored())) == kit.BODY
+    assert asyncio.run(run(body)) == b"Delivered-To: ken@contoso.example\r\n" + kit.BODY
+    plain = MessageBody.stored(kit.delivery(), world.bodies)
+    assert plain.as_stored() is plain

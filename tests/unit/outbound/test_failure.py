@@ -90,3 +90,11 @@ def test_a_drop_in_protection_reads_like_other_shortfalls_but_is_no_result_of_a_
         " [LastAttemptedServerName=mx.b.example] [LastAttemptedIP=192.0.2.1:25]"
     )
     assert (found.drop, found.result_type, found.transcript) == (fallen, None, ("> EHLO",))
+
+
+def test_between_nodes_a_refusal_for_good_waits_for_who_mends_it() -> None:
+    stranger = failure.refused(Reply(554, "5.7.1", ("This port is for nodes",)), "the connection")
+    found = failure.between_nodes(stranger)
+    assert found.reply.text == "450 4.7.0 The node turned us away with: 554 5.7.1 This port is for nodes"
+    busy = failure.refused(Reply(421, "4.3.2", ("later",)), "the connection")
+    assert failure.between_nodes(busy) is busy

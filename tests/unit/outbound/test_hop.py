@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import pytest
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
+from gatepost.net.listener import Listener, bind
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener, OpenHop
 from gatepost.policy.published import Published
 from gatepost.policy.requirement import (
+    INTERNAL_HOP,
     Authenticated,
     DaneProof,
     Encrypted,
@@ -365,3 +368,81 @@ def test_a_demand_for_dane_in_rehearsal(world: Any, kit: Any) -> None:
     assert isinstance(found, OpenHop)
     assert found.rehearsal is not None
     assert found.rehearsal.shortfall == missing
+
+
+class _Node:
+    """Speaks SMTP inside TLS from the first byte, as the internal listener of a node."""
+
+    def __init__(self, context: Any, *, greeting: bytes = b"220 mx2\r\n", extensions: bytes = b"REQUIRETLS") -> None:
+        self._context, self._greeting, self._extensions = context, greeting, extensions
+        self.heard = b""
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        sockets = bind("127.0.0.1:0")
+        self.port = sockets[0].getsockname()[1]
+        self._listener = Listener(sockets, self._opened, refuse=lambda *_: None)
+        await self._listener.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.stop()
+
+    def _opened(self, stream: Any) -> None:
+        self._stream = stream
+        stream.attach(self)
+        stream.start_tls(self._context)
+
+    def secured(self, _facts: Any) -> None:
+        self._stream.write(self._greeting)
+
+    def received(self, data: bytes) -> None:
+        self.heard += data
+        self._stream.write(b"250-mx2\r\n250 " + self._extensions + b"\r\n" if data[:4] == b"EHLO" else b"221 bye\r\n")
+
+    def lost(self, _loss: Any) -> None:
+        """Nobody minds."""
+
+
+PROOF = Authenticated((INTERNAL_HOP,), (Identity(("mx.b.example",)),), revocation=RevocationCheck.NONE)
+
+
+def test_a_node_is_spoken_to_over_tls_alone(world: Any, kit: Any) -> None:
+    node = _Node(world.identity("mx.b.example"))
+    found = opened(world, kit, node, replace(PROOF, requiretls=True), internal=True)
+    assert isinstance(found, OpenHop)
+    assert found.facts.requiretls_offered
+    assert found.connection.transcript[0].startswith("> (TLSv1.3")
+    assert node.heard.startswith(b"EHLO gate.example")
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "code", "detail"),
+    [
+        (("other.example",), {}, "450 4.7.320", "SubjectMismatch"),
+        (("mx.b.example",), {"extensions": b"PIPELINING"}, "450 4.7.30", "RequireTlsNotOffered"),
+        (
+            ("mx.b.example",),
+            {"greeting": b"554 5.7.1 not you\r\n"},
+            "450 4.7.0",
+            "turned us away with: 554 5.7.1 not you",
+        ),
+    ],
+)
+def test_a_node_that_does_not_prove_itself_or_does_not_want_us(
+    world: Any, kit: Any, names: tuple[str, ...], words: dict[str, Any], code: str, detail: str
+) -> None:
+    node = _Node(world.identity(*names), **words)
+    found = opened(world, kit, node, replace(PROOF, requiretls=True), internal=True)
+    assert isinstance(found, HopFailed)
+    assert found.failure.reply.text.startswith(code)
+    assert detail in found.failure.reply.text
+    assert names == ("mx.b.example",) or node.heard == b""  # nothing is said to who is not the node
+
+
+def test_a_node_without_tls_is_none(world: Any, kit: Any) -> None:
+    found = opened(world, kit, kit.Peer(), PROOF, internal=True)
+    assert isinstance(found, HopFailed)
+    assert found.failure.reply.text.startswith("450 4.4.317")
+    assert found.failure.facts is not None
+    assert found.failure.facts.handshake_error

@@ -6,10 +6,11 @@ import pytest
 
 from gatepost.connectors.model import Mailbox, OutboundConnector
 from gatepost.policy.asking import mx_stand_in, route_as_asked
+from gatepost.policy.home import Nodes
 from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Authenticated, Cleartext, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.requiretls import Asks
-from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, NextHop, SmartHosts, Unroutable
+from gatepost.policy.route import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, NextHop, SmartHosts, Unroutable
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -113,3 +114,12 @@ def test_a_delivery_agent_elsewhere_must_do_as_others(host: str, text: str) -> N
     else:
         assert isinstance(found, LmtpRoute)
         assert describe(found.hop.requirement) == text
+
+
+def test_a_node_of_the_site_must_offer_requiretls_and_never_does_less() -> None:
+    requirement = Nodes("mx1.a.example", "a-site").requirement("mx2.a.example", "default")
+    route = InternalRoute(NextHop("mx2.a.example", 8445, requirement), ("o lives on the node mx2.a.example",))
+    asked = route_as_asked(route, Asks.REQUIRED)
+    assert isinstance(asked, InternalRoute)
+    assert describe(asked.hop.requirement) == "authenticated(spiffe://a-site/node/mx2.a.example) with requiretls"
+    assert route_as_asked(route, Asks.WAIVED) == route

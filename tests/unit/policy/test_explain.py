@@ -7,6 +7,7 @@ import pytest
 
 from gatepost.connectors.mail_flow import Content
 from gatepost.policy.explain import Explanation, explain
+from gatepost.policy.home import Nodes
 from gatepost.policy.inbound import decide_mail, decide_recipient
 from gatepost.policy.requiretls import Asks
 
@@ -390,3 +391,21 @@ def test_it_says_whether_a_message_is_signed(directory: Build, session: Session,
     assert foreign == {"keys": [], "why": "there is no current DKIM key for e.example, which its From field names"}
     assert dkim(RESOURCES + KEY, "eve@e.example", "ann@o.example", session()) is None  # into a mailbox
     assert dkim(RESOURCES, "ann@o.example", "x@c.example", ours) is None
+
+
+def test_the_way_to_another_node_is_told_and_who_is_asked_there(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    resources = directory(RESOURCES.replace("[organization.o]\n", '[organization.o]\nhome = "mx2.o.example"\n', 1))
+    nodes = Nodes("mx1.o.example", "o-site", {"mx2.o.example": ("192.0.2.2", 2600)})
+    found = explain(resources, session(), path("x@far.example"), path("ann@o.example"), nodes=nodes)
+    assert found.outbound is not None
+    assert (found.outbound.way, found.outbound.next_hops) == ("internal", ("mx2.o.example:2600",))
+    assert found.outbound.reasons == ("o lives on the node mx2.o.example",)
+    assert found.outbound.record()["requirement_sources"] == ["internal:site"]
+    whys = dict(found.others_outbound)
+    assert whys["connector 'bank' of o"] == "is not asked here, but by the node where the organization lives"
+    assert whys["connector 'off' of o"] == "is disabled"
+    assert set(dict(found.other_rules).values()) <= {"is asked by the node where the organization lives", "is disabled"}
+    assert found.other_rules
+    assert {one.result for one in found.failures} == {"waits", "delivered"}

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.policy.failures import outcomes
+from gatepost.policy.home import Nodes
 from gatepost.policy.requirement import (
     Authenticated,
     Cleartext,
@@ -143,3 +144,10 @@ def test_what_is_in_rehearsal_is_told_beside() -> None:
     assert waits["message"] == "TlsHandshakeFailed"
     assert waits["reply"].startswith("450 4.4.317 Cannot establish session with remote server [Message=")
     assert waits["returned"].startswith("550 5.4.317 Message expired, ")
+
+
+def test_between_nodes_the_uri_is_the_name() -> None:
+    demand = Nodes("mx1.a.example", "a-site").requirement("mx2.a.example", "default")
+    found = {one.kind: one for one in outcomes(demand, None, "mx2.a.example")}
+    assert found["revoked"].result == "delivered"  # nobody is asked for revocation
+    assert {kind for kind, one in found.items() if one.result == "waits"} >= {"no-starttls", "expired", "wrong-name"}

@@ -7,7 +7,8 @@ import pytest
 from gatepost.connectors.match import Attribution, Directory
 from gatepost.connectors.model import parse
 from gatepost.message.srs import NO_KEYS, SrsKeys
-from gatepost.policy.forwarding import Returned, expand, relay_domain, returned, targets_of
+from gatepost.policy.forwarding import Returned, Whence, expand, relay_domain, returned, targets_of
+from gatepost.policy.home import Nodes
 from gatepost.smtp.grammar import Path, parse_address
 
 KEYS = SrsKeys((b"k" * 32,))
@@ -157,25 +158,27 @@ def test_what_an_own_server_relays_for_others_goes_out_as_the_organizations(
     """exchange.md section 5.3."""
     brought = Attribution("originating", "o", None, basis, ())
     reverse_path = parse_address(sender) if sender else NULL
-    (target,) = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW, brought)
+    (target,) = targets_of(directory, KEYS, reverse_path, parse_address(recipient), NOW, Whence(brought))
     assert target.return_path.rpartition("@")[2] == domain
     if domain:
         assert returned(directory, KEYS, NULL, parse_address(target.return_path), NOW).original.text == sender
 
 
 def test_a_stranger_relays_as_nobody_and_wildcards_are_no_domain(directory: Directory) -> None:
-    strangers = Attribution("none", None, None, "none", ())
-    assert relay_domain(directory, strangers) == relay_domain(directory, None) == ""
-    assert relay_domain(directory, Attribution("originating", "gone", None, "certificate", ())) == ""
+    stranger = Whence(Attribution("none", None, None, "none", ()))
+    (target,) = targets_of(
+        directory, KEYS, parse_address("x@fabrikam.example"), parse_address("x@b.example"), NOW, stranger
+    )
+    assert target.return_path == ""
+    assert relay_domain(directory, "o", "none") == relay_domain(directory, "gone", "certificate") == ""
     text = """
 [[organization.o.accepted_domain]]
 name = "*.o.example"
 type = "internal-relay"
 """
-    brought = Attribution("originating", "o", None, "certificate", ())
-    assert relay_domain(Directory(parse(tomllib.loads(text))), brought) == ""
+    assert relay_domain(Directory(parse(tomllib.loads(text))), "o", "certificate") == ""
     second = '[[organization.o.accepted_domain]]\nname = "o.example"\n'
-    assert relay_domain(Directory(parse(tomllib.loads(text + second))), brought) == "o.example"
+    assert relay_domain(Directory(parse(tomllib.loads(text + second))), "o", "certificate") == "o.example"
 
 
 def srs(directory: Directory, sender: str = "bob@fabrikam.example", now: float = NOW) -> Path:
@@ -222,3 +225,28 @@ def test_a_returned_address_is_a_value(directory: Directory) -> None:
     found = returned(directory, KEYS, NULL, srs(directory), NOW)
     assert isinstance(found, Returned)
     assert found.recipient == srs(directory)
+
+
+AT_HOME, AWAY_FROM_IT = Nodes("mx2.o.example", "o-site"), Nodes("mx1.o.example", "o-site")
+
+
+def test_whoever_lives_on_another_node_is_rewritten_and_known_there() -> None:
+    text = TEXT.replace("[organization.o]", '[organization.o]\nhome = "mx2.o.example"')
+    directory = Directory(parse(tomllib.loads(text)))
+    stranger, forwarder = parse_address("eve@far.example"), parse_address("away@o.example")
+    (elsewhere,) = targets_of(directory, NO_KEYS, stranger, forwarder, NOW, Whence(nodes=AWAY_FROM_IT))
+    assert (elsewhere.path.text, elsewhere.return_path) == ("bob@b.example", "")
+    (here,) = targets_of(directory, KEYS, stranger, forwarder, NOW, Whence(nodes=AT_HOME))
+    assert here.return_path.startswith("SRS0=")
+    (box,) = targets_of(directory, KEYS, stranger, parse_address("ann@o.example"), NOW, Whence(nodes=AWAY_FROM_IT))
+    assert (box.path.text, box.return_path) == ("ann@o.example", "")
+    back = parse_address(here.return_path)
+    passed_on = returned(directory, NO_KEYS, NULL, back, NOW, AWAY_FROM_IT)
+    assert passed_on is not None
+    assert (passed_on.original, passed_on.reason) == (back, f"what {back.text} stands for is known on mx2.o.example")
+    known = returned(directory, KEYS, NULL, back, NOW, AT_HOME)
+    assert known is not None
+    assert known.original == stranger
+    refused = returned(directory, KEYS, stranger, back, NOW, AWAY_FROM_IT)
+    assert refused is not None
+    assert refused.original is None

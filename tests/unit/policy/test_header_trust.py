@@ -82,3 +82,9 @@ def test_a_user_is_internal_and_may_say_nothing_of_it(directory, session, path):
     facts = replace(session(), user="ann@o.example", mechanism="PLAIN")
     trust = header_trust(directory(TEXT), facts, path("ann@o.example"), [])
     assert (trust.crossing, trust.internal) == (STRIPPED, True)
+
+
+def test_what_another_node_of_the_site_let_through_is_let_through(directory, session, path):
+    facts = replace(session(), node="mx2.o.example")
+    trust = header_trust(directory(TEXT), facts, path("ann@o.example"), [])
+    assert (trust.crossing, trust.internal) == (None, False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from gatepost.connectors.model import OutboundConnector
 from gatepost.connectors.values import RevocationCheck
 from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
+from gatepost.policy.home import Nodes
 from gatepost.policy.requirement import (
     Authenticated,
     Cleartext,
@@ -197,3 +199,12 @@ def test_the_words_of_what_is_unfit_for_good(hop: MakeHop, title: str, told: str
     said = settled(STRICT, hop(), missing(title=title))
     assert said is not None
     assert said.title == told
+
+
+def test_a_node_of_our_own_that_does_not_do_is_never_unfit_for_good(hop: MakeHop) -> None:
+    requirement = Nodes("mx1.a.example", "a-site").requirement("mx2.a.example", "default")
+    asked = dataclasses.replace(requirement, sources=(*requirement.sources, Source("requiretls")), requiretls=True)
+    assert settled(asked, hop(), missing()) == missing()
+    found = settled(asked, hop(requiretls_offered=False), None)
+    assert found is not None
+    assert (found.enhanced, found.message) == ("4.7.30", "RequireTlsNotOffered")

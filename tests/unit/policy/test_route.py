@@ -8,9 +8,11 @@ from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 from gatepost.connectors.names import SmartHost
+from gatepost.policy.home import Nodes
 from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Source
 from gatepost.policy.route import (
+    InternalRoute,
     LmtpRoute,
     MailboxRoute,
     MxRoute,
@@ -481,3 +483,65 @@ def test_whether_content_must_leave_encrypted(recipients: list[str], sender: str
     )
     addressed = [Recipient(one) for one in recipients]
     assert RoutePlanner(resources).encrypts("contoso", addressed, reverse_path=sender) is secret
+
+
+NODES = Nodes("mx1.contoso.example", "contoso-site", {"mx3.contoso.example": ("192.0.2.3", 2600)})
+AWAY = "mx2.contoso.example"
+
+
+@pytest.mark.parametrize(
+    ("address", "organization", "home"),
+    [
+        ("ann@contoso.example", "contoso", AWAY),  # a mailbox
+        ("nobody@contoso.example", "contoso", AWAY),  # there it is found out that it is none
+        ("x@far.example", "contoso", AWAY),  # what leaves, leaves at home
+        ("ann@contoso.example", "fabrikam", AWAY),  # of another customer, whatever that one's connectors take
+        ("x@fabrikam.example", "contoso", ""),  # the other way round
+        ("x@far.example", "fabrikam", ""),
+    ],
+)
+def test_mail_goes_to_the_node_where_its_organization_lives(address: str, organization: str, home: str) -> None:
+    planner = RoutePlanner(directory(home=AWAY), "legacy", NODES)
+    ((found, _),) = planner.routes(organization, [Recipient(address)])
+    assert isinstance(found, InternalRoute) == bool(home)
+    if isinstance(found, InternalRoute):
+        assert (found.hop.place, found.hop.at) == (f"{home}:8445", home)
+        assert found.reasons == (f"contoso lives on the node {home}",)
+        assert describe(found.hop.requirement) == f"authenticated(spiffe://contoso-site/node/{home})"
+        assert found.hop.requirement.profile == "default"  # never without forward secrecy
+
+
+def test_a_node_may_be_found_elsewhere() -> None:
+    planner = RoutePlanner(directory(home="mx3.contoso.example"), nodes=NODES)
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, InternalRoute)
+    assert (found.hop.place, found.hop.at) == ("mx3.contoso.example:2600", "192.0.2.3")
+
+
+def test_a_notice_that_leaves_the_site_does_so_here() -> None:
+    planner = RoutePlanner(directory(home=AWAY), nodes=NODES)
+    ((found, _),) = planner.routes("contoso", [Recipient("x@far.example")], notice=True)
+    assert isinstance(found, MxRoute)
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")], notice=True)
+    assert isinstance(found, InternalRoute)
+
+
+@pytest.mark.parametrize("nodes", [Nodes(), Nodes(AWAY, "contoso-site")], ids=["nobody", "at home"])
+def test_at_home_everything_is_as_without_nodes(nodes: Nodes) -> None:
+    planner = RoutePlanner(directory(home=AWAY), nodes=nodes)
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, MailboxRoute)
+
+
+def test_who_is_in_no_site_keeps_the_mail() -> None:
+    planner = RoutePlanner(directory(home=AWAY), nodes=Nodes("mx1.contoso.example"))
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, Unroutable)
+    assert found.reply.text.startswith("450 4.3.5")
+    assert "gatepost site join" in found.detail
+
+
+def test_a_delivery_agent_elsewhere_never_does_without_forward_secrecy() -> None:
+    found = route("eve@contoso.example", profile="legacy")
+    assert isinstance(found, LmtpRoute)
+    assert found.hop.requirement.profile == "default"

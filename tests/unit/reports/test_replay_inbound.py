@@ -45,6 +45,7 @@ require_tls = true
 """
 JUDGED = {"chains": {"/bank.pem": {"status": "trusted", "detail": ""}}}
 
+NODE = {"connector": "internal", "detail": {"basis": "node"}}
 ANN = {"basis": "login", "user": "ann@contoso.example", "mechanism": "PLAIN"}
 
 # configuration, fields of the row -> outcome, connector, beginning of the reply, a part of the reason
@@ -75,6 +76,10 @@ DECIDED: dict[str, tuple[str, dict[str, Any], Outcome, str, str, str]] = {
     "a user as somebody else": (
         BANK, {"sender": "joe@contoso.example", "recipient": "", "detail": ANN}, Outcome.REFUSED, "submission",
         "550 5.7.60", "none of its addresses",
+    ),
+    "another node": (BANK, NODE, Outcome.ACCEPTED, "internal", "", "node"),
+    "another node, unknown there": (
+        BANK, NODE | {"event": "REFUSE", "reply": "550 5.1.1 x"}, Outcome.REFUSED, "internal", "550 5.1.1", "node",
     ),
     "a log-in that failed": (
         BANK, {"event": "REFUSE", "sender": "", "recipient": "", "detail": {"basis": "login"}}, Outcome.REFUSED,

@@ -54,6 +54,7 @@ SECRET = rule('header_name = "X-Secret"', "require_tls = true")
 CLEAR: dict[str, Any] = {"tls": {}, "achieved": "none/none", "detail": {"starttls_offered": False, "attempt": 1}}
 BROKEN: dict[str, Any] = {"tls": {}, "achieved": "none/none", "event": "DEFER", "result_type": "validation-failure"}
 BROKEN["detail"] = {"starttls_offered": True, "handshake_error": "alert", "attempt": 1}
+HOP = {"detail": {"attempt": 1, "requirement_sources": ["internal:site"]}}
 OLD = {"tls": certified("mx.lab.example", version="TLSv1.2", suite="TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")}
 MANY = {"tls": certified(*(f"n{number}.example" for number in range(20)))}
 
@@ -66,6 +67,8 @@ def tried(**rehearsal: Any) -> dict[str, Any]:
 DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Outcome, str, str]] = {
     "nothing required": (None, PLAIN, {}, Outcome.DELIVERED, "", ""),
     "nothing required, in clear": (None, PLAIN, CLEAR, Outcome.DELIVERED, "", ""),
+    "to another node": (PLAIN, lab(NAMED), HOP, Outcome.DELIVERED, "", "where the organization lives"),
+    "to another node, later": (PLAIN, lab(NAMED), HOP | {"event": "DEFER", "reply": "450 x"}, Outcome.HELD, "450", ""),
     "encryption": (PLAIN, lab(ENCRYPTED), {}, Outcome.DELIVERED, "", ""),
     "encryption, in clear": (PLAIN, lab(ENCRYPTED), CLEAR, Outcome.HELD, "STARTTLS is required", "Cleartext"),
     "name": (PLAIN, lab(NAMED), {}, Outcome.DELIVERED, "", ""),

@@ -12,6 +12,7 @@ BASE = """
 accepted_domain = [{ name = "contoso.example" }]
 mailbox = [{ address = "ann@contoso.example" }]
 """
+DOMAINS, HOME = "accepted_domain =", 'home = "mx2.contoso.example"\n'
 INBOUND = '[[organization.contoso.inbound_connector]]\nname = "in"\n'
 OUTBOUND = '[[organization.contoso.outbound_connector]]\nname = "out"\n'
 PARTNER = INBOUND + 'sender_domains = ["*.bank.example"]\n'
@@ -31,6 +32,7 @@ CHANGES: dict[str, tuple[str, str, set[str], set[str], str, list[str]]] = {
     "what people read": (
         BASE, BASE.replace('ple" }]\nmailbox', 'ple" }]\ndisplay_name = "C"\nmailbox'), set(), set(), "", [],
     ),
+    "where it lives": (BASE, BASE.replace(DOMAINS, HOME + DOMAINS), set(), {"*"}, "outbound", []),
     "a comment": (BASE + PARTNER, BASE + PARTNER + 'comment = "x"', set(), set(), "", []),
     "a partner": (
         BASE, BASE + PARTNER, {"*.bank.example"}, {"contoso.example"}, "inbound", ["+ inbound connector 'in'"],

@@ -192,6 +192,9 @@ def test_sections_of_the_wrong_kind_are_problems(tmp_path: Path, text: str) -> N
 
 KEYED = '[store]\nmaster_key = "env:KEY"\n'
 LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
+CERTIFICATE = '[[certificate]]\nchain = "/c"\nkey = "/k"\n'
+SEALED = '[store]\nmaster_key = "env:KEY"\n'
+NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
 
 
 @pytest.mark.parametrize(
@@ -226,11 +229,19 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
             [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],
         ),
         (
-            LISTEN.format("mx", "localhost:25") + LISTEN.format("internal", "127.0.0.1:25"),
+            LISTEN.format("mx", "localhost:25") + LISTEN.format("submission", "127.0.0.1:25") + CERTIFICATE,
             [":5: listener[0].address: port 25 has listeners of several roles; write each with its IP address"],
         ),
-        (LISTEN.format("mx", "127.0.0.2:25") + LISTEN.format("internal", "127.0.0.1:25"), []),
-        (LISTEN.format("mx", "localhost:25") + LISTEN.format("internal", "localhost:26"), []),
+        (LISTEN.format("mx", "127.0.0.2:25") + LISTEN.format("submission", "127.0.0.1:25") + CERTIFICATE, []),
+        (LISTEN.format("mx", "localhost:25") + LISTEN.format("submission", "localhost:26") + CERTIFICATE, []),
+        (LISTEN.format("internal", "0.0.0.0:8445"), [":4: listener[0].role: internal needs a certificate of the site"]),
+        (LISTEN.format("internal", "0.0.0.0:8445") + SEALED, []),
+        (NODE.format("mx2.a.example", "192.0.2.7"), []),
+        (
+            NODE.format("mx2.a.example", "192.0.2.7") + NODE.format("MX2.a.example", "[2001:db8::1]:2600"),
+            [":4: site.node[0].name: mx2.a.example has more", ":7: site.node[1].name: mx2.a.example has more"],
+        ),
+        (NODE.format("mx2.a.example", "mx2:0"), [":5: site.node[0].address"]),
         (LISTEN.format("submissions", "0.0.0.0:465"), [":4: listener[0].role: submissions needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587"), [":4: listener[0].role: submission needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\nkey = "/k"\n', []),

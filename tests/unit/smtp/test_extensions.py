@@ -30,6 +30,13 @@ def test_tls_takes_starttls_away_and_brings_requiretls():
     assert after - before == {"REQUIRETLS"}
 
 
+def test_xgatepost_is_between_nodes_and_under_tls():
+    offered = Extensions.within(SmtpLimits(), starttls=False, origin=True)
+    assert "XGATEPOST" in offered.keywords(tls_active=True)
+    assert "XGATEPOST" not in offered.keywords(tls_active=False)
+    assert "XGATEPOST" not in Extensions.within(SmtpLimits(), starttls=False).keywords(tls_active=True)
+
+
 def test_what_is_always_there():
     bare = Extensions(
         size=0, starttls=False, smtputf8=False, chunking=False, binarymime=False, dsn=False, requiretls=False

@@ -97,6 +97,16 @@ def test_without_an_announced_size_any_size_may_be_declared():
     assert parse_mail_parameters("SIZE=99999999999", NONE, tls_active=False).size == 99999999999
 
 
+def test_where_mail_came_from_is_said_only_between_nodes_and_under_tls():
+    among_nodes = replace(ALL, origin=True)
+    text = "XGATEPOST=eyJvIjoiYyJ9_-"
+    assert parse_mail_parameters(text, among_nodes, tls_active=True).origin == "eyJvIjoiYyJ9_-"
+    assert refusal(parse_mail_parameters, text, ALL, tls_active=True).reply.code == 555
+    assert refusal(parse_mail_parameters, text, among_nodes, tls_active=False).reply.code == 555
+    for wrong in ("XGATEPOST", "XGATEPOST=", "XGATEPOST=a+b", "XGATEPOST=\u00e4"):
+        assert refusal(parse_mail_parameters, wrong, among_nodes, tls_active=True).reply.code == 501
+
+
 def test_requiretls_is_offered_only_under_tls():
     assert refusal(parse_mail_parameters, "REQUIRETLS", tls_active=False).reply.code == 555
 

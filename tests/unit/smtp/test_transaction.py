@@ -215,3 +215,12 @@ def test_outcomes_are_sorted_by_reply() -> None:
     outcome = Outcome([later, good, never])
     assert outcome.accepted == [good]
     assert outcome.refused == [later, never]
+
+
+def test_where_mail_came_from_is_told_to_a_node_and_to_nobody_else() -> None:
+    sent = transaction("a@b.example", origin="eyJ9")
+    node = Peer.read({"XGATEPOST": ""})
+    assert compose(sent, node).lines[0].endswith(b"> XGATEPOST=eyJ9\r\n")
+    refused = compose(sent, Peer.read({}))
+    assert refused.lines == []
+    assert refused.local[0].text.startswith("450 4.3.5 The next hop is no node of this site")

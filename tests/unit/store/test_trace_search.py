@@ -240,3 +240,12 @@ def test_a_file_of_an_older_version_has_empty_columns(tmp_path):
     (row,) = scan_trace(tmp_path, TraceFilter(), columns)
     assert row == ("SEND", 0.0, 0, "", "{}", "{}")
     assert trace_event(columns, row).detail == {}
+
+
+def test_ids_of_another_node_are_looked_for_where_no_row_has_them_as_its_own(trace):
+    hop = {"handover": {"node": "mx2.a.example", "message": "0000000000000099", "session": "sess-z"}}
+    write_events(trace, "0", [event(NOON + DAY + 9, "SEND", "000000000000000c", "sess-e", detail=hop)])
+    for wanted in ({"message": "0000000000000099"}, {"session": "sess-z"}, {"session": "sess-z", "event": "SEND"}):
+        assert [one.message for one in search_trace(trace, TraceFilter(**wanted))] == ["000000000000000c"]
+    assert search_trace(trace, TraceFilter(session="sess-z", event="DEFER")) == []
+    assert [one.session for one in search_trace(trace, TraceFilter(session="sess-e"))] == ["sess-e"]

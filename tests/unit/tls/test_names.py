@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.tls.facts import CertificateFacts
-from gatepost.tls.names import describe_names, matches, normalise
+from gatepost.tls.names import describe_names, matches, node_uri, normalise
 
 
-def certificate(*dns_names, common_name="", ip_addresses=()):
+def certificate(*dns_names, common_name="", ip_addresses=(), uris=()):
     return CertificateFacts(
         subject=f"CN={common_name}",
         issuer="CN=ca",
@@ -22,7 +22,31 @@ def certificate(*dns_names, common_name="", ip_addresses=()):
         not_before=0.0,
         not_after=0.0,
         key="EC-P-256",
+        uris=uris,
     )
+
+
+URI = "spiffe://contoso-site/node/mx2.contoso.example"
+
+
+@pytest.mark.parametrize(
+    ("uris", "answer"),
+    [
+        ((URI,), True),
+        ((), False),
+        ((URI.upper(),), False),
+        ((URI + "/",), False),
+        ((URI, "spiffe://contoso-site/node/mx1.contoso.example"), False),  # SPIFFE: exactly one
+    ],
+)
+def test_a_node_is_named_by_its_only_uri(uris, answer):
+    assert node_uri("contoso-site", "mx2.contoso.example") == URI
+    assert matches(URI, certificate("mx2.contoso.example", uris=uris)) is answer
+
+
+def test_a_host_name_is_no_uri_and_a_uri_no_host_name():
+    assert not matches("mx2.contoso.example", certificate(uris=(URI,)))
+    assert describe_names(certificate(uris=(URI,))) == URI
 
 
 @pytest.mark.parametrize(

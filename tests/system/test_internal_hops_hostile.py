@@ -1,0 +1,260 @@
+"""Proves that the way between nodes is closed to everybody else, and that mail waits for the node it is for.
+
+Strangers come to the internal listener with every kind of wrong certificate; somebody else answers in a node's place;
+a node is down, killed, removed; nodes are of two minds. Nothing is accepted from strangers, nothing is said to them,
+and no message is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.clients import openssl_s_client
+from support.gateway import Gateway
+from support.imposter import Imposter
+from support.pki import Leaf
+from support.process import wait_until
+from support.scenes import ALICE, STRANGER, message, send
+from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.pki import Pki
+
+pytestmark = pytest.mark.timeout(300)  # nodes are stopped, killed and started again and again
+
+ANN, BOB = "ann@contoso.example", "bob@fabrikam.example"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def master_key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_VARIABLE, KEY)
+        yield
+
+
+@pytest.fixture(scope="module")
+def nodes(master_key: None) -> Iterator[TwoNodes]:
+    with ExitStack() as stack:  # a connection for each message: a session goes by the resources that it began with
+        yield TwoNodes(stack, settings={"queue": {"retry": ["1s"], "messages_per_connection": 1}})
+
+
+@pytest.fixture(scope="module")
+def no_node(nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Leaf:
+    """What `site issue` gives for the very name of a node: the same root, no node."""
+    folder = tmp_path_factory.mktemp("issued")
+    pfx = folder / "issued.pfx"
+    words = ("site", "issue", MX2, "--pfx", str(pfx), "--encryption", "aes256")
+    password = nodes.mx1.cli(*words).stdout.strip()
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    for options in (("-nokeys", "-out", chain), ("-nocerts", "-out", key)):
+        command = ["openssl", "pkcs12", "-in", pfx, "-passin", f"pass:{password}", "-noenc", *options]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=30)
+    return Leaf(MX2, chain, chain, key)
+
+
+def arrived(node: Gateway, address: str, subject: str) -> None:
+    def found() -> bool:
+        return any(mail.field("Subject") == subject for mail in node.maildir(address))
+
+    wait_until(found, f"{subject!r} for {address}\n{node.log()}", timeout=90)
+
+
+def waits(node: Gateway, subject: str, *words: str) -> dict[str, Any]:
+    """The row that says why a message waits, once there is one with these words in its reply."""
+
+    def found() -> list[dict[str, Any]]:
+        rows = [row for row in node.trace(event="DEFER") if row["subject"] == subject]
+        return [row for row in rows if all(word in row["reply"] for word in words)]
+
+    return wait_until(found, f"{subject!r} waits with {words}: {node.trace(event='DEFER')}", timeout=90)[0]
+
+
+STRANGERS = ["nobody", "of a public authority", "of the site's authority, no node"]
+
+
+@pytest.mark.parametrize("who", STRANGERS)
+def test_strangers_are_turned_away_before_they_can_say_a_word(
+    nodes: TwoNodes, no_node: Leaf, pki: Pki, who: str
+) -> None:
+    certificate = dict(zip(STRANGERS, (None, pki.leaf(MX1), no_node), strict=True))[who]
+    before = len(nodes.mx2.trace(event="REFUSE"))
+    say = f"EHLO {MX1}\r\nMAIL FROM:<{ALICE}>\r\nRCPT TO:<{ANN}>\r\nDATA\r\n".encode()
+    run = openssl_s_client(nodes.port(nodes.mx2), starttls=False, certificate=certificate, send=say)
+    assert run.version == "TLSv1.3"
+    assert "554 5.7.1 This port is for nodes of one site: your certificate is not one of theirs" in run.transcript
+    assert not run.found(r"^(250[ -].*)$")
+    rows = wait_until(lambda: nodes.mx2.trace(event="REFUSE")[: -before or None], "a row of the refusal")
+    assert rows[0]["connector"] == "internal"
+    why = {
+        STRANGERS[0]: "does not lead to the site's roots: no certificate",
+        STRANGERS[1]: "does not lead to the site's roots",
+        STRANGERS[2]: f"is of the site's authority, but for no node of {SITE}",
+    }[who]
+    assert why in " ".join(rows[0]["detail"]["reasons"])
+
+
+@pytest.mark.parametrize("options", [("-tls1_1",), ("-tls1_2", "-cipher", "AES256-GCM-SHA384")], ids=["1.1", "static"])
+def test_without_forward_secrecy_there_is_no_tls(nodes: TwoNodes, options: tuple[str, ...]) -> None:
+    words = (*options, "-cipher", "ALL:@SECLEVEL=0") if len(options) == 1 else options
+    run = openssl_s_client(nodes.port(nodes.mx2), starttls=False, options=words)
+    assert "alert" in run.transcript
+    assert "554" not in run.transcript
+    forward_secret = openssl_s_client(nodes.port(nodes.mx2), starttls=False, options=("-tls1_2",))
+    assert forward_secret.cipher.startswith("ECDHE-")
+
+
+def test_clear_text_gets_no_answer(nodes: TwoNodes) -> None:
+    with socket.create_connection(("127.0.0.1", nodes.port(nodes.mx2)), timeout=30) as peer:
+        peer.sendall(f"EHLO {MX1}\r\nMAIL FROM:<{ALICE}>\r\n".encode())
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
+    assert answer[:1] in {b"", b"\x15"}  # nothing, or a TLS alert
+    assert b"220" not in answer
+
+
+@pytest.mark.parametrize("who", ["of a public authority", "of the site's authority, no node", "in clear"])
+def test_who_answers_in_the_place_of_a_node_hears_nothing(nodes: TwoNodes, no_node: Leaf, pki: Pki, who: str) -> None:
+    subject = f"not for somebody {who}"
+    nodes.mx2.stop()
+    try:
+        leaf = pki.leaf(MX2) if who.startswith("of a public") else no_node
+        with Imposter(nodes.port(nodes.mx2), leaf, tls=who != "in clear") as imposter:
+            send(nodes.mx1.port, ANN, sender=STRANGER, content=message(subject))
+            words = {
+                "of a public authority": ("450 4.7.320", "UntrustedRoot"),
+                "of the site's authority, no node": (
+                    "450 4.7.320",
+                    "SubjectMismatch",
+                    f"Expected Subject: {URIS[MX2]}",
+                ),
+                "in clear": ("450 4.4.317", "TlsHandshakeFailed", "internal 'site'"),
+            }[who]
+            row = waits(nodes.mx1, subject, *words)
+        assert row["requirement"] == f"authenticated({URIS[MX2]})"
+        assert row["peer_host"] == MX2
+        assert imposter.heard == b"" if who != "in clear" else b"EHLO" not in imposter.heard
+    finally:
+        nodes.mx2.start()
+    arrived(nodes.mx2, ANN, subject)
+
+
+def test_a_gateway_of_another_site_is_a_stranger_both_ways(nodes: TwoNodes) -> None:
+    """It has taken the name of our site, of our node, and of our organization."""
+    store = {"master_key": f"env:{KEY_VARIABLE}"}
+    place = {"name": MX1, "address": f"127.0.0.1:{nodes.port(nodes.mx1)}"}
+    settings = {"store": store, "queue": {"retry": ["1s"]}, "site": {"node": [place]}}
+    other = Gateway(organizations(contoso_home=MX1), hostname=MX2, settings=settings)
+    other.cli("site", "init", "--name", SITE)
+    with other:
+        send(other.port, ANN, sender=STRANGER, content=message("from another site"))
+        row = waits(other, "from another site", "450 4.7.320", "UntrustedRoot")
+        assert row["detail"]["requirement_sources"] == ["internal:site"]
+    assert not nodes.mx1.trace(event="RECEIVE", recipient=ANN, sender=STRANGER, connector="internal")
+
+
+def test_mail_waits_for_a_node_that_is_down_and_for_nobody_else(nodes: TwoNodes) -> None:
+    nodes.mx2.stop()
+    try:
+        send(nodes.mx1.port, ANN, sender=STRANGER, content=message("patience"))
+        row = waits(nodes.mx1, "patience", "450 4.4.316")
+        assert [one["host"] for one in row["detail"]["tries"]] == [MX2]
+    finally:
+        nodes.mx2.start()
+    arrived(nodes.mx2, ANN, "patience")
+
+
+def test_nothing_is_lost_when_both_are_killed(nodes: TwoNodes) -> None:
+    subjects = {f"kept {number}" for number in range(40)}
+    for number, subject in enumerate(sorted(subjects)):
+        send(nodes.mx1.port, ANN, sender=STRANGER, content=message(subject))
+        if number in {9, 29}:
+            victim = nodes.mx2 if number == 9 else nodes.mx1
+            victim.kill()
+            victim.start()
+
+    def all_there() -> bool:
+        return subjects <= {mail.field("Subject") for mail in nodes.mx2.maildir(ANN)}
+
+    wait_until(all_there, f"all of them\n{nodes.mx1.log()}\n{nodes.mx2.log()}", timeout=90)
+
+
+def test_nodes_of_two_minds_hand_nothing_back(nodes: TwoNodes) -> None:
+    """By mx1 contoso lives on mx2, by mx2 on mx1: mail waits until they agree."""
+    nodes.mx2.apply(organizations(contoso_home=MX1))
+    explained = lambda: nodes.mx2.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]["way"]  # noqa: E731 - one use
+    assert explained() == "internal"
+    subject = "whose is it?"
+    try:
+
+        def refused() -> bool:
+            send(nodes.mx1.port, ANN, sender=STRANGER, content=message(subject))
+            return any("4.4.6" in row["reply"] for row in nodes.mx1.trace(event="DEFER") if row["subject"] == subject)
+
+        wait_until(refused, "it is not taken back")
+        row = waits(nodes.mx1, subject, "451 4.4.6")
+        assert row["peer_host"] == MX2
+        told = nodes.mx2.wait_trace(event="REFUSE", recipient=ANN)[0]["detail"]["reasons"]
+        assert any(f"here contoso lives on {MX1}" in reason for reason in told)
+    finally:
+        nodes.mx2.apply(organizations())
+    arrived(nodes.mx2, ANN, subject)
+
+
+def test_who_is_unknown_at_home_is_refused_there_and_the_sender_hears_of_it(nodes: TwoNodes) -> None:
+    """The nodes have different resources, as for the time between two `gatepost apply`."""
+    resources = organizations()
+    resources["organization"]["contoso"]["mailbox"].append({"address": "new@contoso.example"})
+    resources["organization"]["contoso"]["display_name"] = "Contoso with a new mailbox"
+    nodes.mx1.apply(resources)
+    subject = "for somebody new"
+    try:
+
+        def taken() -> bool:
+            with_refusals = ("new@contoso.example",)
+            try:
+                send(nodes.mx1.port, with_refusals, sender=BOB, content=message(subject))
+            except OSError:  # smtplib's exceptions: mx1 does not know it yet
+                return False
+            return True
+
+        wait_until(taken, "mx1 knows the new mailbox")
+        row = nodes.mx1.wait_trace(event="FAIL", recipient="new@contoso.example")[0]
+        assert row["reply"].startswith("550 5.1.1 Recipient address rejected")
+        assert row["detail"]["handover"]["session"] in row["reply"]
+        refused = nodes.mx2.wait_trace(event="REFUSE", session=row["detail"]["handover"]["session"])[0]
+        assert refused["recipient"] == "new@contoso.example"
+    finally:
+        nodes.mx1.apply(organizations())
+    wait_until(lambda: any(b"5.1.1" in mail.raw for mail in nodes.mx1.maildir(BOB)), "the notice for its sender")
+
+
+def test_certificates_are_renewed_without_a_restart_and_a_node_that_is_removed_is_believed_no_more() -> None:
+    """Certificates live for 30 seconds, so that all of it is seen."""
+    with ExitStack() as stack:
+        nodes = TwoNodes(stack, lifetime="30s")
+        first = nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"]
+        renewed = lambda: nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["sha256"] != first  # noqa: E731 - one use
+        wait_until(renewed, "mx2 has a new certificate", timeout=90)
+        send(nodes.mx1.port, ANN, sender=STRANGER, content=message("renewed"))
+        arrived(nodes.mx2, ANN, "renewed")
+        row = nodes.mx1.wait_trace(event="SEND")[0]
+        assert row["tls"]["certificate"]["sha256"] != first
+        nodes.mx1.cli("site", "nodes", "remove", MX2)
+        last = nodes.mx2.cli("site", "status", json=True, expect=None).data["membership"]["not_after"]
+        # To the second, as certificates are.
+        wait_until(lambda: time.time() > last + 1.5, "the last certificate of mx2 has ended", timeout=90)
+        assert "has expired" in nodes.mx2.cli("site", "status", expect=1).stderr
+        send(nodes.mx1.port, ANN, sender=STRANGER, content=message("to who is no node"))
+        waits(nodes.mx1, "to who is no node", "450 4.7.320", "CertificateExpired")
+        send(nodes.mx2.port, BOB, sender=STRANGER, content=message("from who is no node"))
+        own = waits(nodes.mx2, "from who is no node", "450 4.3.5")
+        assert f"the certificate of the node {MX2} has expired" in own["detail"]["detail"]
+        nodes.join(nodes.mx2, "--replace")
+        arrived(nodes.mx2, ANN, "to who is no node")
+        arrived(nodes.mx1, BOB, "from who is no node")
