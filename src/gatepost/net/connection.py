@@ -248,7 +248,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._loss is not None:
             return False
         loss = self._loss_at_end()
-        if self._held or self._owing:
+        # After a close_notify, whose end waits for the receiver, this says nothing new.
+        if self._held or self._owing or self._end_of_file is not None:
             self._end_of_file = self._end_of_file or loss
             return True
         self._flush()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatepost.message.srs import SrsKeys
 from gatepost.net.engine import client_context
 from gatepost.net.stream import LossKind
 from gatepost.policy.handover import Origin, write_origin
@@ -92,6 +93,26 @@ async def test_how_it_came_into_the_site_counts(internal, facts, on_premises, is
         assert (message.from_on_premises, message.is_notice) == (on_premises, is_notice)
         (recipient,) = gate.offered[0].recipients
         assert (recipient.forwarded_by, recipient.return_path) == sent_on
+
+
+async def test_what_the_other_node_found_out_of_the_sender_comes_along(internal):
+    """The home believes what the firewall of the other node let through, and rewrites with its own key."""
+    async with internal.open() as gate:
+        gate.between_nodes()
+        gate.service.srs = SrsKeys((b"k" * 32,))
+        client = await node(gate)
+        facts = {"basis": "certificate", "internal": "True", "headers": "2"}
+        origin = Origin("contoso", "originating", "5e55", "0cae", facts=facts)
+        await client.say(f"MAIL FROM:<eve@far.example> XGATEPOST={write_origin(origin)}")
+        assert (await client.say("RCPT TO:<joe@elsewhere.example>"))[:9] == "250 2.1.5"
+        await client.say("DATA")
+        section = b"X-MS-Exchange-Organization-AuthAs: Internal\r\nSubject: x\r\n"
+        await client.say(section + b"\r\nhello\r\n.\r\n")
+        (delivery,) = gate.offered
+        assert (delivery.message.is_internal, delivery.message.has_organization_headers) == (True, True)
+        assert section in delivery.body
+        assert delivery.recipients[0].return_path.startswith("SRS0=")
+        assert delivery.recipients[0].return_path.endswith("=eve@contoso.example")
 
 
 async def test_who_is_no_node_is_told_so_once_and_nothing_else(internal):

@@ -410,16 +410,16 @@ def test_closing_stops_what_is_under_way() -> None:
     async def act(web: Web) -> float:
         scene = Scene(web, ocsp=("/ocsp",), timeout=30)
         web.hanging.update({"/crl", "/ocsp"})
-        begin = time.monotonic()
         waiting = asyncio.ensure_future(scene.check())  # noqa: TID251
-        await asyncio.sleep(0.2)
-        assert web.requests
+        while not web.requests:  # noqa: ASYNC110 - a server that knows no event of ours
+            await asyncio.sleep(0.01)
+        begin = time.monotonic()
         await scene.checker.close()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         return time.monotonic() - begin
 
-    assert play(act) < 5
+    assert play(act) < 20
 
 
 def test_a_closed_port_is_no_surprise() -> None:

@@ -34,6 +34,13 @@ def test_a_node_is_told_whose_mail_it_is_and_how_it_came(kit: Any) -> None:
     }
 
 
+def test_what_was_found_out_of_the_sender_goes_along(kit: Any) -> None:
+    inbound = {"internal": True, "headers": {"renamed": 2, "removed": 0}, "basis": "certificate"}
+    facts = read_origin(origin_of(kit.delivery(inbound=inbound))).facts
+    assert facts == {"internal": "True", "basis": "certificate", "headers": "2"}
+    assert read_origin(origin_of(kit.delivery(inbound={"headers": {"removed": 1}}))).facts == {}
+
+
 def test_a_notice_stays_one(kit: Any) -> None:
     delivery = kit.delivery(reverse_path="", inbound={"notice_about": "0caf", "notice_about_message_id": "<1@x>"})
     assert read_origin(origin_of(delivery)).facts == {"notice_about": "0caf", "notice_about_message_id": "<1@x>"}
