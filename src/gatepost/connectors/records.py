@@ -13,13 +13,11 @@ from pydantic import AfterValidator, Field
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
 from gatepost.connectors.fields import (
-    AddressPattern,
     ClientLabel,
     Domain,
     Duration,
     FilePath,
     Form,
-    HeaderName,
     Label,
     NamePattern,
     NetworkText,
@@ -32,6 +30,7 @@ from gatepost.connectors.fields import (
     Version,
     Whole,
 )
+from gatepost.connectors.mail_flow_rule import MailFlowRule
 from gatepost.connectors.names import SmartHost, domain_name, host_port, socket_path
 from gatepost.connectors.oauth import OauthIssuer
 from gatepost.connectors.units import format_duration
@@ -379,52 +378,6 @@ class OutboundConnector(Record):
         default=100,
         description="Lower numbers are looked at first, before the more specific domain decides; leave them equal "
         "unless an exception needs it.",
-    )
-    comment: Text = Field(default="", description="For people; no effect.")
-
-
-class MailFlowRule(Record):
-    """What happens to messages that meet every condition: another way, or protection whatever the way is.
-
-    Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls, encrypt and sign of any.
-    """
-
-    name: Label = Field(description="Unique among the mail flow rules of the organization.")
-    enabled: Switch = Field(default=True, description="A disabled rule has no effect.")
-    mode: Mode = Field(default=Mode.ENFORCE, description="rehearse: what the rule would do is only reported.")
-    priority: Annotated[Whole, Range(0, 1000)] = Field(default=100, description="Lower numbers are looked at first.")
-    senders: tuple[AddressPattern, ...] = Field(
-        default=(), description='Reverse-paths. Empty: any. "*" takes in the null reverse-path too.'
-    )
-    except_senders: tuple[AddressPattern, ...] = Field(default=(), description="Reverse-paths it does not hold for.")
-    recipients: tuple[AddressPattern, ...] = Field(default=(), description="Recipients. Empty: any.")
-    except_recipients: tuple[AddressPattern, ...] = Field(default=(), description="Recipients it does not hold for.")
-    header_name: HeaderName = Field(
-        default="", description="The message must have a header field of this name. Empty: any message."
-    )
-    header_contains: tuple[Text, ...] = Field(
-        default=(),
-        description="Words, one of which the field must contain, whatever the case. Empty: the field must be there.",
-    )
-    route_via_connector: Annotated[str, Field(max_length=64), Form("name of an outbound connector")] = Field(
-        default="", description="The message goes by this outbound connector of the organization."
-    )
-    require_tls: Switch = Field(
-        default=False,
-        description="The message leaves only over TLS, whoever the next hop is; what a connector demands besides, "
-        "stays.",
-    )
-    encrypt: ContentProtection = Field(
-        default=ContentProtection.NONE,
-        description="smime: the content leaves only encrypted to the recipient's certificate, by whatever connector.",
-    )
-    sign: ContentProtection = Field(
-        default=ContentProtection.NONE,
-        description="smime: the content is signed as a connector's sign says, by whatever connector it leaves.",
-    )
-    stop_rule_processing: Switch = Field(
-        default=False, description="No further rule is looked at. A rule in rehearsal stops none."
     )
     comment: Text = Field(default="", description="For people; no effect.")
 

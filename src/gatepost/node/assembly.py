@@ -122,37 +122,12 @@ class Assembly:
         self._observation = Observation(settings, index)
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._maildirs = Maildirs(Path(settings.server.data_dir) / "maildir", settings.server.hostname, time.time)
-        self._pool = ConnectionPool(
-            idle=settings.queue.idle_connection,
-            messages=settings.queue.messages_per_connection,
-            total=settings.queue.idle_connections,
-        )
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
         self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
         self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
-        self._contexts = ClientContexts(
-            settings.tls.trust_anchors, time.time, load=self._load_anchors, identity=self._client_identity
-        )
-        self._revocation = RevocationChecker(
-            HttpClient(self._resolver),
-            Path(settings.server.data_dir) / "cache" / "crl",
-            timeout=settings.tls.revocation_timeout,
-        )
-        self._policy_hosts = HttpClient(self._resolver, _policy_hosts_context(settings))
-        self._policies = StsPolicies(
-            self._resolver,
-            self._policy_hosts,
-            Path(settings.server.data_dir) / "cache" / "mta-sts",
-            hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
-        )
-        self._sessions = SessionLog(Path(settings.server.data_dir) / SESSIONS_DIRECTORY)
-        self._destinations = DestinationStore(Path(settings.server.data_dir) / DESTINATIONS_FILE)
-        self._dkim = DkimKeys(self._resources, vault_of(settings))
-        self._observation.follow(stores, self._resolver.counts, self._sessions.counts)
-        self._refreshing: asyncio.Task[object] | None = None
-        self._content = content_steps(settings, self._resources, self._dkim)
+        self._prepare_lookups()
+        self._prepare_delivery()
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -176,6 +151,41 @@ class Assembly:
         )
         for manager in self._managers:
             manager.start()
+
+    def _prepare_lookups(self) -> None:
+        """What is asked of the world about hosts and certificates."""
+        settings = self._settings
+        self._contexts = ClientContexts(
+            settings.tls.trust_anchors, time.time, load=self._load_anchors, identity=self._client_identity
+        )
+        self._revocation = RevocationChecker(
+            HttpClient(self._resolver),
+            Path(settings.server.data_dir) / "cache" / "crl",
+            timeout=settings.tls.revocation_timeout,
+        )
+        self._policy_hosts = HttpClient(self._resolver, _policy_hosts_context(settings))
+        self._policies = StsPolicies(
+            self._resolver,
+            self._policy_hosts,
+            Path(settings.server.data_dir) / "cache" / "mta-sts",
+            hosts=PolicyHosts(private=settings.outbound.private_policy_hosts),
+        )
+        self._refreshing: asyncio.Task[object] | None = None
+
+    def _prepare_delivery(self) -> None:
+        """What all deliverers of the worker share."""
+        settings, data = self._settings, Path(self._settings.server.data_dir)
+        self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time)
+        self._pool = ConnectionPool(
+            idle=settings.queue.idle_connection,
+            messages=settings.queue.messages_per_connection,
+            total=settings.queue.idle_connections,
+        )
+        self._sessions = SessionLog(data / SESSIONS_DIRECTORY)
+        self._destinations = DestinationStore(data / DESTINATIONS_FILE)
+        self._dkim = DkimKeys(self._resources, vault_of(settings))
+        self._content = content_steps(settings, self._resources, self._dkim)
+        self._observation.follow(self._stores, self._resolver.counts, self._sessions.counts)
 
     # what the worker calls
 

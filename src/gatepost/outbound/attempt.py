@@ -27,6 +27,7 @@ from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions
 from gatepost.outbound.shipment import Shipment, may_go_clear
+from gatepost.policy.forwarding import keeps_sender
 from gatepost.policy.home import ALONE
 from gatepost.policy.memory import DestinationName
 from gatepost.policy.published import modes
@@ -41,7 +42,6 @@ from gatepost.policy.route import (
     RoutePlanner,
     SmartHosts,
     Unroutable,
-    keeps_sender,
 )
 from gatepost.queue.outcome import Outcome
 from gatepost.smtp.replies import Reply

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.connectors.values import ConnectorType
 from gatepost.message.srs import SrsRefused, is_srs
 from gatepost.policy.home import ALONE
+from gatepost.policy.route import InternalRoute, MxRoute, SmartHosts
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Attribution, Directory
     from gatepost.message.srs import SrsKeys
     from gatepost.policy.home import Nodes
+    from gatepost.policy.route import Route
     from gatepost.smtp.grammar import Path
 
 __all__ = [
     "HERE", "Expansion", "Returned", "Target", "Whence",
-    "expand", "relay_domain", "returned", "rewritten", "targets_of",
+    "expand", "keeps_sender", "relay_domain", "returned", "rewritten", "targets_of",
 ]  # fmt: skip
 
 _STEPS = 10  # from mailbox to mailbox; more is nobody's wish
@@ -160,6 +163,20 @@ def rewritten(
     if directory.organization_of(target.path.domain) is not None:
         return target
     return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
+
+
+def keeps_sender(route: Route) -> bool:
+    """Whether a message goes with its own reverse-path where another was made for strangers.
+
+    The organization's own servers are none, unless the connector to them says so (exchange.md section 3); nor is
+    another node of the site, where it is made once the message leaves.
+    """
+    if isinstance(route, InternalRoute):
+        return True
+    connector = route.connector if isinstance(route, SmartHosts | MxRoute) else None
+    if connector is None or connector.connector_type is not ConnectorType.ON_PREMISES:
+        return False
+    return not connector.sender_rewriting_enabled
 
 
 def returned(

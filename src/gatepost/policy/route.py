@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 from gatepost.connectors.mail_flow import Content, RuleSet
 from gatepost.connectors.names import host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
-from gatepost.connectors.values import Cleartext, ConnectorType, DomainType
+from gatepost.connectors.values import Cleartext, DomainType
 from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
 from gatepost.policy.home import ALONE, inside_profile
 from gatepost.policy.outbound import rehearsed, required, with_tls
@@ -40,7 +40,6 @@ __all__ = [
     "RoutePlanner",
     "SmartHosts",
     "Unroutable",
-    "keeps_sender",
 ]
 
 
@@ -477,20 +476,6 @@ class RoutePlanner:
         if trial is not None or terms.on_trial:
             trial = with_tls(trial or demand, (*terms.required, *terms.on_trial))
         return with_tls(demand, terms.required), trial
-
-
-def keeps_sender(route: Route) -> bool:
-    """Whether a message goes with its own reverse-path where another was made for strangers (`policy.forwarding`).
-
-    The organization's own servers are none, unless the connector to them says so (exchange.md section 3); nor is
-    another node of the site, where it is made once the message leaves.
-    """
-    if isinstance(route, InternalRoute):
-        return True
-    connector = route.connector if isinstance(route, SmartHosts | MxRoute) else None
-    if connector is None or connector.connector_type is not ConnectorType.ON_PREMISES:
-        return False
-    return not connector.sender_rewriting_enabled
 
 
 def _domain(address: str) -> str:

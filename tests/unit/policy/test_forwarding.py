@@ -7,9 +7,11 @@ import pytest
 from gatepost.connectors.match import Attribution, Directory
 from gatepost.connectors.model import parse
 from gatepost.message.srs import NO_KEYS, SrsKeys
-from gatepost.policy.forwarding import Returned, Whence, expand, relay_domain, returned, targets_of
+from gatepost.policy.forwarding import Returned, Whence, expand, keeps_sender, relay_domain, returned, targets_of
 from gatepost.policy.home import Nodes
+from gatepost.policy.route import RoutePlanner
 from gatepost.smtp.grammar import Path, parse_address
+from gatepost.store.interface import Recipient
 
 KEYS = SrsKeys((b"k" * 32,))
 NOW = 20000.5 * 86400
@@ -250,3 +252,26 @@ def test_whoever_lives_on_another_node_is_rewritten_and_known_there() -> None:
     refused = returned(directory, KEYS, stranger, back, NOW, AWAY_FROM_IT)
     assert refused is not None
     assert refused.original is None
+
+
+@pytest.mark.parametrize(
+    ("recipient", "connector", "home", "kept"),
+    [
+        ("x@b.example", {}, "", False),
+        ("x@b.example", {"connector_type": "on-premises"}, "", True),
+        ("x@b.example", {"connector_type": "on-premises", "smart_hosts": ["hq.o.example"]}, "", True),
+        ("x@b.example", {"connector_type": "on-premises", "sender_rewriting_enabled": True}, "", False),
+        ("ann@o.example", {"connector_type": "on-premises"}, "", False),
+        ("x@c.example", {"connector_type": "on-premises"}, "", False),
+        ("x@b.example", {}, "mx2.o.example", True),  # it is rewritten where it leaves the site
+    ],
+)
+def test_own_servers_and_nodes_see_the_senders_own_reverse_path(
+    recipient: str, connector: dict[str, object], home: str, kept: bool
+) -> None:
+    out = {"name": "out", "recipient_domains": ["b.example"], **connector}
+    organization = {"accepted_domain": [{"name": "o.example"}], "mailbox": [{"address": "ann@o.example"}]}
+    resources = Directory(parse({"organization": {"o": {**organization, "outbound_connector": [out], "home": home}}}))
+    planner = RoutePlanner(resources, nodes=Nodes("mx1.o.example", "o-site", {"mx2.o.example": ("192.0.2.2", 2600)}))
+    ((route, _),) = planner.routes("o", [Recipient(recipient)])
+    assert keeps_sender(route) is kept

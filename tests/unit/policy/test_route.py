@@ -20,7 +20,6 @@ from gatepost.policy.route import (
     RoutePlanner,
     SmartHosts,
     Unroutable,
-    keeps_sender,
 )
 from gatepost.store.interface import Recipient
 
@@ -430,22 +429,6 @@ def test_an_lmtp_server_is_told_the_mailbox_and_not_the_alias() -> None:
     assert isinstance(found, LmtpRoute)
     assert members == recipients
     assert [path.partition("@")[0] for path in found.forward_paths] == ["Eve", "eve", "eve+tag", "eve+tag"]
-
-
-@pytest.mark.parametrize(
-    ("connector", "kept"),
-    [
-        ({}, False),
-        ({"connector_type": "on-premises"}, True),
-        ({"connector_type": "on-premises", "smart_hosts": ["hq.contoso.example"]}, True),
-        ({"connector_type": "on-premises", "sender_rewriting_enabled": True}, False),
-    ],
-)
-def test_own_servers_see_the_senders_own_reverse_path(connector: dict[str, Any], kept: bool) -> None:
-    out = {"name": "out", "recipient_domains": ["b.example"], **connector}
-    assert keeps_sender(route("x@b.example", directory(outbound_connector=[out]))) is kept
-    assert not keeps_sender(route("ann@contoso.example", directory(outbound_connector=[out])))
-    assert not keeps_sender(route("x@c.example", directory(outbound_connector=[out])))
 
 
 def test_what_is_asked_of_the_content_is_of_the_connector_and_of_rules() -> None:
