@@ -23,9 +23,11 @@ from support.peers import Postfix
 from support.process import BIN, Folder, wait_until
 from support.scenes import ALICE, blind_context, connector, contoso, send
 from support.sink import Sink
+from support.smime import MailAuthority, decrypted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.pki import Pki
 
@@ -63,7 +65,11 @@ def gateway(pki: Pki, partner: Sink, zone: DnsServer, folder: Folder) -> Iterato
     master.chmod(0o600)
     settings: dict[str, Any] = {"store": {"master_key": f"file:{master}"}, "server": {"workers": WORKERS}}
     domains = [{"name": "contoso.example"}, {"name": "second.example"}]
-    resources = contoso(domains=domains, outbound=[connector("partner.example", partner.address)])
+    ways = [
+        connector("partner.example", partner.address),
+        connector("secret.example", partner.address, encrypt="smime"),
+    ]
+    resources = contoso(domains=domains, outbound=ways)
     running = Gateway(
         resources,
         certificates=[pki.leaf(HOST)],
@@ -152,6 +158,23 @@ def verified(zone: DnsServer, content: bytes) -> list[bool]:
             return False
 
     return [one(at) for at in range(len(selectors_of(content)))]
+
+
+def test_what_is_encrypted_is_signed_as_it_leaves(
+    gateway: Gateway, partner: Sink, zone: DnsServer, tmp_path: Path
+) -> None:
+    """The order of what is done to content: fields of Exchange's own go, then it is encrypted, and last signed."""
+    need("openssl")
+    carol = MailAuthority(tmp_path).person("carol@secret.example")
+    gateway.cli("smime", "recipient", "add", "carol@secret.example", str(carol.certificate))
+    header = f"From: Alice <{ALICE}>\r\nX-MS-Exchange-Organization-SCL: -1\r\nSubject: sealed\r\n\r\n".encode()
+    send(gateway.port, "carol@secret.example", content=header + b"The figures.\r\n")
+    content = arrived(partner, "sealed")
+    assert selectors_of(content) == ["r1", "e1"]
+    assert verified(zone, content) == [True, True]
+    assert b"figures" not in content
+    assert b"X-MS-Exchange" not in content
+    assert b"The figures." in decrypted(content, carol)
 
 
 CONTENTS = {
