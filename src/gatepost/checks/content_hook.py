@@ -19,7 +19,7 @@ from gatepost.policy.content import decide
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from gatepost.connectors.content_hook import AskedHook
+    from gatepost.connectors.hook_index import AskedHook
     from gatepost.lookup.dns import Resolver
 
 __all__ = ["Trial", "samples", "try_hook"]

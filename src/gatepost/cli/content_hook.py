@@ -15,7 +15,7 @@ from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, js
 from gatepost.cli.part import HOOK, choose_part
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table, printable
-from gatepost.connectors.content_hook import AskedHook
+from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
 

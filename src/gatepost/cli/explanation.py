@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.checks.tasks import HostReport
-    from gatepost.connectors.content_hook import AskedHook
+    from gatepost.connectors.hook_index import AskedHook
     from gatepost.policy.content_demand import ContentDemand
     from gatepost.policy.decision import OutboundDecision
     from gatepost.policy.explain import Explanation

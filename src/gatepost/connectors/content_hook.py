@@ -1,12 +1,11 @@
-"""Content hooks: the declaration of one, and which are asked about which mail.
+"""Content hooks: the declaration of one. A part of `connectors.records`; nothing is asked of a scanner here.
 
-`connectors.records` has the resource as a part of an organization, `connectors.directory` an index made once per
-version, which `policy.inbound` asks for each recipient. Nothing is asked of a scanner here.
+Which are asked about which mail is in `connectors.hook_index`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -17,10 +16,7 @@ from gatepost.connectors.units import format_duration, format_size
 from gatepost.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.content.finding import Action
 
-if TYPE_CHECKING:
-    from gatepost.connectors.records import Organization
-
-__all__ = ["AskedHook", "ContentHook", "HookIndex", "scanner_host"]
+__all__ = ["ContentHook", "scanner_host"]
 
 _CLAMAV_PORT = 3310
 
@@ -109,43 +105,6 @@ class ContentHook(Record):
         default=8, description="How many messages each worker may have examined there at a time; others wait."
     )
     comment: Text = Field(default="", description="For people; no effect.")
-
-
-class AskedHook(NamedTuple):
-    """A hook and whose it is."""
-
-    organization: str
-    hook: ContentHook
-
-    @property
-    def label(self) -> str:
-        """As a sentence names it: "content hook 'av' of contoso"."""
-        return f"content hook {self.hook.name!r} of {self.organization}"
-
-
-class HookIndex:
-    """The enabled content hooks of all organizations, in the order of their names."""
-
-    __slots__ = ("_asked",)
-
-    def __init__(self, organizations: tuple[Organization, ...]) -> None:
-        self._asked: dict[tuple[str, HookDirection], tuple[AskedHook, ...]] = {}
-        for organization in organizations:
-            enabled = sorted((one for one in organization.content_hooks if one.enabled), key=lambda one: one.name)
-            for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
-                asked = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
-                if asked:
-                    self._asked[organization.name, direction] = tuple(
-                        AskedHook(organization.name, one) for one in asked
-                    )
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return bool(self._asked)
-
-    def asked(self, organization: str, direction: HookDirection) -> tuple[AskedHook, ...]:
-        """Those that are asked about mail of one direction."""
-        return self._asked.get((organization, direction), ())
 
 
 def scanner_host(address: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gatepost.connectors.content_hook import HookIndex
+from gatepost.connectors.hook_index import HookIndex
 from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.recipients import MailboxIndex
 from gatepost.connectors.signing_keys import SigningKeys

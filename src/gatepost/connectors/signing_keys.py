@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.dkim_key import DkimKey
     from gatepost.connectors.errors import FieldError
-    from gatepost.connectors.model import Organization
     from gatepost.connectors.reader import Draft, OrganizationDraft
+    from gatepost.connectors.records import Organization
 
 __all__ = ["DomainKeys", "SigningKeys", "check_keys"]
 

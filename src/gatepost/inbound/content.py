@@ -23,7 +23,8 @@ from gatepost.policy.content import Answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gatepost.connectors.content_hook import AskedHook, ContentHook
+    from gatepost.connectors.content_hook import ContentHook
+    from gatepost.connectors.hook_index import AskedHook
     from gatepost.content.finding import Finding
     from gatepost.content.rspamd import Described
     from gatepost.lookup.dns import Resolver

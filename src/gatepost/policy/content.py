@@ -18,7 +18,7 @@ from gatepost.smtp.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gatepost.connectors.content_hook import AskedHook, HookIndex
+    from gatepost.connectors.hook_index import AskedHook, HookIndex
     from gatepost.content.finding import Finding
 
 __all__ = ["Answer", "Examination", "decide", "hooks_for"]

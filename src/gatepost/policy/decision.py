@@ -18,7 +18,7 @@ from gatepost.policy.outbound import describe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.connectors.content_hook import AskedHook
+    from gatepost.connectors.hook_index import AskedHook
     from gatepost.connectors.match import Attribution
     from gatepost.policy.content_demand import ContentDemand
     from gatepost.policy.requirement import Requirement

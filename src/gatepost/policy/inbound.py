@@ -20,8 +20,8 @@ from gatepost.policy.submission import LOGIN, as_submitted, decide_submission
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
-    from gatepost.connectors.content_hook import AskedHook
     from gatepost.connectors.credentials import Lack
+    from gatepost.connectors.hook_index import AskedHook
     from gatepost.connectors.match import Attribution, Directory, PartnerMatch
     from gatepost.connectors.model import InboundConnector, Organization
     from gatepost.policy.facts import SessionFacts

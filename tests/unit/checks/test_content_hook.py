@@ -6,7 +6,8 @@ from email import message_from_bytes, policy
 import pytest
 
 from gatepost.checks.content_hook import Trial, samples, try_hook
-from gatepost.connectors.content_hook import AskedHook, ContentHook
+from gatepost.connectors.content_hook import ContentHook
+from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.values import HookType
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.nameservers import Nameservers

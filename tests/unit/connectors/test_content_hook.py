@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatepost.connectors.content_hook import AskedHook, ContentHook, HookIndex, scanner_host
-from gatepost.connectors.model import Organization
-from gatepost.connectors.values import HookDirection
+from gatepost.connectors.content_hook import ContentHook, scanner_host
 
 
 def hook(**fields: Any) -> ContentHook:
@@ -70,29 +68,3 @@ def test_defaults_are_the_careful_ones() -> None:
 def test_bounds(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         hook(**fields)
-
-
-def test_the_index_has_enabled_hooks_by_direction_and_name() -> None:
-    hooks = (
-        hook(name="z"),
-        hook(name="a", direction="inbound"),
-        hook(name="b", direction="outbound"),
-        hook(name="off", enabled=False),
-    )
-    index = HookIndex((Organization(name="contoso", content_hooks=hooks), Organization(name="fabrikam")))
-    assert index
-    assert [one.hook.name for one in index.asked("contoso", HookDirection.INBOUND)] == ["a", "z"]
-    assert [one.hook.name for one in index.asked("contoso", HookDirection.OUTBOUND)] == ["b", "z"]
-    assert index.asked("fabrikam", HookDirection.INBOUND) == ()
-    # The very same each time, so that to compare two recipients' costs nothing.
-    assert index.asked("contoso", HookDirection.INBOUND) is index.asked("contoso", HookDirection.INBOUND)
-
-
-def test_no_hook_is_no_index() -> None:
-    only_off = Organization(name="contoso", content_hooks=(hook(enabled=False),))
-    assert not HookIndex((only_off,))
-    assert not HookIndex(())
-
-
-def test_a_label_is_a_sentences_name() -> None:
-    assert AskedHook("contoso", hook(name="av")).label == "content hook 'av' of contoso"

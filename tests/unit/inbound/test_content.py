@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from gatepost.connectors.content_hook import AskedHook, ContentHook
+from gatepost.connectors.content_hook import ContentHook
+from gatepost.connectors.hook_index import AskedHook
 from gatepost.content.finding import Action
 from gatepost.content.rspamd import Described
 from gatepost.inbound.content import _KEPT, ContentHooks, Examined

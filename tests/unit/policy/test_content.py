@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.connectors.content_hook import AskedHook, HookIndex
+from gatepost.connectors.hook_index import AskedHook, HookIndex
 from gatepost.connectors.model import ContentHook, Organization
 from gatepost.content.finding import Action, Finding
 from gatepost.message.edit import HeaderEdits

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from gatepost.connectors.content_hook import AskedHook, ContentHook
+from gatepost.connectors.content_hook import ContentHook
+from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.match import Attribution
 from gatepost.connectors.values import HookType
 from gatepost.policy.content_demand import ContentDemand, Demand
