@@ -37,6 +37,8 @@ from gatepost.node.content import content_steps
 from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
+from gatepost.node.report_mail import ReportMailer
+from gatepost.node.report_sending import ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
@@ -135,6 +137,7 @@ class Assembly:
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
         ]
         self.alarms = self._alarms(stores[0], self._managers[0])
+        self.report_sending = self._report_sending(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
         self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors)
@@ -219,6 +222,8 @@ class Assembly:
         await self._issuer_keys.close()
         self.keeper.close()
         self.alarms.close()
+        if self.report_sending is not None:
+            await self.report_sending.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
         await self._policies.close()
@@ -303,6 +308,19 @@ class Assembly:
         world = OwnCertificates(self._resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors)
         mail = OwnerMail(store, manager.offer, server.hostname, directory, self._expiration)
         return AlarmKeeper(self._settings, self._resources, self.keeper, world, directory, mail=mail)
+
+    def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending | None:
+        """Who sends TLS reports of ours, if they are to be sent: it works in one worker for all."""
+        if not self._settings.tls_reports.send:
+            return None
+        mail = ReportMailer(
+            store,
+            manager.offer,
+            self._settings,
+            lambda: self._snapshots.current.directory,
+            self._expiration,
+        )
+        return ReportSending(self._settings, self._resolver, self._policy_hosts, mail)
 
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits

@@ -25,6 +25,7 @@ from gatepost.node.alarms import ALARM_SECONDS
 from gatepost.node.assembly import REFRESH_SECONDS, Assembly
 from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.report_intake import INTAKE_SECONDS
+from gatepost.node.report_sending import SENDING_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -85,6 +86,8 @@ class _Worker:
                 periodic.append(spawn(every(pause, duty), "certificates"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))
             periodic.append(spawn(every(INTAKE_SECONDS, assembly.report_intake().tick), "TLS reports"))
+            if (sending := assembly.report_sending) is not None:
+                periodic.append(spawn(every(SENDING_SECONDS, sending.tick), "TLS reports of ours"))
         await assembly.listener.start()
         await self._stop.wait()
         loop.remove_reader(self._lifeline)
