@@ -15,7 +15,7 @@ _COMMANDS = {
     "send": (
         "report_send",
         "send",
-        "Send TLS reports of a day now, or show what they say and where they go (RFC 8460).",
+        "Send TLS reports of a day now, or show what they say (RFC 8460).",
     ),
     "sent": ("report_sent", "sent", "Which TLS reports were sent to others, when and where to (RFC 8460)."),
     "tlsrpt": ("report_tlsrpt", "tlsrpt", "TLS sessions of a day by policy domain, policy and result (RFC 8460)."),

@@ -84,7 +84,7 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
     wanted = frozenset(domains)
     try:
         SentReports(data).make_due(day, domains, time.time())
-        rows = [one for one in read_sent(data, day, lambda one: one.day == day and one.domain in wanted)]
+        rows = read_sent(data, day, lambda one: one.day == day and one.domain in wanted)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     due = sorted({one.domain for one in rows if one.state in {SentState.WAITING, SentState.TRYING}})

@@ -1,8 +1,8 @@
 """One bounded HTTP request at a time: for revocation lists, OCSP, MTA-STS policies, reports, messages to be examined.
 
-Used by `lookup.revocation`, `lookup.mtasts`, `lookup.rspamd` and `reports.tlsrpt_sending`. Names are found by our resolver, the body is cut off
-while it arrives, every wait ends, and a redirection is followed only where it is asked for. It never decides what a
-failure means, but says whether a later try may succeed.
+Used by `lookup.revocation`, `lookup.mtasts`, `lookup.rspamd` and `reports.tlsrpt_sending`. Names are found by our
+resolver, the body is cut off while it arrives, every wait ends, and a redirection is followed only where it is asked
+for. It never decides what a failure means, but says whether a later try may succeed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer of status 200, whole (of 2xx, without content, if that was to be discarded). content_type: as sent, in lower case, "" if it was not. url: that answered."""
+    """An answer of status 200, whole; if its content was to be discarded, of any 2xx, without content.
+
+    content_type: as sent, in lower case, "" if it was not. url: that answered.
+    """
 
     body: bytes
     content_type: str

@@ -51,7 +51,6 @@ def build_report_mail(mail: ReportMail) -> bytes:
     fields = [
         ("From", f"<{ascii_text(mail.sender, 400)}>"),
         ("To", f"<{ascii_text(mail.to, 400)}>"),
-        ("Subject", ascii_text(report_subject(mail), 800)),
         ("Date", format_date(mail.now)),
         ("Message-ID", f"<{mail.message_id}>"),
         ("TLS-Report-Domain", host_text(mail.domain)),
@@ -62,6 +61,7 @@ def build_report_mail(mail: ReportMail) -> bytes:
         ("Content-Type", f'multipart/report; report-type="tlsrpt"; boundary="{boundary}"'),
     ]
     head = [fold([f"{name}:", *value.split()]) for name, value in fields]
+    head.append(f"Subject: {ascii_text(report_subject(mail), 950)}")  # in one line, for those who sort mail by it
     file_name = ascii_text(mail.file_name, 800).replace('"', "?")
     lines = [
         *head,

@@ -1,7 +1,7 @@
 """Signs messages as they leave: the last step that is done to content, over exactly what is sent (RFC 6376, RFC 8463).
 
-One of the steps of `outbound.content`. Whether and with which keys is decided in `policy.signing`. The body is hashed as it streams by, never joined; a message
-is signed anew in each attempt, so that a rotation holds for mail that waits.
+One of the steps of `outbound.content`. Whether and with which keys is decided in `policy.signing`. The body is hashed
+as it streams by, never joined; a message is signed anew in each attempt, so that a rotation holds for mail that waits.
 """
 
 from __future__ import annotations

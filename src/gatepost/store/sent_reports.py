@@ -63,8 +63,8 @@ _NEW = "INSERT OR IGNORE INTO report (day, domain, rua, state, next) VALUES (?, 
 class SentState(StrEnum):
     """What became of a report to one address.
 
-    WAITING: it is not sent yet, or is tried again. TRYING: it is claimed. SENT: taken over HTTPS, or queued as mail. GIVEN_UP: nobody took it
-    for 24 hours, or it can never be sent there.
+    WAITING: it is not sent yet, or is tried again. TRYING: it is claimed. SENT: taken over HTTPS, or queued as mail.
+    GIVEN_UP: nobody took it for 24 hours, or it can never be sent there.
     """
 
     WAITING = "waiting"
@@ -202,6 +202,15 @@ def read_sent(directory: Path, since: str, wanted: Callable[[SentReport], bool])
 
 def _report(row: Sequence[object]) -> SentReport:
     day, domain, rua, state, tries, first, again, tried, detail, message = row
-    times = (float(str(one)) for one in (first, again, tried))
-    key = (str(day), str(domain), str(rua))
-    return SentReport(*key, SentState(str(state)), int(str(tries)), *times, str(detail), str(message))
+    return SentReport(
+        str(day),
+        str(domain),
+        str(rua),
+        SentState(str(state)),
+        int(str(tries)),
+        float(str(first)),
+        float(str(again)),
+        float(str(tried)),
+        str(detail),
+        str(message),
+    )
