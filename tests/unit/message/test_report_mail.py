@@ -45,7 +45,7 @@ def test_the_mail_is_as_the_rfc_has_it() -> None:
 
 @pytest.mark.parametrize("name", ["domain", "submitter", "to", "sender", "file_name", "report_id"])
 def test_nothing_opens_another_field(name: str) -> None:
-    evil = "x\r\nBcc: eve@e.example\r\n\r\n\"y\u2028é"
+    evil = 'x\r\nBcc: eve@e.example\r\n\r\n"y\u2028é'
     built = build_report_mail(replace(MAIL, **{name: evil}))
     head = built.partition(b"\r\n\r\n")[0]
     assert built.isascii()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import dkim
 import pytest
 
-from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys, made_key, read_key
+from gatepost.certificates.dkim_keys import DkimKeys, made_key, read_key
 from gatepost.certificates.vault import Vault
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
-from gatepost.connectors.values import DkimAlgorithm, DkimService
+from gatepost.connectors.values import DkimAlgorithm
 from gatepost.outbound.body import MessageBody
 from gatepost.outbound.content import ContentNotReady, Departure
 from gatepost.outbound.dkim import DkimSigning
