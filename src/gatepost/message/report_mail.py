@@ -47,7 +47,7 @@ def report_subject(mail: ReportMail) -> str:
 
 def build_report_mail(mail: ReportMail) -> bytes:
     """The whole message, US-ASCII. It asks that no failure of TLS keep it (RFC 8689), as reports of failures are to."""
-    boundary = f"=_{token_text(mail.report_id)}"
+    boundary = f"=_{token_text(mail.report_id.partition('@')[0])}"
     fields = [
         ("From", f"<{ascii_text(mail.sender, 400)}>"),
         ("To", f"<{ascii_text(mail.to, 400)}>"),

@@ -1,4 +1,4 @@
-"""Has TLS reports of ours sent, a look every twenty seconds: the duty of one worker for all.
+"""Has TLS reports of ours sent, a look every ten seconds: the duty of one worker for all.
 
 Made by `node.assembly`. What is due, and where it goes, is `reports.tlsrpt_sending`'s to know.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SENDING_SECONDS", "ReportSending", "reporter_of"]
 
-SENDING_SECONDS: Final = 20.0
+SENDING_SECONDS: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
