@@ -220,9 +220,9 @@ LISTEN = '[[listener]]\nrole = "{}"\naddress = "{}"\n'
         (
             "[tls_reports]\nsend = true\n",
             [
-                ": tls_reports.organization_name: it is needed where send = true",
-                ": tls_reports.contact",
-                ": tls_reports.mail_from",
+                ":3: tls_reports.organization_name: it is needed where send = true",
+                ":3: tls_reports.contact",
+                ":3: tls_reports.mail_from",
             ],
         ),
         (
