@@ -10,6 +10,8 @@ import base64
 import email
 import gzip
 import json
+import os
+import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dkim
 import dns.resolver
 import pytest
+from support.debian import MARK
 from support.dns import DnsServer
 from support.gateway import Gateway
 from support.process import free_port, wait_until
@@ -128,13 +131,20 @@ def _yesterday(folder: Path) -> str:
     return day
 
 
-@pytest.mark.timeout(300)
-def test_reports_arrive_by_mail_and_over_https_once(world: World) -> None:
+@pytest.fixture(scope="module")
+def reported(world: World) -> World:
+    """The same, once the reports of yesterday are sent."""
     shown = world.gateway.cli("report", "send", "--day", world.day, "--dry-run", json=True).data
     assert {one["domain"]: len(one["rua"]) for one in shown} == {PARTNER: 2, SINK: 1, LATE: 0}
     assert world.gateway.cli("report", "send", "--day", world.day, json=True).data["due"] == [LATE, SINK, PARTNER]
     world.gateway.start()
     _all_sent(world, 3)
+    return world
+
+
+@pytest.mark.timeout(300)
+def test_reports_arrive_by_mail_and_over_https_once(reported: World) -> None:
+    world = reported
     partner_has_it(world)
     the_mail_is_signed_and_in_the_trace(world)
     for _ in range(2):
@@ -148,6 +158,23 @@ def test_reports_arrive_by_mail_and_over_https_once(world: World) -> None:
     assert [one["tries"] for one in world.sent()] == [1, 1, 1, 1]
     assert len(world.mails()) == 2
     assert world.received()[0]["reports"] == 1
+
+
+@pytest.mark.timeout(300)
+def test_parsedmarc_reads_the_mail(reported: World, tmp_path: Path) -> None:
+    """A reader that others use. It brings sixty packages, so it is not among the project's own."""
+    command = os.environ.get("GATEPOST_PARSEDMARC")
+    if not command:
+        pytest.skip(f"{MARK}: parsedmarc; install it into a folder of its own, name its program in GATEPOST_PARSEDMARC")
+    (tmp_path / "report.eml").write_bytes(wait_until(reported.mails, "the report at the sink", timeout=60)[0])
+    words = [command, "--offline", "--silent", "--output", str(tmp_path), str(tmp_path / "report.eml")]
+    subprocess.run(words, check=True, timeout=120, capture_output=True)
+    (found,) = json.loads((tmp_path / "smtp_tls.json").read_text())
+    assert found["organization_name"] == "Contoso Hospital"
+    assert found["contact_info"] == "postmaster@contoso.example"
+    (policy,) = found["policies"]
+    assert (policy["policy_domain"], policy["policy_type"]) == (SINK, "no-policy-found")
+    assert (policy["successful_session_count"], policy["failed_session_count"]) == (1, 0)
 
 
 def _all_sent(world: World, count: int) -> None:
