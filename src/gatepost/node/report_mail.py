@@ -100,11 +100,13 @@ class ReportMailer:
         domain = parse_address(self._sender).domain
         owner = directory.organization_of(domain)
         if owner is None:
-            raise NotSent(f"{domain} of tls_reports.mail_from is no accepted domain; add it, or correct mail_from")
+            detail = f"{domain} of tls_reports.mail_from is no accepted domain; add it, or correct mail_from"
+            raise NotSent(detail, ours=True)
         keys = directory.signing_keys.find(domain, DkimService.TLS_REPORTS)
         if keys is None or keys.organization != owner.name:
             command = f"`gatepost dkim add {domain} --service tlsrpt`"
-            raise NotSent(f"{domain} has no current DKIM key, and reports by mail must be signed; {command} makes one")
+            detail = f"{domain} has no current DKIM key, and reports by mail must be signed; {command} makes one"
+            raise NotSent(detail, ours=True)
         return owner.name
 
 

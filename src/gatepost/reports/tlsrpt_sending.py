@@ -46,12 +46,13 @@ _log = logging.getLogger(__name__)
 
 
 class NotSent(Exception):  # noqa: N818 - not an error of the program: it is what was found
-    """A report did not go out. detail: for us. lasting: trying again is of no use."""
+    """A report did not go out. detail: for us. lasting: trying again is of no use. ours: our own set-up keeps it."""
 
-    def __init__(self, detail: str, *, lasting: bool = False) -> None:
+    def __init__(self, detail: str, *, lasting: bool = False, ours: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.lasting = lasting
+        self.ours = ours
 
 
 class MailWay(Protocol):
@@ -104,7 +105,9 @@ class ReportSender:
         """Write down what finished days ask for, and try what is due. Raises StoreFailure."""
         await asyncio.to_thread(self._plan)
         while due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE):
-            await asyncio.gather(*(self._try(one) for one in due))
+            found = [one for one in await asyncio.gather(*map(self._try, due)) if one is not None]
+            if found:  # together, as most domains want no report, and the disk has mail to keep
+                await asyncio.to_thread(self._reports.address, found, self._clock())
 
     # ------------------------------------------------------------------------------------------- on a thread
 
@@ -128,21 +131,23 @@ class ReportSender:
 
     # ------------------------------------------------------------------------------------------- one report
 
-    async def _try(self, report: SentReport) -> None:
-        """Every outcome is written down; what cannot be is tried again when the lease is over."""
+    async def _try(self, report: SentReport) -> tuple[SentReport, tuple[str, ...]] | None:
+        """Send it; or, while it has no address, look up which it goes to and return them.
+
+        Every other outcome is written down; what cannot be is tried again when the lease is over.
+        """
         try:
-            if report.rua:
-                message = await self._sent(report)
-                await asyncio.to_thread(self._reports.sent, report, message)
-                how = f"queued as {message}" if message else "taken"
-                _log.info("TLS report of %s to %s: %s: %s", report.day, report.domain, report.rua, how)
-            else:
-                rua = await self._wanted(report)
-                await asyncio.to_thread(self._reports.address, report, rua, self._clock())
+            if not report.rua:
+                return report, await self._wanted(report)
+            message = await self._sent(report)
+            await asyncio.to_thread(self._reports.sent, report, message)
+            how = f"queued as {message}" if message else "taken"
+            _log.info("TLS report of %s to %s: %s: %s", report.day, report.domain, report.rua, how)
         except NotSent as failed:
             await self._failed(report, failed)
         except StoreFailure as failure:
             self._say(f"TLS reports: {failure}; they are tried again")
+        return None
 
     async def _wanted(self, report: SentReport) -> tuple[str, ...]:
         """The addresses that a domain wants its report at. Raises NotSent if that cannot be told now."""
@@ -183,6 +188,8 @@ class ReportSender:
             raise NotSent(failed.detail, lasting=failed.forbidden) from failed
 
     async def _failed(self, report: SentReport, failed: NotSent) -> None:
+        if failed.ours:
+            self._say(f"TLS reports wait, and are given up after 24 hours: {failed.detail}")
         again: float | None = None
         if not failed.lasting:
             try:

@@ -128,11 +128,12 @@ class SentReports:
             for one in found
         ]
 
-    def address(self, report: SentReport, rua: Sequence[str], now: float) -> None:
-        """The record was found: what was one look-up becomes a report to each address. () if nobody wants one."""
+    def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
+        """Records were looked up: what was one look-up becomes a report to each address. () where nobody wants one."""
         with self._opened() as connection, exclusively(connection):
-            connection.execute(f"DELETE FROM report WHERE {_ONE}", report.key)  # noqa: S608 - ours
-            connection.executemany(_NEW, [(report.day, report.domain, one, now) for one in rua])
+            for report, rua in found:
+                connection.execute(f"DELETE FROM report WHERE {_ONE}", report.key)  # noqa: S608 - ours
+                connection.executemany(_NEW, [(report.day, report.domain, one, now) for one in rua])
 
     def sent(self, report: SentReport, message: str = "") -> None:
         """It was taken, or queued as mail under that queue id."""
@@ -146,10 +147,10 @@ class SentReports:
     def make_due(self, day: str, domains: Iterable[str], now: float) -> None:
         """Let the reports of a day to these policy domains be tried now, for 24 hours anew.
 
-        Who wants one is looked up again where nobody did. What was sent is left alone: nobody gets it twice.
+        Who wants one is looked up again where nobody did. What was sent is left alone: nobody gets it twice. The day is
+        not planned by it: that is still to come, or was never to be.
         """
         with self._opened() as connection, exclusively(connection):
-            connection.execute("INSERT OR IGNORE INTO day VALUES (?)", (day,))
             for domain in domains:
                 known = "SELECT 1 FROM report WHERE day = ? AND domain = ? LIMIT 1"
                 if connection.execute(known, (day, domain)).get is None:

@@ -65,7 +65,7 @@ def test_what_was_sent_is_not_sent_again(counted):
     reports = SentReports(counted.data)
     counted.call("report", "send", "--domain", "b.example")
     (one,) = reports.claim(NOON, 10, 60.0)
-    reports.address(one, ("mailto:tls@b.example",), NOON)
+    reports.address([(one, ("mailto:tls@b.example",))], NOON)
     (one,) = reports.claim(NOON, 10, 60.0)
     reports.sent(one, "1a")
     result = counted.call("report", "send", "--domain", "B.example", code=1)

@@ -21,7 +21,7 @@ def some(home, day):
     reports.plan(day, [("a.example", NOW), ("b.example", NOW)])
     first, second = reports.claim(NOW, 10, 60.0)
     reports.failed(first, "no answer", NOW + 300)
-    reports.address(second, ("https://b.example/r", "mailto:tls@b.example"), NOW)
+    reports.address([(second, ("https://b.example/r", "mailto:tls@b.example"))], NOW)
     for one in reports.claim(NOW, 10, 60.0):
         if one.rua.startswith("https"):
             reports.failed(one, "127.0.0.1 is no public address", None)

@@ -124,6 +124,7 @@ def test_what_is_not_queued(to, fields, says, lasting):
         sent(queue, to, **fields)
     assert says in refused.value.detail
     assert refused.value.lasting is lasting
+    assert refused.value.ours is not lasting
     assert queue.accepted == queue.offered == []
 
 

@@ -276,8 +276,10 @@ def test_a_record_that_cannot_be_looked_up(world: Callable[..., World], *, bogus
 
 def test_mail_that_cannot_be_sent(world: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
     one = world(b_example="mailto:tls@b.example")
-    one.mail.refused = NotSent("contoso.example has no current DKIM key")
+    one.mail.refused = NotSent("contoso.example has no current DKIM key", ours=True)
     (waits,) = one.rounds()
+    told = [record.levelname for record in caplog.records if "has no current DKIM key" in record.message]
+    assert "ERROR" in told
     assert (waits.state, waits.detail) == ("waiting", "contoso.example has no current DKIM key")
     one.mail.refused = StoreFailure("the disk is full")
     (claimed,) = one.rounds(waits.next)

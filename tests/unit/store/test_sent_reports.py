@@ -65,8 +65,8 @@ def test_no_more_than_asked_for_are_claimed_the_longest_due_first(reports: SentR
 
 def test_a_report_goes_to_each_address(reports: SentReports, tmp_path: Path) -> None:
     first, second = sorted(reports.claim(500.0, 10, 60.0), key=lambda one: one.domain)
-    reports.address(first, (), 500.0)
-    reports.address(second, (TLS, WEB), 500.0)
+    reports.address([(first, ())], 500.0)
+    reports.address([(second, (TLS, WEB))], 500.0)
     assert states(tmp_path) == [(DAY, "b.example", WEB, "waiting"), (DAY, "b.example", TLS, "waiting")]
     web, mail = sorted(reports.claim(500.0, 10, 60.0), key=lambda one: one.rua)
     reports.failed(web, "status 500", 900.0)
@@ -84,7 +84,7 @@ def test_a_report_goes_to_each_address(reports: SentReports, tmp_path: Path) -> 
 def test_what_was_not_sent_is_made_due_again_and_what_was_is_not(reports: SentReports, tmp_path: Path) -> None:
     reports.make_due(DAY, ["a.example"], 50.0)
     (one,) = reports.claim(50.0, 10, 60.0)
-    reports.address(one, (TLS, WEB), 50.0)
+    reports.address([(one, (TLS, WEB))], 50.0)
     mail, web = sorted(reports.claim(50.0, 10, 600.0), key=lambda one: one.rua, reverse=True)
     reports.make_due(DAY, ["a.example"], 60.0)
     assert reports.claim(60.0, 10, 60.0) == [], "they are being tried"
@@ -97,7 +97,7 @@ def test_what_was_not_sent_is_made_due_again_and_what_was_is_not(reports: SentRe
 
 def test_who_wanted_none_is_asked_again(reports: SentReports, tmp_path: Path) -> None:
     for one in reports.claim(500.0, 10, 60.0):
-        reports.address(one, (), 500.0)
+        reports.address([(one, ())], 500.0)
     assert states(tmp_path) == []
     reports.make_due(DAY, ["b.example"], 600.0)
     reports.make_due("2026-11-20", ["c.example"], 600.0)
@@ -105,7 +105,7 @@ def test_who_wanted_none_is_asked_again(reports: SentReports, tmp_path: Path) ->
         ("2026-11-20", "c.example", "", "waiting"),
         (DAY, "b.example", "", "waiting"),
     ]
-    assert reports.planned_days() == ["2026-11-20", DAY]
+    assert reports.planned_days() == [DAY], "days between them are not to follow by themselves"
 
 
 def test_old_days_are_forgotten(reports: SentReports, tmp_path: Path) -> None:
