@@ -109,8 +109,7 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_W
             try:
                 return _wanted(report, await report_record(resolver, report.domain))
             except LookupFailed as failed:
-                why = f"{record_name(report.domain)} cannot be looked up: {failed.detail}"
-                return _Wanted(report, (), why, unknown=True)
+                return _Wanted(report, (), f"its record cannot be looked up: {failed.detail}", unknown=True)
 
     try:
         return await asyncio.gather(*map(one, reports))
@@ -120,7 +119,7 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_W
 
 def _wanted(report: Outgoing, record: Record | RecordError | None) -> _Wanted:
     if isinstance(record, RecordError):
-        return _Wanted(report, (), f"its record cannot be used: {record}")
+        return _Wanted(report, (), f"its record cannot be used: {record.detail}")
     if record is None:
         return _Wanted(report, (), f"there is no record at {record_name(report.domain)}: it wants no report")
     return _Wanted(report, record.rua)

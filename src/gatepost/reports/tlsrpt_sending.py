@@ -23,7 +23,6 @@ from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, counted_domains
 from gatepost.store.trace_files import day_of
 from gatepost.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, back_off, due_at, mail_address, outgoing
-from gatepost.tlsrpt.record import record_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,9 +153,9 @@ class ReportSender:
         try:
             found = await report_record(self._ways.resolver, report.domain)
         except LookupFailed as failed:
-            raise NotSent(f"{record_name(report.domain)} cannot be looked up: {failed.detail}") from failed
+            raise NotSent(f"its record cannot be looked up: {failed.detail}") from failed
         if isinstance(found, RecordError):
-            _log.info("no TLS report to %s: its record cannot be used: %s", report.domain, found)
+            _log.info("no TLS report to %s: its record cannot be used: %s", report.domain, found.detail)
             return ()
         return found.rua if found is not None else ()
 

@@ -94,14 +94,14 @@ def test_a_dry_run_works_where_nothing_is_sent(counted, records):
 def test_nobody_wants_one(counted, records):
     records["b.example"] = parse_record([[b"v=TLSRPTv1; rua=ftp://x"]])
     result = counted.call("report", "send", "--dry-run", code=1)
-    assert "b.example: its record cannot be used" in result.stdout
+    assert 'b.example: its record cannot be used: "ftp://x" has no address' in result.stdout
     assert "nobody wants a report" in result.stderr
 
 
 def test_a_record_that_cannot_be_looked_up(counted, records):
     records["a.example"] = LookupFailed("no answer")
     result = counted.call("report", "send", "--dry-run", code=3)
-    assert "_smtp._tls.a.example cannot be looked up: no answer" in result.stdout
+    assert "a.example: its record cannot be looked up: no answer" in result.stdout
     assert "https://b.example/r" in result.stdout
 
 

@@ -268,7 +268,7 @@ def test_a_record_that_cannot_be_looked_up(world: Callable[..., World], *, bogus
     one = world(b_example=LookupFailed("no answer", bogus=bogus))
     (waits,) = one.rounds()
     assert (waits.rua, waits.state) == ("", "waiting")
-    assert "_smtp._tls.b.example cannot be looked up: no answer" in waits.detail
+    assert "its record cannot be looked up: no answer" in waits.detail
     one.dns.found["b.example"] = "https://b.example/r"
     (sent,) = one.rounds(waits.next)
     assert (sent.rua, sent.state) == ("https://b.example/r", "sent")
