@@ -12,7 +12,7 @@ import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
 from gatepost.checks.partner_report import PartnerCheck
@@ -25,21 +25,20 @@ from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
 from gatepost.lookup.mx import MailRouter
 from gatepost.lookup.tlsa import TlsaFinder
+from gatepost.lookup.tlsrpt import report_record
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.dane import judge
 from gatepost.policy.requirement import Opportunistic, Source
 from gatepost.policy.route import NextHop
-from gatepost.tlsrpt.record import Record, parse_record, record_name
 
 if TYPE_CHECKING:
-    from dns.rdtypes.txtbase import TXTBase
-
     from gatepost.checks.findings import Seen
     from gatepost.checks.tasks import HostReport
     from gatepost.dns.text_record import RecordError
     from gatepost.lookup.mx import MailHosts
     from gatepost.outbound.hop import OpenHop
     from gatepost.settings.model import Settings
+    from gatepost.tlsrpt.record import Record
 
 __all__ = ["MAX_HOSTS", "Bounds", "Checker"]
 
@@ -147,10 +146,9 @@ class Checker:
 
     async def _reports(self, domain: str) -> Record | RecordError | str | None:
         try:
-            answer = await self._resolver.query(record_name(domain), "TXT")
+            return await report_record(self._resolver, domain)
         except LookupFailed as failed:
-            return failed.detail if failed.temporary else None
-        return parse_record([cast("TXTBase", record).strings for record in answer.records])
+            return failed.detail
 
     # The hosts.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.reports.tlsrpt import DomainSummary
+    from gatepost.settings.model import Settings
 
-__all__ = ["tlsrpt"]
+__all__ = ["counted", "day_option", "domain_option", "tlsrpt"]
 
 _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "sessions", "host", "address", "reason")
 
@@ -43,36 +44,57 @@ def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
     Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
     """
     settings = settings_of(config)
-    directory = Path(settings.server.data_dir) / SESSIONS_DIRECTORY
-    chosen, name = _day(day), _domain(domain)
-    try:
-        found = summaries(directory, chosen, name)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+    chosen = day_option(day) if day else day_of(time.time())
+    name = domain_option(domain)
+    found = _summaries(settings, chosen, name)
     if as_json:
         reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
         print_json({"day": chosen, "left_to_the_sender": list(LEFT_TO_THE_SENDER), "reports": reports})
     elif found:
         print_table(_COLUMNS, [row for one in found for row in _rows(one)])
     if not found:
-        whose = f" with {name}" if name else ""
-        fail(NO, f"no TLS sessions{whose} were counted on {chosen}; {_there(counted_days(directory))}")
+        _none(settings, chosen, name)
 
 
-def _day(text: str) -> str:
-    if not text:
-        return day_of(time.time())
+def counted(settings: Settings, day: str, domain: str) -> list[DomainSummary]:
+    """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
+    found = _summaries(settings, day, domain)
+    if not found:
+        _none(settings, day, domain)
+    return found
+
+
+def day_option(text: str) -> str:
+    """A day that was given; ends the command with exit code 2 if it is none."""
     try:
         return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).strftime("%Y-%m-%d")
     except ValueError:
         fail(BAD_INPUT, f"--day {text!r} is no day like 2026-11-24")
 
 
-def _domain(text: str) -> str:
+def domain_option(text: str) -> str:
+    """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
     name = normalise(text) if text else ""
     if text and not name:
         fail(BAD_INPUT, f"--domain {text!r} is no domain name")
     return name
+
+
+def _summaries(settings: Settings, day: str, domain: str) -> list[DomainSummary]:
+    try:
+        return summaries(_directory(settings), day, domain)
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+
+
+def _directory(settings: Settings) -> Path:
+    return Path(settings.server.data_dir) / SESSIONS_DIRECTORY
+
+
+def _none(settings: Settings, day: str, domain: str) -> NoReturn:
+    whose = f" with {domain}" if domain else ""
+    there = _there(counted_days(_directory(settings)))
+    fail(NO, f"no TLS sessions{whose} were counted on {day}; {there}")
 
 
 def _there(days: list[str]) -> str:

@@ -28,6 +28,9 @@ _IF_PRESENT: Final = (
     "mime-version",
     "content-type",
     "content-transfer-encoding",
+    "tls-required",
+    "tls-report-domain",
+    "tls-report-submitter",
 )
 # As many as are there: a mailing list, or who sends it on, adds its own.
 _AS_THEY_ARE: Final = (

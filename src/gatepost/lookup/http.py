@@ -1,8 +1,8 @@
-"""One bounded HTTP request at a time: for revocation lists, OCSP, MTA-STS policies, and messages to be examined.
+"""One bounded HTTP request at a time: for revocation lists, OCSP, MTA-STS policies, reports, messages to be examined.
 
-Used by `lookup.revocation`, `lookup.mtasts` and `lookup.rspamd`. Names are found by our resolver, the body is cut off
-while it arrives, every wait ends, and a redirection is followed only where it is asked for. It never decides what a
-failure means, but says whether a later try may succeed.
+Used by `lookup.revocation`, `lookup.mtasts`, `lookup.rspamd` and `reports.tlsrpt_sending`. Names are found by our
+resolver, the body is cut off while it arrives, every wait ends, and a redirection is followed only where it is asked
+for. It never decides what a failure means, but says whether a later try may succeed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Request:
     url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
     beside the usual ones, names and values. limit: octets of the answer. timeout: seconds for all of it, with
     redirections; connect: for one connection. redirects: how many are followed, within the scheme of the first address.
-    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called.
+    private: whether addresses that are not of the public internet (loopback, RFC 1918, …) may be called. discard: any
+    2xx is an answer, and its content is not read.
     """
 
     url: str
@@ -78,6 +79,7 @@ class Request:
     content: AsyncIterable[bytes] | None = None
     size: int = 0
     fields: Sequence[tuple[str, str]] = ()
+    discard: bool = False
 
     @property
     def posts(self) -> bool:
@@ -87,7 +89,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer of status 200, whole. content_type: as sent, in lower case, "" if it was not. url: that answered."""
+    """An answer of status 200, whole; if its content was to be discarded, of any 2xx, without content.
+
+    content_type: as sent, in lower case, "" if it was not. url: that answered.
+    """
 
     body: bytes
     content_type: str
@@ -248,6 +253,8 @@ async def _answer(response: httpcore2.Response, request: Request, url: httpcore2
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status in _REDIRECTIONS and "location" in headers:
         return headers["location"]
+    if request.discard and 200 <= response.status < 300:
+        return Fetched(b"", "", _text(url))
     if response.status != 200:
         temporary = response.status >= 500 or response.status in _TEMPORARY
         raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status)

@@ -41,7 +41,10 @@ from gatepost.node.keeper import CertificateKeeper, vault_of
 from gatepost.node.observation import Observation
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
+from gatepost.node.report_mail import ReportMailer
+from gatepost.node.report_sending import ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
+from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.snapshot import SnapshotSource
 from gatepost.outbound.attempt import Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
@@ -67,9 +70,7 @@ from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
-from gatepost.store.schema import StoreSettings
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
-from gatepost.store.sqlite import SqliteStore
 from gatepost.store.srs_keys import load_srs_keys
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from gatepost.queue.outcome import Outcome
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Delivery
+    from gatepost.store.sqlite import SqliteStore
     from gatepost.tls.facts import ChainVerdict, Revocation
 
 __all__ = ["REFRESH_SECONDS", "Assembly"]
@@ -103,9 +105,9 @@ class Assembly:
         Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
         data = Path(settings.server.data_dir)
-        own, *orphans = _shards(data / "queue", index, workers)
+        own, *orphans = shards_of(data / "queue", index, workers)
         evidence = EvidenceLog(settings)
-        stores = [await _open(settings, data, number, evidence) for number in (own, *orphans)]
+        stores = [await open_shard(settings, data, number, evidence) for number in (own, *orphans)]
         return cls(settings, stores, sockets, evidence, index)
 
     def __init__(
@@ -133,6 +135,7 @@ class Assembly:
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
         ]
         self.alarms = self._alarms(stores[0], self._managers[0])
+        self.report_sending = self._report_sending(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
         self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors)
@@ -270,6 +273,8 @@ class Assembly:
         await self._issuer_keys.close()
         self.keeper.close()
         self.alarms.close()
+        if self.report_sending is not None:
+            await self.report_sending.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
         await self._policies.close()
@@ -367,6 +372,19 @@ class Assembly:
             post=AlarmPost(self._settings, self._policy_hosts),
         )
 
+    def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending | None:
+        """Who sends TLS reports of ours, if they are to be sent: it works in one worker for all."""
+        if not self._settings.tls_reports.send:
+            return None
+        mail = ReportMailer(
+            store,
+            manager.offer,
+            self._settings,
+            lambda: self._snapshots.current.directory,
+            self._expiration,
+        )
+        return ReportSending(self._settings, self._resolver, self._policy_hosts, mail)
+
     def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
@@ -459,25 +477,3 @@ def _policy_hosts_context(settings: Settings) -> ssl.SSLContext:
     except AnchorsError as error:
         _log.error("trust anchors: %s; MTA-STS policies are fetched by those of the system", error)
         return https_context()
-
-
-def _shards(root: Path, index: int, workers: int) -> list[int]:
-    """The worker's own shard, and those of workers that are no more: dealt out among all that are."""
-    present = sorted(int(path.name) for path in root.glob("*") if path.name.isdigit()) if root.is_dir() else []
-    return [index, *(number for number in present if number >= workers and number % workers == index)]
-
-
-async def _open(settings: Settings, data: Path, number: int, evidence: EvidenceLog) -> SqliteStore:
-    store = settings.store
-    return await SqliteStore.open(
-        data / "queue" / str(number),
-        trace_directory=data / "trace",
-        worker=number,
-        settings=StoreSettings(
-            inline_limit=store.inline_limit,
-            memory_budget=store.memory_budget,
-            free_space_mark=store.free_space,
-            trace_days=settings.trace.days,
-        ),
-        evidence=evidence.writer,
-    )

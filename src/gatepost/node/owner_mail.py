@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gatepost.connectors.names import parents
 from gatepost.policy.forwarding import expand
 from gatepost.smtp.grammar import GrammarError, Path, parse_address
-from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
+from gatepost.store.interface import Delivery, Message, Recipient
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.match import Directory
     from gatepost.policy.forwarding import Target
-    from gatepost.store.interface import Store
+    from gatepost.store.interface import Store, StoreFailure
 
-__all__ = ["OwnerMail", "carrier"]
+__all__ = ["OwnerMail", "accept", "carrier"]
 
 
 class OwnerMail:
@@ -92,22 +92,30 @@ class OwnerMail:
             )
             for (organization, domain, by), targets in groups.items()
         ]
-        await self._accept(message, deliveries, content)
+        await accept(self._store, self._offer, message, deliveries, content)
 
-    async def _accept(self, message: Message, deliveries: list[Delivery], content: bytes) -> None:
-        body = self._store.body()
-        if (behind := body.write(content)) is not None:
-            await behind
-        done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
 
-        def committed(failure: StoreFailure | None) -> None:
-            if not done.done():
-                done.set_result(failure)
+async def accept(
+    store: Store,
+    offer: Callable[[list[Delivery]], None],
+    message: Message,
+    deliveries: list[Delivery],
+    content: bytes,
+) -> None:
+    """Queue a message of our own: it is stored, and then offered. Raises StoreFailure."""
+    body = store.body()
+    if (behind := body.write(content)) is not None:
+        await behind
+    done: asyncio.Future[StoreFailure | None] = asyncio.get_running_loop().create_future()
 
-        self._store.accept(message, deliveries, body, committed)
-        if (failure := await done) is not None:
-            raise failure
-        self._offer(deliveries)
+    def committed(failure: StoreFailure | None) -> None:
+        if not done.done():
+            done.set_result(failure)
+
+    store.accept(message, deliveries, body, committed)
+    if (failure := await done) is not None:
+        raise failure
+    offer(deliveries)
 
 
 def carrier(directory: Directory, domain: str, hostname: str) -> str:

@@ -27,6 +27,7 @@ from gatepost.node.evidence import HEADS_SECONDS
 from gatepost.node.keeper import STAPLE_SECONDS
 from gatepost.node.observation import GAUGE_SECONDS
 from gatepost.node.report_intake import INTAKE_SECONDS
+from gatepost.node.report_sending import SENDING_SECONDS
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.interface import StoreFailure
@@ -91,6 +92,8 @@ class _Worker:
                 periodic.append(spawn(every(pause, duty), "duty"))
             periodic.append(spawn(assembly.tell_validation(), "validation"))
             periodic.append(spawn(every(INTAKE_SECONDS, assembly.report_intake().tick), "TLS reports"))
+            if (sending := assembly.report_sending) is not None:
+                periodic.append(spawn(every(SENDING_SECONDS, sending.tick), "TLS reports of ours"))
         await assembly.listener.start()
         await self._stop.wait()
         loop.remove_reader(self._lifeline)

@@ -25,7 +25,7 @@ from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, route_record, sender_record
-from gatepost.outbound.sessions import WaySessions
+from gatepost.outbound.sessions import WaySessions, counted
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.forwarding import keeps_sender
 from gatepost.policy.home import ALONE
@@ -227,7 +227,7 @@ class Deliverer:
                 await self._over(way, shipment, body.as_stored())
             case SmartHosts():
                 published = Publication(self._services.lookups, modes(route.connector, shipment.asks))
-                sessions = WaySessions(self._services.sessions)
+                sessions = WaySessions(counted(self._services.sessions, shipment.message))
                 way = _Way(route.hops, published, sessions, our_certificate(route.connector, _owner(shipment)))
                 await self._over(way, shipment, body)
             case MxRoute():
@@ -253,7 +253,7 @@ class Deliverer:
 
     async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> _Way | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
-        sessions = WaySessions(self._services.sessions, route.domain)
+        sessions = WaySessions(counted(self._services.sessions, shipment.message), route.domain)
         try:
             found = await self._services.router.mail_hosts(route.domain)
         except LookupFailed as failed:

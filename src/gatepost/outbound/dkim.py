@@ -1,8 +1,7 @@
 """Signs messages as they leave: the last step that is done to content, over exactly what is sent (RFC 6376, RFC 8463).
 
-One of the steps of `outbound.content`; `DkimSigning.sign` is for content that the gateway itself makes for a domain.
-Whether and with which keys is decided in `policy.signing`. The body is hashed as it streams by, never joined; a message
-is signed anew in each attempt, so that a rotation holds for mail that waits.
+One of the steps of `outbound.content`. Whether and with which keys is decided in `policy.signing`. The body is hashed
+as it streams by, never joined; a message is signed anew in each attempt, so that a rotation holds for mail that waits.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from gatepost.certificates.dkim_keys import DkimKeys, DkimSigner
     from gatepost.connectors.dkim_key import DkimKey
-    from gatepost.connectors.match import Directory
     from gatepost.dkim.fields import Field
     from gatepost.outbound.body import MessageBody
     from gatepost.outbound.content import Departure
@@ -72,26 +70,6 @@ class DkimSigning:
             return body, told | {"dkim_unsigned": "it has too many header fields"}
         return signed, told | {"dkim": Signing(tuple(key for key, _ in usable), "").names}
 
-    async def sign(
-        self, directory: Directory, domain: str, body: MessageBody, service: DkimService = DkimService.ALL
-    ) -> MessageBody:
-        """Content that this gateway makes for a domain, with a signature of each current key of the domain.
-
-        The domain, in lower-case A-labels, is the one of its From field. service: what the content is; TLS reports are
-        signed by keys for them if there are any, else by those for all mail (RFC 8460 section 3). Raises DkimKeyError
-        if there is no current key or none can be used; BodyUnreadable.
-        """
-        found = directory.signing_keys.find(domain, service)
-        if found is None:
-            raise DkimKeyError(f"there is no current DKIM key for {domain}")
-        usable, unusable = self._signers(Signing(found.keys, "", found.organization))
-        if not usable:
-            raise DkimKeyError("; ".join(unusable))
-        signed = await self._signed(body, split_fields(await body.header()), usable)
-        if signed is None:
-            raise DkimKeyError("the content has too many header fields")
-        return signed
-
     def _signers(self, found: Signing) -> tuple[list[tuple[DkimKey, DkimSigner]], list[str]]:
         """The keys that can be used, and of the others why they cannot."""
         usable, unusable = [], []
@@ -128,6 +106,7 @@ def provenance(departure: Departure) -> Provenance:
         # Another node of the site knows by what the server was known that brought it into the site.
         basis=str((message.inbound.get("handover") or message.inbound).get("basis", "")),
         forwarded=any(recipient.forwarded_by for recipient in departure.recipients),
+        service=DkimService.TLS_REPORTS if message.is_tls_report else DkimService.ALL,
     )
 
 

@@ -26,6 +26,7 @@ _TOLD = (
     "mechanism",
     "notice_about",
     "notice_about_message_id",
+    "tls_report",
     "internal",
     "connector",
     "requirement",

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import HopFacts
     from gatepost.policy.published import Published
     from gatepost.policy.requirement import Shortfall
+    from gatepost.store.interface import Message
     from gatepost.tlsrpt.tally import Count
 
-__all__ = ["SessionLog", "WaySessions"]
+__all__ = ["SessionLog", "WaySessions", "counted"]
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +157,14 @@ class SessionLog:
             prune_counts(self._directory, day_of(self.clock() - _KEPT_DAYS * _DAY))
         except OSError as error:
             _log.error("session counts: old days cannot be removed: %s", error)
+
+
+def counted(log: SessionLog | None, message: Message) -> SessionLog | None:
+    """Where the sessions of a message are counted: nowhere if it carries a TLS report of ours.
+
+    Else each report would be a session to report about, and two gateways would write to one another for ever.
+    """
+    return None if message.is_tls_report else log
 
 
 class WaySessions:

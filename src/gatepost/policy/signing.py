@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gatepost.connectors.values import DkimService
 from gatepost.message.authors import author_domains
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ _MOST_DOMAINS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a message comes from.
+    """Where a message comes from, and for which service it is signed.
 
     organization: whose it is. originating: of the organization's own users or servers. submitted: a user logged in for
     it. own: this gateway wrote it. basis: what identified the server that brought it, as in `Attribution`. forwarded: a
-    mailbox sends it on.
+    mailbox sends it on. service: TLS_REPORTS for a TLS report of ours, which keys for them sign if there are any, else
+    those for all mail (RFC 8460 section 3).
     """
 
     organization: str
@@ -39,6 +41,7 @@ class Provenance:
     own: bool = False
     basis: str = ""
     forwarded: bool = False
+    service: DkimService = DkimService.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
 
 def _keys(directory: Directory, provenance: Provenance, domain: str) -> tuple[DomainKeys | None, str]:
     """The keys for one author's domain, or None and why there are none."""
-    found = directory.signing_keys.find(domain)
+    found = directory.signing_keys.find(domain, provenance.service)
     if found is None:
         return None, f"there is no current DKIM key for {domain}, which its From field names"
     owner = directory.organization_of(domain)

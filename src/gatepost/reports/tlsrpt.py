@@ -1,7 +1,7 @@
 """The counted TLS sessions of a day as the reports of RFC 8460 section 4.4, one for each policy domain.
 
-Read by `gatepost report tlsrpt`, later by whoever sends them, who adds the organization's name, the contact and an id
-(`LEFT_TO_THE_SENDER`). Reads the files of `store.session_counts`; blocks.
+Read by `gatepost report tlsrpt`, and by `reports.tlsrpt_sending`, where `tlsrpt.outgoing` adds the organization's name,
+the contact and an id (`LEFT_TO_THE_SENDER`). Reads the files of `store.session_counts`; blocks.
 """
 
 from __future__ import annotations

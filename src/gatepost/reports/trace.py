@@ -139,6 +139,7 @@ _MADE_THERE = (
     "mechanism",
     "notice_about",
     "notice_about_message_id",
+    "tls_report",
     "internal",
 )  # what `store.interface.Message` asks for
 

@@ -158,6 +158,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
         )
         yield draft.error("alarms.webhook_secret", said)
     yield from _internal(draft)
+    yield from _reports(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
     if not settings.certificates and not elsewhere and "certificate" not in draft.bad:
         if settings.mta_sts.address:
@@ -197,6 +198,14 @@ def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
     if draft.value.site.address and not draft.value.store.master_key:
         said = "the key of the site's authority is stored only sealed; write file:/PATH, env:NAME or credential:NAME"
         yield draft.error("store.master_key", said)
+
+
+def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """Who sends reports must say who it is (RFC 8460 section 4.4)."""
+    reports = draft.value.tls_reports
+    for name in ("organization_name", "contact", "mail_from"):
+        if reports.send and not getattr(reports, name):
+            yield draft.error(f"tls_reports.{name}", "it is needed where send = true: reports say whose they are")
 
 
 def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:

@@ -6,14 +6,28 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Form, Range, Record, Whole
+from gatepost.connectors.fields import Duration, Form, Range, Record, Switch, Text, Whole
+from gatepost.connectors.units import format_duration
 from gatepost.settings.addresses import address_or_none
+from gatepost.smtp.grammar import GrammarError, parse_address
 
 __all__ = ["TlsReports"]
 
 
+def _reporter(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        path = parse_address(value)
+    except GrammarError as error:
+        raise ValueError(f"{value!r} is not a mail address: {error.why}") from None
+    if not path.text.isascii() or not path.domain or path.domain.startswith("["):
+        raise ValueError(f"{value!r}: an ASCII address in a domain of yours is needed")
+    return path.text
+
+
 class TlsReports(Record):
-    """Reports that others send about their connections to us (docs/tls-reporting.md)."""
+    """Reports that others send about their connections to us, and ours to them (docs/tls-reporting.md)."""
 
     address: Annotated[str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: not served')] = (
         Field(
@@ -24,4 +38,26 @@ class TlsReports(Record):
     )
     days: Annotated[Whole, Range(0, 3650)] = Field(
         default=400, description="For how many days received reports are kept; 0 for ever."
+    )
+    send: Switch = Field(
+        default=False,
+        description="Send a report of each day to every domain that asks for one in its _smtp._tls record, and that "
+        "mail was sent to. Needs organization_name, contact and mail_from.",
+    )
+    organization_name: Text = Field(default="", description="Who reports: the name of your organization.")
+    contact: Text = Field(
+        default="", description="Whom the receiver of a report may ask about it: a mail address or a URI."
+    )
+    mail_from: Annotated[str, AfterValidator(_reporter), Form("mail address")] = Field(
+        default="",
+        description="Sender of reports that go by mail, in an accepted domain that has a current DKIM key. Its domain "
+        "names the reporter in every report.",
+    )
+    spread: Annotated[Duration, Range(0, 72000, format_duration)] = Field(
+        default=14400,
+        description="Reports go out within so long after 00:15 UTC, each domain's at a time of its own (RFC 8460 "
+        "section 4.1).",
+    )
+    post_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
+        default=60, description="For a server to take a report over HTTPS, from the first packet to its answer."
     )

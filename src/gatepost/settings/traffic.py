@@ -168,6 +168,6 @@ class Outbound(Record):
     end_timeout: Seconds = Field(default=600, description="For the reply to the end of a message.")
     private_policy_hosts: Switch = Field(
         default=False,
-        description="Fetch MTA-STS policies from hosts at private addresses too. Whoever has a domain can then make "
-        "the gateway call hosts of your own network.",
+        description="Fetch MTA-STS policies from hosts at private addresses too, and send TLS reports to them. Whoever "
+        "has a domain can then make the gateway call hosts of your own network.",
     )

@@ -116,8 +116,13 @@ class Message(msgspec.Struct, omit_defaults=True):
 
     @property
     def is_notice(self) -> bool:
-        """Whether `queue.bounce` made it."""
+        """Whether this gateway made it: `queue.bounce`, or for its owner, or as a report."""
         return "notice_about" in self.inbound
+
+    @property
+    def is_tls_report(self) -> bool:
+        """Whether it carries a TLS report of ours (`node.report_mail`)."""
+        return "tls_report" in self.inbound
 
     @property
     def from_on_premises(self) -> bool:

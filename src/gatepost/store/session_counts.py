@@ -20,7 +20,7 @@ from gatepost.tlsrpt.result import ResultType
 from gatepost.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "MOST_POLICIES",
     "SESSIONS_DIRECTORY",
     "counted_days",
+    "counted_domains",
     "prune_counts",
     "read_counts",
     "write_counts",
@@ -122,6 +123,18 @@ def counted_days(directory: Path) -> list[str]:
     """The days that have a file, oldest first."""
     names = (_FILE.fullmatch(path.name) for path in directory.glob("*.db"))
     return sorted(name[1] for name in names if name)
+
+
+def counted_domains(directory: Path, day: str) -> Iterator[str]:
+    """The policy domains of a day by name, A-labels. Raises StoreFailure."""
+    path = directory / f"{day}.db"
+    try:
+        with contextlib.closing(open_for_reading(path)) as connection:
+            for (domain,) in connection.execute("SELECT DISTINCT domain FROM policy ORDER BY domain"):
+                yield str(domain)
+    except apsw.Error as error:
+        if _NOT_THERE not in str(error):
+            raise StoreFailure(f"{path}: {error}") from error
 
 
 def prune_counts(directory: Path, before: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The TXT record at _smtp._tls.DOMAIN that says where reports about TLS are wanted (RFC 8460 section 3).
 
-Used by `checks.partner` and, later, by whoever sends reports. Pure text: the caller asks the DNS.
+Used by `lookup.tlsrpt` and `checks`. Pure text: the caller asks the DNS.
 """
 
 from __future__ import annotations

@@ -15,35 +15,13 @@ from gatepost.certificates.authority import Authority
 from gatepost.certificates.files import CertificateFileError
 from gatepost.net import memory
 from gatepost.net.listener import bind
-from gatepost.node.assembly import Assembly, _shards
+from gatepost.node.assembly import Assembly
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.tls.facts import ChainStatus
 
+
 # directories that are there, workers -> shards of each worker
-SHARDS = [
-    ([], 1, [[0]]),
-    (["0"], 1, [[0]]),
-    (["0", "1", "2"], 3, [[0], [1], [2]]),
-    (["0", "1", "2", "3"], 1, [[0, 1, 2, 3]]),
-    (["0", "1", "2", "3", "7"], 2, [[0, 2], [1, 3, 7]]),
-    (["5"], 4, [[0], [1, 5], [2], [3]]),
-    (["10", "9"], 2, [[0, 10], [1, 9]]),
-    (["lost+found", "x1", "-3"], 2, [[0], [1]]),
-]
-
-
-@pytest.mark.parametrize(("present", "workers", "shards"), SHARDS)
-def test_every_shard_has_one_worker(tmp_path, present, workers, shards):
-    for name in present:
-        (tmp_path / name).mkdir()
-    assert [_shards(tmp_path, index, workers) for index in range(workers)] == shards
-
-
-def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
-    assert _shards(tmp_path / "queue", 2, 4) == [2]
-
-
 def assembled(settings, scene, *, sockets=()):
     """Run a scene with a worker's parts."""
 

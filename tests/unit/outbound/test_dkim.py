@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import dkim
 import pytest
 
-from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys, made_key, read_key
+from gatepost.certificates.dkim_keys import DkimKeys, made_key, read_key
 from gatepost.certificates.vault import Vault
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
-from gatepost.connectors.values import DkimAlgorithm, DkimService
+from gatepost.connectors.values import DkimAlgorithm
 from gatepost.outbound.body import MessageBody
 from gatepost.outbound.content import ContentNotReady, Departure
 from gatepost.outbound.dkim import DkimSigning
@@ -58,15 +58,7 @@ class World:
 
     def sent(self, directory: Directory, content: bytes = CONTENT, **fields: Any) -> tuple[bytes, dict[str, Any]]:
         """What leaves and what the trace has of it."""
-        recipient = Recipient("bob@b.example", forwarded_by=fields.pop("forwarded_by", ""))
-        inbound = fields.pop("inbound", {"user": "ann@contoso.example"})
-        route = fields.pop("route", None)
-        message = Message(1, "contoso", 0.0, "ann@contoso.example", direction="originating", inbound=inbound)
-        for name, value in fields.items():
-            setattr(message, name, value)
-        if route is None:
-            ((route, _),) = RoutePlanner(directory, "default").routes("contoso", [recipient], reverse_path="")
-        departure = Departure(directory, "contoso", message, [recipient], route)
+        departure = self.departure(directory, **fields)
 
         async def run() -> tuple[bytes, dict[str, Any]]:
             body, told = await self.step.apply(departure, memory(content))
@@ -75,6 +67,18 @@ class World:
             return chunks, told
 
         return asyncio.run(run())
+
+    def departure(self, directory: Directory, **fields: Any) -> Departure:
+        """Of a message of Ann's, unless the fields say otherwise."""
+        recipient = Recipient("bob@b.example", forwarded_by=fields.pop("forwarded_by", ""))
+        inbound = fields.pop("inbound", {"user": "ann@contoso.example"})
+        route = fields.pop("route", None)
+        message = Message(1, "contoso", 0.0, "ann@contoso.example", direction="originating", inbound=inbound)
+        for name, value in fields.items():
+            setattr(message, name, value)
+        if route is None:
+            ((route, _),) = RoutePlanner(directory, "default").routes("contoso", [recipient], reverse_path="")
+        return Departure(directory, "contoso", message, [recipient], route)
 
 
 def memory(content: bytes) -> MessageBody:
@@ -147,7 +151,7 @@ def test_a_large_message_streams_by_and_is_never_in_memory(world: World) -> None
         nonlocal most
         size = len(header) + number * len(piece) + 11
         assert size > 50_000_000
-        body = await world.step.sign(directory, "contoso.example", MessageBody(None, size, chunks))
+        body, _ = await world.step.apply(world.departure(directory), MessageBody(None, size, chunks))
         assert body.small is None
         async for chunk in body.chunks():
             most = max(most, len(chunk))
@@ -235,21 +239,11 @@ def test_an_organization_may_let_mail_go_unsigned(world: World) -> None:
     assert len(told["dkim_unusable"]) == 1
 
 
-def test_content_of_our_own_is_signed_for_a_domain(world: World) -> None:
+def test_a_report_of_ours_is_signed_by_a_key_for_reports(world: World) -> None:
     directory = world.directory(RSA, key("t", service_type="tlsrpt"))
-
-    async def signed(domain: str, service: DkimService, content: bytes = CONTENT) -> bytes:
-        body = await world.step.sign(directory, domain, memory(content), service)
-        return b"".join([chunk async for chunk in body.chunks()])
-
-    reports = asyncio.run(signed("mx1.contoso.example", DkimService.TLS_REPORTS))
-    assert verified(reports, "t")
-    assert b"s=t;" in reports
-    assert b"s=r;" in asyncio.run(signed("contoso.example", DkimService.ALL))
-    with pytest.raises(DkimKeyError, match=r"no current DKIM key for b\.example"):
-        asyncio.run(signed("b.example", DkimService.ALL))
-    with pytest.raises(DkimKeyError, match="too many header fields"):
-        asyncio.run(signed("contoso.example", DkimService.ALL, b"To: a\r\n" * 300 + CONTENT))
-    directory = world.directory(key("x"), lost=("x",))
-    with pytest.raises(DkimKeyError, match="not in this gateway's store"):
-        asyncio.run(signed("contoso.example", DkimService.ALL))
+    inbound = {"notice_about": "TLS report", "tls_report": "1@contoso.example"}
+    content, told = world.sent(directory, inbound=inbound, reverse_path="")
+    assert verified(content, "t")
+    assert told["dkim"] == ["contoso.example/t rsa-sha256"]
+    assert world.sent(directory)[1]["dkim"] == ["contoso.example/r rsa-sha256"]
+    assert world.sent(world.directory(RSA), inbound=inbound)[1]["dkim"] == ["contoso.example/r rsa-sha256"]

@@ -13,11 +13,12 @@ from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 from gatepost.lookup.dns import LookupFailed
 from gatepost.outbound.failure import HopFailure
 from gatepost.outbound.hop import Hop
-from gatepost.outbound.sessions import SessionLog, WaySessions
+from gatepost.outbound.sessions import SessionLog, WaySessions, counted
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.published import Published, StsFound, dnssec_failed
 from gatepost.policy.requirement import Opportunistic, Source
 from gatepost.smtp.replies import Reply
+from gatepost.store.interface import Message
 from gatepost.store.session_counts import counted_days, read_counts, write_counts
 from gatepost.tls.facts import TlsFacts
 from gatepost.tlsrpt.result import ResultType
@@ -269,3 +270,10 @@ def test_clear_text_after_a_broken_handshake_is_the_same_session(
 
     asyncio.run(run())
     assert told(counts(log, tmp_path)) == ["b.example no-policy-found validation-failure 1"]
+
+
+def test_what_carries_a_report_of_ours_is_counted_nowhere(log: SessionLog) -> None:
+    report = Message(1, "contoso", NOON, "", inbound={"notice_about": "TLS report", "tls_report": "1@contoso.example"})
+    assert counted(log, report) is None
+    assert counted(log, Message(1, "contoso", NOON, "", inbound={"notice_about": "1"})) is log
+    assert counted(None, Message(1, "contoso", NOON, "a@a.example")) is None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.connectors.values import DkimService
 from gatepost.policy.signing import Provenance, may_sign, signing
 
 if TYPE_CHECKING:
@@ -108,3 +109,13 @@ def test_one_organization_never_signs_for_another(directory: Build) -> None:
     assert signing(known, Provenance("p", originating=True), ["a@p.example"]).organization == "p"
     # what the gateway wrote itself is its own, whoever's connectors it goes by
     assert signing(known, NOTICE, ["MAILER-DAEMON@mx1.o.example"]).organization == "o"
+
+
+def test_keys_for_reports_sign_reports_alone(directory: Build) -> None:
+    """Where there are none, those for all mail do (RFC 8460 section 3)."""
+    own = '[[organization.o.dkim_key]]\nname = "t._domainkey.o.example"\nstate = "current"\nservice_type = "tlsrpt"\n'
+    known = directory(DOMAINS + KEYS + own)
+    report = replace(NOTICE, organization="o", service=DkimService.TLS_REPORTS)
+    assert signing(known, report, ["tls@o.example"]).names == ["o.example/t rsa-sha256"]
+    assert signing(known, report, ["tls@second.example"]).names == ["second.example/s rsa-sha256"]
+    assert signing(known, USER, ["tls@o.example"]).names == ["o.example/r rsa-sha256", "o.example/e ed25519-sha256"]

@@ -220,6 +220,25 @@ NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
         ),
         ('[mta_sts]\naddress = "443"\n', [":4: mta_sts.address: '443' needs a port"]),
         ('[mta_sts]\naddress = ""\n', []),
+        (
+            "[tls_reports]\nsend = true\n",
+            [
+                ":3: tls_reports.organization_name: it is needed where send = true",
+                ":3: tls_reports.contact",
+                ":3: tls_reports.mail_from",
+            ],
+        ),
+        (
+            '[tls_reports]\nsend = true\norganization_name = "x"\ncontact = "x"\nmail_from = "tls@contoso.example"\n',
+            [],
+        ),
+        ('[tls_reports]\nmail_from = "tls"\n', [":4: tls_reports.mail_from: 'tls'"]),
+        ('[tls_reports]\nmail_from = "tls@[192.0.2.1]"\n', [":4: tls_reports.mail_from: 'tls@[192.0.2.1]': an ASCII"]),
+        (
+            '[tls_reports]\nmail_from = "é@contoso.example"\n',
+            [":4: tls_reports.mail_from: 'é@contoso.example': an ASCII"],
+        ),
+        ('[tls_reports]\nmail_from = ""\n', []),
         ('[site]\naddress = "127.0.0.1:8444"\n', [": store.master_key: the key of the site's authority"]),
         ('[site]\naddress = "8444"\n', [":4: site.address: '8444' needs a port"]),
         ('[site]\naddress = "127.0.0.1:8444"\n[store]\nmaster_key = "file:/k"\n', []),

@@ -13,6 +13,7 @@ from gatepost.store.session_counts import (
     MOST_FAILURES,
     MOST_POLICIES,
     counted_days,
+    counted_domains,
     prune_counts,
     read_counts,
     write_counts,
@@ -174,3 +175,14 @@ def test_processes_write_one_day_together(tmp_path: Path) -> None:
     assert count(policy, FailureDetail(ResultType.CERTIFICATE_EXPIRED, "mx.b.example"), 2 * ROUNDS * WRITERS) in found
     assert count(NONE, None, WRITERS, "d0.example") in found
     assert len(found) == 2 + ROUNDS
+
+
+def test_the_policy_domains_of_a_day(tmp_path: Path) -> None:
+    write_counts(tmp_path, DAY, [count(TLSA, None), count(STS, EXPIRED), count(NONE, None, 1, "a.example")])
+    assert list(counted_domains(tmp_path, DAY)) == ["a.example", DOMAIN]
+    (tmp_path / "2026-11-25.db").touch()
+    assert list(counted_domains(tmp_path, "2026-11-25")) == []
+    (tmp_path / "2026-11-26.db").write_bytes(b"no database" * 1000)
+    for day in ("2026-11-26", "2026-11-27"):
+        with pytest.raises(StoreFailure, match=day):
+            list(counted_domains(tmp_path, day))

@@ -1,0 +1,121 @@
+"""Queues TLS reports of ours as mail, through the ordinary queue (RFC 8460 section 5.3).
+
+Made by `node.assembly`, called by `reports.tlsrpt_sending`. The mail is of the organization whose domain it is sent
+from, and goes by its connectors. It has the null reverse-path, so that nothing ever answers it; it is marked, so that
+its sessions are in no report; it is signed as it leaves, and not queued where it could not be, for a report without a
+signature is to be ignored (section 3).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from gatepost.connectors.values import DkimService
+from gatepost.message.report_mail import ReportMail, build_report_mail, report_subject
+from gatepost.node.owner_mail import accept
+from gatepost.policy.forwarding import expand
+from gatepost.reports.tlsrpt_sending import NotSent
+from gatepost.smtp.grammar import GrammarError, parse_address
+from gatepost.store.interface import Delivery, Message, Recipient
+from gatepost.store.queue_id import format_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.connectors.match import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.smtp.grammar import Path
+    from gatepost.store.interface import Store
+    from gatepost.tlsrpt.outgoing import Outgoing
+
+__all__ = ["ReportMailer"]
+
+_LONGEST: Final = 86_400.0  # seconds that a report stays queued (section 5.5)
+
+
+class ReportMailer:
+    """offer: takes what was queued. directory: in force. expiration: seconds an organization's mail stays queued."""
+
+    def __init__(
+        self,
+        store: Store,
+        offer: Callable[[list[Delivery]], None],
+        settings: Settings,
+        directory: Callable[[], Directory],
+        expiration: Callable[[str], float],
+    ) -> None:
+        self._store = store
+        self._offer = offer
+        self._hostname = settings.server.hostname
+        self._sender = settings.tls_reports.mail_from
+        self._directory = directory
+        self._expiration = expiration
+
+    async def send(self, to: str, report: Outgoing) -> str:
+        """Queue it and return the queue id. Raises NotSent, StoreFailure."""
+        directory, path = self._directory(), _path(to)
+        organization = self._organization(directory)
+        number, now = self._store.new_id(), time.time()
+        mail = ReportMail(
+            sender=self._sender,
+            to=path.text,
+            message_id=f"{format_id(number)}@{self._hostname}",
+            now=now,
+            domain=report.domain,
+            submitter=report.submitter,
+            report_id=report.report_id,
+            file_name=report.file_name,
+            content=report.content,
+        )
+        content = build_report_mail(mail)
+        message = Message(
+            id=number,
+            organization=organization,
+            received=now,
+            reverse_path="",
+            size=len(content),
+            message_id=f"<{mail.message_id}>",
+            subject=report_subject(mail),
+            direction="originating",
+            inbound={"notice_about": "TLS report", "tls_report": report.report_id},
+            tls_required_no=True,
+        )
+        expires = now + min(self._expiration(organization), _LONGEST)
+        deliveries = [
+            Delivery(
+                self._store.new_id(),
+                message,
+                f"{organization}/{target.path.domain}",
+                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
+                expires_at=expires,
+            )
+            for target in expand(directory, path).targets
+        ]
+        await accept(self._store, self._offer, message, deliveries, content)
+        return format_id(number)
+
+    def _organization(self, directory: Directory) -> str:
+        """Whose domain reports are sent from. Raises NotSent where nobody could believe them."""
+        domain = parse_address(self._sender).domain
+        owner = directory.organization_of(domain)
+        if owner is None:
+            detail = f"{domain} of tls_reports.mail_from is no accepted domain; add it, or correct mail_from"
+            raise NotSent(detail, ours=True)
+        keys = directory.signing_keys.find(domain, DkimService.TLS_REPORTS)
+        if keys is None or keys.organization != owner.name:
+            command = f"`gatepost dkim add {domain} --service tlsrpt`"
+            detail = f"{domain} has no current DKIM key, and reports by mail must be signed; {command} makes one"
+            raise NotSent(detail, ours=True)
+        return owner.name
+
+
+def _path(address: str) -> Path:
+    """Raises NotSent."""
+    try:
+        path = parse_address(address)
+    except GrammarError as error:
+        raise NotSent(f"its address cannot be written to: {error.why}", lasting=True) from error
+    if not path.text.isascii() or not path.domain:
+        raise NotSent("its address cannot be written to: it is not ASCII, or has no domain", lasting=True)
+    return path

@@ -1,0 +1,71 @@
+"""Has TLS reports of ours sent, a look every ten seconds: the duty of one worker for all.
+
+Made by `node.assembly`. What is due, and where it goes, is `reports.tlsrpt_sending`'s to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.tasks import spawn
+from gatepost.reports.tlsrpt_sending import ReportSender, Ways
+from gatepost.smtp.grammar import parse_address
+from gatepost.store.interface import StoreFailure
+from gatepost.tlsrpt.outgoing import Reporter
+
+if TYPE_CHECKING:
+    from gatepost.lookup.dns import Resolver
+    from gatepost.lookup.http import HttpClient
+    from gatepost.node.report_mail import ReportMailer
+    from gatepost.settings.model import Settings
+    from gatepost.settings.reporting import TlsReports
+
+__all__ = ["SENDING_SECONDS", "ReportSending", "reporter_of"]
+
+SENDING_SECONDS: Final = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class ReportSending:
+    """client: its context checks the certificates of HTTPS servers. mail: queues reports."""
+
+    def __init__(self, settings: Settings, resolver: Resolver, client: HttpClient, mail: ReportMailer) -> None:
+        reports = settings.tls_reports
+        ways = Ways(resolver, client, mail, reports.post_timeout, settings.outbound.private_policy_hosts)
+        data = Path(settings.server.data_dir)
+        self._sender = ReportSender(data, reporter_of(reports), ways, spread=reports.spread)
+        self._running: asyncio.Task[None] | None = None
+        self._failing = False
+
+    def tick(self) -> None:
+        """Send what is due, unless that is being done already."""
+        if self._running is None or self._running.done():
+            self._running = spawn(self._round(), "TLS reports of ours")
+
+    async def close(self) -> None:
+        """Stop what is under way; it is tried again after the next start."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+
+    async def _round(self) -> None:
+        try:
+            await self._sender.round()
+        except StoreFailure as failure:
+            if not self._failing:
+                _log.error("TLS reports are not sent: %s", failure)
+            self._failing = True
+        else:
+            self._failing = False
+
+
+def reporter_of(settings: TlsReports) -> Reporter:
+    """Who reports, as the settings have it."""
+    submitter = parse_address(settings.mail_from).domain if settings.mail_from else ""
+    return Reporter(settings.organization_name, settings.contact, submitter)

@@ -1,0 +1,217 @@
+"""Which TLS report of ours went where, and which are still to go: `sent-reports.db` in the data directory (RFC 8460).
+
+Worked on by `reports.tlsrpt_sending`, in one worker; read, and reports made due, by `gatepost report`, on a running
+gateway as on a stopped one. A report is claimed before it is tried, in a transaction: whoever claims it has it to
+himself for the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again
+when the lease is over. Blocks: call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database, open_for_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["SENT_FILE", "SentReport", "SentReports", "SentState", "read_sent"]
+
+SENT_FILE: Final = "sent-reports.db"
+
+_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
+_TABLES = """
+CREATE TABLE IF NOT EXISTS day (day TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS report (
+    day     TEXT NOT NULL,
+    domain  TEXT NOT NULL,
+    rua     TEXT NOT NULL,
+    state   TEXT NOT NULL,
+    tries   INTEGER NOT NULL DEFAULT 0,
+    first   REAL NOT NULL DEFAULT 0,
+    next    REAL NOT NULL,
+    tried   REAL NOT NULL DEFAULT 0,
+    detail  TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (day, domain, rua)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_next ON report (state, next);
+"""
+_COLUMNS = "day, domain, rua, state, tries, first, next, tried, detail, message"
+_ONE = "day = ? AND domain = ? AND rua = ?"
+_DUE = f"""
+SELECT {_COLUMNS} FROM report WHERE state IN ('waiting', 'trying') AND next <= ? ORDER BY next LIMIT ?
+"""  # noqa: S608 - ours
+_CLAIM = """
+UPDATE report SET state = 'trying', tries = tries + 1, first = iif(first = 0, ?1, first), tried = ?1, next = ?2
+WHERE day = ?3 AND domain = ?4 AND rua = ?5
+"""
+_AGAIN = """
+UPDATE report SET state = 'waiting', next = ?1, first = 0, tries = 0
+WHERE day = ?2 AND domain = ?3 AND state IN ('waiting', 'given-up')
+"""
+_NEW = "INSERT OR IGNORE INTO report (day, domain, rua, state, next) VALUES (?, ?, ?, 'waiting', ?)"
+
+
+class SentState(StrEnum):
+    """What became of a report to one address.
+
+    WAITING: it is not sent yet, or is tried again. TRYING: it is claimed. SENT: taken over HTTPS, or queued as mail.
+    GIVEN_UP: nobody took it for 24 hours, or it can never be sent there.
+    """
+
+    WAITING = "waiting"
+    TRYING = "trying"
+    SENT = "sent"
+    GIVEN_UP = "given-up"
+
+
+@dataclass(frozen=True, slots=True)
+class SentReport:
+    """A report to one address. rua: the address, "" while the domain's record is to be looked up.
+
+    tries: those begun. first, next, tried: seconds since 1970 of the first try, the next one and the last, 0 for none.
+    detail: why it was not sent. message: queue id of the mail that carries it.
+    """
+
+    day: str
+    domain: str
+    rua: str
+    state: SentState
+    tries: int = 0
+    first: float = 0.0
+    next: float = 0.0
+    tried: float = 0.0
+    detail: str = ""
+    message: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names it."""
+        return self.day, self.domain, self.rua
+
+
+class SentReports:
+    """directory: the data directory. Every method raises StoreFailure; each is one transaction, or none."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def planned_days(self) -> list[str]:
+        """Days of which it is written down to whom reports go, oldest first."""
+        with self._opened() as connection:
+            return [str(day) for (day,) in connection.execute("SELECT day FROM day ORDER BY day")]
+
+    def plan(self, day: str, due: Iterable[tuple[str, float]]) -> None:
+        """Write down the policy domains of a day and when the report to each is due; a day that is there stays."""
+        with self._opened() as connection, exclusively(connection):
+            connection.execute("INSERT OR IGNORE INTO day VALUES (?)", (day,))
+            if connection.changes():
+                connection.executemany(_NEW, ((day, domain, "", at) for domain, at in due))
+
+    def claim(self, now: float, most: int, lease: float) -> list[SentReport]:
+        """Reports that are due, longest first; they are due again only in `lease` seconds."""
+        with self._opened() as connection, exclusively(connection):
+            found = [_report(row) for row in connection.execute(_DUE, (now, most))]
+            connection.executemany(_CLAIM, [(now, now + lease, *one.key) for one in found])
+        return [
+            replace(
+                one, state=SentState.TRYING, tries=one.tries + 1, first=one.first or now, next=now + lease, tried=now
+            )
+            for one in found
+        ]
+
+    def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
+        """Records were looked up: what was one look-up becomes a report to each address. () where nobody wants one."""
+        with self._opened() as connection, exclusively(connection):
+            for report, rua in found:
+                connection.execute(f"DELETE FROM report WHERE {_ONE}", report.key)  # noqa: S608 - ours
+                connection.executemany(_NEW, [(report.day, report.domain, one, now) for one in rua])
+
+    def sent(self, report: SentReport, message: str = "") -> None:
+        """It was taken, or queued as mail under that queue id."""
+        self._settle(report, SentState.SENT, report.next, "", message)
+
+    def failed(self, report: SentReport, detail: str, again: float | None) -> None:
+        """It was not taken. again: when it is tried next, None for never."""
+        state = SentState.GIVEN_UP if again is None else SentState.WAITING
+        self._settle(report, state, report.next if again is None else again, detail, "")
+
+    def make_due(self, day: str, domains: Iterable[str], now: float) -> None:
+        """Let the reports of a day to these policy domains be tried now, for 24 hours anew.
+
+        Who wants one is looked up again where nobody did. What was sent is left alone: nobody gets it twice. The day is
+        not planned by it: that is still to come, or was never to be.
+        """
+        with self._opened() as connection, exclusively(connection):
+            for domain in domains:
+                known = "SELECT 1 FROM report WHERE day = ? AND domain = ? LIMIT 1"
+                if connection.execute(known, (day, domain)).get is None:
+                    connection.execute(_NEW, (day, domain, "", now))
+                else:
+                    connection.execute(_AGAIN, (now, day, domain))
+
+    def forget(self, before: str) -> None:
+        """Forget the reports of days before a day."""
+        with self._opened() as connection, exclusively(connection):
+            connection.execute("DELETE FROM report WHERE day < ?", (before,))
+            connection.execute("DELETE FROM day WHERE day < ?", (before,))
+
+    def _settle(self, report: SentReport, state: SentState, again: float, detail: str, message: str) -> None:
+        with self._opened() as connection, exclusively(connection):
+            connection.execute(
+                f"UPDATE report SET state = ?, next = ?, detail = ?, message = ? WHERE {_ONE}",  # noqa: S608 - ours
+                (str(state), again, detail, message, *report.key),
+            )
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[apsw.Connection]:
+        path = self._directory / SENT_FILE
+        make_directory(self._directory)
+        connection = open_database(path, _SETTINGS)
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint = 1000")
+            connection.execute(_TABLES)
+            yield connection
+        except apsw.Error as error:
+            raise StoreFailure(f"{path}: {error}") from error
+        finally:
+            connection.close()
+
+
+def read_sent(directory: Path, since: str, wanted: Callable[[SentReport], bool]) -> list[SentReport]:
+    """Reports of a day ("2026-11-20") and later days, by day and domain. Raises StoreFailure."""
+    path = directory / SENT_FILE
+    if not path.exists():
+        return []
+    select = f"SELECT {_COLUMNS} FROM report WHERE day >= ? ORDER BY day, domain, rua"  # noqa: S608 - ours
+    try:
+        with contextlib.closing(open_for_reading(path)) as connection:
+            return [one for row in connection.execute(select, (since,)) if wanted(one := _report(row))]
+    except apsw.Error as error:
+        if "no such table" in str(error):
+            return []  # made this moment
+        raise StoreFailure(f"{path}: {error}") from error
+
+
+def _report(row: Sequence[object]) -> SentReport:
+    day, domain, rua, state, tries, first, again, tried, detail, message = row
+    return SentReport(
+        str(day),
+        str(domain),
+        str(rua),
+        SentState(str(state)),
+        int(str(tries)),
+        float(str(first)),
+        float(str(again)),
+        float(str(tried)),
+        str(detail),
+        str(message),
+    )

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.node.shards import shards_of
+
+SHARDS = [
+    ([], 1, [[0]]),
+    (["0"], 1, [[0]]),
+    (["0", "1", "2"], 3, [[0], [1], [2]]),
+    (["0", "1", "2", "3"], 1, [[0, 1, 2, 3]]),
+    (["0", "1", "2", "3", "7"], 2, [[0, 2], [1, 3, 7]]),
+    (["5"], 4, [[0], [1, 5], [2], [3]]),
+    (["10", "9"], 2, [[0, 10], [1, 9]]),
+    (["lost+found", "x1", "-3"], 2, [[0], [1]]),
+]
+
+
+@pytest.mark.parametrize(("present", "workers", "shards"), SHARDS)
+def test_every_shard_has_one_worker(tmp_path, present, workers, shards):
+    for name in present:
+        (tmp_path / name).mkdir()
+    assert [shards_of(tmp_path, index, workers) for index in range(workers)] == shards
+
+
+def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
+    assert shards_of(tmp_path / "queue", 2, 4) == [2]
