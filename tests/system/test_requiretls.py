@@ -384,10 +384,11 @@ def test_tls_required_no_goes_on_in_clear_after_a_failed_handshake(world: World,
     for address, content in ((recipient, WAIVES), (kept, WAIVES), ("eve.usual@broken.good.test", None)):
         send(hasty.port, address, content=content)
     (sent,) = outcomes(hasty, {recipient: "SEND"}).values()
-    # As a rule it is the second; a look-up that fails for now may take others, and the first is never it.
-    tried = hasty.trace(event="DEFER", recipient=recipient)
-    assert (sent["achieved"], sent["detail"]["attempt"]) == ("dnssec/none", len(tried) + 1)
-    assert tried
+    # As a rule it is the second. A look-up that fails for now may take others, and so may waiting for a destination
+    # that answers nobody, which counts as an attempt and has no row of its own. The first is never it.
+    assert sent["achieved"] == "dnssec/none"
+    assert sent["detail"]["attempt"] >= 2
+    assert hasty.trace(event="DEFER", recipient=recipient)
     assert len(world.commands("i", recipient)) == 1
     for address in (kept, "eve.usual@broken.good.test"):
         deferrals(hasty, address, 3)
