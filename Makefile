@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once. More than there are cores makes no run quicker, and tests miss their minute.
 JOBS ?= $(shell nproc)
-LOCKS := $(patsubst %,requirements/%.txt,run acme charts pdf dev)
+LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf dev)
 PYTEST := $(BIN)/pytest
 
 .PHONY: help env demo test check format lint types imports unit system coverage peers lock docs bench clean

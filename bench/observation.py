@@ -1,10 +1,11 @@
-"""What does a message cost in counts and log lines?
+"""What does a message cost in counts, log lines and spans?
 
     .venv/bin/python bench/observation.py [--messages N] [--rounds N]
 
 Each message is one accepted and one sent over TLS, as `reports.trace` makes the events. Measured is processor time:
 `loop` is what the event loop pays for handing them over, the others are what the thread of `reports.events` pays. Lines
-go to /dev/null, as bytes. For comparison: an increment of prometheus_client with a bound child, in memory, and in its
+go to /dev/null, as bytes. Spans are three a message; the library makes and encodes them on a thread more, and gzip and
+the post come on top. For comparison: an increment of prometheus_client with a bound child, in memory, and in its
 mode for several processes, where each is a write to a mapped file. Rounds alternate, and the least of each counts.
 """
 
@@ -19,11 +20,16 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
 from gatepost.metrics.counts import Counts
+from gatepost.node.span_export import SpanMaker
 from gatepost.reports.event_lines import Addresses, EventLines, Style
 from gatepost.reports.events import EventFeed
 from gatepost.reports.hardships import Hardships
 from gatepost.reports.measured import EventMeter, count_session
+from gatepost.reports.spans import Span, SpanReader
+from gatepost.settings.model import Settings
 from gatepost.store.interface import TraceEvent
 from gatepost.tls.facts import TlsFacts
 
@@ -94,9 +100,16 @@ def readers() -> dict[str, Callable[[list[Any]], None]]:
     def write(lines: list[str]) -> None:
         os.write(null, "".join(f"{line}\n" for line in lines).encode())
 
+    maker = SpanMaker(Settings.model_validate({"server": {"hostname": "mx1.contoso.example"}}), 0)
+
+    def encode(spans: list[Span]) -> None:
+        encode_spans(maker.made(spans)).SerializePartialToString()
+
     return {
         "counts": EventMeter(Counts()),
         "alarms": Hardships(),
+        "spans": SpanReader(1000, Addresses.FULL, lambda _: None),
+        "spans, made and encoded by the library too": SpanReader(1000, Addresses.FULL, encode),
         **{f"lines {style}": EventLines(style, Addresses.FULL, write) for style in Style},
     }
 

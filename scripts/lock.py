@@ -52,6 +52,7 @@ def sources() -> dict[str, tuple[list[str], str]]:
         # With an optional extra each; the tests need all of them.
         "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
         "charts.txt": (["pyproject.toml", "--extra", "charts"], ""),
+        "otel.txt": (["pyproject.toml", "--extra", "otel"], ""),
         "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
         "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),

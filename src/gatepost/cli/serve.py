@@ -132,6 +132,7 @@ def _check(settings: Settings) -> None:
     except ValidatorError as error:
         errors.append(f'dns.validate = "local": {error}')
     errors.extend(_acme_errors(settings))
+    errors.extend(_otel_errors(settings))
     try:
         if settings.alarms.webhook:
             webhook_secret(settings.alarms.webhook_secret)
@@ -151,6 +152,22 @@ def _acme_errors(settings: Settings) -> Iterator[str]:
         TrustAnchors.load(settings.acme.trust_anchors)
     except AnchorsError as error:
         yield f"acme.trust_anchors: {error}"
+
+
+def _otel_errors(settings: Settings) -> Iterator[str]:
+    """What would keep every span from being sent."""
+    if not settings.otel.endpoint:
+        return
+    try:
+        from gatepost.node.span_export import receiver_secret  # noqa: PLC0415 - its libraries are an extra
+    except ImportError:
+        yield "[otel] needs Python packages that are missing; install gatepost with its extra: gatepost[otel]"
+        return
+    try:
+        if settings.otel.secret:
+            receiver_secret(settings.otel)
+    except VaultError as error:
+        yield f"otel.secret: {error}"
 
 
 def _bind(settings: Settings) -> _Ports:

@@ -86,6 +86,11 @@ ATTEMPT: Final = Metric(
 LINES_LEFT_OUT: Final = Metric(
     "gatepost_log_lines_left_out_total", Kind.COUNTER, "Lines about refusals that were too many for the log."
 )
+SPANS_DROPPED: Final = Metric(
+    "gatepost_spans_dropped_total",
+    Kind.COUNTER,
+    "Spans for OpenTelemetry that were lost, as their receiver was down or they were too many.",
+)
 
 # counted by workers, elsewhere
 

@@ -18,6 +18,7 @@ from gatepost.reports.events import EventFeed
 from gatepost.reports.figures import Figures
 from gatepost.reports.hardships import Hardships
 from gatepost.reports.measured import EventMeter
+from gatepost.reports.spans import SpanReader
 from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Observation:
             lines = EventLines(Style(log.format), Addresses(log.addresses), write_lines)
             readers.append(lines)
             self._figures.follow(lost={(metrics.LINES_LEFT_OUT.name,): lambda: lines.left_out})
+        self._close_spans = _nothing
+        if settings.otel.endpoint:
+            readers.append(self._spans(settings, worker))
         self._feed = EventFeed(readers, self._figures.look)
 
     def follow(self, stores: Sequence[SqliteStore], *others: Counts) -> None:
@@ -75,4 +79,19 @@ class Observation:
     def close(self) -> None:
         """Tell what waits, and write the file a last time. Blocks."""
         self._feed.close()
+        self._close_spans()
         self._figures.last()
+
+    def _spans(self, settings: Settings, worker: int) -> SpanReader:
+        """Who makes spans, and sends them."""
+        from gatepost.node.span_export import SpanExport  # noqa: PLC0415 - its libraries are an extra
+
+        export = SpanExport(settings, worker)
+        reader = SpanReader(settings.otel.sample, Addresses(settings.log.addresses), export.put)
+        self._figures.follow(lost={(metrics.SPANS_DROPPED.name,): lambda: export.dropped + reader.left_out})
+        self._close_spans = export.close
+        return reader
+
+
+def _nothing() -> None:
+    """Nothing is to be closed."""

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import TraceEvent
 
-__all__ = ["LOGGER", "Addresses", "EventLines", "Style", "logfmt", "wanted"]
+__all__ = [
+    "LOGGER",
+    "Addresses",
+    "EventLines",
+    "Style",
+    "address_shown",
+    "clean",
+    "codes_of",
+    "logfmt",
+    "wanted",
+]
 
 LOGGER: Final = "gatepost.events"
 """The name that lines bear, and whose level says whether there are any."""
@@ -156,31 +166,24 @@ class EventLines:
             "id": event.message,
             "organization": event.organization,
             "direction": event.direction,
-            "from": self._address(event.sender),
-            "to": self._address(event.recipient),
+            "from": address_shown(event.sender, self._addresses),
+            "to": address_shown(event.recipient, self._addresses),
             "recipients": recipients if recipients > 1 else "",
             "size": event.size or "",
             "connector": event.connector,
-            "host": _clean(event.peer_host, _NAME),
+            "host": clean(event.peer_host, _NAME),
             "address": event.peer_address,
             "tls": _verdict(event),
             "version": event.tls_version,
             "group": event.tls_group,
             "result": event.result_type,
-            "reply": _clean(event.reply, _TEXT) if full else _codes(event.reply),
-            "why": _clean(detail.get("why", ""), _TEXT) if full else "",
+            "reply": clean(event.reply, _TEXT) if full else codes_of(event.reply),
+            "why": clean(detail.get("why", ""), _TEXT) if full else "",
             "attempt": detail.get("attempt", ""),
             "delay": detail.get("delay", ""),
             "ms": round(detail["seconds"] * 1000) if "seconds" in detail else "",
         }
         return {key: value for key, value in pairs.items() if value != ""}
-
-    def _address(self, address: str) -> str:
-        if self._addresses is Addresses.FULL:
-            return _clean(address, _ADDRESS) or "<>"
-        if self._addresses is Addresses.NONE:
-            return ""
-        return f"@{_clean(address.rpartition('@')[2], _NAME)}" if "@" in address else "<>"
 
     def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
         about = [f"message {event.message}"] if event.message else []
@@ -195,6 +198,15 @@ class EventLines:
         why = [pairs["why"]] if "why" in pairs else []
         extra = f" ({', '.join([*why, *more])})" if why or more else ""
         return self._head(event.at, said + extra)
+
+
+def address_shown(address: str, addresses: Addresses) -> str:
+    """As much of a mail address as may be told, "<>" for none and "" if nothing may."""
+    if addresses is Addresses.FULL:
+        return clean(address, _ADDRESS) or "<>"
+    if addresses is Addresses.NONE:
+        return ""
+    return f"@{clean(address.rpartition('@')[2], _NAME)}" if "@" in address else "<>"
 
 
 def wanted() -> bool:
@@ -214,7 +226,7 @@ def _quoted(text: str) -> str:
 _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space, ", = and \
 
 
-def _clean(text: str, most: int) -> str:
+def clean(text: str, most: int) -> str:
     """What a peer chose: cut, and "?" for what is no letter to be seen."""
     cut = text if len(text) <= most else f"{text[:most]}..."
     return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
@@ -228,7 +240,7 @@ def _verdict(event: TraceEvent) -> str:
     return f"{wanted_}:{got}"
 
 
-def _codes(reply: str) -> str:
+def codes_of(reply: str) -> str:
     """A reply without its text, which may hold addresses."""
     words = reply.split(None, 2)[:2]
     return " ".join(words if len(words) > 1 and words[1].replace(".", "").isdigit() else words[:1])

@@ -157,6 +157,8 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
             "posts are signed, or nobody could tell ours from another's; write file:/PATH, env:NAME or credential:NAME"
         )
         yield draft.error("alarms.webhook_secret", said)
+    if settings.otel.endpoint and settings.otel.secret and not settings.otel.is_private:
+        yield draft.error("otel.secret", "the secret would cross the network in clear; write an https endpoint")
     yield from _internal(draft)
     yield from _reports(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there

@@ -33,6 +33,7 @@ from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
 from gatepost.settings.evidence import Evidence
 from gatepost.settings.oauth import Oauth
+from gatepost.settings.otel import Otel
 from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole
@@ -330,6 +331,7 @@ class Settings(Record):
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")
     trace: Trace = Field(default_factory=Trace, description="[trace]")
     log: Log = Field(default_factory=Log, description="[log]")
+    otel: Otel = Field(default_factory=Otel, description="[otel]")
 
     @property
     def public_addresses(self) -> dict[str, str]:

@@ -75,6 +75,10 @@ FAULTS = {
         {"alarms": {"webhook": "https://hooks.example/", "webhook_secret": "file:/nowhere/at/all"}},
         ["alarms.webhook_secret: webhook secret /nowhere/at/all: No such file or directory; make one with"],
     ),
+    "no secret for traces": (
+        {"otel": {"endpoint": "http://127.0.0.1:4318/v1/traces", "secret": "file:/nowhere/at/all"}},
+        ["otel.secret: secret of the receiver of traces /nowhere/at/all: No such file or directory; write there"],
+    ),
     "no key of the root": (
         {"dns": {"validate": "local", "trust_anchor_file": "mx.pem"}},
         ['dns.validate = "local": '],  # also where the library is missing
@@ -93,6 +97,18 @@ FAULTS = {
         ],
     ),
 }
+
+
+TRACES = {"endpoint": "http://127.0.0.1:4318/v1/traces"}
+
+
+def test_traces_without_their_extra(settings, capsys, monkeypatch):
+    check(settings(otel=TRACES))
+    monkeypatch.setitem(sys.modules, "gatepost.node.span_export", None)  # as if its libraries were missing
+    check(settings())
+    assert fails(check, settings(otel=TRACES), capsys) == (
+        "[otel] needs Python packages that are missing; install gatepost with its extra: gatepost[otel]\n"
+    )
 
 
 @pytest.mark.parametrize(("sections", "lines"), FAULTS.values(), ids=FAULTS)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from gatepost.cli.demo_ports import free_port
 from gatepost.node.observation import Observation
 from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 from gatepost.store.interface import TraceEvent
@@ -53,6 +54,13 @@ def test_events_become_numbers_lines_and_trouble(home, caplog, capfd):
     assert "event=receive" in received
     assert "to=@d.example" in deferred
     assert "tls=encrypted:none" in deferred
+
+
+def test_spans_that_nobody_takes_are_counted(home, caplog):
+    nowhere = f"http://127.0.0.1:{free_port()}/v1/traces"
+    found = observe(home, caplog, logging.WARNING, metrics={}, otel={"endpoint": nowhere})
+    numbers = {series[0]: count for series, count in found.numbers}
+    assert numbers["gatepost_spans_dropped_total"] == 2
 
 
 @pytest.mark.parametrize("level", [logging.WARNING])

@@ -1,0 +1,78 @@
+"""The settings of traces for OpenTelemetry: the table `[otel]`.
+
+A part of `settings.model`, read with it; used by `node.observation` and `node.span_export`.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from gatepost.connectors.fields import Form, Range, Record, Text, Whole
+from gatepost.settings.references import secret_reference
+
+__all__ = ["Otel"]
+
+_EXAMPLE = "http://127.0.0.1:4318/v1/traces"
+
+
+def _endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.path not in {"", "/"}
+        _ = parts.port
+    except ValueError:
+        good = False
+    if value and not (good and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError(f"{value!r} is no address of traces; write it with its path, such as {_EXAMPLE}")
+    if value and ("@" in parts.netloc or parts.query or parts.fragment):
+        raise ValueError("an address with a password or a query would be in logs; write secret = file:/PATH instead")
+    return value
+
+
+def _header(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", value):
+        raise ValueError(f"{value!r} is no name of an HTTP header field; write letters, digits and hyphens")
+    return value
+
+
+class Otel(Record):
+    """Traces for OpenTelemetry (docs/monitoring.md). Needs the extra `gatepost[otel]`."""
+
+    endpoint: Annotated[str, AfterValidator(_endpoint), Form("http or https address; empty: off")] = Field(
+        default="",
+        description=f'Where spans are posted (OTLP over HTTP), with the path, such as "{_EXAMPLE}". The certificate of '
+        "an https server is checked by tls.trust_anchors. Empty: no traces.",
+    )
+    service_name: Annotated[Text, Field(min_length=1, max_length=100)] = Field(
+        default="gatepost", description="service.name of all spans; the same on all nodes of a site."
+    )
+    sample: Annotated[Whole, Range(0, 1000)] = Field(
+        default=1000,
+        description="Of how many messages in a thousand there is a trace: whole, and on all nodes if it is the same "
+        "there.",
+    )
+    header: Annotated[Text, AfterValidator(_header)] = Field(
+        default="Authorization", description="The HTTP header field that has the secret as its value."
+    )
+    secret: Annotated[str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')] = (
+        Field(
+            default="",
+            description='What the receiver knows us by, all of the value (such as "Bearer ..."); read anew for each '
+            "post. Only with an https address, or on loopback. Empty: none is sent.",
+        )
+    )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way could read what is posted: over TLS, or on this machine."""
+        parts = urlsplit(self.endpoint)
+        host = parts.hostname or ""
+        try:
+            return parts.scheme == "https" or host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
