@@ -33,7 +33,7 @@ FAULTS = [
     ({"endpoint": "https://me:pass@otlp.example/v1/traces"}, "with a password or a query would be in logs"),
     ({"endpoint": "https://otlp.example/v1/traces?key=x"}, "with a password or a query would be in logs"),
     ({"header": "X Key:"}, "is no name of an HTTP header field"),
-    ({"secret": "Bearer x"}, "is not possible here; write file:/PATH, env:NAME or credential:NAME"),
+    ({"secret": "Bearer x"}, "is no reference to a secret; write file:/PATH, env:NAME or credential:NAME"),
     ({"sample": 1001}, "1000"),
     ({"service_name": ""}, "should have at least 1"),
 ]

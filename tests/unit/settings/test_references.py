@@ -11,8 +11,9 @@ def test_where_a_secret_may_be(value):
 
 
 def test_a_secret_itself_is_no_setting():
-    with pytest.raises(ValueError, match="write file:/PATH, env:NAME or credential:NAME"):
+    with pytest.raises(ValueError, match="write file:/PATH, env:NAME or credential:NAME") as told:
         secret_reference("hunter2")
+    assert "hunter2" not in str(told.value)
 
 
 def test_mail_addresses():
