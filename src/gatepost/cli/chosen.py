@@ -15,7 +15,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gatepost.connectors.model import Organization, Resources
     from gatepost.settings.model import Settings
@@ -24,6 +24,7 @@ __all__ = [
     "Chosen",
     "choose_connector",
     "choose_organization",
+    "chosen_organizations",
     "connector_options",
     "instead",
     "one_of",
@@ -77,7 +78,7 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
 def choose_connector(directory: Directory, name: str, organization: str = "", direction: str | None = None) -> Chosen:
     """The connector that is meant, whatever the case of its name; ends the command if there is none, or several."""
     resources = directory.resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     known = [
         chosen
         for one in owners
@@ -101,6 +102,11 @@ def choose_organization(resources: Resources, name: str) -> Organization:
         names = [one.name for one in resources.organizations]
         fail(BAD_INPUT, f"there is no organization {name!r}; {instead(name, names)}")
     return found
+
+
+def chosen_organizations(resources: Resources, name: str) -> Sequence[Organization]:
+    """The organization of that name, or all where none is named; ends the command if there is none of it."""
+    return [choose_organization(resources, name)] if name else resources.organizations
 
 
 def instead(name: str, names: Iterable[str]) -> str:

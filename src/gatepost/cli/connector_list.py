@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.checks.records import VALIDATIONS, last, record_path
-from gatepost.cli.chosen import choose_organization, connector_options, stored_directory
+from gatepost.cli.chosen import chosen_organizations, connector_options, stored_directory
 from gatepost.cli.connector_change import chosen_part
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import INBOUND, OUTBOUND, Part
@@ -40,7 +40,7 @@ def list_(organization: str, direction: str | None, config: str | None, as_json:
     """
     settings = settings_of(config)
     resources = stored_directory(settings).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     rows = [
         _row(Part(kind, owner, one), Path(settings.server.data_dir))
         for owner in owners

@@ -11,7 +11,7 @@ import click
 from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.certificates.files import CertificateFileError, load_key
 from gatepost.checks.dkim_record import Seen
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.dkim_add import add
 from gatepost.cli.dkim_published import Sought, look
 from gatepost.cli.dkim_rotate import rotate
@@ -57,7 +57,7 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     """
     settings = settings_of(config)
     resources = stored_directory(settings).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     parts = [
         Part(DKIM, owner, key)
         for owner in owners

@@ -9,7 +9,7 @@ import click
 
 from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys
 from gatepost.checks.dkim_record import Seen
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.dkim_published import Sought, look
 from gatepost.cli.edit import Edit, Wish, change, change_options, part_set
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option, settings_of
@@ -67,7 +67,7 @@ def rotate(domain: str, selector: str, organization: str, force: str, **given: A
 
 def _next(resources: Resources, domain: str, selector: str, organization: str) -> list[Part]:
     """The keys that are to sign; ends the command if there are none, or several of which only one can."""
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     found = [
         Part(DKIM, owner, key)
         for owner in owners

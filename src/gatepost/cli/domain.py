@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.domain_mta_sts import mta_sts
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import DOMAIN
@@ -28,7 +28,7 @@ def domain() -> None:
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """Accepted domains. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
     resources = stored_directory(settings_of(config)).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     rows = [
         (one.name, str(one.type), owner.name, populations.get(one.name, 0))
         for owner in owners

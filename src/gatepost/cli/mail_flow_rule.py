@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import RULE
 from gatepost.cli.part_commands import add_commands
@@ -36,7 +36,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
     resources = stored_directory(settings_of(config)).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     rows: list[tuple[Any, ...]] = [
         (_status(one), one.priority, one.name, owner.name, _conditions(one), _actions(one))
         for owner in owners

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.mailbox_password import password
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import MAILBOX
@@ -29,7 +29,7 @@ def mailbox() -> None:
 def list_(organization: str, domain: str, config: str | None, as_json: bool) -> None:
     """Mailboxes. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
     resources = stored_directory(settings_of(config)).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     rows = [
         (one.address, one.delivery, one.aliases, one.forwarding_smtp_address, owner.name)
         for owner in owners

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import chosen_organizations, stored_directory
 from gatepost.cli.oauth_check import check
 from gatepost.cli.options import config_option, json_option, settings_of
 from gatepost.cli.part import ISSUER
@@ -28,7 +28,7 @@ def issuer() -> None:
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """OAuth issuers. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
     resources = stored_directory(settings_of(config)).resources
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     rows = [
         (
             "enabled" if one.enabled else "disabled",

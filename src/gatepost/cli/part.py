@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from gatepost.cli.chosen import choose_organization, instead, one_of
+from gatepost.cli.chosen import chosen_organizations, instead, one_of
 from gatepost.cli.options import BAD_INPUT, fail
 from gatepost.connectors.fields import keys
 from gatepost.connectors.model import (
@@ -103,7 +103,7 @@ class Part(NamedTuple):
 
 def choose_part(resources: Resources, kind: Kind, name: str, organization: str = "") -> Part:
     """The part that is meant, whatever the case of its name; ends the command if there is none, or several."""
-    owners = [choose_organization(resources, organization)] if organization else resources.organizations
+    owners = chosen_organizations(resources, organization)
     wanted = kind.one_form(name)
     parts = [Part(kind, owner, record) for owner in owners for record in kind.of(owner)]
     found = [part for part in parts if part.name.lower() == wanted]

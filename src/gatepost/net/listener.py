@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.connection import Connection
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.net.stream import Stream
 
-__all__ = ["BACKLOG", "Listener", "bind", "parse_address", "source_of"]
+__all__ = ["BACKLOG", "Listener", "bind", "drain", "parse_address", "source_of"]
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
@@ -170,3 +171,12 @@ class Listener:
             self._by_source[source] = left
         else:
             del self._by_source[source]
+
+
+async def drain(listeners: Sequence[Listener], seconds: float) -> None:
+    """Accept no more on any of them, and let open connections end for at most `seconds`."""
+    for listener in listeners:
+        listener.stop()
+    deadline = time.monotonic() + seconds
+    while any(one.connections for one in listeners) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+        await asyncio.sleep(0.05)

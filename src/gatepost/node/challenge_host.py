@@ -6,14 +6,13 @@ long as an order is under way; everything else is not found.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.acme.challenges import token_answer
-from gatepost.net.listener import Listener
+from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.beside import run_beside
 from gatepost.node.http_session import Answer, HttpSession
@@ -65,10 +64,7 @@ class ChallengeHost:
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and let open connections end for at most `seconds`."""
-        self._listener.stop()
-        deadline = time.monotonic() + seconds
-        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(0.05)
+        await drain([self._listener], seconds)
         self._store.close()
 
     def _accept(self, stream: Stream) -> None:

@@ -6,7 +6,6 @@ in their files, the queue, the certificates and the alarms: a scrape never asks 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import platform
 import shutil
@@ -26,7 +25,7 @@ from gatepost.certificates.entry import State
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
 from gatepost.metrics import catalogue as metrics
-from gatepost.net.listener import Listener
+from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.beside import run_beside
 from gatepost.node.exposition import Known, exposed
@@ -97,10 +96,7 @@ class MetricsHost:
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and let open connections end for at most `seconds`."""
-        self._listener.stop()
-        deadline = time.monotonic() + seconds
-        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(0.05)
+        await drain([self._listener], seconds)
         self._store.close()
 
     def _accept(self, stream: Stream) -> None:

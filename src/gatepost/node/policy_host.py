@@ -7,7 +7,6 @@ certificates, and as `node.beside` says.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from gatepost.connectors.publication import publications
 from gatepost.mtasts.policy import Mode
 from gatepost.mtasts.publish import CONTENT_TYPE, PATH
 from gatepost.net.engine import IdentityError, server_context
-from gatepost.net.listener import Listener
+from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.node.beside import run_beside
@@ -38,6 +37,7 @@ from gatepost.tls.names import normalise
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -143,11 +143,7 @@ class PolicyHost:
         """Accept no more, and let open connections end for at most `seconds`."""
         if self._poll is not None:
             self._poll.cancel()
-        for listener in self._listeners:
-            listener.stop()
-        deadline = time.monotonic() + seconds
-        while any(one.connections for one in self._listeners) and time.monotonic() < deadline:  # noqa: ASYNC110 - once
-            await asyncio.sleep(0.05)
+        await drain(self._listeners, seconds)
         self._resources.close()
 
     def _present(self) -> bool:

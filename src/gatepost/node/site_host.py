@@ -6,7 +6,6 @@ authority, and it does nothing else. It waits where there is no authority yet, a
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.vault import Vault, VaultError
 from gatepost.net.engine import server_context
-from gatepost.net.listener import Listener
+from gatepost.net.listener import Listener, drain
 from gatepost.net.stream import Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.node.beside import run_beside
@@ -30,6 +29,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.tls.profile import PROFILES
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Sequence
 
@@ -111,10 +111,7 @@ class SiteHost:
         """Accept no more, and let open connections end for at most `seconds`."""
         if self._poll is not None:
             self._poll.cancel()
-        self._listener.stop()
-        deadline = time.monotonic() + seconds
-        while self._listener.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
-            await asyncio.sleep(0.05)
+        await drain([self._listener], seconds)
         self._store.close()
 
     def _present(self, root: str, now: float) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.cli.chosen import choose_connector, choose_organization, instead, one_of
+from gatepost.cli.chosen import choose_connector, choose_organization, chosen_organizations, instead, one_of
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 
@@ -68,3 +68,14 @@ def test_lists_for_people_are_short():
     assert instead("x", ["lab", "lab"]) == "there are: 'lab'"
     assert one_of("x", names[:20]).count("; ") == 19
     assert one_of("x", names).endswith("; c19 and 20 more")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("", ["contoso", "empty", "fabrikam"]), ("empty", ["empty"])])
+def test_all_organizations_or_the_one_that_is_named(name, expected):
+    assert sorted(one.name for one in chosen_organizations(RESOURCES, name)) == expected
+
+
+def test_no_organization_of_that_name(capsys):
+    with pytest.raises(SystemExit):
+        chosen_organizations(RESOURCES, "nobody")
+    assert "there is no organization 'nobody'" in capsys.readouterr().err

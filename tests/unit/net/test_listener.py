@@ -7,8 +7,9 @@ import pytest
 
 from gatepost.net import listener as module
 from gatepost.net.dial import connect
-from gatepost.net.listener import Listener, bind, parse_address, source_of
+from gatepost.net.listener import Listener, bind, drain, parse_address, source_of
 from gatepost.net.stream import LossKind
+from gatepost.net.tasks import spawn
 
 
 @pytest.mark.parametrize(
@@ -193,5 +194,27 @@ def test_several_sockets_are_served(run, peer):
             client.stream.close()
             await server.ends()
         listener.stop()
+
+    run(talk())
+
+
+def test_draining_waits_for_who_is_there_and_no_longer_than_it_may(run, peer):
+    async def talk():
+        served = []
+        listener, dial = await listening(lambda stream: served.append(peer(stream)), None, total=0, per_source=0)
+        client = peer(await dial())
+        client.stream.write(b"hello")
+        await asyncio.sleep(0.05)
+        await drain([listener], 0.1)
+        assert listener.connections == 1
+        with pytest.raises(ConnectionRefusedError):
+            await dial()
+        ending = spawn(drain([listener], 30), "drain")
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        client.stream.close()
+        await served[0].ends()
+        await asyncio.wait_for(ending, 10)
+        assert listener.connections == 0
 
     run(talk())
