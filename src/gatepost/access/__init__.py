@@ -1,1 +1,1 @@
-"""Who may do what in the admin centre and over REST: users, roles, sessions, API tokens, and the record of what they did."""
+"""Who may do what in the admin centre and over REST: users, roles, sessions, API tokens, the record of their deeds."""

@@ -1,0 +1,60 @@
+"""One gateway as its administrators see it: its settings, its resources, its files. Every function here begins with it.
+
+Made once by a process that answers many (the admin centre), or for one command. May be used by several threads at a
+time: what is kept is immutable and swapped whole, and stores are opened by whoever needs one. Everything blocks; call
+it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.settings.model import Settings
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """settings: of the server. data: its data directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data = Path(settings.server.data_dir)
+        self._directory: Directory | None = None
+
+    @contextmanager
+    def config(self) -> Iterator[ConfigStore]:
+        """The configuration store, closed afterwards. Raises Refusal (UNREADABLE) if it cannot be opened or fails."""
+        try:
+            with closing(ConfigStore(self.data / "config.db")) as store:
+                yield store
+        except StoreFailure as failure:
+            raise Refusal(Kind.UNREADABLE, f"{self.data}: {failure}") from failure
+
+    def directory(self) -> Directory:
+        """The resources as they are stored, which a running gateway has in force; parsed once for each version.
+
+        Raises Refusal (UNREADABLE) if they cannot be read, or not be used by this version.
+        """
+        with self.config() as store:
+            known = self._directory
+            if known is not None and known.version == store.version():
+                return known
+            version, document = store.load()
+        try:
+            self._directory = Directory(parse(document, prefixes=self.settings.limits.prefixes()), version)
+        except ResourceErrors as errors:
+            text = f"{self.data}: the stored resources cannot be used by this version: {errors}"
+            raise Refusal(Kind.UNREADABLE, text) from errors
+        return self._directory

@@ -1,0 +1,41 @@
+"""Why something an administrator asked for was not done: a value that every door says in its own way.
+
+The command line makes an exit code of it, REST a status and a problem document (RFC 9457), a page a sentence beside the
+field. Its text is for the administrator who asked and holds no secret.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.connectors.errors import FieldError
+
+__all__ = ["Kind", "Refusal"]
+
+
+class Kind(StrEnum):
+    """What went wrong, and so who can mend it.
+
+    INPUT: what was asked cannot be right (exit code 2, status 422). MISSING: there is nothing of that name (1 or 2,
+    404). CONFLICT: somebody else changed it meanwhile, or its state does not allow it now (1 or 3, 409). UNREADABLE:
+    the gateway's files cannot be read or written, or a lookup failed (3, 503).
+    """
+
+    INPUT = "input"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    UNREADABLE = "unreadable"
+
+
+class Refusal(Exception):  # noqa: N818 - it names what happened
+    """Nothing was changed. text: what, where, why, what to do next. errors: by field, where fields are to blame."""
+
+    def __init__(self, kind: Kind, text: str, errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.errors = tuple(errors)
