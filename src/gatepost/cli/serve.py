@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import logging
 import os
 import pwd
 import sys
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+_log = logging.getLogger(__name__)
+
 _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 
 
@@ -62,17 +65,18 @@ def serve(config: str | None) -> None:
 
 
 class _Ports(NamedTuple):
-    """What was bound: mail; policies and the table, by address; ACME; nodes of the site; metrics."""
+    """What was bound: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
 
     mail: list[socket.socket]
     public: dict[str, list[socket.socket]]
     tokens: list[socket.socket]
     nodes: list[socket.socket]
     metrics: list[socket.socket]
+    admin: list[socket.socket]
 
     def keep(self, own: list[socket.socket]) -> None:
         """Close those of other processes, of which this one was given copies."""
-        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics):
+        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
             if one not in own:
                 one.close()
 
@@ -103,11 +107,18 @@ def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callab
         ports.keep(ports.metrics)
         return run_metrics_host(settings, ports.metrics, workers, lifeline)
 
+    def serve_admin(lifeline: int) -> int:
+        from gatepost.cli.admin_centre import run_admin_centre  # noqa: PLC0415 - pages are for this process alone
+
+        ports.keep(ports.admin)
+        return run_admin_centre(settings, ports.admin, lifeline)
+
     found: dict[str, Callable[[int], int]] = {}
     found |= {"policy host": serve_public} if ports.public else {}
     found |= {"challenge host": serve_tokens} if ports.tokens else {}
     found |= {"site host": serve_nodes} if ports.nodes else {}
     found |= {"metrics host": serve_metrics} if ports.metrics else {}
+    found |= {"admin centre": serve_admin} if ports.admin else {}
     return found
 
 
@@ -177,9 +188,23 @@ def _bind(settings: Settings) -> _Ports:
         tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
         nodes = bind(settings.site.address) if settings.site.address else []
         metrics = bind(settings.metrics_address) if settings.metrics_address else []
+        admin = _bind_admin(settings)
     except OSError as error:
         fail(BAD_INPUT, error.strerror or str(error))
-    return _Ports(mail, public, tokens, nodes, metrics)
+    return _Ports(mail, public, tokens, nodes, metrics, admin)
+
+
+def _bind_admin(settings: Settings) -> list[socket.socket]:
+    """Mail does not wait for a port that nobody chose: where its default is taken, there is no admin centre."""
+    if not settings.admin.address:
+        return []
+    try:
+        return bind(settings.admin.address)
+    except OSError as error:
+        if "address" in settings.admin.model_fields_set:
+            raise
+        _log.warning("there is no admin centre: %s; write [admin] address in the settings", error.strerror or error)
+        return []
 
 
 def _drop_privileges(settings: Settings) -> None:

@@ -121,6 +121,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         ("tls", ("trust_anchors",)),
         ("dns", ("trust_anchor_file",)),
         ("acme", ("trust_anchors",)),
+        ("admin", ("chain", "key")),
     ):
         if section in whole:
             whole[section] = resolved(whole[section], names)
@@ -138,7 +139,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     settings = draft.value
     addresses = [
         *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
-        ("admin.address", settings.admin.address),
+        *([("admin.address", settings.admin.address)] if settings.admin.address else []),
         ("metrics.address", settings.metrics.address),
         *settings.public_addresses.items(),  # one server for all, so each of them once
         *([("acme.http_address", settings.acme.served_at)] if settings.acme.served_at else []),
@@ -159,6 +160,9 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
         yield draft.error("alarms.webhook_secret", said)
     if settings.otel.endpoint and settings.otel.secret and not settings.otel.is_private:
         yield draft.error("otel.secret", "the secret would cross the network in clear; write an https endpoint")
+    if bool(settings.admin.chain) != bool(settings.admin.key):
+        path = "admin.key" if settings.admin.chain else "admin.chain"
+        yield draft.error(path, "chain and key belong together: write both, or neither")
     yield from _internal(draft)
     yield from _reports(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there

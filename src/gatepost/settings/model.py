@@ -255,9 +255,26 @@ class Certificate(Record):
 
 
 class Admin(Record):
-    """The admin centre."""
+    """The admin centre and the REST interface, served over HTTPS by a process of their own."""
 
-    address: ListenAddress = Field(default="127.0.0.1:8443", description="Where it listens.")
+    address: Annotated[
+        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
+    ] = Field(
+        default="127.0.0.1:8443",
+        description="Where it listens. Until an owner is made by the one-time address that is printed at the start, it "
+        "answers nobody but this machine. If the port is taken and this key is not written, the gateway runs without.",
+    )
+    names: tuple[Domain, ...] = Field(
+        default=(),
+        description="Host names by which browsers may ask for it, beside server.hostname, localhost and IP addresses: "
+        "any other name is refused, so that no foreign page can reach it under a name of its own (DNS rebinding).",
+    )
+    chain: PathText = Field(
+        default="",
+        description="Its certificate and intermediates, PEM, leaf first. Empty: it makes one itself, whose fingerprint "
+        "is logged at the start.",
+    )
+    key: PathText = Field(default="", description="The private key to chain, PEM, mode 0600.")
 
 
 class Metrics(Record):

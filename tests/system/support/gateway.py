@@ -68,6 +68,7 @@ class Gateway:
         values: dict[str, Any] = {
             "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1},
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
+            "admin": {"address": ""},  # a process that most tests have no use for
         }
         if nameservers:
             values["dns"] = {"nameservers": list(nameservers)}

@@ -1,0 +1,104 @@
+"""Coming in and going out: the first owner, log-in and log-out.
+
+A session is always a fresh one, whatever cookie the browser brought; the old one is ended. Nothing tells a name that
+nobody has from a wrong password.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
+from gatepost.access.records import AccountError, LogInRefused
+from gatepost.admin.pages import render
+from gatepost.web.identity import COOKIE, LOGIN, address_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.access.accounts import Accounts
+
+__all__ = ["ROUTES", "local_target"]
+
+
+def local_target(text: str) -> str:
+    """Where to go after a form, if that is a place of ours; "/" otherwise, so that no link sends a person elsewhere."""
+    fits = text.startswith("/") and not text.startswith("//") and text.isprintable() and "\\" not in text
+    return text if fits else "/"
+
+
+def _log_in(request: Request) -> Response:
+    accounts: Accounts = request.app.state.accounts
+    target = local_target(request.query_params.get("next", "/"))
+    if request.method == "GET":
+        if request.state.principal is not None:
+            return RedirectResponse(target, HTTPStatus.SEE_OTHER)
+        return _log_in_page(request, owned=accounts.has_owner())
+    form = request.state.form
+    name, password = form.get("name", ""), form.get("password", "")
+    try:
+        secret = accounts.log_in(name, password, address_of(request.scope), request.headers.get("user-agent", ""))
+    except LogInRefused as refused:
+        status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
+        return _log_in_page(request, status, name=name, error=str(refused))
+    return _entered(request, secret, target)
+
+
+def _log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+    return render(request, "entrance/login.html", status, **{"owned": True, "name": "", "error": ""} | context)
+
+
+def _entered(request: Request, secret: str, target: str) -> Response:
+    _end_old_session(request)
+    answer = RedirectResponse(target, HTTPStatus.SEE_OTHER)
+    answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="lax", path="/")
+    return answer
+
+
+def _end_old_session(request: Request) -> None:
+    if old := request.cookies.get(COOKIE):
+        request.app.state.accounts.end_session(old, address=address_of(request.scope))
+
+
+def _log_out(request: Request) -> Response:
+    _end_old_session(request)
+    answer = RedirectResponse(LOGIN, HTTPStatus.SEE_OTHER)
+    answer.delete_cookie(COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+    return answer
+
+
+def _set_up(request: Request) -> Response:
+    accounts: Accounts = request.app.state.accounts
+    form = request.state.form
+    code = form.get("code") or request.query_params.get("code", "")
+    if request.method == "GET":
+        return _set_up_page(request, code, usable=accounts.is_setup_code(code), owned=accounts.has_owner())
+    name, password = form.get("name", ""), form.get("password", "")
+    if password != form.get("again", ""):
+        return _set_up_page(request, code, name=name, errors={"again": "the two passwords differ"})
+    address = address_of(request.scope)
+    try:
+        user = accounts.use_setup_code(code, name, password, address=address)
+    except AccountError as error:
+        errors = {one.path: one.message for one in error.errors}
+        return _set_up_page(request, code, name=name, errors=errors, error=error.text, usable=bool(errors))
+    return _entered(request, accounts.start_session(user, address, request.headers.get("user-agent", "")), "/")
+
+
+def _set_up_page(request: Request, code: str, **context: Any) -> Response:
+    known: dict[str, Any] = {"code": code, "name": "", "errors": {}, "error": "", "usable": True, "owned": False}
+    known |= context
+    fits = known["usable"] and not known["errors"] and not known["owned"]
+    status = HTTPStatus.OK if fits else HTTPStatus.UNPROCESSABLE_ENTITY
+    return render(request, "entrance/setup.html", status, **known)
+
+
+ROUTES = [
+    Route("/login", _log_in, methods=["GET", "POST"]),
+    Route("/logout", _log_out, methods=["POST"]),
+    Route("/setup", _set_up, methods=["GET", "POST"]),
+]

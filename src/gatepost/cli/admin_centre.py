@@ -1,0 +1,67 @@
+"""The process of the admin centre and REST, which `gatepost serve` runs beside the workers: its parts put together.
+
+It is here because only the command line may know pages, REST and the life of processes at once. What it serves comes
+from the data directory and goes there, as with every other command (docs/decisions/0027).
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.access.accounts import ACCESS_FILE, Accounts
+from gatepost.admin.routes import HANDLERS, ROUTES
+from gatepost.administration.gateway import Gateway
+from gatepost.api.routes import API_HANDLERS, API_ROUTES
+from gatepost.node.beside import run_beside
+from gatepost.web.application import application
+from gatepost.web.server import WebServer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from gatepost.settings.model import Settings
+
+__all__ = ["admin_url", "run_admin_centre"]
+
+_log = logging.getLogger(__name__)
+_EVERYWHERE = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not listened on
+
+
+def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
+    """The life of the process; its exit status. lifeline: reads end-of-file when the supervisor is gone."""
+    return run_beside(
+        partial(_server, settings, sockets), lifeline, drain=settings.server.drain, what="the admin centre"
+    )
+
+
+def admin_url(settings: Settings, port: int, *, local: bool) -> str:
+    """Where a browser finds it. local: on this machine, since nobody else is answered yet."""
+    host = settings.admin.address.rpartition(":")[0]
+    if host in _EVERYWHERE:
+        host = "127.0.0.1" if local else settings.server.hostname
+    return f"https://{host}:{port}"
+
+
+def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
+    gateway = Gateway(settings)
+    accounts = Accounts(gateway.data / ACCESS_FILE)
+    app = application(gateway, accounts, [*ROUTES, *API_ROUTES], {**HANDLERS, **API_HANDLERS})
+    server = WebServer(app, settings, sockets)
+    _announce(settings, accounts, server)
+    return server
+
+
+def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None:
+    """Where it is, and how to know that it is ours. The one-time address is for who started it, so it is not logged."""
+    owned = accounts.has_owner()
+    url, certificate = admin_url(settings, server.port, local=not owned), server.certificate
+    known = "made here" if certificate.own else "of the settings"
+    _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
+    if not owned:
+        code = accounts.setup_code()
+        click.echo(f"admin centre: make the owner at {url}/setup?code={code} (valid once, 30 minutes)", err=True)

@@ -1,0 +1,87 @@
+"""The server of the admin centre: uvicorn on sockets that were bound before, with a certificate that may change.
+
+Signals belong to whoever runs it (`node.beside`), and so does the log: uvicorn's own lines are errors only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from gatepost.net.tasks import spawn
+from gatepost.web.certificate import admin_certificate, tls_context
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Sequence
+
+    from starlette.types import ASGIApp
+
+    from gatepost.settings.model import Settings
+
+__all__ = ["WebServer"]
+
+_CONNECTIONS: Final = 200
+_KEEP_ALIVE: Final = 75  # seconds
+_HEAD: Final = 32 * 1024  # bytes of a request's head
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves them alone."""
+        yield
+
+
+class WebServer:
+    """Serves an application over HTTPS. port: where. Raises CertificateFileError or OSError if its certificate cannot be used."""
+
+    def __init__(self, application: ASGIApp, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._sockets = list(sockets)
+        self.port: int = self._sockets[0].getsockname()[1]
+        self.certificate = admin_certificate(settings)
+        self._tls = tls_context(self.certificate)
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="h11",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE,
+            h11_max_incomplete_event_size=_HEAD,
+            ssl_context_factory=lambda *_: self._tls,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._task = spawn(self._server.serve(self._sockets), "admin centre")
+
+    def reload(self) -> None:
+        """Take up a new certificate for new connections; one that cannot be used is said, and the old one stays."""
+        try:
+            self.certificate = admin_certificate(self._settings)
+            self._tls.load_cert_chain(self.certificate.chain, self.certificate.key)
+        except (OSError, ValueError) as error:
+            _log.error("the admin centre keeps its certificate: %s", error)
+
+    async def close(self, seconds: float) -> None:
+        """Accept no more, and let open requests end for at most `seconds`."""
+        self._server.should_exit = True
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=max(0.1, seconds))
+            for task in late:
+                task.cancel()
