@@ -3,7 +3,8 @@
 A browser has a session, in a cookie that scripts cannot read and other sites do not make it send; a program has an API
 token. A change by session must come from one of our own pages (Sec-Fetch-Site or Origin) and carry that session's
 token, in the form's field `csrf` or the field X-CSRF-Token of the request's head. What fails that is refused and put
-on record. Sets `request.state.principal` and `request.state.session`, None where nobody is known.
+on record. Sets `request.state.principal` and `request.state.session`, None where nobody is known, and
+`request.state.csrf`, the session's token for forms.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Identity:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         state, headers = scope["state"], Headers(scope=scope)
-        state["principal"] = state["session"] = None
+        state["principal"], state["session"], state["csrf"] = None, None, ""
         bearer = headers.get("authorization", "")
         if bearer.lower().startswith(_BEARER):
             secret = bearer[len(_BEARER) :].strip()[:_LONGEST]
@@ -85,7 +86,8 @@ class Identity:
             given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
             if not hmac.compare_digest(given.encode(), session.csrf.encode()):
                 return await self._forged(scope, "its token is missing or is that of another session")
-        scope["state"]["session"], scope["state"]["principal"] = session, session.principal
+        state = scope["state"]
+        state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
         return None
 
     async def _forged(self, scope: Scope, why: str) -> Response:
