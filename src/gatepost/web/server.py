@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves an application over HTTPS. port: where. Raises CertificateFileError or OSError if its certificate cannot be used."""
+    """Serves an application over HTTPS. port: where. Raises CertificateFileError or OSError for its certificate."""
 
     def __init__(self, application: ASGIApp, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
