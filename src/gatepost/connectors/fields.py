@@ -18,9 +18,9 @@ from gatepost.connectors.units import format_duration, format_size, parse_durati
 from gatepost.connectors.values import TlsVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema
 
@@ -52,9 +52,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a field takes, as documentation says it."""
+    """What a field takes, as documentation says it.
+
+    schema: the same as JSON Schema, where pydantic's would be about the parsed value.
+    """
 
     text: str
+    schema: Mapping[str, Any] | None = None
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema of what is written."""
+        return handler(core) if self.schema is None else dict(self.schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +140,20 @@ SmartHostField = Annotated[
     SmartHost,
     _text(SmartHost.parse),
     PlainSerializer(str),
-    Form('"host", "host:port", IP address or "[v6]:port"'),
+    Form('"host", "host:port", IP address or "[v6]:port"', {"type": "string"}),
 ]
 Duration = Annotated[
-    float, BeforeValidator(parse_duration), PlainSerializer(format_duration), Form('duration: "30s", "15m", "24h"')
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    Form('duration: "30s", "15m", "24h"', {"type": ["string", "number"], "examples": ["30s", "15m", "24h", 900]}),
 ]
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size), Form('size: "256KB", "50MB", bytes')]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size),
+    Form('size: "256KB", "50MB", bytes', {"type": ["string", "integer"], "examples": ["256KB", "50MB", 1048576]}),
+]
 Version = Annotated[TlsVersion, _text(_version)]
 
 

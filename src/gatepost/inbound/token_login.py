@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gatepost.connectors.match import Directory
-    from gatepost.inbound.throttle import Throttle
+    from gatepost.access.throttle import Throttle
     from gatepost.lookup.issuer_keys import IssuerKeys
     from gatepost.smtp.oauth import BearerMessage
 

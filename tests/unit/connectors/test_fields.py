@@ -144,6 +144,21 @@ def test_a_range_says_what_it_takes(key: str, written: object, why: str) -> None
         Timed.model_validate({key: written})
 
 
+class Written(Record):
+    wait: Duration = 0.0
+    size: Size = 0
+    hosts: tuple[SmartHostField, ...] = ()
+    label: Label
+
+
+def test_json_schema_is_about_what_is_written() -> None:
+    found = Written.model_json_schema()["properties"]
+    assert found["wait"]["type"] == ["string", "number"]
+    assert found["size"]["type"] == ["string", "integer"]
+    assert found["hosts"]["items"] == {"type": "string"}
+    assert (found["label"]["type"], found["label"]["minLength"]) == ("string", 1)
+
+
 def test_documents_use_the_alias_and_code_may_use_the_name() -> None:
     assert Sample(parts=(Inner(depth=1),)).parts[0].depth == 1
     assert list(keys(Sample))[-1] == "part"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.inbound.throttle import Throttle
+from gatepost.access.throttle import Throttle
 
 
 class Clock:

@@ -1,0 +1,355 @@
+"""Users, sessions, API tokens and the record of deeds: `access.db` in the data directory, shared by its processes.
+
+Opened by whoever serves the admin centre and REST, and by `gatepost user` and `gatepost token`. Every change of an
+account and the deed that tells of it are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256
+of 32 random octets; none is ever given out again. May be used by several threads at a time; methods block, those
+that take a password for some 30 ms and more. It decides nothing about what a principal may: that is `access.principal`.
+
+Methods raise StoreFailure if the file cannot be read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.access import deed_rows, session_rows, setup_rows, token_rows, user_rows
+from gatepost.access.database import AccessDatabase
+from gatepost.access.doorkeeper import Doorkeeper
+from gatepost.access.fields import spoken
+from gatepost.access.principal import Role
+from gatepost.access.records import KEEP, AccountError, Actor, Deed, DeedFilter, LogInRefused, Outcome
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from gatepost.access.principal import Principal, Scope
+    from gatepost.access.records import Keep, Session, Token, User
+
+__all__ = ["ACCESS_FILE", "Accounts"]
+
+ACCESS_FILE = "access.db"
+
+_ALL: Final = DeedFilter()
+
+
+class Accounts:
+    """The accounts of one data directory. clock: seconds since 1970. ticks: seconds that never go back."""
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Open `path`, made if it is not there."""
+        self._database = AccessDatabase(path)
+        self._clock = clock
+        self._doorkeeper = Doorkeeper(ticks)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # users
+
+    def users(self) -> list[User]:
+        """All of them, by name."""
+        with self._database.reading() as connection:
+            return user_rows.every(connection)
+
+    def user(self, name: str) -> User | None:
+        """The user of that name, in whatever case it is written."""
+        with self._database.reading() as connection:
+            return user_rows.find(connection, spoken(name))
+
+    def has_owner(self) -> bool:
+        """Whether there is an owner; until then only `setup_code` opens the admin centre."""
+        with self._database.reading() as connection:
+            return user_rows.has_owner(connection)
+
+    def add_user(
+        self, name: str, role: Role, password: str, *, by: Actor, organizations: Iterable[str] | None = None
+    ) -> User:
+        """A new user, enabled. organizations: None is all of them; whether there are such is the caller's to know.
+
+        Raises AccountError: INPUT with an error for each field, CONFLICT if the name is taken.
+        """
+        draft = user_rows.drafted(name, role, password, organizations)
+        argon2 = self._doorkeeper.hashed(draft.password)
+        now = self._clock()
+        with self._database.changing() as connection:
+            user = user_rows.insert(connection, draft, argon2, now)
+            if user.role is Role.OWNER:
+                setup_rows.forget(connection)
+            deed_rows.write(
+                connection, Deed(0, now, *by, "user-add", subject=user.name, detail={"after": user_rows.facts(user)})
+            )
+        return user
+
+    def set_user(
+        self,
+        name: str,
+        *,
+        by: Actor,
+        role: Role | None = None,
+        organizations: Iterable[str] | Keep | None = KEEP,
+        enabled: bool | None = None,
+        password: str | None = None,
+    ) -> User:
+        """Change a user; what is not given stays. Any change ends all of its sessions: `start_session` begins another.
+
+        Raises AccountError: INPUT, MISSING, CONFLICT if it would leave no owner who can log in.
+        """
+        argon2 = None if password is None else self._doorkeeper.hashed(user_rows.checked_password(password, name))
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = user_rows.get(connection, name)
+            after = user_rows.update(connection, before, user_rows.Change(role, organizations, enabled, argon2))
+            if after == before:
+                return before
+            session_rows.end_all(connection, after.name)
+            if after.role is Role.OWNER:
+                setup_rows.forget(connection)
+            detail = {
+                "before": user_rows.facts(before),
+                "after": user_rows.facts(after),
+                "password": argon2 is not None,
+            }
+            deed_rows.write(connection, Deed(0, now, *by, "user-set", subject=after.name, detail=detail))
+        return after
+
+    def remove_user(self, name: str, *, by: Actor) -> list[str]:
+        """Remove a user, its sessions and the tokens that it made, whose names are returned.
+
+        Raises AccountError: MISSING, CONFLICT if it is the last owner.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = user_rows.get(connection, name)
+            user_rows.delete(connection, before)
+            session_rows.end_all(connection, before.name)
+            ended = token_rows.end_all(connection, before.name)
+            detail = {"before": user_rows.facts(before), "tokens": ended}
+            deed_rows.write(connection, Deed(0, now, *by, "user-remove", subject=before.name, detail=detail))
+        return ended
+
+    # logging in
+
+    def log_in(self, name: str, password: str, address: str, agent: str) -> str:
+        """The secret of a fresh session, for a cookie. address: where from, without port. agent: what the browser is.
+
+        Raises LogInRefused, the same for names that nobody has; in time, too.
+        """
+        user = self.check_password(name, password, address)
+        try:
+            return self.start_session(user, address, agent)
+        except AccountError:  # changed or removed since its password was tried
+            raise LogInRefused from None
+
+    def check_password(self, name: str, password: str, address: str) -> User:
+        """The user whose password that is, also to ask again before something grave. Raises LogInRefused.
+
+        Failures are counted by address and by name; a refusal is a deed, a success is not.
+        """
+        asked = spoken(name)
+        with self._database.reading() as connection:
+            known = user_rows.credential(connection, asked)
+        attempt = self._doorkeeper.admit(asked or name, address, usual=known.last_address if known else "")
+        fits = self._doorkeeper.fits(password, known.argon2 if known else None)
+        if fits and known and known.user.enabled:
+            self._doorkeeper.forgive(attempt)
+            return known.user
+        now = self._clock()
+        with self._database.changing() as connection:
+            who = known.user.name if known else ""
+            deed_rows.write(connection, Deed(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
+        raise LogInRefused
+
+    def start_session(self, user: User, address: str, agent: str) -> str:
+        """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.
+
+        It is random and never one that a browser brought; whoever held an older one of this browser has it no more
+        if the caller ends that (`end_session`).
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            user_rows.logged_in(connection, user, now, address)
+            secret = session_rows.start(connection, user, now, address, agent)
+            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
+        return secret
+
+    def session(self, secret: str) -> Session | None:
+        """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            found = session_rows.find(connection, secret)
+        if found is None:
+            return None
+        if session_rows.is_over(found, now):
+            self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
+            return None
+        if session_rows.is_due(found, now):
+            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+                session_rows.touch(connection, found, now)  # with a full disk one can still look
+        return found
+
+    def end_session(self, secret: str, *, address: str = "") -> None:
+        """Log out; nothing if there is no such session."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            if name := session_rows.end(connection, secret):
+                deed_rows.write(connection, Deed(0, now, *Actor(name, address), "log-out"))
+
+    def sessions_of(self, name: str) -> list[Session]:
+        """Those of a user that go on, the newest first, without their CSRF tokens."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            return session_rows.of_user(connection, spoken(name), now)
+
+    def end_session_of(self, name: str, number: int, *, by: Actor) -> bool:
+        """End one session of a user by its id; whether there was one."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            ended = session_rows.end_one(connection, spoken(name), number)
+            if ended:
+                deed_rows.write(
+                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": 1})
+                )
+        return ended
+
+    def end_sessions_of(self, name: str, *, by: Actor, keep: str = "") -> int:
+        """End all sessions of a user but the one of the secret `keep`; how many."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            ended = session_rows.end_all(connection, spoken(name), keep)
+            if ended:
+                deed_rows.write(
+                    connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
+                )
+        return ended
+
+    # API tokens
+
+    def tokens(self) -> list[Token]:
+        """All of them, by name, those that ran out among them."""
+        with self._database.reading() as connection:
+            return token_rows.every(connection)
+
+    def add_token(
+        self,
+        name: str,
+        scopes: Iterable[Scope],
+        *,
+        by: Actor,
+        organizations: Iterable[str] | None = None,
+        expires: float | None = None,
+    ) -> str:
+        """A new token: its secret, "gp_…", which cannot be had again. expires: seconds since 1970, None is never.
+
+        It ends with the user who makes it, and never does more than that user may. Raises AccountError: INPUT with an
+        error for each field, CONFLICT if the name is taken.
+        """
+        now = self._clock()
+        draft = token_rows.drafted(name, scopes, organizations, expires, now)
+        with self._database.changing() as connection:
+            secret, token = token_rows.insert(connection, draft, by, now)
+            deed_rows.write(
+                connection,
+                Deed(0, now, *by, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
+            )
+        return secret
+
+    def token(self, secret: str) -> Principal | None:
+        """As whom the bearer of a token asks, None if it is none, ran out, or its maker is gone or disabled."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            found = token_rows.find(connection, secret, now)
+        if found is None:
+            return None
+        if token_rows.is_due(found.token, now):
+            with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+                token_rows.touch(connection, found.token, now)
+        return found.principal
+
+    def remove_token(self, name: str, *, by: Actor) -> None:
+        """It is refused from now on. Raises AccountError (MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            before = token_rows.delete(connection, name)
+            deed_rows.write(
+                connection,
+                Deed(0, now, *by, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}),
+            )
+
+    # the first owner
+
+    def setup_code(self) -> str:
+        """A fresh code that makes the first owner, once, within 30 minutes; one that was given out before ends.
+
+        Raises AccountError (CONFLICT) if there is an owner.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            return setup_rows.renew(connection, now)
+
+    def is_setup_code(self, code: str) -> bool:
+        """Whether `use_setup_code` would take that code now, so that a page asks for nothing in vain."""
+        with self._database.reading() as connection:
+            return setup_rows.fits(connection, code, self._clock())
+
+    def use_setup_code(self, code: str, name: str, password: str, *, address: str = "") -> User:
+        """Make the first owner. Raises AccountError: CONFLICT if the code does not hold, INPUT for name or password.
+
+        Of several who try at once one wins; a wrong name or password does not use the code up.
+        """
+        now = self._clock()
+        with self._database.reading() as connection:
+            setup_rows.demand(connection, code, now)  # nothing is worked at for who has no code
+        draft = user_rows.drafted(name, Role.OWNER, password, None)
+        argon2 = self._doorkeeper.hashed(draft.password)
+        with self._database.changing() as connection:
+            setup_rows.demand(connection, code, now)
+            user = user_rows.insert(connection, draft, argon2, now)
+            setup_rows.forget(connection)
+            deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "setup", subject=user.name))
+        return user
+
+    # deeds
+
+    def record(
+        self,
+        by: Actor,
+        action: str,
+        *,
+        outcome: Outcome = Outcome.DONE,
+        organization: str = "",
+        subject: str = "",
+        detail: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Keep what somebody did or tried, such as "queue-drop". organization: "" for the gateway itself.
+
+        detail: for JSON; bounded, and what stands under a name like "password" is left out. Texts are cut.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            deed_rows.write(connection, Deed(0, now, *by, action, organization, subject, outcome, detail))
+
+    def deeds(self, who: Principal, wanted: DeedFilter = _ALL, *, limit: int = 100, before: int = 0) -> list[Deed]:
+        """The newest first, as far as `who` sees their organizations. limit: 1 to 1000.
+
+        before: the id of the last one of the page before, 0 for the first page.
+        """
+        with self._database.reading() as connection:
+            return deed_rows.find(connection, who, wanted, limit, before)
+
+    def prune(self) -> int:
+        """Forget deeds after 400 days, and sessions that are over; how many rows. Once a day is enough."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            return deed_rows.prune(connection, now) + session_rows.prune(connection, now)
+
+    def _end_quietly(self, secret: str) -> None:
+        with contextlib.suppress(StoreFailure), self._database.changing() as connection:
+            session_rows.end(connection, secret)

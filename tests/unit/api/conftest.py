@@ -1,0 +1,120 @@
+"""The API without a server: an ASGI application with a gateway in tmp_path, called as a server would call it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import NamedTuple
+
+import pytest
+import tomlkit
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from gatepost.access.principal import Principal, Scope
+from gatepost.administration.gateway import Gateway
+from gatepost.api.serving import routes
+from gatepost.settings.loader import load
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+
+
+class Response(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def problem(self):
+        """The name of the problem; fails where it is no problem document."""
+        assert self.headers["content-type"] == "application/problem+json"
+        assert self.json["status"] == self.status
+        assert self.json["instance"].startswith("urn:uuid:")
+        return self.json["type"].removeprefix("/api/v1/problems/")
+
+    @property
+    def paths(self):
+        return [error["path"] for error in self.json["errors"]]
+
+
+class _Who:
+    """What `web` does in a gateway: it says who asks."""
+
+    def __init__(self, app, api):
+        self.app = app
+        self.api = api
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["principal"] = self.api.who
+        await self.app(scope, receive, send)
+
+
+class Api:
+    """`call` is one request. who: as whom, None for nobody."""
+
+    def __init__(self, gateway, endpoints):
+        self.who = OWNER
+        self.gateway = gateway
+        self._app = Starlette(routes=routes(endpoints), middleware=[Middleware(_Who, api=self)])
+        self._app.state.gateway = gateway
+
+    def call(self, method, url, body=None, *, headers=(), chunks=None):
+        """body: bytes, or a value that is sent as JSON. chunks: the body in pieces, without its length."""
+        path, _, query = url.partition("?")
+        fields = {"content-type": "application/json"} if body is not None or chunks else {}
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        if not chunks:
+            fields["content-length"] = str(len(data))
+        fields |= dict(headers)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "server": ("gate.example", 8443),
+            "client": ("127.0.0.1", 50000),
+            "root_path": "",
+            "path": f"/api/v1{path}",
+            "raw_path": f"/api/v1{path}".encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in fields.items() if value is not None],
+        }
+        return asyncio.run(self._exchange(scope, chunks or [data]))
+
+    async def _exchange(self, scope, chunks):
+        pieces = [{"type": "http.request", "body": one, "more_body": True} for one in chunks]
+        if pieces and pieces[-1]["body"] is not None:
+            pieces[-1]["more_body"] = False
+        else:
+            pieces = [*pieces[:-1], {"type": "http.disconnect"}]
+        sent = []
+
+        async def receive():
+            return pieces.pop(0) if pieces else {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        start, *bodies = sent
+        headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Response(start["status"], headers, b"".join(one.get("body", b"") for one in bodies))
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    file = tmp_path / "gatepost.toml"
+    file.write_text(tomlkit.dumps({"server": {"hostname": "mx.gate.example", "data_dir": "data"}}), encoding="utf-8")
+    return Gateway(load(str(file), {}))
+
+
+@pytest.fixture
+def api_of(gateway):
+    """The API of some endpoints."""
+    return lambda *endpoints: Api(gateway, endpoints)

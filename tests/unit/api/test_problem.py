@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.api.problem import PROBLEMS, Problem, ProblemType, problem_response, refused
+from gatepost.connectors.errors import FieldError
+
+
+def test_every_status_is_of_one_kind_and_every_kind_has_a_name_of_its_own():
+    assert len(PROBLEMS) == len(ProblemType)
+    assert len({one.uri for one in ProblemType}) == len(ProblemType)
+    assert all(400 <= status < 600 for status in PROBLEMS)
+
+
+def test_the_document():
+    problem = Problem(ProblemType.INVALID, "why", [FieldError("a.b", "c")], {"Retry-After": "5"})
+    response = problem_response(problem, "urn:uuid:1")
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["retry-after"] == "5"
+    assert response.headers["cache-control"] == "no-store"
+    assert json.loads(response.body) == {
+        "type": "/api/v1/problems/invalid",
+        "title": "What was sent is not right",
+        "status": 422,
+        "detail": "why",
+        "instance": "urn:uuid:1",
+        "errors": [{"path": "a.b", "message": "c"}],
+    }
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_refusal_is_a_problem(kind):
+    errors = [FieldError("a", "b")]
+    problem = refused(Refusal(kind, "why", errors))
+    assert (problem.detail, problem.errors) == ("why", tuple(errors))
+    assert problem.kind in ProblemType
