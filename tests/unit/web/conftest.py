@@ -37,11 +37,15 @@ def ask(app: Any, path: str = "/", method: str = "GET", **given: Any) -> Answere
     }
     if "state" in given:
         scope["state"] = given["state"]
-    found = Answered(0, {}, b"")
+    found, ended = Answered(0, {}, b""), list[bool]()
 
     async def receive() -> dict[str, Any]:
-        part = parts.pop(0) if parts else b""
-        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+        if parts:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+        if ended:
+            await asyncio.Event().wait()  # a client that waits for its answer
+        ended.append(True)
+        return {"type": "http.request", "body": b"", "more_body": False}  # for who reads what was read already
 
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
