@@ -76,7 +76,7 @@ def test_whoever_said_which_version_they_saw_is_overtaken_once(base):
 
 
 def test_what_replaces_whole_organizations_is_not_done_again(base):
-    with pytest.raises(Refusal, match="not 1: look again, then change it$") as refused:
+    with pytest.raises(Refusal, match=r"not 1: look again, then change it$") as refused:
         change(base, OWNER, commented("new", base, 1), WISH, whole=True)
     assert refused.value.kind is Kind.CONFLICT
 
