@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost import __version__
+from gatepost.administration.choice import choose_connector
 from gatepost.checks.attacks import CONTROL
 from gatepost.checks.drill import DrillImpossible, run_drill
 from gatepost.checks.drill_report import resource_of
 from gatepost.checks.evidence import drills_directory, keep, last, previous
-from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
+from gatepost.cli.chosen import connector_options, stored_directory
 from gatepost.cli.evidence_log import evidence_log
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json, print_table, printable
@@ -28,9 +29,9 @@ from gatepost.store.trace import write_events
 from gatepost.store.trace_search import search_trace
 
 if TYPE_CHECKING:
+    from gatepost.administration.choice import Chosen
     from gatepost.checks.drill_report import DrillReport
     from gatepost.checks.evidence import Kept
-    from gatepost.cli.chosen import Chosen
     from gatepost.connectors.match import Directory
     from gatepost.settings.model import Settings
 
@@ -63,7 +64,7 @@ def drill(
     """
     settings = settings_of(config)
     directory = stored_directory(settings)
-    chosen = choose_connector(directory, name, organization, direction or _outbound(directory, name))
+    chosen = choose_connector(directory.resources, name, organization, direction or _outbound(directory, name))
     connector = chosen.connector
     if not isinstance(connector, OutboundConnector):
         fail(BAD_INPUT, f"{chosen.label}: drills are for outbound connectors; try: gatepost connector validate {name}")
