@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
+from gatepost.access.passwords import PasswordError
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
 from gatepost.cli.part import MAILBOX, choose_part
-from gatepost.inbound.credentials import PasswordError, content_name, make_credential
+from gatepost.inbound.credentials import content_name, make_credential
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
