@@ -1,9 +1,8 @@
-"""What `gatepost user`, `token` and `audit` share: the accounts, how a refusal ends a command, a password asked for."""
+"""What `gatepost user`, `token` and `audit` share: the accounts, how a refusal ends a command."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["CODES", "Opened", "asked_password", "of_organizations", "opened", "organization_option"]
+__all__ = ["CODES", "Opened", "of_organizations", "opened", "organization_option"]
 
 CODES = (
     "Exit codes: 0 done, 1 its state does not allow it, 2 wrong input, with every error by field, 3 not readable or "
     "writable."
 )
 
-_MOST = 4096  # characters read; no password is that long
 _CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: NO, Kind.UNREADABLE: UNKNOWN}
 
 
@@ -53,16 +51,6 @@ def organization_option[F: Callable[..., Any]](otherwise: str) -> Callable[[F], 
     """`--organization NAME`, several times. otherwise: what holds without it."""
     text = f"Only this organization; may be given several times. Without it {otherwise}."
     return click.option("--organization", "organizations", multiple=True, metavar="NAME", help=text)
-
-
-def asked_password(*, from_stdin: bool) -> str:
-    """A new password: a line of standard input (`--password-stdin`), or asked for twice on the terminal."""
-    if from_stdin:
-        return sys.stdin.readline(_MOST).rstrip("\r\n")
-    if not sys.stdin.isatty():
-        fail(BAD_INPUT, "there is no terminal to ask for the password; pass it with --password-stdin")
-    given: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-    return given
 
 
 def of_organizations(names: frozenset[str] | None) -> str:

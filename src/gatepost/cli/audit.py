@@ -36,11 +36,13 @@ _COLUMNS = ("id", "at", "who", "from", "action", "organization", "subject", "out
 @config_option
 @json_option
 def audit(limit: int, before: int, config: str | None, *, as_json: bool, **wanted: Any) -> None:
-    """Who did or tried what, the newest first: log-ins, changes of users and tokens, deeds in the admin centre and over
-    REST, refused ones among them. Kept for 400 days. What changed of resources is in `gatepost history`.
+    """Who did or tried what, the newest first.
+
+    Log-ins, changes of users and tokens, deeds in the admin centre and over REST, refused ones among them. Kept for 400
+    days. What changed of resources is in `gatepost history`.
 
     Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
-    """  # noqa: D205 - help
+    """
     outcome = Outcome(wanted["outcome"]) if wanted["outcome"] else None
     with opened(config) as its:
         everything = Principal(its.by.name, frozenset({Scope.OWNER}))

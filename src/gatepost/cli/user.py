@@ -9,8 +9,9 @@ import click
 from gatepost.access.principal import Role
 from gatepost.access.records import KEEP
 from gatepost.administration.accounts import add_user, session_record, set_user, user_record
-from gatepost.cli.account_store import CODES, asked_password, of_organizations, opened, organization_option
+from gatepost.cli.account_store import CODES, of_organizations, opened, organization_option
 from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.cli.password_prompt import asked_password
 from gatepost.cli.tables import moment, print_json, print_table
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ _SESSION_COLUMNS = ("id", "since", "last seen", "address", "browser")
 
 @click.group()
 def user() -> None:
-    """Users of the admin centre. Roles: owner (everything), administrator (all but users and tokens), operator (reads,
-    and acts on the queue), auditor (reads). docs/admin-centre.md has them in a table.
-    """  # noqa: D205 - help
+    """Users of the admin centre.
+
+    Roles: owner (everything), administrator (all but users and tokens), operator (reads, and acts on the queue),
+    auditor (reads). docs/admin-centre.md has them in a table.
+    """
 
 
 @user.command("list")
@@ -72,7 +75,7 @@ kept of it is a hash (Argon2id).
 @config_option
 def add(name: str, role: str, organizations: tuple[str, ...], config: str | None, *, password_stdin: bool) -> None:
     """See its help."""
-    given = asked_password(from_stdin=password_stdin)
+    given = asked_password("--password-stdin", from_stdin=password_stdin)
     with opened(config) as its:
         made = add_user(
             its.gateway,
@@ -111,7 +114,7 @@ def set_(name: str, organizations: tuple[str, ...], config: str | None, *, enabl
     asked = wish["password"] or wish["password_stdin"]
     if wanted is KEEP and enabled is None and not (wish["role"] or asked):
         fail(BAD_INPUT, "say what is to be different: --role, --organization, --enable, --disable, --password, ...")
-    password = asked_password(from_stdin=wish["password_stdin"]) if asked else None
+    password = asked_password("--password-stdin", from_stdin=wish["password_stdin"]) if asked else None
     with opened(config) as its:
         one = set_user(
             its.gateway,
