@@ -43,7 +43,7 @@ class Accounts:
     def __init__(
         self, path: Path, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open `path`, made if it is not there."""
+        """Open `path`, made if it is not there; in the process that uses it, for a fork shares no database."""
         self._database = AccessDatabase(path)
         self._clock = clock
         self._doorkeeper = Doorkeeper(ticks)
@@ -118,6 +118,7 @@ class Accounts:
                 "password": argon2 is not None,
             }
             deed_rows.write(connection, Deed(0, now, *by, "user-set", subject=after.name, detail=detail))
+        self._database.forget()
         return after
 
     def remove_user(self, name: str, *, by: Actor) -> list[str]:
@@ -133,6 +134,7 @@ class Accounts:
             ended = token_rows.end_all(connection, before.name)
             detail = {"before": user_rows.facts(before), "tokens": ended}
             deed_rows.write(connection, Deed(0, now, *by, "user-remove", subject=before.name, detail=detail))
+        self._database.forget()
         return ended
 
     # logging in
@@ -177,6 +179,8 @@ class Accounts:
         with self._database.changing() as connection:
             user_rows.logged_in(connection, user, now, address)
             secret = session_rows.start(connection, user, now, address, agent)
+            session_rows.prune(connection, now)
+            deed_rows.prune(connection, now)
             deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
         return secret
 
@@ -345,7 +349,7 @@ class Accounts:
             return deed_rows.find(connection, who, wanted, limit, before)
 
     def prune(self) -> int:
-        """Forget deeds after 400 days, and sessions that are over; how many rows. Once a day is enough."""
+        """Forget deeds after 400 days, and sessions that are over; how many rows. Each log-in does it too."""
         now = self._clock()
         with self._database.changing() as connection:
             return deed_rows.prune(connection, now) + session_rows.prune(connection, now)

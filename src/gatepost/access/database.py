@@ -118,6 +118,11 @@ class AccessDatabase:
         with self._in_turn(), exclusively(self._connection):
             yield self._connection
 
+    def forget(self) -> None:
+        """What was removed stands in the write-ahead log until that is cut; if somebody reads just now, a bit later."""
+        with contextlib.suppress(StoreFailure), self._in_turn():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close the file; whoever is at it ends first."""
         with self._in_turn():

@@ -26,6 +26,7 @@ __all__ = ["find", "prune", "write"]
 _DAY: Final = 86_400.0
 _KEPT: Final = 400 * _DAY
 _AT_ONCE: Final = 10 * _DAY  # of the oldest deeds that go at a time: a clock that is wrong for a day costs no more
+_LAST: Final = 2**63 - 1  # the largest number that SQLite has
 _REFUSED: Final = 10_000
 _MOST: Final = 1000  # rows of a page
 _WHO, _ADDRESS, _ACTION, _ORGANIZATION, _SUBJECT = 128, 64, 64, 256, 512
@@ -74,10 +75,10 @@ def find(connection: apsw.Connection, who: Principal, wanted: DeedFilter, limit:
     if who.organizations is not None:
         narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(who.organizations)))
     if before:
-        narrow("id < ?", before)
+        narrow("id < ?", min(before, _LAST))
     for column in ("who", "action", "organization", "subject", "outcome"):
         if (value := getattr(wanted, column)) not in {"", None} or (column == "organization" and value == ""):
-            narrow(f"{column} = ?", str(value))
+            narrow(f"{column} = ?", kept(str(value), _SUBJECT))
     if wanted.since:
         narrow("at >= ?", wanted.since)
     if wanted.until:

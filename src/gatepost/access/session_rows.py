@@ -24,6 +24,7 @@ LIFETIME: Final = 12 * 3600.0
 _IDLE: Final = 30 * 60.0
 _TOUCHED: Final = 60.0  # seconds between two writes of "last seen"
 _SLACK: Final = 60.0  # seconds that a clock may be put back
+_LAST: Final = 2**63 - 1  # the largest number that SQLite has
 _OF_ONE_USER: Final = 20
 _ADDRESS: Final = 64
 _AGENT: Final = 256
@@ -90,6 +91,8 @@ def end(connection: apsw.Connection, given: str) -> str:
 
 def end_one(connection: apsw.Connection, name: str, number: int) -> bool:
     """End a session of a user by its id; whether there was one."""
+    if abs(number) > _LAST:
+        return False
     connection.execute("DELETE FROM session WHERE user = ? AND id = ?", (name, number))
     return bool(connection.changes())
 

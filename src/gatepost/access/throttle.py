@@ -1,7 +1,8 @@
 """Slows down who guesses passwords: failures are counted, and beyond a few each makes the next wait longer.
 
-Used by `inbound.login`, once by the client's address and once by the name it tries. An attempt is charged before it is
-known how it ends, so that many at once gain nothing, and forgiven if it was right.
+Used by `inbound.login` for mailboxes and by `access.doorkeeper` for users, once by the client's address and once by the
+name it tries. An attempt is charged before it is known how it ends, so that many at once gain nothing, and forgiven if
+it was right.
 """
 
 from __future__ import annotations

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from gatepost.access.passwords import PasswordError
 from gatepost.administration.choice import choose_part
 from gatepost.administration.parts import MAILBOX
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
-from gatepost.inbound.credentials import PasswordError, content_name, make_credential
+from gatepost.cli.password_prompt import asked_password
+from gatepost.inbound.credentials import content_name, make_credential
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
 __all__ = ["password"]
-
-_MOST = 2048  # characters read; no password is that long
 
 
 @click.command()
@@ -42,22 +41,13 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     if from_stdin and remove:
         fail(BAD_INPUT, "--stdin sets a password, --remove removes it: write one of them")
     part = choose_part(stored_directory(settings).resources, MAILBOX, address, organization)
-    data = None if remove else _encoded(_asked(from_stdin=from_stdin), part.organization.name)
+    data = None if remove else _encoded(asked_password("--stdin", from_stdin=from_stdin), part.organization.name)
     try:
         with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
             store.apply({}, author=author(), content={content_name(part.name): data})
     except StoreFailure as failure:
         fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
     click.echo(f"{part.name}: password {'removed' if remove else 'set'}", err=True)
-
-
-def _asked(*, from_stdin: bool) -> str:
-    if from_stdin:
-        return sys.stdin.readline(_MOST).rstrip("\r\n")
-    if not sys.stdin.isatty():
-        fail(BAD_INPUT, "there is no terminal to ask for the password; pass it with --stdin")
-    given: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-    return given
 
 
 def _encoded(given: str, organization: str) -> bytes:

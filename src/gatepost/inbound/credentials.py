@@ -1,4 +1,4 @@
-"""What is kept of a mailbox's password, and how it is tried: Argon2id for PLAIN, a verifier for SCRAM.
+"""What is kept of a mailbox's password: Argon2id for PLAIN (`access.passwords`), a verifier for SCRAM.
 
 Made by `gatepost mailbox password`, read by `inbound.login`. It lies beside the resources as content of the
 configuration store, so that no export, history, log or trace ever has it; the password itself is nowhere.
@@ -6,41 +6,21 @@ configuration store, so that no export, history, log or trace ever has it; the p
 
 from __future__ import annotations
 
-import base64
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from gatepost.smtp.sasl import SaslError, saslprep
+from gatepost.access.passwords import argon2_hash, prepared_password
 from gatepost.smtp.scram import Verifier, make_verifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOBODYS_HASH", "Credential", "PasswordError", "content_name", "make_credential", "orphaned", "verify"]
+__all__ = ["Credential", "content_name", "make_credential", "orphaned"]
 
-# OWASP's least for Argon2id: 19 MiB, 2 passes, 1 lane; about 30 ms of one core.
-_MEMORY_KIB: Final = 19_456
-_PASSES: Final = 2
-_LANES: Final = 1
-_HASH_OCTETS: Final = 32
 _LEAST: Final = 8
 _MOST: Final = 256
-
-NOBODYS_HASH: Final = (
-    f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES}$"
-    + base64.b64encode(bytes(16)).decode().rstrip("=")
-    + "$"
-    + base64.b64encode(bytes(_HASH_OCTETS)).decode().rstrip("=")
-)
-"""What a password for a name that nobody has is tried against, so that it takes as long. None fits."""
-
-
-class PasswordError(ValueError):
-    """A password that cannot be set. The text says why, and does not contain it."""
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -83,28 +63,10 @@ def content_name(address: str) -> str:
 
 def make_credential(password: str, organization: str, now: float) -> Credential:
     """The credential of a new password, with salts of its own. Raises PasswordError. Takes about 40 ms."""
-    try:
-        prepared = saslprep(password)
-    except SaslError as error:
-        raise PasswordError(f"the password has {error}") from None
-    if len(prepared) < _LEAST:
-        raise PasswordError(f"the password has {len(prepared)} characters; at least {_LEAST} are needed")
-    if len(prepared) > _MOST:
-        raise PasswordError(f"the password has more than {_MOST} characters")
-    argon2 = Argon2id(
-        salt=os.urandom(16), length=_HASH_OCTETS, iterations=_PASSES, lanes=_LANES, memory_cost=_MEMORY_KIB
-    ).derive_phc_encoded(prepared.encode())
+    prepared = prepared_password(password, _LEAST, _MOST)
+    argon2 = argon2_hash(prepared)
     scram = make_verifier(prepared, os.urandom(16))
     return Credential(organization, now, argon2, scram.salt, scram.iterations, scram.stored_key, scram.server_key)
-
-
-def verify(password: str, argon2: str) -> bool:
-    """Whether a prepared password fits a hash. For a thread: it takes about 30 ms and 19 MiB."""
-    try:
-        Argon2id.verify_phc_encoded(password.encode(), argon2)
-    except (InvalidKey, ValueError):
-        return False
-    return True
 
 
 def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:

@@ -12,9 +12,10 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from gatepost.inbound.credentials import NOBODYS_HASH, Credential, content_name, verify
-from gatepost.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
+from gatepost.access.passwords import NOBODYS_HASH, verify
 from gatepost.access.throttle import Throttle
+from gatepost.inbound.credentials import Credential, content_name
+from gatepost.inbound.login_outcome import BUSY, INVALID, MALFORMED, THROTTLED, LoginOutcome
 from gatepost.inbound.token_login import TokenLogin
 from gatepost.net.listener import source_of
 from gatepost.smtp.auth import AUTHENTICATED

@@ -19,8 +19,8 @@ from gatepost.smtp.sasl import SaslError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gatepost.connectors.match import Directory
     from gatepost.access.throttle import Throttle
+    from gatepost.connectors.match import Directory
     from gatepost.lookup.issuer_keys import IssuerKeys
     from gatepost.smtp.oauth import BearerMessage
 

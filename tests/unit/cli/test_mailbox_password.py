@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from click.testing import CliRunner
 
+from gatepost.access.passwords import verify
 from gatepost.cli import main
-from gatepost.inbound.credentials import Credential, content_name, verify
+from gatepost.inbound.credentials import Credential, content_name
 from gatepost.store.changes import ConfigStore
 
 WORD = "correct horse"

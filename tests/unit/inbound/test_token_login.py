@@ -13,9 +13,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from gatepost.access.throttle import Throttle
 from gatepost.inbound.login import TOKEN_MECHANISMS, Logins
 from gatepost.inbound.login_outcome import LoginOutcome
-from gatepost.access.throttle import Throttle
 from gatepost.inbound.token_login import TokenLogin
 from gatepost.lookup.issuer_keys import KeysUnavailable
 from gatepost.lookup.jwks import IssuerKey

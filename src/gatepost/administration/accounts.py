@@ -1,0 +1,178 @@
+"""Users, API tokens and deeds as every door shows and changes them: over `access.accounts`, its errors as refusals.
+
+What an account may see is checked against the organizations there are, so that a slip of the pen gives nobody less
+than was meant, or more later. Whether somebody may change accounts is for the door: `Principal.may(Scope.OWNER)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
+
+from gatepost.access.accounts import ACCESS_FILE, Accounts
+from gatepost.access.records import AccountError, Keep, Why
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.errors import FieldError
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from gatepost.access.principal import Role, Scope
+    from gatepost.access.records import Actor, Deed, Session, Token, User
+    from gatepost.administration.gateway import Gateway
+
+__all__ = [
+    "NewToken",
+    "NewUser",
+    "UserChange",
+    "add_token",
+    "add_user",
+    "deed_record",
+    "open_accounts",
+    "refusing",
+    "session_record",
+    "set_user",
+    "token_record",
+    "user_record",
+]
+
+_KINDS = {Why.INPUT: Kind.INPUT, Why.MISSING: Kind.MISSING, Why.CONFLICT: Kind.CONFLICT}
+
+
+@contextlib.contextmanager
+def open_accounts(gateway: Gateway) -> Iterator[Accounts]:
+    """The accounts of a gateway, closed afterwards; within, and on opening, their errors are refusals."""
+    with refusing(), contextlib.closing(Accounts(gateway.data / ACCESS_FILE)) as accounts:
+        yield accounts
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Make a Refusal of what `access.accounts` raises."""
+    try:
+        yield
+    except AccountError as error:
+        raise Refusal(_KINDS[error.why], error.text, error.errors) from error
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+class NewUser(TypedDict):
+    """What `Accounts.add_user` takes beside the name."""
+
+    role: Role
+    password: str
+    organizations: NotRequired[Collection[str] | None]
+    by: Actor
+
+
+class UserChange(TypedDict):
+    """What `Accounts.set_user` takes beside the name."""
+
+    role: NotRequired[Role | None]
+    organizations: NotRequired[Collection[str] | Keep | None]
+    enabled: NotRequired[bool | None]
+    password: NotRequired[str | None]
+    by: Actor
+
+
+class NewToken(TypedDict):
+    """What `Accounts.add_token` takes beside the name."""
+
+    scopes: Collection[Scope]
+    organizations: NotRequired[Collection[str] | None]
+    expires: NotRequired[float | None]
+    by: Actor
+
+
+def add_user(gateway: Gateway, accounts: Accounts, name: str, **account: Unpack[NewUser]) -> User:
+    """A new user of organizations that exist. Raises Refusal."""
+    _demand_organizations(gateway, account.get("organizations"))
+    with refusing():
+        return accounts.add_user(name, **account)
+
+
+def set_user(gateway: Gateway, accounts: Accounts, name: str, **change: Unpack[UserChange]) -> User:
+    """Change a user; what is not given stays. Raises Refusal."""
+    _demand_organizations(gateway, change.get("organizations"))
+    with refusing():
+        return accounts.set_user(name, **change)
+
+
+def add_token(gateway: Gateway, accounts: Accounts, name: str, **token: Unpack[NewToken]) -> str:
+    """A new token for organizations that exist: its secret. Raises Refusal."""
+    _demand_organizations(gateway, token.get("organizations"))
+    with refusing():
+        return accounts.add_token(name, **token)
+
+
+def user_record(user: User) -> dict[str, Any]:
+    """For JSON. Times are seconds since 1970, null is never; organizations null is all."""
+    return {
+        "name": user.name,
+        "role": user.role.value,
+        "organizations": _names(user.organizations),
+        "enabled": user.enabled,
+        "created": user.created,
+        "last_login": user.last_login or None,
+    }
+
+
+def session_record(session: Session) -> dict[str, Any]:
+    """For JSON; no secret is in it."""
+    return {
+        "id": session.id,
+        "user": session.user.name,
+        "created": session.created,
+        "last_seen": session.last_seen,
+        "address": session.address,
+        "agent": session.agent,
+    }
+
+
+def token_record(token: Token) -> dict[str, Any]:
+    """For JSON; no secret is in it. made_by_user: with whom it ends, null if it was made on the command line."""
+    return {
+        "name": token.name,
+        "scopes": sorted(token.scopes),
+        "organizations": _names(token.organizations),
+        "created": token.created,
+        "expires": token.expires,
+        "made_by": token.made_by,
+        "made_by_user": token.maker or None,
+        "last_used": token.last_used or None,
+    }
+
+
+def deed_record(deed: Deed) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "id": deed.id,
+        "at": deed.at,
+        "who": deed.who,
+        "address": deed.address,
+        "action": deed.action,
+        "organization": deed.organization,
+        "subject": deed.subject,
+        "outcome": deed.outcome.value,
+        "detail": dict(deed.detail),
+    }
+
+
+def _names(organizations: frozenset[str] | None) -> list[str] | None:
+    return None if organizations is None else sorted(organizations)
+
+
+def _demand_organizations(gateway: Gateway, names: Collection[str] | Keep | None) -> None:
+    """Raise Refusal (INPUT) for each that there is not."""
+    if names is None or isinstance(names, Keep):
+        return
+    known = {one.name for one in gateway.directory().resources.organizations}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        there = ", ".join(sorted(known)) or "none yet; gatepost organization add NAME makes one"
+        errors = [
+            FieldError("organizations", f"there is no organization {one!r}; there are: {there}") for one in unknown
+        ]
+        raise Refusal(Kind.INPUT, "nothing was changed", errors)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.cli.account_store import of_organizations, opened, organization_option
+from gatepost.connectors.errors import FieldError
+
+
+def run(home, refusal=None):
+    @click.command()
+    def command():
+        with opened(str(home.file)) as its:
+            click.echo(f"{its.by.name} {its.by.address!r} {len(its.accounts.users())} {its.gateway.data == home.data}")
+            if refusal:
+                raise refusal
+
+    return CliRunner().invoke(command)
+
+
+def test_what_a_command_works_on(home, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert run(home).stdout == "ada '' 0 True\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(Kind.INPUT, 2), (Kind.MISSING, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)]
+)
+def test_how_a_refusal_ends_it(home, kind, code):
+    result = run(home, Refusal(kind, "why"))
+    assert (result.exit_code, result.stderr) == (code, "why\n")
+    fields = [FieldError("name", "is taken"), FieldError("role", "is none")]
+    assert run(home, Refusal(kind, "why", fields)).stderr == "name: is taken\nrole: is none\n"
+
+
+def test_organizations():
+    @click.command()
+    @organization_option("what it has")
+    def command(organizations):
+        click.echo(organizations)
+
+    assert CliRunner().invoke(command, ["--organization", "a", "--organization", "b"]).stdout == "('a', 'b')\n"
+    assert "Without it what it has." in " ".join(CliRunner().invoke(command, ["--help"]).stdout.split())
+    assert [of_organizations(one) for one in (None, frozenset("ba"))] == ["(all)", "a, b"]
