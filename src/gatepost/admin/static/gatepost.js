@@ -129,8 +129,9 @@
   /* -------------------------------------------------------------- charts, of the table in the same figure */
 
   function numbers(figure) {
-    const rows = [...figure.querySelectorAll("tbody tr")].map((row) => [...row.cells]);
-    const labels = [...figure.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
+    const table = figure.querySelector("[data-chart-table]");
+    const rows = [...table.querySelectorAll("tbody tr")].map((row) => [...row.cells]);
+    const labels = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
     const stamp = (cell) => { const time = cell.querySelector("time"); return time ? Date.parse(time.getAttribute("datetime")) / 1000 : NaN; };
     const value = (cell) => { const given = cell.dataset.value ?? cell.textContent.replace(/[,\s]/g, ""); return given === "" || isNaN(given) ? null : Number(given); };
     const timed = rows.length > 0 && !isNaN(stamp(rows[0][0]));
@@ -156,6 +157,13 @@
   }
   const faded = (rgb, share) => rgb.replace(/^rgb\(([^)]*)\)$/, (_, parts) => `rgba(${parts}, ${share})`);
 
+  /* Days as "26 Nov", hours as "14:00", UTC. */
+  function moments(_, at, __, ___, step) {
+    const written = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
+    const format = new Intl.DateTimeFormat("en-GB", { ...written, timeZone: "UTC" });
+    return at.map((one) => format.format(new Date(one * 1000)));
+  }
+
   function options(figure, data, width) {
     const stacked = figure.dataset.chart === "stack";
     const tones = (figure.dataset.tones || "").split(" ").filter(Boolean);
@@ -171,7 +179,7 @@
       cursor: { y: false },
       scales: { x: { time: data.timed, ...(data.timed ? {} : { range: [-0.5, data.x.length - 0.5] }) }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
-        { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? {} : { splits: () => data.x, values: (_, at) => at.map((one) => data.names[one] ?? "") }) },
+        { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (_, at) => at.map((one) => data.names[one] ?? "") }) },
         { stroke: text, grid, ticks: { show: false }, size: 56, values: (_, at) => at.map((one) => one.toLocaleString("en")) },
       ],
       series: [
