@@ -14,19 +14,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "FILTERS",
-    "NOTHING",
-    "age",
-    "amount",
-    "count",
-    "duration",
-    "iso",
-    "moment",
-    "octets",
-    "percent",
-    "thumbprint",
-]
+__all__ = ["CLOCKED", "FILTERS", "NOTHING"]
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -37,7 +25,7 @@ _FIRST, _LAST = -62135596800.0, 253402300799.0
 
 def iso(seconds: float) -> str:
     """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z". What is beyond the calendar is its first or last second."""
-    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def duration(seconds: float | None) -> str | Markup:

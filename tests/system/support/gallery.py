@@ -51,7 +51,16 @@ def gallery(request: Request) -> Response:
     """Every component, with contents that do not change."""
     if request.method == "POST":
         return see_other(request, "/gallery", "Connector bank-out was saved.")
-    return render(request, "gallery.html", block="rows", connectors=CONNECTORS, tasks=TASKS, events=EVENTS, days=DAYS)
+    return render(
+        request,
+        "gallery.html",
+        block="rows",
+        connectors=CONNECTORS,
+        tasks=TASKS,
+        events=EVENTS,
+        days=DAYS,
+        errors={} if "calm" in request.query_params else ERRORS,
+    )
 
 
 def bare(request: Request) -> Response:
@@ -94,6 +103,7 @@ TASKS = [
     {"key": "send", "level": "running", "title": "Send a test message"},
     {"key": "report", "level": "waiting", "title": "Look for the answer"},
 ]
+ERRORS = {"tls_domain": "must be a host name such as mx.partner.example", "mode": "choose one"}
 EVENTS = [
     {
         "level": "info",

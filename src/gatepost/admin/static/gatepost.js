@@ -157,6 +157,12 @@
   }
   const faded = (rgb, share) => rgb.replace(/^rgb\(([^)]*)\)$/, (_, parts) => `rgba(${parts}, ${share})`);
 
+  /* A name that fits into so many pixels. */
+  function short(name, width) {
+    const letters = Math.max(3, Math.floor(width / 8));
+    return name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
+  }
+
   /* Days as "26 Nov", hours as "14:00", UTC. */
   function moments(_, at, __, ___, step) {
     const written = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
@@ -175,11 +181,11 @@
     return {
       width,
       height: 240,
-      padding: [8, 8, 0, 0],
+      padding: [8, 24, 0, 0],
       cursor: { y: false },
       scales: { x: { time: data.timed, ...(data.timed ? {} : { range: [-0.5, data.x.length - 0.5] }) }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
-        { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (_, at) => at.map((one) => data.names[one] ?? "") }) },
+        { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (plot, at) => at.map((one) => short(data.names[one] ?? "", plot.width / data.x.length)) }) },
         { stroke: text, grid, ticks: { show: false }, size: 56, values: (_, at) => at.map((one) => one.toLocaleString("en")) },
       ],
       series: [
