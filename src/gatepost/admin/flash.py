@@ -1,4 +1,4 @@
-"""What a page says once, after the redirect that ended a form: "Connector bank-out was saved."
+"""What a page says once, after the redirect that ended a form, such as "Connector bank-out was saved".
 
 `admin.pages` puts it into a cookie and takes it out with the next page. It is signed with a key of this process, lest
 somebody who can plant a cookie puts words into our mouth; after a restart it is simply not shown. Bounded: what does

@@ -1,8 +1,9 @@
 """How a page is made: one Jinja environment, one function that renders, one that redirects. Used by every page group.
 
 A handler returns `render(request, "queue/list.html", rows=rows)`. Templates extend `layout.html` (somebody is logged
-in) or `bare.html`, and have without import: `ui`, the macros of `macros.html`; `frame`, who asks and where; `static_url`;
-the filters of `admin.texts`. Everything is escaped, and a name that is not there is an error, not an empty text.
+in) or `bare.html`, and have without import: `ui`, the macros of `macros.html`; `frame`, who asks and where;
+`static_url` and `link`; the filters of `admin.texts`. Everything is escaped, and a name that is not there is an error,
+not an empty text.
 
 Where htmx asks for a part, `block` names the block of the template that is enough. No page needs that: without a script
 the same address gives the whole page. It reads no file but its templates and holds nothing of a request.
@@ -75,7 +76,7 @@ class Frame:
         return link(path, organization=self.organization)
 
     def here(self, **changes: object) -> str:
-        """This page with some of its query changed: `frame.here(sort="name", page="")`; "" takes one out."""
+        """The same page with some of its query changed: `frame.here(sort="name", page="")`; "" takes one out."""
         names = dict.fromkeys(name for name, _ in self.query if name not in changes)
         kept = {name: [value for key, value in self.query if key == name] for name in names}
         return link(self.path, **kept, **changes)
@@ -121,10 +122,7 @@ def render(request: Request, template: str, status: int = 200, *, block: str = "
     given["ui"] = engine.get_template("macros.html").make_module(given)
     wanted = engine.get_template(template)
     partial = block and is_partial(request)
-    if partial:
-        text = "".join(wanted.blocks[block](wanted.new_context(given)))
-    else:
-        text = wanted.render(given)
+    text = "".join(wanted.blocks[block](wanted.new_context(given))) if partial else wanted.render(given)
     response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
     if frame.said and not partial:
         flash.forget(response)
@@ -153,7 +151,7 @@ def see_other(request: Request, path: str, said: str = "", level: str = "pass") 
 
 def _frame(request: Request) -> Frame:
     principal: Principal | None = getattr(request.state, "principal", None)
-    path = request.url.path
+    path = "/" + request.url.path.lstrip("/")  # "//host" in a link would lead there
     if principal is None:
         return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies))
     organizations = _organizations(request, principal)

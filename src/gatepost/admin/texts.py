@@ -24,7 +24,7 @@ _FIRST, _LAST = -62135596800.0, 253402300799.0
 
 
 def iso(seconds: float) -> str:
-    """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z". What is beyond the calendar is its first or last second."""
+    """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z"; beyond the calendar, its first or last second."""
     return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
@@ -36,9 +36,8 @@ def duration(seconds: float | None) -> str | Markup:
     if span < 1:
         return f"{span * 1000:.0f} ms" if span else "0 s"
     rest = int(span)
-    for at, (size, unit) in enumerate(_UNITS):
-        if rest >= size:
-            break
+    at = next(at for at, (size, _) in enumerate(_UNITS) if rest >= size)
+    size, unit = _UNITS[at]
     words = [f"{rest // size} {unit}"]
     if at + 1 < len(_UNITS) and rest // size < 10:
         smaller, name = _UNITS[at + 1]

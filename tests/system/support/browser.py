@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-
 from support.debian import chromium_program
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Complaints:
 
 @contextmanager
 def context(browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, Complaints]]:
-    """A context of its own, as `browser.new_context` makes it, and what it complains about. Fails in the end if it did."""
+    """A context of its own, as `browser.new_context` makes it, with what it complains about: in the end, a failure."""
     options.setdefault("viewport", DESKTOP)
     opened = browser.new_context(**{"ignore_https_errors": True, "reduced_motion": "reduce", **options})
     complaints = Complaints(opened)

@@ -62,10 +62,8 @@ def chromium_program() -> str | None:
 def _present(peer: str) -> bool:
     if peer == "root":
         return os.geteuid() == 0
-    if peer == "exim":
-        return exim_program() is not None
-    if peer == "chromium":
-        return chromium_program() is not None
+    if peer in {"exim", "chromium"}:
+        return (exim_program() if peer == "exim" else chromium_program()) is not None
     if peer == "dovecot-lmtp":
         return Path("/usr/lib/dovecot/lmtp").exists()
     if peer == "libunbound":

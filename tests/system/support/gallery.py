@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from support.process import free_port, wait_until
 
 from gatepost.access.principal import ROLES, Principal, Role
 from gatepost.admin import static_files
 from gatepost.admin.pages import render, see_other
-from support.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -97,7 +96,7 @@ TASKS = [
         "title": "Protect the connection",
         "took": 0.2,
         "text": "The certificate bears mail.bank.example, not mx1.bank.example.",
-        "advice": "Ask bank.example for a certificate with the name mx1.bank.example, or set tls_domain to mail.bank.example.",
+        "advice": "Ask bank.example for a certificate with the name mx1.bank.example, or set tls_domain.",
         "raw": "-> STARTTLS\n<- 220 go ahead\n.. TLS 1.3, X25519MLKEM768",
     },
     {"key": "send", "level": "running", "title": "Send a test message"},

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.access.principal import ROLES, Principal, Role
 from gatepost.admin.navigation import NAVIGATION, Entry, navigation
+from gatepost.admin.static_files import _all
 
 EVERY = [one.text for group in NAVIGATION for one in group.entries]
 OF_GATEWAY = {"Certificates", "Users", "Tokens"}
@@ -46,7 +47,5 @@ def test_a_page_belongs_to_the_entry_above_it(path, at, current):
 
 
 def test_every_icon_is_drawn():
-    from gatepost.admin.static_files import _all
-
     drawn = _all()["icons.svg"].content.decode()
     assert all(f'id="{one.icon}"' in drawn for group in NAVIGATION for one in group.entries)

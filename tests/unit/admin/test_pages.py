@@ -142,6 +142,12 @@ def test_links_keep_the_chosen_organization():
     assert Frame("/login").navigation == ()
 
 
+def test_no_link_leads_to_a_host_that_was_asked_for_as_a_path():
+    text = render(asked("//evil.example/x", principal=TENANT), "error.html", **ERROR).body.decode()
+    assert 'href="/evil.example/x?organization=contoso"' in text
+    assert "//evil.example" not in text
+
+
 def test_a_link_leaves_out_what_is_empty():
     assert link("/trace", to="a b&c", page=0, since="", until=None) == "/trace?to=a+b%26c&page=0"
 
