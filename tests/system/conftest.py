@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.browser import chromium, context
 from support.debian import MARK, need
 from support.dns import DnsServer
 from support.dnssec import SignedDns
@@ -20,6 +21,8 @@ from support.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +111,21 @@ def status_server(running: ExitStack, pki: Pki) -> StatusServer:
 def gateway(running: ExitStack) -> Callable[..., Gateway]:
     """gateway(resources, ...) starts gatepost; see `support.gateway.Gateway`."""
     return lambda resources="", **options: running.enter_context(Gateway(resources, **options))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for all tests of a module. Not for longer: meanwhile this thread can run no event loop of its own."""
+    need("chromium")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page that shares nothing with others; the test fails if the browser complains: `support.browser`."""
+    with context(browser) as (opened, _):
+        yield opened.new_page()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ _PACKAGES = {
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
     "ip": "iproute2",
+    "chromium": "chromium-headless-shell",
     "root": "",
 }
 
@@ -52,11 +53,17 @@ def exim_program() -> Path | None:
     return Path(installed) if installed else None
 
 
+def chromium_program() -> str | None:
+    """A Chromium without a window, as Debian has it; an ordinary one will do."""
+    names = ("chromium-headless-shell", "chromium")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
 def _present(peer: str) -> bool:
     if peer == "root":
         return os.geteuid() == 0
-    if peer == "exim":
-        return exim_program() is not None
+    if peer in {"exim", "chromium"}:
+        return (exim_program() if peer == "exim" else chromium_program()) is not None
     if peer == "dovecot-lmtp":
         return Path("/usr/lib/dovecot/lmtp").exists()
     if peer == "libunbound":
@@ -82,7 +89,8 @@ def _perl_folders() -> list[Path]:
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "ip", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "ip", "chromium",
+    "root".
     """
     return all(_present(peer) for peer in peers)
 

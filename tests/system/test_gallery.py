@@ -1,0 +1,327 @@
+"""The components of the admin centre's pages in a real browser: what everybody can read, reach and use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
+from support.debian import need
+from support.gallery import Gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+LOOKS = {
+    "light": {"viewport": DESKTOP, "color_scheme": "light"},
+    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
+    "phone": {"viewport": PHONE, "color_scheme": "light"},
+    "phone-dark": {"viewport": PHONE, "color_scheme": "dark"},
+    "without-script": {"viewport": DESKTOP, "java_script_enabled": False},
+}
+
+
+# What a keyboard must reach, numbered as `data-walk`; of radio buttons, only their group is a stop.
+CONTROLS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+    .filter((one) => one.checkVisibility({contentVisibilityAuto: true}) && !one.disabled && one.type !== "radio")
+    .map((one, at) => { one.dataset.walk = at; return one.outerHTML.slice(0, 120); })"""
+# Where the focus is: number, its outline, and whether it is within the window and not behind the bar at its top.
+FOCUS = """() => {
+    const one = document.activeElement, box = one.getBoundingClientRect(), look = getComputedStyle(one);
+    const bar = one.closest("main") ? document.querySelector(".bar").getBoundingClientRect().bottom : 0;
+    return [one.dataset.walk ?? "", look.outlineStyle, parseFloat(look.outlineWidth),
+        box.bottom > bar && box.top < innerHeight];
+}"""
+# Controls below 24 by 24 pixels, links within a text aside.
+SMALL = """() => [...document.querySelectorAll("button, summary, select, input, .pick, nav a, .sort, a.button")]
+    .filter((one) => !one.matches("[type=hidden], [type=checkbox], [type=radio]"))
+    .filter((one) => one.checkVisibility({contentVisibilityAuto: true}) && !one.closest(".stacked thead"))
+    .filter((one) => { const box = one.getBoundingClientRect(); return box.width < 24 || box.height < 24; })
+    .map((one) => one.outerHTML.slice(0, 120))"""
+SIZES = """() => [["page", performance.getEntriesByType("navigation")[0].transferSize],
+    ...performance.getEntriesByType("resource").map((one) => [one.name.split("/").at(-1), one.transferSize])]"""
+PLOTTED = """() => {
+    const plot = document.querySelector("[data-chart=stack]").plot;
+    const last = plot.data.slice(1).map((values) => values.at(-1));
+    return [plot.data[0].length, last, plot.series.map((one) => one.label)];
+}"""
+COUNT_CLICKS = """() => {
+    window.clicks = 0;
+    const button = document.querySelector("button.danger[data-confirm]");
+    button.addEventListener("click", () => { window.clicks += 1; });
+}"""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    need("chromium")
+    with Gallery() as gallery:
+        yield f"{gallery.url}/gallery"
+
+
+def drawn(page: Page) -> None:
+    """Wait until both charts are there."""
+    page.locator(".chart-canvas canvas").nth(1).wait_for()
+
+
+@pytest.mark.parametrize("look", sorted(set(LOOKS) - {"without-script"}))
+def test_nobody_is_kept_out(browser: Browser, url: str, look: str) -> None:
+    with context(browser, **LOOKS[look]) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        drawn(page)
+        shot(page, f"gallery-{look}")
+        assert overflow(page) == 0
+        axe(page)
+        page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+        page.locator("[data-menu] > summary").first.click()
+        axe(page)
+        assert overflow(page) == 0
+
+
+def test_nobody_is_kept_out_of_dialogs_and_menus(page: Page, url: str) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(url)
+    page.get_by_text("Menu", exact=True).click()
+    assert page.get_by_role("link", name="Connectors").first.is_visible()
+    axe(page)
+    page.get_by_role("button", name="Return…").click()
+    assert page.get_by_role("dialog", name="Return the message to its sender").is_visible()
+    axe(page)
+    shot(page, "gallery-dialog")
+
+
+def test_a_page_before_login_is_for_everybody(browser: Browser, url: str) -> None:
+    for look in ("light", "phone-dark"):
+        with context(browser, **LOOKS[look]) as (opened, complaints):
+            complaints.expected.append("404")
+            page = opened.new_page()
+            page.goto(url.replace("/gallery", "/bare"))
+            axe(page)
+            assert overflow(page) == 0
+            shot(page, f"bare-{look}")
+
+
+def test_every_control_can_be_reached_by_keyboard_and_is_seen(page: Page, url: str) -> None:
+    page.goto(url)
+    drawn(page)
+    wanted = page.evaluate(CONTROLS)
+    page.evaluate("document.activeElement.blur(); getSelection().setPosition(document.body, 0)")
+    reached: set[int] = set()
+    for _ in range(len(wanted) * 2):
+        page.keyboard.press("Tab")
+        here = page.evaluate(FOCUS)
+        if here[0]:
+            assert here[1] == "solid", f"the focus is not seen on {wanted[int(here[0])]}"
+            assert here[2] >= 2
+            assert here[3], f"{wanted[int(here[0])]} has the focus and is out of sight"
+            reached.add(int(here[0]))
+    assert [text for at, text in enumerate(wanted) if at not in reached] == []
+
+
+def test_the_first_tab_skips_to_the_content(page: Page, url: str) -> None:
+    page.goto(f"{url}?calm=yes")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_controls_are_large_enough_to_hit(browser: Browser, url: str) -> None:
+    """WCAG 2.2, 2.5.8: 24 by 24 pixels, but for links within a text."""
+    with context(browser, **LOOKS["phone"]) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        assert page.evaluate(SMALL) == []
+
+
+def test_the_theme_is_chosen_and_kept(page: Page, url: str) -> None:
+    def ground() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    page.emulate_media(color_scheme="light")
+    page.goto(url)
+    light = ground()
+    switch = page.locator("[data-theme-switch]")
+    assert switch.get_attribute("aria-label") == "Theme: as the system"
+    switch.click()
+    assert (switch.get_attribute("aria-label"), ground()) == ("Theme: light", light)
+    switch.click()
+    dark = ground()
+    assert (switch.get_attribute("aria-label"), dark == light) == ("Theme: dark", False)
+    page.reload()
+    assert (switch.get_attribute("aria-label"), ground()) == ("Theme: dark", dark)
+    switch.click()
+    assert ground() == light
+    page.emulate_media(color_scheme="dark")
+    assert ground() == dark
+
+
+def test_a_text_is_copied(browser: Browser, url: str) -> None:
+    with context(browser, permissions=["clipboard-read", "clipboard-write"]) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        page.get_by_role("button", name="Copy TLSA record").click()
+        page.get_by_role("button", name="Copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()").startswith("3 1 1 c0ffee00")
+        page.get_by_role("button", name="Copy zone lines").click()
+        page.wait_for_function("navigator.clipboard.readText().then((text) => text.split('\\n').length === 2)")
+
+
+def test_a_question_is_asked_before_a_form_goes(page: Page, url: str) -> None:
+    page.goto(url)
+    page.evaluate(COUNT_CLICKS)
+    page.get_by_role("button", name="Drop", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Are you sure?")
+    assert "Drop 3 messages? Their senders are not told." in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert page.evaluate("window.clicks") == 0
+    page.get_by_role("button", name="Drop", exact=True).click()
+    dialog.get_by_role("button", name="Cancel").click()
+    assert page.evaluate("window.clicks") == 0
+    page.get_by_role("button", name="Drop", exact=True).click()
+    dialog.get_by_role("button", name="Drop 3 messages").click()
+    page.wait_for_function("window.clicks === 1")
+    assert not dialog.is_visible()
+
+
+def test_a_form_ends_with_what_was_done(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("button", name="Return…").click()
+    page.get_by_role("button", name="Return it").click()
+    said = page.locator("#said")
+    said.get_by_text("Connector bank-out was saved.").wait_for()
+    page.reload()
+    assert said.inner_text() == ""
+
+
+def test_an_error_leads_to_its_field(page: Page, url: str) -> None:
+    page.goto(url)
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "alert"
+    page.get_by_role("link", name="Certificate name: must be").click()
+    field = page.get_by_label("Certificate name")
+    assert field.evaluate("(one) => one === document.activeElement")
+    assert field.get_attribute("aria-invalid") == "true"
+    described = field.get_attribute("aria-describedby") or ""
+    assert [page.locator(f"#{one}").inner_text() for one in described.split()] == [
+        "What the partner's certificate must bear.",
+        "must be a host name such as mx.partner.example",
+    ]
+
+
+def test_a_slash_leads_to_the_search(page: Page, url: str) -> None:
+    page.goto(url)
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox", name="Find mail")
+    assert search.evaluate("(one) => one === document.activeElement")
+    page.keyboard.type("a/b")
+    assert search.input_value() == "a/b"
+
+
+def test_menus_close(page: Page, url: str) -> None:
+    page.goto(url)
+    menu = page.locator("[data-menu]").first
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.mouse.click(1000, 120)):
+        menu.locator("summary").click()
+        assert menu.get_by_role("link", name="contoso").is_visible()
+        close()
+        assert not menu.get_by_role("link", name="contoso").is_visible()
+    menu.locator("summary").click()
+    menu.get_by_role("link", name="contoso").click()
+    page.wait_for_url("**/gallery?organization=contoso")
+    assert menu.locator("summary").inner_text().endswith("contoso")
+
+
+def test_a_chart_is_drawn_of_its_table(page: Page, url: str) -> None:
+    page.goto(url)
+    drawn(page)
+    assert page.evaluate(PLOTTED) == [
+        14,
+        [400, 700, 790, 790],
+        ["Time", "DANE", "MTA-STS", "Opportunistic", "Cleartext"],
+    ]
+    table = page.get_by_role("region", name="Messages by protection")
+    assert not table.is_visible()
+    page.get_by_text("Numbers").first.click()
+    assert table.is_visible()
+
+
+def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
+    with context(browser, **LOOKS["without-script"]) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        assert page.get_by_role("region", name="Messages by protection").is_visible()
+        page.get_by_role("button", name="Return…").click()
+        page.get_by_role("button", name="Return it").click()
+        page.locator("#said").get_by_text("Connector bank-out was saved.").wait_for()
+        shot(page, "gallery-without-script")
+
+
+def test_it_can_be_printed(page: Page, url: str) -> None:
+    page.goto(url)
+    drawn(page)
+    page.emulate_media(media="print")
+    assert not page.get_by_role("navigation", name="Main").is_visible()
+    assert not page.get_by_role("searchbox", name="Find mail").is_visible()
+    assert page.get_by_role("heading", name="Connectors", exact=True).is_visible()
+    shot(page, "gallery-print")
+
+
+def test_a_page_weighs_little(page: Page, url: str) -> None:
+    """Everything, the first time: below 100 KB; again: the page alone, since the rest is kept for a year."""
+
+    def sizes() -> dict[str, int]:
+        return dict(page.evaluate(SIZES))
+
+    page.goto(url)
+    drawn(page)
+    first = sizes()
+    assert sum(first.values()) < 100_000, first
+    assert sum(size for name, size in first.items() if "min" not in name) < 60_000, first
+    page.goto(f"{url}?page=2")
+    drawn(page)
+    again = sizes()
+    assert {name for name, size in again.items() if size > 0} == {"page"}
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<main><h1>x</h1><input></main>",
+        "<main><h1>x</h1><p style='color:#999;background:#fff'>too pale</p></main>",
+        "<main><h1>x</h1><svg role='img'></svg></main>",
+    ],
+    ids=["no label", "too pale", "no text"],
+)
+def test_what_keeps_somebody_out_is_found(page: Page, markup: str) -> None:
+    page.set_content(f"<!doctype html><html lang=en><title>x</title>{markup}</html>")
+    with pytest.raises(AssertionError, match=r"[Vv]iolation"):
+        axe(page)
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        ("console.error('it is wrong')", "it is wrong"),
+        ("setTimeout(() => { throw new Error('thrown') })", "thrown"),
+        ("document.body.insertAdjacentHTML('beforeend', '<b style=\"color: red\">x</b>')", "style"),
+        ("document.head.append(Object.assign(document.createElement('script'), {textContent: '1'}))", "inline script"),
+        ("fetch('http://127.0.0.2:9/').catch(() => 0)", "127.0.0.2:9"),
+    ],
+    ids=["console", "exception", "style", "script", "another host"],
+)
+def test_what_a_browser_complains_about_is_found(browser: Browser, url: str, script: str, complaint: str) -> None:
+    def visit() -> None:
+        with context(browser) as (opened, complaints):
+            page = opened.new_page()
+            page.goto(url)
+            page.evaluate(script)
+            for _ in range(200):
+                if complaints.found:
+                    break
+                page.wait_for_timeout(50)
+
+    with pytest.raises(AssertionError, match=complaint):
+        visit()
