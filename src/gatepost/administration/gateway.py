@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.match import Directory
@@ -18,7 +18,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatepost.settings.model import Settings
 
@@ -51,7 +51,16 @@ class Gateway:
             known = self._directory
             if known is not None and known.version == store.version():
                 return known
-            version, document = store.load()
+            return self.understood(*store.load())
+
+    def understood(self, version: int, document: Mapping[str, Any]) -> Directory:
+        """The same of what was just read of the store.
+
+        Raises Refusal (UNREADABLE) if it cannot be used by this version.
+        """
+        known = self._directory
+        if known is not None and known.version == version:
+            return known
         try:
             self._directory = Directory(parse(document, prefixes=self.settings.limits.prefixes()), version)
         except ResourceErrors as errors:

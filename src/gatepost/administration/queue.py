@@ -42,9 +42,7 @@ class Action(StrEnum):
     DROP = "drop"
 
 
-def entries(
-    gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueuePlace | None = None
-) -> list[QueueEntry]:
+def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
     """Deliveries that wait, oldest first, behind a place. Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
     try:
         return _administration(gateway).entries(_seen(who, wanted), after)
@@ -95,13 +93,14 @@ def act(
     and then nothing was done; UNREADABLE, and then a part may have been.
     """
     _check_ids(messages)
-    chosen = [msgspec.structs.replace(_seen(who, wanted), message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
+    seen = _seen(who, wanted)
+    chosen = [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
     administration = _administration(gateway)
     found: list[QueueEntry] = []
     try:
         for one in chosen:
             if dry_run:
-                found += administration.applies(action, one)
+                found += administration.applying(action, one)
             else:
                 found += getattr(administration, action)(one, author=who.name)
     except StoreFailure as failure:

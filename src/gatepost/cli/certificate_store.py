@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.administration.choice import choose_organization
 from gatepost.certificates.entry import Purpose
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import CertificateUnknown, Inventory, find_among
 from gatepost.certificates.listed import listed
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.cli.sealed_store import store_and_vault
 

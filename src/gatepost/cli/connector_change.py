@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from gatepost.cli.chosen import choose_connector, connector_options
-from gatepost.cli.edit import Edit, Wish, change, change_options, part_added, part_removed, part_set
-from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
-from gatepost.cli.part import INBOUND, OUTBOUND, Part
-from gatepost.cli.part_commands import CODES, WORDS_HELP, owner_of
-from gatepost.connectors.match import Directory
+from gatepost.administration.choice import choose_connector
+from gatepost.administration.parts import INBOUND, OUTBOUND
+from gatepost.administration.resources import PartName, add_part, remove_part, set_part
+from gatepost.cli.chosen import connector_options
+from gatepost.cli.edit import Asked, change_options, edit
+from gatepost.cli.options import config_option, gateway_of, json_option
+from gatepost.cli.part_commands import CODES, WORDS_HELP
 
-if TYPE_CHECKING:
-    from gatepost.connectors.model import Resources
-
-__all__ = ["add", "chosen_part", "remove", "set_"]
+__all__ = ["add", "remove", "set_"]
 
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
-
-
-def chosen_part(directory: Directory, name: str, organization: str, direction: str | None) -> Part:
-    """The connector that is meant; ends the command if there is none, or several."""
-    chosen = choose_connector(directory, name, organization, direction)
-    return Part(_KINDS[chosen.direction], chosen.organization, chosen.connector)
 
 
 @click.command(
@@ -42,13 +34,9 @@ def chosen_part(directory: Directory, name: str, organization: str, direction: s
 @change_options
 @config_option
 @json_option
-def add(direction: str, name: str, words: tuple[str, ...], organization: str, **wish: Any) -> None:
+def add(direction: str, name: str, words: tuple[str, ...], organization: str, **asked: Any) -> None:
     """A new connector."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        return part_added(_KINDS[direction], owner_of(resources, organization).name, name, words, draft)
-
-    change(step, Wish(**wish))
+    edit(Asked(**asked), add_part, PartName(_KINDS[direction], organization, name), words)
 
 
 @click.command(
@@ -61,20 +49,10 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @change_options
 @config_option
 @json_option
-def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **wish: Any) -> None:
+def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **asked: Any) -> None:
     """Other fields."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        part = chosen_part(Directory(resources), name, organization, direction)
-        edit = part_set(part, words, draft)
-        table = draft[edit.organization]
-        new_name = table[part.kind.key][part.place].get("name")
-        for rule in _naming(part, table):
-            if new_name:
-                rule["route_via_connector"] = new_name
-        return edit
-
-    change(step, Wish(**wish))
+    wanted = Asked(**asked)
+    edit(wanted, set_part, _chosen(wanted, name, organization, direction), words)
 
 
 @click.command(
@@ -86,27 +64,13 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 @change_options
 @config_option
 @json_option
-def remove(name: str, organization: str, direction: str | None, **wish: Any) -> None:
+def remove(name: str, organization: str, direction: str | None, **asked: Any) -> None:
     """No more connector."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        part = chosen_part(Directory(resources), name, organization, direction)
-        owner = part.organization.name
-        if naming := [rule["name"] for rule in _naming(part, draft[owner])]:
-            rules = "\n".join(f"  mail flow rule {rule!r} of {owner}: route_via_connector" for rule in naming)
-            fail(
-                BAD_INPUT,
-                f"{part.label} cannot be removed, it is needed by:\n{rules}\n"
-                "Change or remove what needs it first; nothing was changed",
-            )
-        return part_removed(part, draft)
-
-    change(step, Wish(**wish))
+    wanted = Asked(**asked)
+    edit(wanted, remove_part, _chosen(wanted, name, organization, direction))
 
 
-def _naming(part: Part, table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The mail flow rules of the draft that send messages by this connector."""
-    if part.kind is not OUTBOUND:
-        return []
-    name = part.name.lower()
-    return [rule for rule in table.get("mail_flow_rule", ()) if str(rule.get("route_via_connector")).lower() == name]
+def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
+    """Which of the two kinds is meant, and whose."""
+    part = choose_connector(gateway_of(asked.config).directory(), name, organization, direction).part
+    return PartName(part.kind, part.organization.name, part.name)

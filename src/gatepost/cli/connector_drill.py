@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost import __version__
+from gatepost.administration.choice import choose_connector
+from gatepost.administration.evidence_log import evidence_log
 from gatepost.checks.attacks import CONTROL
 from gatepost.checks.drill import DrillImpossible, run_drill
 from gatepost.checks.drill_report import resource_of
 from gatepost.checks.evidence import drills_directory, keep, last, previous
-from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
-from gatepost.administration.evidence_log import evidence_log
+from gatepost.cli.chosen import connector_options, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.model import OutboundConnector
@@ -28,9 +29,9 @@ from gatepost.store.trace import write_events
 from gatepost.store.trace_search import search_trace
 
 if TYPE_CHECKING:
+    from gatepost.administration.choice import Chosen
     from gatepost.checks.drill_report import DrillReport
     from gatepost.checks.evidence import Kept
-    from gatepost.cli.chosen import Chosen
     from gatepost.connectors.match import Directory
     from gatepost.settings.model import Settings
 

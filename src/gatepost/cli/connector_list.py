@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.choice import choose_connector, chosen_organizations
+from gatepost.administration.parts import INBOUND, OUTBOUND, Part
 from gatepost.checks.records import VALIDATIONS, last, record_path
-from gatepost.cli.chosen import chosen_organizations, connector_options, stored_directory
-from gatepost.cli.connector_change import chosen_part
+from gatepost.cli.chosen import connector_options, stored_directory
 from gatepost.cli.options import config_option, json_option, settings_of
-from gatepost.cli.part import INBOUND, OUTBOUND, Part
 from gatepost.cli.part_commands import SHOW_CODES
 from gatepost.cli.part_view import show_part, view_options
 from gatepost.cli.tables import moment, print_json, print_table
@@ -63,7 +63,7 @@ def list_(organization: str, direction: str | None, config: str | None, as_json:
 @json_option
 def show(name: str, organization: str, direction: str | None, config: str | None, **form: Any) -> None:
     """One connector."""
-    show_part(chosen_part(stored_directory(settings_of(config)), name, organization, direction), **form)
+    show_part(choose_connector(stored_directory(settings_of(config)), name, organization, direction).part, **form)
 
 
 def _direction(key: str) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.cli.chosen import choose_connector, connector_options, instead, stored_directory
+from gatepost.administration.choice import choose_connector, instead
+from gatepost.administration.parts import INBOUND as INBOUND_PART
+from gatepost.administration.parts import OUTBOUND as OUTBOUND_PART
+from gatepost.administration.parts import RULE
+from gatepost.cli.chosen import connector_options, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.cli.part import INBOUND as INBOUND_PART
-from gatepost.cli.part import OUTBOUND as OUTBOUND_PART
-from gatepost.cli.part import RULE
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.values import Mode
@@ -27,8 +28,8 @@ from gatepost.store.trace_search import scan_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.cli.chosen import Chosen
-    from gatepost.cli.part import Kind
+    from gatepost.administration.choice import Chosen
+    from gatepost.administration.parts import PartKind
     from gatepost.connectors.match import Directory
     from gatepost.connectors.model import MailFlowRule, Organization
     from gatepost.reports.decision import Decision
@@ -95,7 +96,7 @@ def _choose_rule(directory: Directory, name: str, organization: str) -> tuple[Or
     return found[0]
 
 
-def _formed(settings: Settings, owner: str, kind: Kind, subject: Any) -> int:
+def _formed(settings: Settings, owner: str, kind: PartKind, subject: Any) -> int:
     """The version that made what is in rehearsal what it is, as far back as is looked; 0 if that does not matter."""
     if subject.mode is not Mode.REHEARSE:
         return 0  # what it did is told, in whatever form it did it
@@ -116,7 +117,7 @@ def _formed(settings: Settings, owner: str, kind: Kind, subject: Any) -> int:
 _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
 
-def _form(table: dict[str, Any] | None, kind: Kind, name: str) -> dict[str, Any] | None:
+def _form(table: dict[str, Any] | None, kind: PartKind, name: str) -> dict[str, Any] | None:
     """What is stored of it, less what changes nothing about whom it holds for and what it asks."""
     for one in (table or {}).get(kind.key, ()):
         if one.get("name") == name:

@@ -16,29 +16,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.change import Wish
+from gatepost.administration.choice import choose_connector
+from gatepost.administration.gateway import Gateway
 from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.checks.presented import checked_session, presented_session
 from gatepost.checks.probe import prober, revocation_checker
 from gatepost.checks.records import VALIDATIONS, keep, record_path
 from gatepost.checks.tasks import Outcome, TaskStatus
 from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
-from gatepost.cli.chosen import choose_connector, connector_options, stored_directory
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.changes import print_warnings
+from gatepost.cli.chosen import connector_options, stored_directory
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.resolving import resolver_of
-from gatepost.cli.resources import checked_document, read_document
+from gatepost.cli.resources import applied
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import InboundConnector, dump, parse
+from gatepost.connectors.model import InboundConnector
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.trace_search import scan_trace, trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gatepost.administration.choice import Chosen
     from gatepost.checks.tasks import HostReport, Task
     from gatepost.checks.validation import Validation
-    from gatepost.cli.chosen import Chosen
     from gatepost.policy.facts import SessionFacts
     from gatepost.settings.model import Settings
 
@@ -164,10 +168,9 @@ def validate(
 
 def _draft(settings: Settings, file: Path) -> Directory:
     """The stored resources with the organizations of a file in place of their own, not stored."""
-    stored = stored_directory(settings)
-    document, prefixes = dump(stored.resources), settings.limits.prefixes()
-    document["organization"] |= checked_document(file, read_document(file), document, prefixes)["organization"]
-    return Directory(parse(document, prefixes=prefixes), stored.version)
+    outcome = applied(file, Gateway(settings), Wish(author(), dry_run=True))
+    print_warnings(outcome, standing=True)
+    return Directory(outcome.after, outcome.version)
 
 
 def _run(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked) -> Validation:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.administration.choice import choose_part, chosen_organizations
+from gatepost.administration.parts import HOOK
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.cli.part import HOOK, choose_part
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.hook_index import AskedHook

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.choice import choose_part, chosen_organizations
+from gatepost.administration.parts import DKIM, Part
 from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.certificates.files import CertificateFileError, load_key
 from gatepost.checks.dkim_record import Seen
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.dkim_add import add
 from gatepost.cli.dkim_published import Sought, look
 from gatepost.cli.dkim_rotate import rotate
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
-from gatepost.cli.part import DKIM, Part, choose_part
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.cli.tables import print_json, print_table, printable

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.change import change
+from gatepost.administration.choice import owner_of
+from gatepost.administration.parts import DKIM
+from gatepost.administration.resources import part_added
 from gatepost.certificates.dkim_keys import RSA_BITS, DkimKeyError, DkimKeys, made_key, read_key
 from gatepost.certificates.files import CertificateFileError, load_key
 from gatepost.certificates.inventory import Inventory
-from gatepost.cli.edit import Edit, Wish, change, change_options, part_added
+from gatepost.cli.edit import Asked, change_options, edit
 from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
-from gatepost.cli.part import DKIM
-from gatepost.cli.part_commands import owner_of
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.connectors.names import domain_name, parents
 from gatepost.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.dkim.record import KEY_TYPES, KeyRecord, key_name
 
 if TYPE_CHECKING:
+    from gatepost.administration.change import Edit
     from gatepost.certificates.dkim_keys import DkimSigner
     from gatepost.connectors.model import Organization, Resources
     from gatepost.settings.model import Settings
@@ -58,8 +61,8 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
 
     Exit codes: 0 added, 2 wrong input, a key that cannot be used, or no master key; 3 not readable or writable.
     """
-    wish = Wish(**{name: given.pop(name) for name in Wish.__slots__})
-    settings = settings_of(wish.config)
+    asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
+    settings = settings_of(asked.config)
     try:
         domain = domain_name(domain)
     except ValueError as error:
@@ -81,18 +84,18 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         owner = _owner(resources, organization, domain)
         selector = given["selector"] or _selector(owner, domain, signer.algorithm)
-        edit = part_added(DKIM, owner.name, key_name(selector, domain), words, draft)
+        added = part_added(DKIM, owner.name, key_name(selector, domain), words, draft)
         names[:] = [DKIM.one_form(key_name(selector, domain))]
-        if not given["leave_key"] and not wish.dry_run:
-            edit.content = _sealed(settings, resources, (owner.name, names[0]), pem)
-        return edit
+        if not given["leave_key"] and not asked.dry_run:
+            added.content = _sealed(settings, resources, (owner.name, names[0]), pem)
+        return added
 
-    change(step, wish)
-    if wish.dry_run:
+    edit(asked, change, step)
+    if asked.dry_run:
         return  # the key is gone with the command
     service = (given["service"],)
     line = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], service).zone_line(names[0])
-    if not wish.as_json:
+    if not asked.as_json:
         click.echo(line)
     if not given["current"]:
         click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {domain}", err=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.change import Edit, change
+from gatepost.administration.choice import choose_part, chosen_organizations
+from gatepost.administration.parts import DKIM, Part
+from gatepost.administration.resources import part_set
 from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys
 from gatepost.checks.dkim_record import Seen
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.dkim_published import Sought, look
-from gatepost.cli.edit import Edit, Wish, change, change_options, part_set
+from gatepost.cli.edit import Asked, change_options, edit
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option, settings_of
-from gatepost.cli.part import DKIM, Part, choose_part
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.cli.tables import printable
 from gatepost.connectors.values import DkimState
@@ -45,24 +49,24 @@ def rotate(domain: str, selector: str, organization: str, force: str, **given: A
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
     one algorithm; 3 not readable or writable, or the DNS could not be asked.
     """
-    wish = Wish(**given)
-    settings = settings_of(wish.config)
+    asked = Asked(**given)
+    settings = settings_of(asked.config)
     parts = _next(stored_directory(settings).resources, domain.lower(), selector.lower(), organization)
     _check_private(settings, parts)
     if not force:
         _check_records(settings, parts)
-    note = "; ".join(filter(None, (wish.note, f"forced: {force}" if force else "")))
+    note = "; ".join(filter(None, (asked.note, f"forced: {force}" if force else "")))
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        edit = Edit(parts[0].organization.name, f"organization.{parts[0].organization.name}")
+        done = Edit((parts[0].organization.name,), f"organization.{parts[0].organization.name}")
         for part in parts:
             found = choose_part(resources, DKIM, part.name, part.organization.name)
             for other in _current_like(found):
                 part_set(other, [f"state={DkimState.RETIRED}"], draft)
-            edit = part_set(found, [f"state={DkimState.CURRENT}"], draft)
-        return edit
+            done = part_set(found, [f"state={DkimState.CURRENT}"], draft)
+        return done
 
-    change(step, Wish(wish.config, wish.dry_run, wish.since, note, wish.as_json))
+    edit(replace(asked, note=note), change, step)
 
 
 def _next(resources: Resources, domain: str, selector: str, organization: str) -> list[Part]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.choice import choose_part
+from gatepost.administration.parts import DOMAIN
 from gatepost.certificates.bearing import bearing
 from gatepost.certificates.files import CertificateFileError
 from gatepost.certificates.inventory import Inventory
@@ -19,7 +21,6 @@ from gatepost.certificates.presented import presented, settings_identities
 from gatepost.certificates.vault import Vault, VaultError
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.cli.part import DOMAIN, choose_part
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.publication import publication
 from gatepost.mtasts.policy import Mode

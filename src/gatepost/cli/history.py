@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.changes import as_rows, differences, print_changes
+from gatepost.administration.differences import changes_record, differences
+from gatepost.cli.changes import print_changes
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.store.changes import ConfigStore
@@ -19,7 +20,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.cli.changes import FieldChange
+    from gatepost.administration.differences import FieldChange
     from gatepost.store.changes import Change
 
 __all__ = ["history"]
@@ -63,7 +64,13 @@ def show(version: int, config: str | None, as_json: bool) -> None:
     if as_json:
         one = found[0]
         print_json(
-            {"version": version, "at": one.at, "author": one.author, "note": one.note, "changes": as_rows(changes)}
+            {
+                "version": version,
+                "at": one.at,
+                "author": one.author,
+                "note": one.note,
+                "changes": changes_record(changes),
+            }
         )
         return
     note = f": {found[0].note}" if found[0].note else ""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.administration.choice import choose_organization
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.cli.hybrid_text import print_plan
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of

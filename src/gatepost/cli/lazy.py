@@ -20,6 +20,16 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self._lazy = commands
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the command; what an administrator is refused ends it with its text and exit code."""
+        from gatepost.administration.refusal import Refusal  # noqa: PLC0415 - `--help` does without
+        from gatepost.cli.options import refused  # noqa: PLC0415 - as above
+
+        try:
+            return super().invoke(ctx)
+        except Refusal as refusal:
+            refused(refusal)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order in which they were declared."""
         return list(self._lazy)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.administration.choice import chosen_organizations
+from gatepost.administration.parts import RULE
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import config_option, json_option, settings_of
-from gatepost.cli.part import RULE
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 from gatepost.connectors.values import ContentProtection, Mode

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.administration.choice import chosen_organizations
+from gatepost.administration.parts import MAILBOX
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.mailbox_password import password
 from gatepost.cli.options import config_option, json_option, settings_of
-from gatepost.cli.part import MAILBOX
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 

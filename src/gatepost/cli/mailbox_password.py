@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from gatepost.administration.choice import choose_part
+from gatepost.administration.parts import MAILBOX
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
-from gatepost.cli.part import MAILBOX, choose_part
 from gatepost.inbound.credentials import PasswordError, content_name, make_credential
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import jwt
 
+from gatepost.administration.choice import choose_part
+from gatepost.administration.parts import ISSUER
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.cli.part import ISSUER, choose_part
 from gatepost.cli.resolving import resolver_of
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.inbound.tokens import judge_token

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.chosen import chosen_organizations, stored_directory
+from gatepost.administration.choice import chosen_organizations
+from gatepost.administration.parts import ISSUER
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.oauth_check import check
 from gatepost.cli.options import config_option, json_option, settings_of
-from gatepost.cli.part import ISSUER
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 

@@ -9,22 +9,29 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gatepost.administration.refusal import Kind
 from gatepost.settings.loader import SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.administration.refusal import Refusal
     from gatepost.settings.model import Settings
 
 __all__ = [
     "BAD_INPUT",
     "NO",
     "UNKNOWN",
+    "administrator",
     "author",
     "config_option",
     "fail",
     "force_option",
+    "gateway_of",
     "json_option",
+    "refused",
     "settings_of",
 ]
 
@@ -66,6 +73,20 @@ def settings_of(config: str | None) -> Settings:
         fail(BAD_INPUT, str(error))
 
 
+def gateway_of(config: str | None) -> Gateway:
+    """The gateway a command works on; ends the command with exit code 2 and every error if its settings are wrong."""
+    from gatepost.administration.gateway import Gateway  # noqa: PLC0415 - what needs no resources starts faster
+
+    return Gateway(settings_of(config))
+
+
+def administrator() -> Principal:
+    """Who gives the command: whoever may read and write the files sees and may do everything."""
+    from gatepost.access.principal import Principal, Scope  # noqa: PLC0415 - as above
+
+    return Principal(author(), frozenset({Scope.OWNER}))
+
+
 def author() -> str:
     """Who gives the command, for the history: the account's name, or its number where it has none."""
     try:
@@ -78,3 +99,14 @@ def fail(code: int, message: str) -> NoReturn:
     """End the command: the message goes to standard error, nothing more to standard output."""
     click.echo(message, err=True)
     sys.exit(code)
+
+
+_CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: UNKNOWN, Kind.UNREADABLE: UNKNOWN}
+
+
+def refused(refusal: Refusal) -> NoReturn:
+    """End the command as the refusal says: each error by its field, then the text.
+
+    `gatepost.cli.main` does it for every command; a command whose exit code is another one catches it first.
+    """
+    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.text))))

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from gatepost.cli.assignments import assign
-from gatepost.cli.chosen import choose_organization, stored_directory
-from gatepost.cli.edit import Edit, Wish, change, change_options
-from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
+from gatepost.administration.resources import (
+    add_organization,
+    remove_organization,
+    set_organization,
+)
+from gatepost.administration.resources import (
+    organization as organization_of,
+)
+from gatepost.cli.chosen import stored_directory
+from gatepost.cli.edit import Asked, change_options, edit
+from gatepost.cli.options import administrator, config_option, gateway_of, json_option, settings_of
 from gatepost.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.cli.part_view import show_organization, view_options
 from gatepost.cli.tables import print_json, print_table
-from gatepost.connectors.errors import FieldError
-from gatepost.connectors.model import Organization
 from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter, StoreFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.connectors.model import Resources
 
 __all__ = ["organization"]
 
@@ -79,7 +79,7 @@ def list_(config: str | None, as_json: bool) -> None:
 @json_option
 def show(name: str, config: str | None, **form: Any) -> None:
     """One organization."""
-    show_organization(choose_organization(stored_directory(settings_of(config)).resources, name), **form)
+    show_organization(organization_of(gateway_of(config), administrator(), name), **form)
 
 
 @organization.command(
@@ -92,16 +92,9 @@ def show(name: str, config: str | None, **form: Any) -> None:
 @change_options
 @config_option
 @json_option
-def add(name: str, words: tuple[str, ...], **wish: Any) -> None:
+def add(name: str, words: tuple[str, ...], **asked: Any) -> None:
     """A new organization."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        if resources.organization(name):
-            fail(BAD_INPUT, f"there is an organization {name!r} already; change it with `gatepost organization set`")
-        draft[name] = {}
-        return _assigned(name, words, draft)
-
-    change(step, Wish(**wish))
+    edit(Asked(**asked), add_organization, name, words)
 
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
@@ -110,14 +103,9 @@ def add(name: str, words: tuple[str, ...], **wish: Any) -> None:
 @change_options
 @config_option
 @json_option
-def set_(name: str, words: tuple[str, ...], **wish: Any) -> None:
+def set_(name: str, words: tuple[str, ...], **asked: Any) -> None:
     """Other fields."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        choose_organization(resources, name)
-        return _assigned(name, words, draft)
-
-    change(step, Wish(**wish))
+    edit(Asked(**asked), set_organization, name, words)
 
 
 @organization.command(
@@ -129,25 +117,10 @@ def set_(name: str, words: tuple[str, ...], **wish: Any) -> None:
 @change_options
 @config_option
 @json_option
-def remove(name: str, **wish: Any) -> None:
+def remove(name: str, **asked: Any) -> None:
     """No more organization."""
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        choose_organization(resources, name)
-        del draft[name]
-        return Edit(name, f"organization.{name}")
-
-    _warn_of_queued(name, wish["config"])
-    change(step, Wish(**wish))
-
-
-def _assigned(name: str, words: Sequence[str], draft: dict[str, Any]) -> Edit:
-    table = draft[name]
-    errors = assign(Organization, table, words)
-    if "name" in table:
-        del table["name"]
-        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
-    return Edit(name, f"organization.{name}", errors=errors)
+    _warn_of_queued(name, asked["config"])
+    edit(Asked(**asked), remove_organization, name)
 
 
 def _warn_of_queued(name: str, config: str | None) -> None:

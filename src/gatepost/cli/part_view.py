@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomlkit
 
-from gatepost.cli.assignments import words
+from gatepost.administration.assignments import words
 from gatepost.cli.tables import print_json, print_table
 from gatepost.connectors.fields import keys
 from gatepost.connectors.model import Organization
@@ -19,7 +19,7 @@ from gatepost.connectors.model import Organization
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.cli.part import Part
+    from gatepost.administration.parts import Part
     from gatepost.connectors.fields import Record
 
 __all__ = ["show_organization", "show_part", "view_options"]

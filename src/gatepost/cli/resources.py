@@ -11,28 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import tomlkit
 
-from gatepost.cli.blast_radius import find_radius, report_rehearsed
-from gatepost.cli.changes import differences, report
-from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, json_option, settings_of
-from gatepost.cli.private_content import keys_lacking, orphaned
+from gatepost.administration.change import Wish
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import apply_document
+from gatepost.administration.resources import document as stored_document
+from gatepost.cli.changes import report
+from gatepost.cli.options import BAD_INPUT, administrator, author, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import print_json
 from gatepost.cli.times import MOMENT
-from gatepost.connectors.describe import warnings
-from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
-from gatepost.connectors.publication import to_do
-from gatepost.store.changes import ConfigConflict, ConfigStore
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from gatepost.administration.change import Outcome
+    from gatepost.administration.gateway import Gateway
 
-    from gatepost.cli.changes import FieldChange
-    from gatepost.connectors.rules import PrefixLimits
-    from gatepost.settings.model import Settings
-
-__all__ = ["apply", "checked_document", "export", "read_document"]
-
-_OLD_WARNINGS = 20
+__all__ = ["applied", "apply", "export"]
 
 
 @click.command()
@@ -64,54 +56,8 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     Exit codes: 0 done (or nothing to do), 2 errors in the file or settings, each named by file and line or field, and
     nothing changed; 3 the configuration could not be written, or with --dry-run not be compared.
     """
-    settings = settings_of(config)
-    given = read_document(source)
-    try:
-        store = ConfigStore(Path(settings.server.data_dir) / "config.db")
-    except StoreFailure as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-    try:
-        version, stored = store.load()
-        wanted = checked_document(source, given, stored, settings.limits.prefixes(), settings.server.hostname)
-        changes = differences(stored, wanted)
-        _warn_of_keys(store, wanted, settings.limits.prefixes())
-        if not dry_run and changes:
-            version = store.apply(
-                wanted, author=author(), note=note, expected=version, content=orphaned(stored, wanted)
-            )
-    except (StoreFailure, ConfigConflict) as failure:
-        fail(UNKNOWN, str(failure))
-    finally:
-        store.close()
-    if dry_run and changes:
-        document = {"organization": {**stored.get("organization", {}), **wanted["organization"]}}
-        _rehearse(settings, stored, document, changes, (version, since), as_json=as_json)
-    else:
-        report(changes, version, dry_run=dry_run, as_json=as_json)
-
-
-def _warn_of_keys(store: ConfigStore, wanted: dict[str, dict[str, Any]], prefixes: PrefixLimits) -> None:
-    for warning in keys_lacking(store, parse(wanted, prefixes=prefixes).organizations):
-        click.echo(f"warning: {warning}", err=True)
-
-
-def _rehearse(
-    settings: Settings,
-    stored: dict[str, Any],
-    wanted: dict[str, Any],
-    changes: Sequence[FieldChange],
-    when: tuple[int, float],
-    *,
-    as_json: bool,
-) -> None:
-    """Print the changes and what they would have done. when: the version in force, and since when mail is looked at."""
-    version, since = when
-    prefixes = settings.limits.prefixes()
-    try:
-        radius = find_radius(settings, parse(stored, prefixes=prefixes), parse(wanted, prefixes=prefixes), since)
-    except ResourceErrors as errors:
-        fail(UNKNOWN, f"the resources in force cannot be used by this version, so nothing can be compared: {errors}")
-    report_rehearsed(changes, version, radius, as_json=as_json)
+    wish = Wish(author(), note, dry_run, since)
+    report(applied(source, gateway_of(config), wish), as_json=as_json, standing=True)
 
 
 @click.command()
@@ -119,20 +65,26 @@ def _rehearse(
 @json_option
 def export(config: str | None, as_json: bool) -> None:
     """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
-    settings = settings_of(config)
-    try:
-        store = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        _, document = store.load()
-        store.close()
-    except StoreFailure as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
+    _, document = stored_document(gateway_of(config), administrator())
     if as_json:
         print_json(document)
     else:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def read_document(source: Path) -> dict[str, Any]:
+def applied(source: Path, gateway: Gateway, wish: Wish) -> Outcome:
+    """What becomes of the resources by a file; ends the command with every error there is."""
+    given = _read_document(source)
+    try:
+        return apply_document(gateway, administrator(), given, wish)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.INPUT:
+            raise
+        where = [f"{source}: {error}" for error in refusal.errors]
+        fail(BAD_INPUT, "\n".join([*where, refusal.text] if where else [f"{source}: {refusal.text}"]))
+
+
+def _read_document(source: Path) -> dict[str, Any]:
     """A resource file as plain values; ends the command if it cannot be read."""
     try:
         standard_input = str(source) == "-"
@@ -152,44 +104,3 @@ def _table(source: Path, document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         fail(BAD_INPUT, f"{source}: it must be a table of resources; nothing was changed")
     return document
-
-
-def checked_document(
-    source: Path, given: dict[str, Any], stored: dict[str, Any], prefixes: PrefixLimits, hostname: str = ""
-) -> dict[str, dict[str, Any]]:
-    """What the file's organizations become, in the form that is stored; ends the command with every error there is."""
-    organizations = given.get("organization", {})
-    if not isinstance(organizations, dict):
-        fail(BAD_INPUT, f"{source}: organization must be tables like [organization.contoso]; nothing was changed")
-    together = {**given, "organization": {**stored.get("organization", {}), **organizations}}
-    try:
-        resources = parse(together, prefixes=prefixes)
-    except ResourceErrors as errors:
-        lines = "\n".join(f"{source}: {error}" for error in errors.errors)
-        fail(BAD_INPUT, f"{lines}\n{len(errors.errors)} error(s); nothing was changed")
-    _warn(stored, resources, prefixes, hostname)
-    document = dump(resources)
-    return {"organization": {name: document["organization"][name] for name in organizations}}
-
-
-def _warn(stored: dict[str, Any], resources: Resources, prefixes: PrefixLimits, hostname: str) -> None:
-    """Say every trap: those that the change brings first, then those that were there already; then what is left to do.
-
-    hostname: "" where nothing is changed, and nothing is left to do.
-    """
-    try:
-        known = parse(stored, prefixes=prefixes)
-    except ResourceErrors:
-        known = Resources()
-    before, found = set(warnings(known, hostname)), warnings(resources, hostname)
-    for text in found:
-        if text not in before:
-            click.echo(f"warning: {text}", err=True)
-    old = [text for text in found if text in before]
-    for text in old[:_OLD_WARNINGS]:
-        click.echo(f"warning, as before: {text}", err=True)
-    if len(old) > _OLD_WARNINGS:
-        click.echo(f"{len(old) - _OLD_WARNINGS} more warnings, as before", err=True)
-    if hostname:
-        for note in to_do(known.organizations, resources.organizations, hostname):
-            click.echo(f"note: {note}", err=True)

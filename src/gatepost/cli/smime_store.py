@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.cli.chosen import choose_organization, stored_directory
+from gatepost.administration.choice import choose_organization
+from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.cli.tables import moment, printable

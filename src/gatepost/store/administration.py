@@ -85,18 +85,26 @@ class Administration:
         after: only those behind the one that stands, or stood, there. Raises ValueError for what is no queue id,
         StoreFailure if a shard cannot be read.
         """
-        terms, values = conditions(wanted)
+        return self._selected(conditions(wanted), wanted.limit, after)
+
+    def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
+        terms, values = wanted
         found: list[QueueEntry] = []
         for shard in self._shards():
             if after is not None and shard.name < after.shard:
                 continue
-            left = wanted.limit - len(found) if wanted.limit else -1
+            left = limit - len(found) if limit else -1
             where = terms, values
             if after is not None and shard.name == after.shard:
                 where = f"{terms} AND (d.message, d.id) > (?, ?)", [*values, after.message, after.delivery]
             with _opened(shard, open_for_reading) as connection:
                 found += select(connection, shard.name, where, left)
         return found
+
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that "hold", "release", "retry" or "drop" would change. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
 
     def hold(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
         """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.

@@ -68,7 +68,7 @@ class TracePlace(msgspec.Struct, frozen=True, array_like=True):
 def trace_page(
     directory: Path, wanted: TraceFilter, after: TracePlace | None, now: float
 ) -> tuple[list[TraceEvent], TracePlace | None]:
-    """As `search_trace`, a page at a time: the rows, and the place behind which the next ones are, None if there are none.
+    """As `search_trace`, a page at a time: the rows, and the place behind which the next ones are, None on the last.
 
     after: the place that the page before gave, None for the first. now: seconds since 1970.
     """
@@ -90,7 +90,7 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
             continue
         ends = begin.ends if day == begin.day else {}
         reached, events = dict(ends), list[TraceEvent]()
-        with contextlib.closing(_merged(directory, group, where, COLUMNS, ends=ends)) as rows:
+        with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
             for *row, (writer, number, rowid) in rows:
                 if full := len(found) + len(events) == wanted.limit:
                     break
@@ -107,7 +107,7 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
 def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[TraceEvent]:
     found: list[TraceEvent] = []
     for group in _days(directory, wanted):
-        rows = _merged(directory, group, where, COLUMNS)
+        rows = _merged(group, _Reading(directory, where, COLUMNS))
         events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(found))]
         rows.close()
         # Rows of one writer come as they were written, which is not quite the order in which things happened.
@@ -135,8 +135,9 @@ def scan_trace(
     """
     where = _Conditions(wanted, events)
     where.indexed = []
+    reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
     for group in _days(directory, wanted, oldest_first=oldest_first):
-        yield from _merged(directory, group, where, columns, oldest_first=oldest_first, unreadable=unreadable)
+        yield from _merged(group, reading)
 
 
 def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
@@ -277,42 +278,32 @@ def _literal(text: str) -> str:
     return f"[{plain}]" if ":" in plain else plain
 
 
-def _merged(
-    directory: Path,
-    files: Sequence[TraceFile],
-    where: _Conditions,
-    columns: Sequence[str],
-    *,
-    oldest_first: bool = False,
-    unreadable: list[str] | None = None,
-    ends: Mapping[str, tuple[int, int]] | None = None,
-) -> Generator[TraceRow]:
-    """Rows of the files of one day, those of all writers merged by time. A file is opened when its turn comes.
-
-    ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
-    """
+def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:
+    """Rows of the files of one day, those of all writers merged by time. A file is opened when its turn comes."""
     writers: dict[str, list[TraceFile]] = {}
     for file in files:
         writers.setdefault(file.writer, []).append(file)
-    reading = _Reading(directory, where, ("at", *columns), oldest_first, unreadable, ends)
     chains = [reading.rows(chain) for chain in writers.values()]
     with contextlib.ExitStack() as stack:
         for chain in chains:
             stack.callback(chain.close)
-        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not oldest_first):
+        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not reading.oldest_first):
             yield row[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How files are read."""
+    """How files are read.
+
+    ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
+    """
 
     directory: Path
     where: _Conditions
     columns: Sequence[str]
-    oldest_first: bool
-    unreadable: list[str] | None
-    ends: Mapping[str, tuple[int, int]] | None
+    oldest_first: bool = False
+    unreadable: list[str] | None = None
+    ends: Mapping[str, tuple[int, int]] | None = None
 
     def rows(self, files: Sequence[TraceFile]) -> Generator[TraceRow]:
         """The rows of one writer's files, in the order of the files."""
@@ -339,19 +330,20 @@ class _Reading:
         present = table_columns(connection)
         if not present:
             return
-        shown = ", ".join(name if name in present else _MISSING.get(name, "''") for name in self.columns)
+        names = (name if name in present else _MISSING.get(name, "''") for name in ("at", *self.columns, "rowid"))
+        shown = ", ".join(names)
         order = "ASC" if self.oldest_first else "DESC"
         sealed = is_sealed(connection) and bool(self.where.indexed)
         table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
         found = [
-            connection.execute(f"SELECT {shown}, rowid FROM {table} WHERE ({term}){behind} ORDER BY rowid {order}", values)  # noqa: S608 - our names
+            connection.execute(f"SELECT {shown} FROM {table} WHERE ({term}){behind} ORDER BY rowid {order}", values)  # noqa: S608 - our names
             for term, values in alternatives
         ]
         yield from heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]
 
 
 # What a column holds in a file of a version that did not know it.
-_MISSING = {"at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
+_MISSING = {"rowid": "rowid", "at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
 
 
 def _event(row: dict[str, Any]) -> TraceEvent:

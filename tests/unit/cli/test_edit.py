@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gatepost.cli import edit
 from gatepost.store.changes import ConfigStore
 
 BASE = """
@@ -29,40 +28,6 @@ tls_settings = "domain-validation"
 def base(home):
     home.call("apply", "-f", home.write(BASE))
     return home
-
-
-def overtaken(home, monkeypatch, times):
-    """Somebody else changes the configuration between reading and writing, so many times."""
-    left = iter(range(times))
-
-    def author():
-        if (number := next(left, None)) is not None:
-            store = ConfigStore(home.data / "config.db")
-            store.apply({"organization": {"other": {"display_name": str(number)}}}, author="somebody else")
-            store.close()
-        return "me"
-
-    monkeypatch.setattr(edit, "author", author)
-
-
-@pytest.mark.parametrize("times", [1, 4])
-def test_a_change_that_is_overtaken_is_made_on_the_newer_version(base, monkeypatch, times):
-    overtaken(base, monkeypatch, times)
-    result = base.call("connector", "set", "bank", "recipient_domains+=new.example")
-    assert result.stdout.splitlines()[-1] == f"1 change(s) applied as version {times + 2}"
-    organizations = base.config()[1]["organization"]
-    assert organizations["other"] == {"display_name": str(times - 1)}
-    assert organizations["contoso"]["outbound_connector"][0]["recipient_domains"] == ["bank.example", "new.example"]
-
-
-def test_one_that_is_overtaken_again_and_again_gives_up(base, monkeypatch):
-    overtaken(base, monkeypatch, 99)
-    said = base.call("connector", "set", "bank", "comment=x", code=3).stderr
-    assert said == (
-        "the configuration is at version 6, not 5: look again, then change it"
-        " (5 tries, each overtaken by another change; nothing was changed)\n"
-    )
-    assert "comment" not in base.config()[1]["organization"]["contoso"]["outbound_connector"][0]
 
 
 def test_changes_at_the_same_time_are_all_made(base):

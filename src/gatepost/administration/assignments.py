@@ -1,7 +1,7 @@
-"""`key=value` words of a command line and the table of a resource: words change a table, and a table becomes words.
+"""Fields of a resource and its table: words of a command line or values change a table, and a table becomes words.
 
-Used by `cli.edit` and `cli.part`. The keys are those of docs/resources.md. Texts are turned into what a file would hold
-(true, 5, a list), nothing more: whether that is right, `connectors.model.parse` says, as for every other door.
+Used by `resources` and `part_record`. The keys are those of docs/resources.md. Texts are turned into what a file would
+hold (true, 5, a list), nothing more: whether that is right, `connectors.model.parse` says, as for every other door.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-__all__ = ["assign", "words"]
+__all__ = ["assign", "merge", "words"]
 
 _WORD = re.compile(r"([^=+\s][^=+\s]*?)(\+=|-=|=)(.*)", re.DOTALL)
 _BOOLEANS = {"true": True, "false": False}
@@ -57,6 +57,38 @@ def assign(model: type[BaseModel], table: dict[str, Any], given: Sequence[str]) 
             errors.append(FieldError(word.key, error))
         seen.add(word.key)
     return errors
+
+
+def merge(model: type[BaseModel], table: dict[str, Any], values: Mapping[str, Any]) -> list[FieldError]:
+    """Change the table of a resource as a JSON Merge Patch does (RFC 7396), and return what it must not name.
+
+    None goes back to the default; tables within are merged, lists are taken whole.
+    """
+    known = keys(model)
+    errors: list[FieldError] = []
+    for key, value in values.items():
+        info = known.get(key)
+        if info is None:
+            errors.append(FieldError(key, unknown_key(key, _assignable(model))))
+        elif info.alias is not None:
+            errors.append(FieldError(key, "is a list of resources, which are changed one by one"))
+        else:
+            _merge(table, key, value)
+    return errors
+
+
+def _merge(table: dict[str, Any], key: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        table[key] = value
+        if value is None:
+            del table[key]
+        return
+    inner = dict(held) if isinstance(held := table.get(key), dict) else {}
+    for name, each in value.items():
+        _merge(inner, name, each)
+    table[key] = inner
+    if not inner:
+        del table[key]
 
 
 def words(model: type[BaseModel], table: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.cli.assignments import assign, words
+from gatepost.administration.assignments import assign, words
 from gatepost.connectors.fields import keys, record_in
 from gatepost.connectors.model import InboundConnector, MailFlowRule, Organization, OutboundConnector
 

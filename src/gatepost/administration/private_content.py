@@ -1,6 +1,6 @@
 """What is kept beside the resources and goes with them: passwords of mailboxes, private halves of DKIM keys.
 
-Used by `apply` and by every command that changes resources.
+Used by `change`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gatepost.connectors.values import DkimState
 from gatepost.inbound import credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from gatepost.connectors.model import Organization
     from gatepost.store.changes import ConfigStore
@@ -28,11 +28,17 @@ def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
     return {**credentials.orphaned(before, wanted), **dkim_keys.orphaned(before, wanted)}
 
 
-def keys_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
-    """DKIM keys whose private half is neither in a file nor in the store, and what that means, a sentence each."""
+def keys_lacking(
+    store: ConfigStore, organizations: Iterable[Organization], coming: Collection[str] = ()
+) -> Iterator[str]:
+    """DKIM keys whose private half is neither in a file nor in the store, and what that means, a sentence each.
+
+    coming: names of content that is about to be stored.
+    """
     for organization in organizations:
         for key in organization.dkim_keys:
-            if key.key_file or store.content(dkim_keys.content_name(organization.name, key.name)) is not None:
+            content = dkim_keys.content_name(organization.name, key.name)
+            if key.key_file or content in coming or store.content(content) is not None:
                 continue
             if key.state is not DkimState.RETIRED:
                 yield (

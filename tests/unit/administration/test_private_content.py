@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from gatepost.cli.private_content import keys_lacking, orphaned
+from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.connectors.model import parse
 from gatepost.store.changes import ConfigStore
 

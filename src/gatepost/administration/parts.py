@@ -1,6 +1,7 @@
-"""The parts an organization is made of, by kind: what each is called, and the one that a name on a command line means.
+"""The parts an organization is made of, by kind: what each is called, and where it stands.
 
-Used by the commands that list, show and change single resources. Reads values; changes are made in `cli.edit`.
+Used by whatever lists, shows and changes single resources. Which part a name means is in `choice`; changes are made in
+`resources`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from gatepost.cli.chosen import chosen_organizations, instead, one_of
-from gatepost.cli.options import BAD_INPUT, fail
 from gatepost.connectors.fields import keys
 from gatepost.connectors.model import (
     AcceptedDomain,
@@ -23,19 +22,18 @@ from gatepost.connectors.model import (
     OauthIssuer,
     Organization,
     OutboundConnector,
-    Resources,
 )
 
 if TYPE_CHECKING:
     from gatepost.connectors.fields import Record
 
 __all__ = [
-    "DKIM", "DOMAIN", "HOOK", "INBOUND", "ISSUER", "MAILBOX", "OUTBOUND", "RULE", "Kind", "Part", "choose_part",
+    "DKIM", "DOMAIN", "HOOK", "INBOUND", "ISSUER", "KINDS", "MAILBOX", "OUTBOUND", "RULE", "Part", "PartKind",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PartKind:
     """A kind of part.
 
     key: of its list in the organization's table. identity: the field that tells one from another. label: in sentences.
@@ -68,20 +66,23 @@ class Kind:
             return name.lower()
 
 
-DOMAIN = Kind("accepted_domain", "name", "accepted domain", "domain", AcceptedDomain)
-MAILBOX = Kind("mailbox", "address", "mailbox", "mailbox", Mailbox)
-INBOUND = Kind("inbound_connector", "name", "inbound connector", "connector", InboundConnector)
-OUTBOUND = Kind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
-DKIM = Kind("dkim_key", "name", "DKIM key", "dkim", DkimKey)
-RULE = Kind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
-ISSUER = Kind("oauth_issuer", "name", "OAuth issuer", "issuer", OauthIssuer)
-HOOK = Kind("content_hook", "name", "content hook", "hook", ContentHook)
+DOMAIN = PartKind("accepted_domain", "name", "accepted domain", "domain", AcceptedDomain)
+MAILBOX = PartKind("mailbox", "address", "mailbox", "mailbox", Mailbox)
+INBOUND = PartKind("inbound_connector", "name", "inbound connector", "connector", InboundConnector)
+OUTBOUND = PartKind("outbound_connector", "name", "outbound connector", "connector", OutboundConnector)
+DKIM = PartKind("dkim_key", "name", "DKIM key", "dkim", DkimKey)
+RULE = PartKind("mail_flow_rule", "name", "mail flow rule", "rule", MailFlowRule)
+ISSUER = PartKind("oauth_issuer", "name", "OAuth issuer", "issuer", OauthIssuer)
+HOOK = PartKind("content_hook", "name", "content hook", "hook", ContentHook)
+
+KINDS = {kind.key: kind for kind in (DOMAIN, MAILBOX, INBOUND, OUTBOUND, RULE, ISSUER, HOOK, DKIM)}
+"""All kinds by the key of their list."""
 
 
 class Part(NamedTuple):
     """A part and whose it is."""
 
-    kind: Kind
+    kind: PartKind
     organization: Organization
     record: Any
 
@@ -99,16 +100,3 @@ class Part(NamedTuple):
     def place(self) -> int:
         """Where it stands in the list of its organization."""
         return next(place for place, one in enumerate(self.kind.of(self.organization)) if one is self.record)
-
-
-def choose_part(resources: Resources, kind: Kind, name: str, organization: str = "") -> Part:
-    """The part that is meant, whatever the case of its name; ends the command if there is none, or several."""
-    owners = chosen_organizations(resources, organization)
-    wanted = kind.one_form(name)
-    parts = [Part(kind, owner, record) for owner in owners for record in kind.of(owner)]
-    found = [part for part in parts if part.name.lower() == wanted]
-    if not found:
-        fail(BAD_INPUT, f"there is no {kind.label} {name!r}; {instead(name, [part.name for part in parts])}")
-    if len(found) > 1:
-        fail(BAD_INPUT, f"{one_of(name, [one.label for one in found])}. Say --organization")
-    return found[0]

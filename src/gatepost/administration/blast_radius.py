@@ -1,0 +1,95 @@
+"""The blast radius of a change: what it touches, and what it would have done to recent mail.
+
+Used by `change` where nothing is to be changed yet. Reads the trace.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatepost.connectors.match import Directory
+from gatepost.reports.blast_radius import COLUMNS, BlastRadius, Kind, blast_radius
+from gatepost.reports.replay import INBOUND, OUTBOUND
+from gatepost.reports.touched import Touched, touched
+from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_search import scan_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.connectors.model import Resources
+    from gatepost.reports.blast_radius import Difference
+
+__all__ = ["Radius", "find_radius", "kinds_also", "peers_of", "radius_record"]
+
+_PEERS = 20
+_ORGANIZATION = COLUMNS.index("organization")
+
+
+class Radius(NamedTuple):
+    """since, until: seconds since 1970. unreadable: files of the trace."""
+
+    since: float
+    until: float
+    touched: Touched
+    found: BlastRadius
+    unreadable: list[str]
+
+
+def find_radius(gateway: Gateway, who: Principal, before: Resources, after: Resources, since: float) -> Radius:
+    """What a change touches, and what it would have done to the mail in the trace, as far as who asks sees it.
+
+    since: seconds since 1970.
+    """
+    change, until, unreadable = touched(before, after), time.time(), list[str]()
+    events = (*(INBOUND if change.inbound else ()), *(OUTBOUND if change.outbound else ()))
+    found = BlastRadius()
+    if events:
+        wanted = TraceFilter(since=since, until=until)
+        rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
+        seen = rows if who.is_of_gateway else (row for row in rows if who.sees(row[_ORGANIZATION]))
+        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile)
+    return Radius(since, until, change, found, unreadable)
+
+
+def kinds_also(difference: Difference) -> list[tuple[str, int]]:
+    """Gravest first."""
+    return [(str(kind), difference.also[kind]) for kind in Kind if difference.also[kind] > 0]
+
+
+def peers_of(difference: Difference) -> list[tuple[str, int]]:
+    """Most messages first. Messages that were found to differ more gravely leave their peer behind with none."""
+    return [(peer, count) for peer, count in difference.peers.most_common() if count > 0]
+
+
+def radius_record(radius: Radius) -> dict[str, Any]:
+    """For machines."""
+    change, found = radius.touched, radius.found
+    return {
+        "since": radius.since,
+        "until": radius.until,
+        "parts": [{"sign": sign, "part": label, "fields": list(fields)} for sign, label, fields in change.parts],
+        "senders": sorted(change.senders),
+        "recipients": sorted(change.recipients),
+        "inbound": {"messages": found.inbound.messages, "different": found.inbound.different},
+        "outbound": {"messages": found.outbound.messages, "different": found.outbound.different},
+        "differences": list(_rows(found.differences())),
+        "unreadable": radius.unreadable,
+    }
+
+
+def _rows(differences: Iterable[Difference]) -> Iterable[dict[str, Any]]:
+    for one in differences:
+        yield {
+            "direction": one.direction,
+            "kind": str(one.kind),
+            "messages": one.messages,
+            "also": [{"kind": kind, "messages": count} for kind, count in kinds_also(one)],
+            "peers": [{"peer": peer, "messages": count} for peer, count in peers_of(one)[:_PEERS]],
+            "sample": one.sample,
+            "before": one.before,
+            "after": one.after,
+        }

@@ -1,0 +1,264 @@
+"""One change of the resources, whichever door it comes through: check everything, write it, say what it did.
+
+Used by `resources`, which says what there is to change, and by what changes resources together with something else
+(DKIM keys). What a change leaves is checked by `connectors.model.parse` with all other resources, and nothing is
+written unless all of it is right. A change is made again on the newer version if somebody else was quicker, so that
+none is lost, unless its author said which version they had looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatepost.administration.blast_radius import Radius, find_radius, radius_record
+from gatepost.administration.choice import visible
+from gatepost.administration.differences import changes_record, differences
+from gatepost.administration.private_content import keys_lacking, orphaned
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.describe import warnings
+from gatepost.connectors.errors import FieldError
+from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
+from gatepost.connectors.publication import to_do
+from gatepost.store.changes import ConfigConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.differences import FieldChange
+    from gatepost.administration.gateway import Gateway
+    from gatepost.connectors.model import Organization, PrefixLimits
+    from gatepost.store.changes import ConfigStore
+
+__all__ = ["NOTHING", "Edit", "Outcome", "Step", "Wish", "change", "outcome_record"]
+
+NOTHING = "nothing was changed"
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a change is to be made.
+
+    author, note: who and why, for the history. dry_run: check it and find out what it would do, but change nothing.
+    since: seconds since 1970, from when on mail is decided again then; None looks at no mail. expected: the version
+    that the author looked at, None if any will do.
+    """
+
+    author: str
+    note: str = ""
+    dry_run: bool = False
+    since: float | None = None
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change did, or would do.
+
+    version: the one in force now. warnings: what to think about because of it, a sentence each; standing: what was so
+    before. notes: what is left to do elsewhere. after: all resources as they are then, those too that who asked does
+    not see. radius: what it would have done to mail, if that was to be found out.
+    """
+
+    version: int
+    dry_run: bool
+    changes: list[FieldChange]
+    warnings: list[str]
+    standing: list[str]
+    notes: list[str]
+    after: Resources
+    radius: Radius | None = None
+
+
+@dataclass(slots=True)
+class Edit:
+    """What a step did to the draft.
+
+    organizations: those that it changed. path: of the resource, as errors name it; errors are told without it. names:
+    by which warnings that concern it can be known. needed: for a removal, the sentence that what needs the resource is
+    listed under. content: what is kept beside it, as `ConfigStore.apply` takes it.
+    """
+
+    organizations: Sequence[str]
+    path: str = ""
+    names: tuple[str, ...] = ()
+    errors: list[FieldError] = field(default_factory=list)
+    needed: str = ""
+    content: dict[str, bytes] = field(default_factory=dict)
+
+
+type Step = Callable[[Resources, dict[str, Any]], Edit]
+"""Changes the draft, the tables of all organizations by name, in place. Takes what who asks sees, and the draft."""
+
+
+def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: bool = False) -> Outcome:
+    """Do one step. It may be done several times, each time on a fresh draft.
+
+    whole: it replaces whole organizations, whatever they are. It is not done again on a newer version then, which would
+    undo what somebody else did meanwhile; and what is stored need not be usable by this version. Raises Refusal: INPUT
+    with every error there is, CONFLICT, UNREADABLE, and what the step raises.
+    """
+    with gateway.config() as store:
+        for left in reversed(range(1 if whole else _TRIES)):
+            version, stored = store.load()
+            if wish.expected is not None and wish.expected != version:
+                raise _overtaken(version, wish.expected)
+            known = _stored(gateway, version, stored, mends=whole and who.is_of_gateway)
+            made = _made(known, who, step, gateway.settings.limits.prefixes())
+            changes = differences(stored, made.wanted)
+            lacking = _lacking(store, made)
+            if changes and not wish.dry_run:
+                content = orphaned(stored, made.wanted) | made.edit.content
+                try:
+                    version = store.apply(
+                        made.wanted, author=wish.author, note=wish.note, expected=version, content=content
+                    )
+                except ConfigConflict as conflict:
+                    if left:
+                        continue
+                    why = NOTHING if whole else f"{_TRIES} tries, each overtaken by another change; {NOTHING}"
+                    text = f"{conflict} ({why})"
+                    raise Refusal(Kind.CONFLICT, text) from conflict
+            break
+    return _outcome(gateway, who, wish, made, (version, changes, lacking))
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """For machines. Warnings and notes are not in it, since commands say them beside it."""
+    found = {"version": outcome.version, "dry_run": outcome.dry_run, "changes": changes_record(outcome.changes)}
+    return found if outcome.radius is None else found | {"blast_radius": radius_record(outcome.radius)}
+
+
+# ------------------------------------------------------------------------------------------------ what it becomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is stored. unusable: why this version cannot use it, which leaves the resources empty."""
+
+    document: dict[str, Any]
+    resources: Resources
+    unusable: Refusal | None = None
+
+
+def _stored(gateway: Gateway, version: int, document: dict[str, Any], *, mends: bool) -> _Stored:
+    try:
+        return _Stored(document, gateway.understood(version, document).resources)
+    except Refusal as refusal:
+        if not mends:
+            raise
+        return _Stored(document, Resources(), refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A change that is right, as it can be written. after: as far as who asks sees it.
+
+    others: organizations that who asks does not see.
+    """
+
+    stored: _Stored
+    edit: Edit
+    after: Resources
+    others: tuple[Organization, ...]
+    wanted: dict[str, dict[str, Any]]
+
+
+def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -> _Made:
+    draft = copy.deepcopy(stored.document.get("organization", {}))
+    edit = step(visible(stored.resources, who), draft)
+    seen = {name: table for name, table in draft.items() if who.sees(name)}
+    others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))
+    after = _checked({**stored.document, "organization": seen}, edit, others, prefixes)
+    dumped = dump(Resources(tuple(filter(None, map(after.organization, edit.organizations)))))["organization"]
+    wanted = {"organization": {name: dumped.get(name) for name in edit.organizations}}
+    return _Made(stored, edit, after, others, wanted)
+
+
+def _checked(document: dict[str, Any], edit: Edit, others: Sequence[Organization], prefixes: PrefixLimits) -> Resources:
+    """The resources as the step leaves them. others: organizations that who asks does not see."""
+    found = list(edit.errors)
+    said = {error.path for error in found}
+    try:
+        resources = parse(document, prefixes=prefixes)
+        more = _taken(resources, others)
+    except ResourceErrors as errors:
+        resources, more = Resources(), errors.errors
+    if more and edit.needed:
+        needing = "\n".join(f"  {error.path}" for error in more)
+        text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"
+        raise Refusal(Kind.INPUT, text)
+    own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in more)
+    found += [error for error in own if error.path not in said]
+    if found:
+        raise Refusal(Kind.INPUT, f"{len(found)} error(s); {NOTHING}", found)
+    return resources
+
+
+def _taken(resources: Resources, others: Sequence[Organization]) -> tuple[FieldError, ...]:
+    """Domains that an organization accepts which who asks does not see: that is said, but not whose they are."""
+    theirs = {domain.name for other in others for domain in other.accepted_domains}
+    return tuple(
+        FieldError(
+            f"organization.{one.name}.accepted_domain[{place}] {domain.name!r}.name",
+            f"{domain.name} is accepted already on this gateway; a domain belongs to one organization, once",
+        )
+        for one in (resources.organizations if theirs else ())
+        for place, domain in enumerate(one.accepted_domains)
+        if domain.name in theirs
+    )
+
+
+def _lacking(store: ConfigStore, made: _Made) -> list[str]:
+    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    return list(keys_lacking(store, changed, made.edit.content))
+
+
+def _overtaken(version: int, expected: int) -> Refusal:
+    text = f"the configuration is at version {version}, not {expected}: look again, then change it; {NOTHING}"
+    return Refusal(Kind.CONFLICT, text)
+
+
+# ------------------------------------------------------------------------------------------------ what is said of it
+
+
+def _outcome(
+    gateway: Gateway, who: Principal, wish: Wish, made: _Made, done: tuple[int, list[FieldChange], list[str]]
+) -> Outcome:
+    version, changes, lacking = done
+    hostname = gateway.settings.server.hostname
+    before = visible(made.stored.resources, who)
+    known, found = set(warnings(before, hostname)), warnings(made.after, hostname)
+    concerns = _concerning(made.edit)
+    ours = [text for text in found if text not in known or concerns(text)]
+    told = set(ours)
+    after = Resources((*made.after.organizations, *made.others))
+    return Outcome(
+        version=version,
+        dry_run=wish.dry_run,
+        changes=changes,
+        warnings=[*ours, *lacking],
+        standing=[text for text in found if text not in told],
+        notes=list(to_do(before.organizations, made.after.organizations, hostname)),
+        after=after,
+        radius=_radius(gateway, who, made.stored, after, wish.since) if wish.dry_run and changes else None,
+    )
+
+
+def _radius(gateway: Gateway, who: Principal, stored: _Stored, after: Resources, since: float | None) -> Radius | None:
+    if since is None:
+        return None
+    if stored.unusable:
+        text = f"the resources in force cannot be used by this version, so nothing can be compared: {stored.unusable}"
+        raise Refusal(Kind.UNREADABLE, text)
+    return find_radius(gateway, who, stored.resources, after, since)
+
+
+def _concerning(edit: Edit) -> Callable[[str], bool]:
+    """Whether a warning names the changed resource; another organization may have one of that name."""
+    owners = [re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])") for name in edit.organizations if edit.names]
+    return lambda text: any(name in text for name in edit.names) and any(owner.search(text) for owner in owners)

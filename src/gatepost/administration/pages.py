@@ -1,0 +1,44 @@
+"""Some rows of many: what a list is asked for, and what it answers. Values alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Page", "Selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page[T]:
+    """version: of the resources. total: rows there are in all; these are those from offset on."""
+
+    version: int
+    total: int
+    offset: int
+    rows: Sequence[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows are wanted.
+
+    organization: only of this one, "" for all. q: what the name holds, whatever the case. limit: at most so many, None
+    for all of them.
+    """
+
+    organization: str = ""
+    q: str = ""
+    limit: int | None = None
+    offset: int = 0
+
+    def names(self, name: str) -> bool:
+        """Whether a row of that name is wanted."""
+        return self.q.lower() in name.lower()
+
+    def page[T](self, version: int, rows: Sequence[T]) -> Page[T]:
+        """The page of all rows that are wanted."""
+        end = None if self.limit is None else self.offset + self.limit
+        return Page(version, len(rows), self.offset, rows[self.offset : end])
