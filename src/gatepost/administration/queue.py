@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gatepost.store.administration import QueueEntry
     from gatepost.store.interface import QueueFilter
 
-__all__ = ["Action", "act", "entries", "entry_record", "message_body", "message_entries", "place_of"]
+__all__ = ["QueueAction", "act", "entries", "entry_record", "message_body", "message_entries", "place_of"]
 
 
-class Action(StrEnum):
+class QueueAction(StrEnum):
     """What can be done to mail that waits.
 
     RETRY: try again now. HOLD: keep from being tried until released. RELEASE: let held mail go, even to a destination
@@ -81,7 +81,7 @@ def message_body(gateway: Gateway, message: str) -> Iterator[bytes]:
 def act(
     gateway: Gateway,
     who: Principal,
-    action: Action,
+    action: QueueAction,
     wanted: QueueFilter,
     *,
     messages: Sequence[str] = (),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.queue import Action, act, entries, entry_record, message_body, message_entries
+from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_body, message_entries
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.cli.options import (
     BAD_INPUT,
@@ -102,7 +102,7 @@ def _print_records(found: list[QueueEntry]) -> None:
     print_json([entry_record(entry, administrator()) for entry in found])
 
 
-def _action(action: Action, summary: str) -> None:
+def _action(action: QueueAction, summary: str) -> None:
     @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
     @click.argument("messages", nargs=-1, metavar="[ID]...")
     @_filters
@@ -124,10 +124,10 @@ def _action(action: Action, summary: str) -> None:
             raise SystemExit(NO)
 
 
-_action(Action.RETRY, "Try again now.")
-_action(Action.HOLD, "Keep from being tried until released.")
-_action(Action.RELEASE, "Let held mail go, even to a destination that protects less than before.")
-_action(Action.DROP, "Remove without telling the sender.")
+_action(QueueAction.RETRY, "Try again now.")
+_action(QueueAction.HOLD, "Keep from being tried until released.")
+_action(QueueAction.RELEASE, "Let held mail go, even to a destination that protects less than before.")
+_action(QueueAction.DROP, "Remove without telling the sender.")
 
 
 def _row(entry: QueueEntry) -> tuple[object, ...]:
