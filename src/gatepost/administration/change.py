@@ -120,9 +120,8 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                 except ConfigConflict as conflict:
                     if left:
                         continue
-                    why = NOTHING if whole else f"{_TRIES} tries, each overtaken by another change; {NOTHING}"
-                    text = f"{conflict} ({why})"
-                    raise Refusal(Kind.CONFLICT, text) from conflict
+                    tries = "" if whole else f" ({_TRIES} tries, each overtaken by another change; {NOTHING})"
+                    raise Refusal(Kind.CONFLICT, f"{conflict}{tries}") from conflict
             break
     return _outcome(gateway, who, wish, made, (version, changes, lacking))
 
@@ -219,7 +218,7 @@ def _lacking(store: ConfigStore, made: _Made) -> list[str]:
 
 
 def _overtaken(version: int, expected: int) -> Refusal:
-    text = f"the configuration is at version {version}, not {expected}: look again, then change it; {NOTHING}"
+    text = f"the configuration is at version {version}, not {expected}: look again, then change it"
     return Refusal(Kind.CONFLICT, text)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.parts import PartKind
-    from gatepost.connectors.match import Directory
     from gatepost.connectors.model import Organization
 
 __all__ = [
@@ -93,9 +92,9 @@ def choose_part(resources: Resources, kind: PartKind, name: str, organization: s
     return found[0]
 
 
-def choose_connector(directory: Directory, name: str, organization: str = "", direction: str | None = None) -> Chosen:
+def choose_connector(resources: Resources, name: str, organization: str = "", direction: str | None = None) -> Chosen:
     """The connector that is meant. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
-    owners = chosen_organizations(directory.resources, organization)
+    owners = chosen_organizations(resources, organization)
     known = [
         chosen
         for one in owners

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.store.changes import ConfigStore
@@ -26,11 +27,12 @@ __all__ = ["Gateway"]
 
 
 class Gateway:
-    """settings: of the server. data: its data directory."""
+    """settings: of the server. data: its data directory. verdicts: what its connectors did, by the trace."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
+        self.verdicts = TraceVerdicts(self.data / "trace")
         self._directory: Directory | None = None
 
     @contextmanager

@@ -20,6 +20,10 @@ class Page[T]:
     offset: int
     rows: Sequence[T]
 
+    def holding[U](self, rows: Sequence[U]) -> Page[U]:
+        """The same page of what was made of its rows."""
+        return Page(self.version, self.total, self.offset, rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -72,5 +72,5 @@ def remove(name: str, organization: str, direction: str | None, **asked: Any) ->
 
 def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
     """Which of the two kinds is meant, and whose."""
-    part = choose_connector(gateway_of(asked.config).directory(), name, organization, direction).part
+    part = choose_connector(gateway_of(asked.config).directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)

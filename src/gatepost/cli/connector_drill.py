@@ -64,7 +64,7 @@ def drill(
     """
     settings = settings_of(config)
     directory = stored_directory(settings)
-    chosen = choose_connector(directory, name, organization, direction or _outbound(directory, name))
+    chosen = choose_connector(directory.resources, name, organization, direction or _outbound(directory, name))
     connector = chosen.connector
     if not isinstance(connector, OutboundConnector):
         fail(BAD_INPUT, f"{chosen.label}: drills are for outbound connectors; try: gatepost connector validate {name}")

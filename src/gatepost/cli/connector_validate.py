@@ -149,7 +149,7 @@ def validate(
     """
     settings = settings_of(config)
     directory = stored_directory(settings) if draft is None else _draft(settings, draft)
-    chosen = choose_connector(directory, name, organization, direction)
+    chosen = choose_connector(directory.resources, name, organization, direction)
     wanted = _Asked(**asked)
     wanted.check(chosen)
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "CONNECTOR_CODES",
     "Group",
     "Judged",
     "Report",
@@ -45,8 +46,8 @@ COLUMNS = (
 _GROUPS = 10_000  # peers with a reason each; what comes on top is counted together
 _OTHERS = "(others)"
 
-# Refusals that a connector is the cause of (exchange.md section 6), by their enhanced status code.
-_CONNECTOR_CODES = frozenset({"5.7.0", "5.7.10", "5.7.51", "4.7.5", "4.3.5"})
+CONNECTOR_CODES = frozenset({"5.7.0", "5.7.10", "5.7.51", "4.7.5", "4.3.5"})
+"""Refusals that a connector is the cause of (exchange.md section 6), by their enhanced status code."""
 
 
 class Judged(StrEnum):
@@ -307,7 +308,7 @@ def _before(kept: _Detail, subject: Subject) -> str:
 
 def by_connector(reply: str) -> bool:
     """Whether a refusal is one of those that a connector is the cause of."""
-    return reply.partition(" ")[2].partition(" ")[0] in _CONNECTOR_CODES
+    return reply.partition(" ")[2].partition(" ")[0] in CONNECTOR_CODES
 
 
 def _code(reply: str) -> str:

@@ -149,13 +149,18 @@ class ConfigStore:
             if None in content.values():
                 self._forget()
 
-    def history(self, kind: str = "", name: str = "", limit: int = 100, version: int = 0) -> list[Change]:
-        """The newest changes first: of one resource if it is named, of one version if it is given; limit -1 for all."""
+    def history(
+        self, kind: str = "", name: str = "", limit: int = 100, version: int = 0, *, before: int = 0
+    ) -> list[Change]:
+        """The newest changes first: of one resource if it is named, of one version if it is given; limit -1 for all.
+
+        before: only of versions before this one, 0 for all.
+        """
         rows: list[tuple[Any, ...]] = self._connection.execute(
             "SELECT version, at, author, note, kind, name, before, after FROM change"
             " WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR name = ?2) AND (?4 = 0 OR version = ?4)"
-            " ORDER BY id DESC LIMIT ?3",
-            (kind, name, limit, version),
+            " AND (?5 = 0 OR version < ?5) ORDER BY id DESC LIMIT ?3",
+            (kind, name, limit, version, before),
         ).fetchall()
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 

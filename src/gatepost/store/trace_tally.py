@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["HopKind", "tally_trace"]
+__all__ = ["HopKind", "tally_file", "tally_trace"]
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 1  # of what is counted: older counts are made anew
+_VERSION = 2  # of what is counted: older counts are made anew
 
 
 class HopKind(NamedTuple):
@@ -38,7 +38,9 @@ class HopKind(NamedTuple):
 
     partner: the domain of the other side: the sender's of what is received or refused, the recipient's of the rest,
     lower case. sources: who asked for the requirement, as JSON. chain: what became of the peer's chain, "" if nobody
-    looked. host: the peer's name. names: the names of its certificate, as JSON. The rest as in TraceEvent.
+    looked. host: the peer's name. names: the names of its certificate, as JSON. status: of a refusal, its enhanced
+    status code. trial_failed_by: the connector in rehearsal that would have refused or held it. The rest as in
+    TraceEvent.
     """
 
     organization: str
@@ -56,18 +58,26 @@ class HopKind(NamedTuple):
     host: str
     names: str
     result_type: str
+    status: str = ""
+    trial_failed_by: str = ""
 
 
 _PARTNER = (
     f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
 )
+_STATUS = "iif(event = 'REFUSE', substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
+_TRIAL_FAILED_BY = (
+    "ifnull(detail ->> '$.would_refuse_connector', iif(detail ->> '$.rehearsal.passed' = 0"
+    " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
+)
 _COUNTED = (
     "organization", "direction", "event", "connector", _PARTNER, "requirement",
     "ifnull(detail ->> '$.requirement_sources', '')", "achieved", "tls_version", "tls_group",
     "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
-    "ifnull(tls ->> '$.certificate.names', '')", "result_type",
+    "ifnull(tls ->> '$.certificate.names', '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
 )  # fmt: skip
-_SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED"  # noqa: S608 - our names
+_SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED WHERE rowid > ? AND rowid <= ?"  # noqa: S608 - our names
+_ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"
 
 
 class _Kept(msgspec.Struct, array_like=True):
@@ -93,30 +103,39 @@ def tally_trace(
         if not first <= file.day <= last:
             continue
         try:
-            yield file.day, _tally(directory, file)
+            yield file.day, tally_file(directory, file)[1]
         except apsw.Error as error:
             _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
             if unreadable is not None:
                 unreadable.append(file.name)
 
 
-def _tally(directory: Path, file: TraceFile) -> Counter[HopKind]:
+def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, Counter[HopKind]]:
+    """How many rows a file has, and what those after the first so many are; for who counts on where it stopped.
+
+    What has fewer rows than that is another file, and is counted whole. Raises apsw.Error if it cannot be read.
+    """
     with contextlib.closing(open_for_reading(directory / file.name)) as connection:
         if not table_columns(connection).issuperset(COLUMNS):
-            return Counter()  # of a version that kept too little to be counted by
-        if not is_sealed(connection):
-            return _count(connection)
-        rows: int = connection.execute("SELECT ifnull(max(rowid), 0) FROM trace").get
+            return 0, Counter()  # of a version that kept too little to be counted by
+        sealed = is_sealed(connection)
+        rows: int = connection.execute(_ROWS).get
+        if rows == after:
+            return rows, Counter()
         path = directory / file.tally_name
-        if (kept := _read(path)) is not None and kept.rows == rows:
-            return Counter(dict(kept.kinds))
-        counted = _count(connection)
-    _write(path, _Kept(_VERSION, rows, list(counted.items())))
-    return counted
+        if 0 < after < rows:
+            return rows, _count(connection, rows, after)
+        if sealed and (kept := _read(path)) is not None and kept.rows == rows:
+            return rows, Counter(dict(kept.kinds))
+        counted = _count(connection, rows)
+    if sealed:
+        _write(path, _Kept(_VERSION, rows, list(counted.items())))
+    return rows, counted
 
 
-def _count(connection: apsw.Connection) -> Counter[HopKind]:
-    return Counter(map(HopKind._make, connection.execute(_SELECT)))
+def _count(connection: apsw.Connection, rows: int, after: int = 0) -> Counter[HopKind]:
+    """Of as many rows as were seen: what is written meanwhile is counted the next time."""
+    return Counter(map(HopKind._make, connection.execute(_SELECT, (after, rows))))
 
 
 def _read(path: Path) -> _Kept | None:

@@ -12,7 +12,6 @@ from gatepost.administration.choice import (
 )
 from gatepost.administration.parts import DOMAIN, MAILBOX, RULE
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 
 RESOURCES = parse(
@@ -54,13 +53,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "organization", "direction", "label"), FOUND)
 def test_the_connector_that_is_meant(name, organization, direction, label):
-    assert choose_connector(Directory(RESOURCES), name, organization, direction).label == label
+    assert choose_connector(RESOURCES, name, organization, direction).label == label
 
 
 @pytest.mark.parametrize(("name", "organization", "direction", "said"), REFUSED)
 def test_what_is_not_clear_is_said_with_what_there_is(name, organization, direction, said):
     with pytest.raises(Refusal) as refused:
-        choose_connector(Directory(RESOURCES), name, organization, direction)
+        choose_connector(RESOURCES, name, organization, direction)
     assert refused.value.kind is (Kind.INPUT if "could be" in said else Kind.MISSING)
     assert refused.value.text.startswith(said)
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.administration.conftest import OWNER, TENANT, WISH
 
+from gatepost.access.principal import Principal, Scope
 from gatepost.administration.change import Wish
 from gatepost.administration.pages import Selection
 from gatepost.administration.parts import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
@@ -24,6 +24,9 @@ from gatepost.administration.resources import (
     set_part,
 )
 
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
+WISH = Wish("ann")
 BASE = {
     "contoso": {
         "display_name": "Contoso",
@@ -33,7 +36,7 @@ BASE = {
             {"name": "bank", "recipient_domains": ["bank.example"]},
             {"name": "Lab", "is_transport_rule_scoped": True},
         ],
-        "mail_flow_rule": [{"name": "secrets", "subject_contains": ["secret"], "route_via_connector": "lab"}],
+        "mail_flow_rule": [{"name": "secrets", "recipients": ["lab.example"], "route_via_connector": "lab"}],
     },
     "fabrikam": {
         "accepted_domain": [{"name": "fabrikam.example"}],
@@ -233,7 +236,7 @@ def test_organizations_come_change_and_go(base):
         refused = refusal(set_organization, base, OWNER, "new", fields, WISH)
         assert [error.path for error in refused.errors] == [path]
     outcome = remove_organization(base, OWNER, "new", Wish("ann", dry_run=True))
-    assert [str(one) for one in outcome.changes][0] == '- organization.new: "Newer"'
+    assert str(outcome.changes[0]) == '- organization.new: "Newer"'
     assert remove_organization(base, OWNER, "new", WISH).version == 4
     assert refusal(remove_organization, base, OWNER, "new", WISH).kind is Kind.MISSING
 

@@ -176,7 +176,7 @@ def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
 WRONG = [
     (("nobody",), "there is no connector 'nobody'; there are: 'bank', 'shop', 'lab', 'forced'\n"),
     (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
-    (("both", "--rule"), "each of fabrikam, northwind has a mail flow rule 'both': say --organization\n"),
+    (("both", "--rule"), "'both' could be each of: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw"),
     (("secret", "--rule", "--replay"), "--rule goes with neither --replay nor --direction inbound"),
     (("secret", "--rule", "--direction", "inbound"), "--rule goes with neither --replay nor"),
     (("bank", "--since", "soon"), "neither an age like"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.cli import history
 from gatepost.store.changes import ConfigStore
 
 
@@ -85,16 +84,3 @@ def test_notes_cannot_write_to_the_terminal(home):
     store.close()
     assert home.table("history")[0]["note"] == "?[31mred"
     assert home.call("history", "show", "1").stderr.endswith(": ?[31mred\n")
-
-
-PLACES = [
-    ("organization.contoso.cleartext", "cleartext"),
-    ("organization.contoso.mailbox['a.b@c.example'].delivery", "mailbox['a.b@c.example']"),
-    ('organization.contoso.outbound_connector["it\'s"]', 'outbound_connector["it\'s"]'),
-    ("organization.contoso.outbound_connector['a].b'].client_certificate.key", "outbound_connector['a].b']"),
-]
-
-
-@pytest.mark.parametrize(("path", "place"), PLACES)
-def test_the_resource_a_path_is_in(path, place):
-    assert history._place(path) == place

@@ -7,7 +7,6 @@ import tomllib
 
 import pytest
 
-from gatepost.cli import resources
 from gatepost.store.changes import ConfigStore
 
 CONTOSO = """
@@ -261,15 +260,17 @@ def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatc
     apply(home, CONTOSO)
     other = {"organization": {"contoso": {"display_name": "Changed meanwhile"}}}
 
-    def author():
-        """Comes between reading and writing."""
-        store = ConfigStore(home.data / "config.db")
-        store.apply(other, author="somebody else")
-        store.close()
-        return "me"
+    load = ConfigStore.load
 
-    monkeypatch.setattr(resources, "author", author)
-    result = apply(home, CONTOSO.replace("Hospital", "Clinic"), code=3)
+    def and_another(store):
+        """Comes between reading and writing."""
+        found = load(store)
+        store.apply(other, author="somebody else")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ConfigStore, "load", and_another)
+        result = apply(home, CONTOSO.replace("Hospital", "Clinic"), code=3)
     assert result.stderr.splitlines()[-1] == "the configuration is at version 2, not 1: look again, then change it"
     assert home.config() == (2, other)
 

@@ -9,7 +9,8 @@ import pytest
 from gatepost.store import trace_tally as module
 from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import TraceWriter, write_events
-from gatepost.store.trace_tally import HopKind, tally_trace
+from gatepost.store.trace_files import TraceFile
+from gatepost.store.trace_tally import HopKind, tally_file, tally_trace
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -91,7 +92,9 @@ def test_what_is_sealed_is_counted_once_unless_it_grows(trace, monkeypatch):
     assert sorted(path.name for path in trace.glob("*.tally")) == ["2025-11-24.0.tally", "2025-11-25.0.tally"]
     counted = []
     real = module._count
-    monkeypatch.setattr(module, "_count", lambda connection: counted.append(connection) or real(connection))
+    monkeypatch.setattr(
+        module, "_count", lambda connection, *rows: counted.append(connection) or real(connection, *rows)
+    )
     assert whole(trace) == EXPECTED
     assert len(counted) == 1  # the hot file of writer 1
     write_events(trace, "0", [event()])
@@ -129,3 +132,43 @@ def test_files_that_cannot_be_counted_are_named_or_left_out(trace, caplog):
     assert found["2025-11-27"] == Counter()
     assert "cannot be counted" in caplog.text
     assert whole(trace)["2025-11-24"] == EXPECTED["2025-11-24"]
+
+
+TRIALS = {
+    "refused by a connector": (event(event="REFUSE", connector="in", reply="530 5.7.0 Must issue it"), ("5.7.0", "")),
+    "a code alone": (event(event="REFUSE", reply="550 5.1.1"), ("5.1.1", "")),
+    "not refused": (event(event="DEFER", reply="451 4.4.1 later"), ("", "")),
+    "would be refused": (event(event="RECEIVE", detail={"would_refuse_connector": "it's"}), ("", "it's")),
+    "would be held": (
+        event(connector="out", detail={"rehearsal": {"passed": False, "sources": ["rule:r", "connector:out"]}}),
+        ("", "out"),
+    ),
+    "would be held by a rule": (
+        event(connector="out", detail={"rehearsal": {"passed": False, "sources": ["rule:r"]}}),
+        ("", ""),
+    ),
+    "would be sent": (
+        event(connector="out", detail={"rehearsal": {"passed": True, "sources": ["connector:out"]}}),
+        ("", ""),
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "found"), TRIALS.values(), ids=TRIALS)
+def test_what_connectors_said_is_counted_too(tmp_path, row, found):
+    write_events(tmp_path, "0", [row])
+    ((kind, rows),) = whole(tmp_path)["2025-11-24"].items()
+    assert (kind.status, kind.trial_failed_by, rows) == (*found, 1)
+
+
+def test_counting_goes_on_where_it_stopped(tmp_path):
+    file = TraceFile("2025-11-24", "0")
+    write_events(tmp_path, "0", [event(), event()])
+    assert tally_file(tmp_path, file) == (2, Counter({event_kind: 2}))
+    assert tally_file(tmp_path, file, 2) == (2, Counter())
+    write_events(tmp_path, "0", [event(), event(event="REFUSE", sender="")])
+    assert tally_file(tmp_path, file, 2) == (
+        4,
+        Counter({event_kind: 1, event_kind._replace(event="REFUSE", partner=""): 1}),
+    )
+    assert tally_file(tmp_path, file, 9)[1].total() == 4  # another file of that name

@@ -1,0 +1,105 @@
+"""Who changed the resources, when and why, and what each change was, field by field.
+
+Reads the configuration store. An organization's changes are there for who sees the organization, and stay so when it is
+gone.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from gatepost.administration.differences import changes_record, differences
+from gatepost.administration.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.differences import FieldChange
+    from gatepost.administration.gateway import Gateway
+    from gatepost.store.changes import Change
+
+__all__ = ["change_record", "change_summary", "differences_of", "history", "version_changes", "version_record"]
+
+# a part, named as repr writes its name
+_NAMED = re.compile(r"""\w+\[(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
+
+
+def history(
+    gateway: Gateway, who: Principal, *, organization: str = "", limit: int = 20, before: int = 0
+) -> list[Change]:
+    """The newest changes first, each of one organization. before: only those of versions before this one, 0 for all."""
+    names = [organization] if organization or who.organizations is None else sorted(who.organizations)
+    with gateway.config() as store:
+        found = [
+            change
+            for name in names
+            if who.is_of_gateway or who.sees(name)
+            for change in store.history("organization", name, limit, before=before)
+        ]
+    return sorted(found, key=lambda one: -one.version)[:limit]
+
+
+def version_changes(gateway: Gateway, who: Principal, version: int) -> tuple[Change, list[FieldChange]]:
+    """One change of a version, which has its time, author and note; and all that the version changed, as applied.
+
+    Raises Refusal (MISSING) if there is no such version, or nothing of it to see.
+    """
+    with gateway.config() as store:
+        found = [one for one in store.history("organization", limit=-1, version=version) if who.sees(one.name)]
+    if not found:
+        raise Refusal(Kind.MISSING, f"there is no version {version}; `gatepost history` lists those there are")
+    return found[0], [one for change in reversed(found) for one in differences_of(change)]
+
+
+def differences_of(change: Change) -> list[FieldChange]:
+    """What a change was."""
+    stored = {} if change.before is None else {change.name: change.before}
+    return differences({"organization": stored}, {"organization": {change.name: change.after}})
+
+
+def change_summary(change: Change) -> str:
+    """Added, removed, or which parts are different: "outbound_connector['bank-out'] changed, display_name changed"."""
+    if change.before is None:
+        return "added"
+    if change.after is None:
+        return "removed"
+    return ", ".join(_counted(differences_of(change)))
+
+
+def change_record(change: Change) -> dict[str, Any]:
+    """For machines. changes: how many fields."""
+    return {
+        "version": change.version,
+        "at": change.at,
+        "author": change.author,
+        "organization": change.name,
+        "note": change.note,
+        "changes": len(differences_of(change)),
+    }
+
+
+def version_record(change: Change, changes: Sequence[FieldChange]) -> dict[str, Any]:
+    """The same of what `version_changes` says, with each field before and after."""
+    head = {"version": change.version, "at": change.at, "author": change.author, "note": change.note}
+    return head | {"changes": changes_record(changes)}
+
+
+def _counted(changes: Sequence[FieldChange]) -> list[str]:
+    """Each resource that changed, and how."""
+    signs = {"+": "added", "-": "removed", "~": "changed"}
+    found = []
+    for place, group in groupby(changes, key=lambda one: _place(one.path)):
+        members = list(group)
+        whole = len(members) == 1 and members[0].path.endswith("]")
+        found.append(f"{place} {signs[members[0].sign] if whole else 'changed'}")
+    return found
+
+
+def _place(path: str) -> str:
+    """The resource that a path is in, less the organization: "outbound_connector['bank-out']", "message_expiration"."""
+    rest = path.split(".", 2)[2]
+    found = _NAMED.match(rest)
+    return found[0] if found else rest
