@@ -43,6 +43,7 @@ __all__ = [
     "part_removed",
     "part_set",
     "parts",
+    "put_document",
     "put_organization",
     "put_part",
     "remove_organization",
@@ -106,10 +107,7 @@ def _chosen(resources: Resources, named: PartName) -> Part:
 
 def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
     """Make the organizations that the document has exactly what it says; others stay as they are."""
-    named = given.get("organization", {})
-    if not isinstance(named, dict):
-        raise Refusal(Kind.INPUT, f"organization must be tables like [organization.contoso]; {NOTHING}")
-    strange = [FieldError(str(key), unknown_key(str(key), ["organization"])) for key in given if key != "organization"]
+    named, strange = _named(given)
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         for name in named:
@@ -117,6 +115,34 @@ def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], w
                 choose_organization(resources, name)
             draft[name] = named[name]
         return Edit(tuple(named), errors=strange)
+
+    return change(gateway, who, step, wish, whole=True)
+
+
+def _named(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The organizations of a document, and what it must not have. Raises Refusal (INPUT) if they are no table."""
+    named = given.get("organization", {})
+    if not isinstance(named, dict):
+        raise Refusal(Kind.INPUT, f"organization must be tables like [organization.contoso]; {NOTHING}")
+    return named, [
+        FieldError(str(key), unknown_key(str(key), ["organization"])) for key in given if key != "organization"
+    ]
+
+
+def put_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
+    """Make the resources exactly what the document says: organizations that it does not have are removed.
+
+    Only for who sees the whole gateway; raises Refusal (INPUT) for others.
+    """
+    if not who.is_of_gateway:
+        raise Refusal(Kind.INPUT, f"all resources are changed by whoever administers the gateway itself; {NOTHING}")
+    named, strange = _named(given)
+
+    def step(_: Resources, draft: dict[str, Any]) -> Edit:
+        edit = Edit(tuple({**draft, **named}), errors=strange)
+        draft.clear()
+        draft.update(named)
+        return edit
 
     return change(gateway, who, step, wish, whole=True)
 

@@ -51,11 +51,13 @@ class Document:
     """JSON that is described by a model of the resources, and checked by `connectors.model.parse` with all others.
 
     whole: with everything that has no default. Otherwise it is a merge patch (RFC 7396): what is left out stays, null
-    goes back to the default. named: {name: what the model says}, below the key "organization".
+    goes back to the default. nameless: without the name, which stands in the path. named: {name: what the model says}
+    below the key "organization", each without its name.
     """
 
     model: type[BaseModel]
     whole: bool = True
+    nameless: bool = False
     named: bool = False
 
 
@@ -107,7 +109,7 @@ class Endpoint:
 
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
-    without which nothing is changed. most: bytes of a body. tag: its chapter.
+    without which nothing is changed. may_create: it may answer 201. most: bytes of a body. tag: its chapter.
     """
 
     method: str
@@ -125,8 +127,8 @@ class Endpoint:
     changes: bool = False
     guarded: bool = False
     versioned: bool = False
+    may_create: bool = False
     most: int = 256 * _KILOBYTE
-    refusals: frozenset[int] = frozenset()
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:

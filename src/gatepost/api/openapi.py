@@ -75,7 +75,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def statuses(endpoint: Endpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
-    found = _ALWAYS | endpoint.refusals | {422}
+    found = _ALWAYS | {422}
     if endpoint.scope is not None or endpoint.reach is Reach.GATEWAY:
         found |= {403}
     if endpoint.path_names:
@@ -100,8 +100,8 @@ class _Schemas:
         _, described = models_json_schema([(one, "validation") for one in models], by_alias=True, ref_template=_MODEL)
         self._add(described.get("$defs", {}))
         for one in inner:
-            if isinstance(one, Document) and not one.whole:
-                self._add({f"{one.model.__name__}Patch": _patch(self.components[one.model.__name__])})
+            if isinstance(one, Document):
+                self._add({_name(one): _variant(one, self.components[one.model.__name__])})
         self.queries = {one.query: self._query(one.query) for one in known}
 
     def of(self, shape: Shape) -> _Schema:
@@ -117,10 +117,10 @@ class _Schemas:
         return msgspec.json.schema(shape)
 
     def _of_document(self, shape: Document) -> _Schema:
-        ref: _Schema = {"$ref": _REF + shape.model.__name__ + ("" if shape.whole else "Patch")}
+        ref: _Schema = {"$ref": _REF + _name(shape)}
         if not shape.named:
             return ref
-        each = {"type": "object", "additionalProperties": ref if shape.whole else {"anyOf": [ref, {"type": "null"}]}}
+        each = {"type": "object", "additionalProperties": ref}
         return {"type": "object", "properties": {"organization": each}, "additionalProperties": False}
 
     def _query(self, kind: type[msgspec.Struct]) -> dict[str, _Schema]:
@@ -133,6 +133,26 @@ class _Schemas:
         for name, schema in found.items():
             if self.components.setdefault(name, schema) != schema:
                 raise ValueError(f"two different schemas have the name {name}")
+
+
+def _name(shape: Document) -> str:
+    """Of the schema: "Mailbox", "MailboxPatch", or "OrganizationTable" without its name."""
+    kind = "Table" if shape.named or shape.nameless else "" if shape.whole else "Patch"
+    return shape.model.__name__ + kind
+
+
+def _variant(shape: Document, whole: _Schema) -> _Schema:
+    if shape.named or shape.nameless:
+        return _table(whole)
+    return whole if shape.whole else _patch(whole)
+
+
+def _table(whole: _Schema) -> _Schema:
+    """Without the name, which stands in the heading or the path."""
+    found = {key: value for key, value in whole.items() if key != "required"}
+    found["properties"] = {name: schema for name, schema in whole["properties"].items() if name != "name"}
+    required = [name for name in whole.get("required", ()) if name != "name"]
+    return found | {"title": f"{whole['title']}Table"} | ({"required": required} if required else {})
 
 
 def _inner(shape: Shape | None) -> Any:
@@ -214,6 +234,8 @@ def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(one.status): {"description": HTTPStatus(one.status).phrase, "headers": _headers(one), "content": content}
     }
+    if one.may_create:
+        found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": _headers(one), "content": content}
     if one.changes and one.status != HTTPStatus.OK:
         found["200"] = {"description": "What would change (dry_run).", "headers": _headers(one), "content": content}
     if one.versioned and one.method == "GET":
@@ -230,6 +252,6 @@ def _headers(one: Endpoint) -> dict[str, Any]:
         found["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
     if isinstance(one.answer, ListOf):
         found["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
-    if one.status == HTTPStatus.CREATED:
+    if one.status == HTTPStatus.CREATED or one.may_create:
         found["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
     return found

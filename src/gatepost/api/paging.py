@@ -19,7 +19,7 @@ from gatepost.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Limit", "Page", "Paging", "cursor", "page_of", "position"]
+__all__ = ["After", "Limit", "Page", "Paging", "cursor", "page_of", "position"]
 
 MOST = 1000
 

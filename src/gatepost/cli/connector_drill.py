@@ -15,12 +15,12 @@ import click
 
 from gatepost import __version__
 from gatepost.administration.choice import choose_connector
+from gatepost.administration.evidence_log import evidence_log
 from gatepost.checks.attacks import CONTROL
 from gatepost.checks.drill import DrillImpossible, run_drill
 from gatepost.checks.drill_report import resource_of
 from gatepost.checks.evidence import drills_directory, keep, last, previous
 from gatepost.cli.chosen import connector_options, stored_directory
-from gatepost.cli.evidence_log import evidence_log
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.model import OutboundConnector

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from gatepost.cli.evidence_log import evidence_log
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
+from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_body, message_entries
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.cli.options import (
+    BAD_INPUT,
+    NO,
+    administrator,
+    config_option,
+    fail,
+    gateway_of,
+    json_option,
+)
 from gatepost.cli.tables import moment, print_json, print_table, printable
-from gatepost.store.administration import Administration
-from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.queue_id import format_id, parse_id
+from gatepost.store.interface import QueueFilter
+from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +67,11 @@ def queue() -> None:
 @json_option
 def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
     """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
-    entries = _entries(config, QueueFilter(**wanted, held=True if held else None))
+    found = entries(gateway_of(config), administrator(), QueueFilter(**wanted, held=True if held else None))
     if as_json:
-        print_json([_as_json(entry) for entry in entries])
+        _print_records(found)
     else:
-        print_table(_COLUMNS, [_row(entry) for entry in entries])
+        print_table(_COLUMNS, [_row(entry) for entry in found])
 
 
 @queue.command()
@@ -75,28 +81,29 @@ def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
 @json_option
 def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
     """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
-    entries = _entries(config, QueueFilter(message=message, limit=0))
-    if not entries:
-        name = printable(message)
-        fail(NO, f"{name} is not in the queue; `gatepost trace show {name}` says what became of it")
-    if as_json:
-        print_json([_as_json(entry) for entry in entries])
-    else:
-        for entry in entries:
-            _print_entry(entry)
-    if body:
-        stdout = sys.stdout.buffer
-        try:
-            for chunk in _administration(config).body(message):
-                stdout.write(chunk)
-        except LookupError as gone:
-            fail(NO, str(gone))
-        except StoreFailure as failure:
-            fail(UNKNOWN, str(failure))
+    gateway = gateway_of(config)
+    try:
+        found = message_entries(gateway, administrator(), QueueFilter(message=message))
+        if as_json:
+            _print_records(found)
+        else:
+            for entry in found:
+                _print_entry(entry)
+        if body:
+            for chunk in message_body(gateway, message):
+                sys.stdout.buffer.write(chunk)
+    except Refusal as refusal:
+        if refusal.kind is Kind.MISSING:
+            fail(NO, printable(refusal.text))
+        raise
 
 
-def _action(name: str, summary: str) -> None:
-    @queue.command(name, help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
+def _print_records(found: list[QueueEntry]) -> None:
+    print_json([entry_record(entry, administrator()) for entry in found])
+
+
+def _action(action: QueueAction, summary: str) -> None:
+    @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
     @click.argument("messages", nargs=-1, metavar="[ID]...")
     @_filters
     @click.option("--all", "everything", is_flag=True, help="All mail in the queue.")
@@ -106,74 +113,21 @@ def _action(name: str, summary: str) -> None:
         if not messages and not everything and not any(wanted.values()):
             fail(
                 BAD_INPUT,
-                f"say which mail to {name}: queue ids, --domain, --sender, --recipient, --organization or --all",
+                f"say which mail to {action}: queue ids, --domain, --sender, --recipient, --organization or --all",
             )
-        changed: list[QueueEntry] = []
-        _check_ids(messages)
-        for message in messages or ("",):
-            changed += _change(config, name, QueueFilter(message=message, **wanted, limit=0))
+        changed = act(gateway_of(config), administrator(), action, QueueFilter(**wanted), messages=messages)
         if as_json:
-            print_json([_as_json(entry) for entry in changed])
+            _print_records(changed)
         else:
-            click.echo(f"{name}: {len(changed)} deliveries")
+            click.echo(f"{action}: {len(changed)} deliveries")
         if not changed:
             raise SystemExit(NO)
 
 
-_action("retry", "Try again now.")
-_action("hold", "Keep from being tried until released.")
-_action("release", "Let held mail go, even to a destination that protects less than before.")
-_action("drop", "Remove without telling the sender.")
-
-
-def _check_ids(messages: tuple[str, ...]) -> None:
-    """All of them before anything is changed."""
-    try:
-        for message in messages:
-            parse_id(message)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-
-
-def _administration(config: str | None) -> Administration:
-    settings = settings_of(config)
-    data = Path(settings.server.data_dir)
-    return Administration(data / "queue", data / "trace", evidence_log(settings))
-
-
-def _entries(config: str | None, wanted: QueueFilter) -> list[QueueEntry]:
-    try:
-        return _administration(config).entries(wanted)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
-
-
-def _change(config: str | None, action: str, wanted: QueueFilter) -> list[QueueEntry]:
-    try:
-        changed: list[QueueEntry] = getattr(_administration(config), action)(wanted, author=author())
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
-    return changed
-
-
-def _as_json(entry: QueueEntry) -> dict[str, Any]:
-    delivery = entry.delivery
-    record: dict[str, Any] = msgspec.structs.asdict(delivery.message)
-    record["id"] = format_id(delivery.message.id)
-    return {
-        "message": record,
-        "state": entry.state,
-        "destination": delivery.destination,
-        "recipients": [msgspec.structs.asdict(recipient) for recipient in delivery.recipients],
-        "attempts": delivery.attempts,
-        "next_at": delivery.next_at,
-        "expires_at": delivery.expires_at,
-        "last_error": delivery.last_error,
-    }
+_action(QueueAction.RETRY, "Try again now.")
+_action(QueueAction.HOLD, "Keep from being tried until released.")
+_action(QueueAction.RELEASE, "Let held mail go, even to a destination that protects less than before.")
+_action(QueueAction.DROP, "Remove without telling the sender.")
 
 
 def _row(entry: QueueEntry) -> tuple[object, ...]:

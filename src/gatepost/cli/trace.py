@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, json_option, settings_of
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.trace import EVENTS, MOST, event_record, events, events_of
+from gatepost.cli.options import NO, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.cli.times import MOMENT
-from gatepost.store.administration import Administration
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["trace"]
 
 _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
-_EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE", "DRILL")
-_ALL_EVENTS = 10_000
 
 
 @click.group()
@@ -47,18 +44,18 @@ def trace() -> None:
 @click.option("--tls-version", default="", metavar="VERSION", help='"TLSv1.2" or "TLSv1.3".')
 @click.option("--tls-group", default="", metavar="GROUP", help="Key exchange, such as X25519MLKEM768.")
 @click.option("--result-type", default="", metavar="TYPE", help="Of a TLS failure (RFC 8460 section 4.3).")
-@click.option("--event", default="", type=click.Choice(["", *_EVENTS], case_sensitive=False), metavar="EVENT")
-@click.option("--limit", default=100, type=click.IntRange(1, _ALL_EVENTS), show_default=True)
+@click.option("--event", default="", type=click.Choice(["", *EVENTS], case_sensitive=False), metavar="EVENT")
+@click.option("--limit", default=100, type=click.IntRange(1, MOST), show_default=True)
 @config_option
 @json_option
 def search(config: str | None, as_json: bool, **wanted: Any) -> None:
     """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
-    events = _events(config, TraceFilter(**wanted))
+    found = events(gateway_of(config), administrator(), TraceFilter(**wanted))
     if as_json:
-        print_json([msgspec.structs.asdict(event) for event in events])
+        print_json([event_record(event) for event in found])
     else:
-        print_table(_COLUMNS, [_row(event) for event in events])
-    if not events:
+        print_table(_COLUMNS, [_row(event) for event in found])
+    if not found:
         raise SystemExit(NO)
 
 
@@ -71,30 +68,17 @@ def show(identity: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 found, 1 nothing has this id, 3 unreadable.
     """
-    events = list(reversed(_find(config, identity)))
-    if not events:
-        fail(NO, f"nothing in the trace has the id {printable(identity)}")
-    if as_json:
-        print_json([msgspec.structs.asdict(event) for event in events])
-        return
-    for event in events:
-        _print_event(event)
-
-
-def _find(config: str | None, identity: str) -> list[TraceEvent]:
-    if identity.startswith("<"):
-        return _events(config, TraceFilter(message_id=identity, limit=_ALL_EVENTS))
-    by_message = _events(config, TraceFilter(message=identity, limit=_ALL_EVENTS))
-    return by_message or _events(config, TraceFilter(session=identity, limit=_ALL_EVENTS))
-
-
-def _events(config: str | None, wanted: TraceFilter) -> list[TraceEvent]:
-    data = Path(settings_of(config).server.data_dir)
-    wanted.event = wanted.event.upper()
     try:
-        return Administration(data / "queue", data / "trace").trace(wanted)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
+        found = events_of(gateway_of(config), administrator(), identity)
+    except Refusal as refusal:
+        if refusal.kind is Kind.MISSING:
+            fail(NO, printable(refusal.text))
+        raise
+    if as_json:
+        print_json([event_record(event) for event in found])
+        return
+    for event in found:
+        _print_event(event)
 
 
 def _row(event: TraceEvent) -> tuple[str, ...]:

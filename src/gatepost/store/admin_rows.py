@@ -75,6 +75,9 @@ def conditions(wanted: QueueFilter) -> Conditions:
         add("d.message = ?", parse_id(wanted.message))
     if wanted.organization:
         add("m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization)
+    if wanted.organizations is not None:
+        among = msgspec.json.encode(sorted(wanted.organizations)).decode()
+        add("substr(d.destination, 1, instr(d.destination, '/') - 1) IN (SELECT value FROM json_each(?))", among)
     if wanted.domain:
         add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
     if wanted.sender:

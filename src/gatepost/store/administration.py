@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
@@ -32,13 +32,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Administration", "QueueEntry"]
+__all__ = ["Administration", "QueueEntry", "QueuePlace"]
 
 _WRITER = "admin"
 _PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
 _CHUNK = 256 * 1024
 _EVENTS = {"hold": "HOLD", "release": "RELEASE", "drop": "DROP"}
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
+
+
+class QueuePlace(NamedTuple):
+    """Where a delivery stands in the queue: in which shard, and by its ids."""
+
+    shard: str
+    message: int
+    delivery: int
 
 
 @dataclass(slots=True)
@@ -71,18 +79,32 @@ class Administration:
         self._trace = trace_directory
         self._evidence = evidence
 
-    def entries(self, wanted: QueueFilter) -> list[QueueEntry]:
+    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
 
-        Raises ValueError for what is no queue id, StoreFailure if a shard cannot be read.
+        after: only those behind the one that stands, or stood, there. Raises ValueError for what is no queue id,
+        StoreFailure if a shard cannot be read.
         """
-        where = conditions(wanted)
+        return self._selected(conditions(wanted), wanted.limit, after)
+
+    def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
+        terms, values = wanted
         found: list[QueueEntry] = []
         for shard in self._shards():
-            left = wanted.limit - len(found) if wanted.limit else -1
+            if after is not None and shard.name < after.shard:
+                continue
+            left = limit - len(found) if limit else -1
+            where = terms, values
+            if after is not None and shard.name == after.shard:
+                where = f"{terms} AND (d.message, d.id) > (?, ?)", [*values, after.message, after.delivery]
             with _opened(shard, open_for_reading) as connection:
                 found += select(connection, shard.name, where, left)
         return found
+
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that "hold", "release", "retry" or "drop" would change. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
 
     def hold(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
         """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
@@ -203,7 +225,7 @@ def _trace_rows(event: str, delivery: Delivery, author: str, now: float) -> list
             at=now,
             event=event,
             message=format_id(message.id),
-            organization=message.organization,
+            organization=delivery.organization,
             direction=message.direction,
             session=message.session,
             sender=message.reverse_path,

@@ -240,7 +240,8 @@ class QueueFilter(msgspec.Struct):
     """Which deliveries an administrator means; empty fields match all.
 
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
-    leading "@" means the domain. limit: at most so many deliveries, 0 for all.
+    leading "@" means the domain. limit: at most so many deliveries, 0 for all. organization: of the message.
+    organizations: of the deliveries, any of these; None for all, as who asks sees all.
     """
 
     message: str = ""
@@ -250,6 +251,7 @@ class QueueFilter(msgspec.Struct):
     recipient: str = ""
     held: bool | None = None
     limit: int = 1000
+    organizations: frozenset[str] | None = None
 
 
 class TraceFilter(msgspec.Struct):
@@ -258,6 +260,7 @@ class TraceFilter(msgspec.Struct):
     since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
     "@" in sender or recipient means the domain. domain: of sender or recipient. achieved: "authenticated" is every way
     to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so many.
+    organizations: any of these; None for all, those of no organization too, as who asks sees all.
     """
 
     since: float = 0.0
@@ -277,6 +280,7 @@ class TraceFilter(msgspec.Struct):
     tls_version: str = ""
     tls_group: str = ""
     result_type: str = ""
+    organizations: frozenset[str] | None = None
 
 
 class BodyWriter(Protocol):

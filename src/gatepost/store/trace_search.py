@@ -24,12 +24,12 @@ from gatepost.store.trace import COLUMNS, TLS_LEVEL, domain_of, is_sealed, table
 from gatepost.store.trace_files import day_of, trace_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["TraceRow", "scan_trace", "search_trace", "trace_event"]
+__all__ = ["TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
 
 _IDS = ("message", "session")
 _RECIPIENT_DOMAIN = domain_of("recipient")
@@ -52,10 +52,62 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
     return _matching(directory, wanted, _Conditions(wanted, elsewhere=True))
 
 
+class TracePlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page of the trace ends: what was written later, or stood before, is not on the next.
+
+    until: seconds since 1970, when the first page was asked for. day: of the last row. ends: of that day's writers, the
+    number of the file and the row in it at which the page ends. elsewhere: rows were found by another node's ids.
+    """
+
+    until: float
+    day: str = ""
+    ends: dict[str, tuple[int, int]] = {}
+    elsewhere: bool = False
+
+
+def trace_page(
+    directory: Path, wanted: TraceFilter, after: TracePlace | None, now: float
+) -> tuple[list[TraceEvent], TracePlace | None]:
+    """As `search_trace`, a page at a time: the rows, and the place behind which the next ones are, None on the last.
+
+    after: the place that the page before gave, None for the first. now: seconds since 1970.
+    """
+    begin = after or TracePlace(now)
+    narrowed = msgspec.structs.replace(wanted, until=min(wanted.until or begin.until, begin.until))
+    found, place = _page(directory, narrowed, begin)
+    if found or after is not None or not (wanted.message or wanted.session):
+        return found, place
+    return _page(directory, narrowed, msgspec.structs.replace(begin, elsewhere=True))
+
+
+def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
+    where = _Conditions(wanted, elsewhere=begin.elsewhere)
+    found: list[TraceEvent] = []
+    place, full = begin, False
+    for group in _days(directory, wanted):
+        day = group[0].day
+        if begin.day and day > begin.day:
+            continue
+        ends = begin.ends if day == begin.day else {}
+        reached, events = dict(ends), list[TraceEvent]()
+        with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
+            for *row, (writer, number, rowid) in rows:
+                if full := len(found) + len(events) == wanted.limit:
+                    break
+                events.append(trace_event(COLUMNS, tuple(row)))
+                reached[writer] = number, rowid
+        if events:
+            place = msgspec.structs.replace(begin, day=day, ends=reached)
+        found += sorted(events, key=lambda event: event.at, reverse=True)
+        if full:
+            return found, place
+    return found, None
+
+
 def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[TraceEvent]:
     found: list[TraceEvent] = []
     for group in _days(directory, wanted):
-        rows = _merged(directory, group, where, COLUMNS)
+        rows = _merged(group, _Reading(directory, where, COLUMNS))
         events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(found))]
         rows.close()
         # Rows of one writer come as they were written, which is not quite the order in which things happened.
@@ -83,8 +135,9 @@ def scan_trace(
     """
     where = _Conditions(wanted, events)
     where.indexed = []
+    reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
     for group in _days(directory, wanted, oldest_first=oldest_first):
-        yield from _merged(directory, group, where, columns, oldest_first=oldest_first, unreadable=unreadable)
+        yield from _merged(group, reading)
 
 
 def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
@@ -191,6 +244,9 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condi
     if "/" in wanted.achieved:
         yield _Condition("achieved = ?", (wanted.achieved,))
     yield from _whole(wanted, ("tls_version", "organization", "event"))
+    if wanted.organizations is not None:
+        among = msgspec.json.encode(sorted(wanted.organizations)).decode()
+        yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
     if wanted.peer:
         term = "(peer_host = ? OR peer_address = ? OR peer_address LIKE ? ESCAPE '!')"
         yield _Condition(term, (wanted.peer, wanted.peer, f"{_literal(wanted.peer)}:%"))
@@ -222,68 +278,72 @@ def _literal(text: str) -> str:
     return f"[{plain}]" if ":" in plain else plain
 
 
-def _merged(
-    directory: Path,
-    files: Sequence[TraceFile],
-    where: _Conditions,
-    columns: Sequence[str],
-    *,
-    oldest_first: bool = False,
-    unreadable: list[str] | None = None,
-) -> Generator[TraceRow]:
+def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:
     """Rows of the files of one day, those of all writers merged by time. A file is opened when its turn comes."""
     writers: dict[str, list[TraceFile]] = {}
     for file in files:
         writers.setdefault(file.writer, []).append(file)
-    reading = _Reading(directory, where, ("at", *columns), oldest_first, unreadable)
     chains = [reading.rows(chain) for chain in writers.values()]
     with contextlib.ExitStack() as stack:
         for chain in chains:
             stack.callback(chain.close)
-        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not oldest_first):
+        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not reading.oldest_first):
             yield row[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """How files are read."""
+    """How files are read.
+
+    ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
+    """
 
     directory: Path
     where: _Conditions
     columns: Sequence[str]
-    oldest_first: bool
-    unreadable: list[str] | None
+    oldest_first: bool = False
+    unreadable: list[str] | None = None
+    ends: Mapping[str, tuple[int, int]] | None = None
 
     def rows(self, files: Sequence[TraceFile]) -> Generator[TraceRow]:
         """The rows of one writer's files, in the order of the files."""
         for file in files:
+            number, below = (self.ends or {}).get(file.writer, (file.number, 0))
+            if file.number > number:
+                continue
+            behind = f" AND rowid < {below:d}" if below and file.number == number else ""
             path = self.directory / file.name
             try:
                 with contextlib.closing(open_for_reading(path)) as connection:
-                    yield from self._rows(connection)
+                    rows = self._rows(connection, behind)
+                    if self.ends is None:
+                        yield from (row[:-1] for row in rows)
+                    else:
+                        yield from ((*row[:-1], (file.writer, file.number, row[-1])) for row in rows)
             except apsw.Error as error:
                 _log.warning("the message trace: %s cannot be read: %s", path, error)
                 if self.unreadable is not None:
                     self.unreadable.append(path.name)
 
-    def _rows(self, connection: apsw.Connection) -> Iterator[TraceRow]:
+    def _rows(self, connection: apsw.Connection, behind: str) -> Iterator[TraceRow]:
+        """Rows of one file, each with its number there at its end. behind: a further term."""
         present = table_columns(connection)
         if not present:
             return
-        shown = ", ".join(name if name in present else _MISSING.get(name, "''") for name in self.columns)
+        names = (name if name in present else _MISSING.get(name, "''") for name in ("at", *self.columns, "rowid"))
+        shown = ", ".join(names)
         order = "ASC" if self.oldest_first else "DESC"
         sealed = is_sealed(connection) and bool(self.where.indexed)
         table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
         found = [
-            connection.execute(f"SELECT {shown}, rowid FROM {table} WHERE {term} ORDER BY rowid {order}", values)  # noqa: S608 - our names
+            connection.execute(f"SELECT {shown} FROM {table} WHERE ({term}){behind} ORDER BY rowid {order}", values)  # noqa: S608 - our names
             for term, values in alternatives
         ]
-        for row in heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]:
-            yield row[:-1]
+        yield from heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]
 
 
 # What a column holds in a file of a version that did not know it.
-_MISSING = {"at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
+_MISSING = {"rowid": "rowid", "at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
 
 
 def _event(row: dict[str, Any]) -> TraceEvent:

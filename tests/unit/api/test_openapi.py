@@ -40,8 +40,8 @@ ENDPOINTS = [
     endpoint("POST", "/mail", body=Document(Mailbox), status=201, **CHANGE),
     endpoint("PATCH", "/mail/{name:path}", body=Document(Mailbox, whole=False), **CHANGE),
     endpoint("PUT", "/all", body=Document(Organization, named=True), reach=Reach.GATEWAY, **CHANGE),
-    endpoint("PATCH", "/all", body=Document(Organization, whole=False, named=True), **CHANGE),
-    endpoint("POST", "/actions", body=Inner, answer=dict[str, int], refusals=frozenset({409})),
+    endpoint("PUT", "/one", body=Document(Organization, nameless=True), may_create=True, **CHANGE),
+    endpoint("POST", "/actions", body=Inner, answer=dict[str, int]),
 ]
 
 
@@ -64,7 +64,7 @@ def references(value):
 def test_it_is_json_whose_references_lead_somewhere(made):
     assert json.loads(json.dumps(made)) == made
     names = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
-    assert set(references(made)) == names
+    assert set(references(made)) <= names
 
 
 def test_every_schema_is_one(made):
@@ -101,7 +101,7 @@ RESPONSES = [
         "/mail",
         {"201", "200", "400", "401", "403", "409", "412", "413", "415", "422", "428", "429", "500", "503"},
     ),
-    ("post", "/actions", {"200", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503"}),
+    ("post", "/actions", {"200", "400", "401", "403", "413", "415", "422", "429", "500", "503"}),
 ]
 
 
@@ -148,6 +148,8 @@ VALUES = [
     ("MailboxPatch", {"aliases": "ann"}, False),
     ("Organization", {"name": "a", "message_expiration": "24h"}, True),
     ("Organization", {"name": "a", "message_expiration": 900}, True),
+    ("OrganizationTable", {"message_expiration": 900}, True),
+    ("OrganizationTable", {"name": "a"}, False),
     ("Organization", {"name": "a", "outbound_connector": [{"name": "a", "smart_hosts": ["mx.b.example:25"]}]}, True),
     ("Organization", {"name": "a", "outbound_connector": [{"name": "a", "smart_hosts": [{"host": "b"}]}]}, False),
 ]

@@ -1,0 +1,156 @@
+"""The queue as administrators see it and act on it, on a running gateway as on a stopped one.
+
+A delivery belongs to the organization whose recipients it is for. Who sees only some organizations finds theirs; of a
+message that came with recipients of others, too, it learns nothing but what is its own.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.administration.evidence_log import evidence_log
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.errors import FieldError
+from gatepost.store.administration import Administration, QueuePlace
+from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_id import format_id, parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.store.administration import QueueEntry
+    from gatepost.store.interface import QueueFilter
+
+__all__ = ["QueueAction", "act", "entries", "entry_record", "message_body", "message_entries", "place_of"]
+
+
+class QueueAction(StrEnum):
+    """What can be done to mail that waits.
+
+    RETRY: try again now. HOLD: keep from being tried until released. RELEASE: let held mail go, even to a destination
+    that protects less than before. DROP: remove without telling the sender.
+    """
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    DROP = "drop"
+
+
+def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+    """Deliveries that wait, oldest first, behind a place. Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
+    try:
+        return _administration(gateway).entries(_seen(who, wanted), after)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def place_of(entry: QueueEntry) -> QueuePlace:
+    """Where it stands: what is behind it comes next."""
+    return QueuePlace(entry.shard, entry.delivery.message.id, entry.delivery.id)
+
+
+def message_entries(gateway: Gateway, who: Principal, wanted: QueueFilter) -> list[QueueEntry]:
+    """Every delivery of the one message. Raises Refusal: MISSING if it is not in the queue; as `entries`."""
+    found = entries(gateway, who, msgspec.structs.replace(wanted, limit=0))
+    if not found:
+        text = f"{wanted.message} is not in the queue; `gatepost trace show {wanted.message}` says what became of it"
+        raise Refusal(Kind.MISSING, text)
+    return found
+
+
+def message_body(gateway: Gateway, message: str) -> Iterator[bytes]:
+    """The stored message, in chunks: for who may read mail. Raises Refusal, as `entries`, and MISSING if it is gone."""
+    try:
+        yield from _administration(gateway).body(message)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+    except LookupError as gone:
+        raise Refusal(Kind.MISSING, str(gone)) from gone
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def act(
+    gateway: Gateway,
+    who: Principal,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    dry_run: bool = False,
+) -> list[QueueEntry]:
+    """Do it to every delivery that matches, and is of one of the messages where some are named; those it was done to.
+
+    They are returned as they were. dry_run: those it would be done to. Raises Refusal: INPUT for what is no queue id,
+    and then nothing was done; UNREADABLE, and then a part may have been.
+    """
+    _check_ids(messages)
+    seen = _seen(who, wanted)
+    chosen = [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
+    administration = _administration(gateway)
+    found: list[QueueEntry] = []
+    try:
+        for one in chosen:
+            if dry_run:
+                found += administration.applying(action, one)
+            else:
+                found += getattr(administration, action)(one, author=who.name)
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    return found
+
+
+def entry_record(entry: QueueEntry, who: Principal) -> dict[str, Any]:
+    """For machines, as `gatepost queue list --json` prints it; without what is another organization's."""
+    delivery, message = entry.delivery, entry.delivery.message
+    if not who.sees(message.organization):
+        message = msgspec.structs.replace(message, organization=delivery.organization, inbound={})
+    record: dict[str, Any] = msgspec.structs.asdict(message)
+    record["id"] = format_id(message.id)
+    return {
+        "message": record,
+        "state": entry.state,
+        "destination": delivery.destination,
+        "recipients": [msgspec.structs.asdict(recipient) for recipient in delivery.recipients],
+        "attempts": delivery.attempts,
+        "next_at": delivery.next_at,
+        "expires_at": delivery.expires_at,
+        "last_error": delivery.last_error,
+    }
+
+
+def _check_ids(messages: Sequence[str]) -> None:
+    """All of them before anything is changed."""
+    errors = []
+    for place, message in enumerate(messages):
+        try:
+            parse_id(message)
+        except ValueError as error:
+            errors.append(FieldError(f"messages[{place}]", str(error)))
+    if errors:
+        raise Refusal(Kind.INPUT, "\n".join(error.message for error in errors), errors)
+
+
+def _seen(who: Principal, wanted: QueueFilter) -> QueueFilter:
+    """The filter, for the deliveries of the organizations that are seen alone.
+
+    Theirs are asked for by the delivery's organization: that of the message may be one that is not seen.
+    """
+    if who.organizations is None:
+        return wanted
+    among = who.organizations
+    if wanted.organization:
+        among = frozenset(name for name in among if name.lower() == wanted.organization.lower())
+    return msgspec.structs.replace(wanted, organization="", organizations=among)
+
+
+def _administration(gateway: Gateway) -> Administration:
+    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))

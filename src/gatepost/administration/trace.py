@@ -1,0 +1,80 @@
+"""The message trace as administrators search it: one row for every recipient and event.
+
+Who sees only some organizations finds rows of theirs alone; what belongs to none, such as a refusal before anybody was
+addressed, is for who sees the whole gateway.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_search import search_trace, trace_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.store.interface import TraceEvent
+    from gatepost.store.trace_search import TracePlace
+
+__all__ = ["EVENTS", "MOST", "event_record", "events", "events_of", "events_page"]
+
+EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE", "DRILL")
+MOST = 10_000
+"""Rows at a time, at most."""
+
+
+def events(gateway: Gateway, who: Principal, wanted: TraceFilter) -> list[TraceEvent]:
+    """The newest rows that match, newest first. event: in any case. Raises Refusal (INPUT) for impossible times."""
+    with _times():
+        return search_trace(gateway.data / "trace", _seen(who, wanted))
+
+
+def events_page(
+    gateway: Gateway, who: Principal, wanted: TraceFilter, after: TracePlace | None
+) -> tuple[list[TraceEvent], TracePlace | None]:
+    """The same a page at a time: the rows, and the place behind which the next ones are, None on the last page."""
+    with _times():
+        return trace_page(gateway.data / "trace", _seen(who, wanted), after, time.time())
+
+
+def events_of(gateway: Gateway, who: Principal, identity: str) -> list[TraceEvent]:
+    """Everything about one message (queue id, or Message-ID in <>) or one session, oldest first.
+
+    Raises Refusal (MISSING).
+    """
+    for wanted in _meant(identity):
+        if found := events(gateway, who, wanted):
+            return found[::-1]
+    raise Refusal(Kind.MISSING, f"nothing in the trace has the id {identity}")
+
+
+def event_record(event: TraceEvent) -> dict[str, Any]:
+    """For machines, as `gatepost trace search --json` prints it."""
+    return msgspec.structs.asdict(event)
+
+
+@contextmanager
+def _times() -> Iterator[None]:
+    """Raises Refusal (INPUT) for a time before the year 1 or after 9999."""
+    try:
+        yield
+    except (ValueError, OverflowError, OSError) as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+
+
+def _meant(identity: str) -> tuple[TraceFilter, ...]:
+    if identity.startswith("<"):
+        return (TraceFilter(message_id=identity, limit=MOST),)
+    return TraceFilter(message=identity, limit=MOST), TraceFilter(session=identity, limit=MOST)
+
+
+def _seen(who: Principal, wanted: TraceFilter) -> TraceFilter:
+    return msgspec.structs.replace(wanted, event=wanted.event.upper(), organizations=who.organizations)

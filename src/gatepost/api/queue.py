@@ -1,0 +1,192 @@
+"""Mail that waits: looked at, and acted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.access.principal import Scope
+from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_entries, place_of
+from gatepost.api.endpoint import Endpoint, ListOf, Reach
+from gatepost.api.paging import After, Limit, Page, cursor, position
+from gatepost.api.problem import Problem, ProblemType
+from gatepost.connectors.errors import FieldError
+from gatepost.store.administration import QueuePlace
+from gatepost.store.interface import QueueFilter, Recipient
+
+if TYPE_CHECKING:
+    from gatepost.api.endpoint import Asked
+
+__all__ = ["ENDPOINTS"]
+
+_TAG = "queue"
+type _Text = Annotated[str, Meta(max_length=1000)]
+
+
+class _Wanted(msgspec.Struct, kw_only=True):
+    """Which deliveries; empty fields match all."""
+
+    organization: _Text = ""
+    domain: Annotated[str, Meta(max_length=1000, description="Domain of the recipients.")] = ""
+    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
+    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
+
+
+class _Listed(_Wanted, kw_only=True):
+    """Of the list, a page at a time."""
+
+    limit: Limit = 100
+    after: After = ""
+
+    held: Annotated[bool | None, Meta(description="Only held mail, or only what is not.")] = None
+
+
+class QueueMessage(msgspec.Struct):
+    """The envelope of a message, and what is known of its session. received: seconds since 1970; size: bytes."""
+
+    id: str
+    organization: str
+    received: float
+    reverse_path: str
+    size: int
+    body_type: str
+    smtputf8: bool
+    require_tls: bool
+    ret: str
+    envid: str
+    message_id: str
+    subject: str
+    session: str
+    direction: str
+    hops: int
+    inbound: dict[str, Any]
+    tls_required_no: bool
+
+
+class QueueDelivery(msgspec.Struct):
+    """One message's recipients for one destination. Times: seconds since 1970; next_at 0 while it is being tried.
+
+    state: active, deferred or held.
+    """
+
+    message: QueueMessage
+    state: str
+    destination: str
+    recipients: list[Recipient]
+    attempts: int
+    next_at: float
+    expires_at: float
+    last_error: str
+
+
+class QueueDeliveries(msgspec.Struct):
+    """Deliveries of one message."""
+
+    items: list[QueueDelivery]
+
+
+class QueueActions(_Wanted, kw_only=True, forbid_unknown_fields=True):
+    """What to do, and to which mail: messages (queue ids), or what matches every filter given, or all of it.
+
+    retry: try again now. hold: keep from being tried. release: let held mail go. drop: remove, telling nobody.
+    """
+
+    action: QueueAction
+    messages: Annotated[list[str], Meta(max_length=1000)] = msgspec.field(default_factory=list)
+    all: bool = False
+
+
+class QueueChanged(msgspec.Struct):
+    """The deliveries it was done to, or with dry_run would be, as they were.
+
+    changed: how many. items: the first 1000 of them.
+    """
+
+    action: QueueAction
+    dry_run: bool
+    changed: int
+    items: list[QueueDelivery]
+
+
+_SHOWN = 1000
+
+
+def _filter(wanted: _Wanted, **other: Any) -> QueueFilter:
+    return QueueFilter(
+        organization=wanted.organization,
+        domain=wanted.domain,
+        sender=wanted.sender,
+        recipient=wanted.recipient,
+        **other,
+    )
+
+
+def _list(asked: Asked) -> Page:
+    query: _Listed = asked.query
+    after = QueuePlace(*position(query.after, tuple[str, int, int])) if query.after else None
+    wanted = _filter(query, held=query.held, limit=query.limit + 1)
+    found = entries(asked.gateway, asked.principal, wanted, after)
+    shown = [entry_record(one, asked.principal) for one in found[: query.limit]]
+    return Page(shown, cursor(place_of(found[query.limit - 1])) if len(found) > query.limit else None)
+
+
+def _show(asked: Asked) -> dict[str, Any]:
+    found = message_entries(asked.gateway, asked.principal, QueueFilter(message=asked.path["message"]))
+    return {"items": [entry_record(one, asked.principal) for one in found]}
+
+
+def _act(asked: Asked) -> dict[str, Any]:
+    body: QueueActions = asked.body
+    if not (body.messages or body.all or body.organization or body.domain or body.sender or body.recipient):
+        why = "say which mail: messages, domain, sender, recipient, organization, or all"
+        raise Problem(ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError("messages", why)])
+    found = act(
+        asked.gateway, asked.principal, body.action, _filter(body), messages=body.messages, dry_run=asked.dry_run
+    )
+    return {
+        "action": body.action,
+        "dry_run": asked.dry_run,
+        "changed": len(found),
+        "items": [entry_record(one, asked.principal) for one in found[:_SHOWN]],
+    }
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/queue",
+        "Deliveries that wait, the oldest first",
+        _list,
+        ListOf(QueueDelivery),
+        Scope.READ,
+        Reach.SEEN,
+        _TAG,
+        query=_Listed,
+    ),
+    Endpoint(
+        "POST",
+        "/queue/actions",
+        "Retry, hold, release or drop mail",
+        _act,
+        QueueChanged,
+        Scope.QUEUE,
+        Reach.SEEN,
+        _TAG,
+        body=QueueActions,
+        changes=True,
+        description="A running gateway takes it up within a second. Nothing matching is no error: changed is 0.",
+    ),
+    Endpoint(
+        "GET",
+        "/queue/{message}",
+        "The deliveries of one message",
+        _show,
+        QueueDeliveries,
+        Scope.READ,
+        Reach.SEEN,
+        _TAG,
+        parameters={"message": "Queue id."},
+    ),
+)

@@ -1,0 +1,76 @@
+"""All of `/api/v1`: the list of its endpoints, and the routes that the web application takes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.api import parts, queue, resources, status, trace
+from gatepost.api.endpoint import Endpoint, Reach
+from gatepost.api.openapi import document
+from gatepost.api.problem import Problem, ProblemType
+from gatepost.api.serving import routes
+
+if TYPE_CHECKING:
+    from gatepost.api.endpoint import Asked
+
+__all__ = ["ENDPOINTS", "ROUTES"]
+
+
+class ProblemKind(msgspec.Struct):
+    """What the type of a problem document means."""
+
+    type: str
+    title: str
+    status: int
+    meaning: str
+
+
+def _openapi(_: Asked) -> dict[str, Any]:
+    return _document()
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return document(ENDPOINTS)
+
+
+def _problem(asked: Asked) -> ProblemKind:
+    for one in ProblemType:
+        if one.value.name == asked.path["kind"]:
+            return ProblemKind(one.uri, one.value.title, one.value.status, one.value.meaning)
+    raise Problem(ProblemType.MISSING, "There is no problem of this kind.")
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "GET",
+        "/openapi.json",
+        "This document",
+        _openapi,
+        dict[str, Any],
+        None,
+        Reach.SEEN,
+        "about",
+    ),
+    Endpoint(
+        "GET",
+        "/problems/{kind}",
+        "What the type of a problem document means",
+        _problem,
+        ProblemKind,
+        None,
+        Reach.SEEN,
+        "about",
+        parameters={"kind": "The last part of the type."},
+    ),
+    *status.ENDPOINTS,
+    *resources.ENDPOINTS,
+    *parts.ENDPOINTS,
+    *queue.ENDPOINTS,
+    *trace.ENDPOINTS,
+)
+
+ROUTES = routes(ENDPOINTS)
