@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,10 @@ from gatepost.smtp.grammar import Path, parse_path
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
-from gatepost.store.interface import TraceEvent
+from gatepost.store.interface import Delivery, Message, Recipient, Settlement, TraceEvent
+from gatepost.store.queue_id import format_id
+from gatepost.store.schema import StoreSettings
+from gatepost.store.sqlite import SqliteStore
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
@@ -154,3 +158,41 @@ class EvidenceLogs:
 @pytest.fixture(scope="session")
 def logs() -> EvidenceLogs:
     return EvidenceLogs()
+
+
+@pytest.fixture
+def queued() -> Callable[..., list[str]]:
+    """Messages of a queue that wait for their next attempt: queued(data, {"sender": …, "contoso": ["bob@b.example"]}).
+
+    Each has a delivery for every organization named, of its recipients; the message is the first one's. Returns ids.
+    """
+
+    def fill(data: FilePath, *messages: dict[str, Any], shard: int = 0) -> list[str]:
+        return asyncio.run(_queue(data, messages, shard))
+
+    return fill
+
+
+async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: int) -> list[str]:
+    settings = StoreSettings(free_space_mark=0)
+    directory = data / "queue" / str(shard)
+    store = await SqliteStore.open(directory, trace_directory=data / "trace", worker=shard, settings=settings)
+    ids = []
+    for given in messages:
+        rest = dict(given)
+        sender, facts = rest.pop("sender", "eve@elsewhere.example"), rest.pop("facts", {})
+        message = Message(store.new_id(), next(iter(rest)), 1_795_528_800.0, sender, **facts)
+        deliveries = [
+            Delivery(
+                store.new_id(), message, f"{owner}/{names[0].partition('@')[2]}", [Recipient(one) for one in names]
+            )
+            for owner, names in rest.items()
+        ]
+        done = asyncio.get_running_loop().create_future()
+        store.accept(message, deliveries, store.body(), done.set_result)
+        assert await done is None
+        store.settle([Settlement(one, one.recipients, 2_000_000_000.0, "451 later") for one in deliveries])
+        ids.append(format_id(message.id))
+    await store.flushed()
+    await store.close()
+    return ids

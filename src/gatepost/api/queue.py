@@ -43,6 +43,14 @@ class _Listed(_Wanted, kw_only=True):
     held: Annotated[bool | None, Meta(description="Only held mail, or only what is not.")] = None
 
 
+class _Place(msgspec.Struct, array_like=True):
+    """Where a delivery stands: its shard and ids."""
+
+    shard: str
+    message: Annotated[int, Meta(ge=0, lt=2**63)]
+    delivery: Annotated[int, Meta(ge=0, lt=2**63)]
+
+
 class QueueMessage(msgspec.Struct):
     """The envelope of a message, and what is known of its session. received: seconds since 1970; size: bytes."""
 
@@ -125,7 +133,7 @@ def _filter(wanted: _Wanted, **other: Any) -> QueueFilter:
 
 def _list(asked: Asked) -> Page:
     query: _Listed = asked.query
-    after = QueuePlace(*position(query.after, tuple[str, int, int])) if query.after else None
+    after = QueuePlace(*msgspec.structs.astuple(position(query.after, _Place))) if query.after else None
     wanted = _filter(query, held=query.held, limit=query.limit + 1)
     found = entries(asked.gateway, asked.principal, wanted, after)
     shown = [entry_record(one, asked.principal) for one in found[: query.limit]]

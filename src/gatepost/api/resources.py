@@ -54,8 +54,11 @@ class _History(Paging, kw_only=True):
     organization: Annotated[str, Meta(description="Only changes of this one.")] = ""
 
 
-type _HistoryPlace = tuple[Annotated[int, Meta(ge=1, lt=2**62)], Annotated[int, Meta(ge=0, le=1_000_000)]]
-"""A version, and how many of its changes were shown."""
+class _HistoryPlace(msgspec.Struct, array_like=True):
+    """A version, and how many of its changes were shown."""
+
+    version: Annotated[int, Meta(ge=1, lt=2**62)]
+    seen: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class HistoryEntry(msgspec.Struct):
@@ -169,20 +172,21 @@ def _remove(asked: Asked) -> Answer:
 def _history(asked: Asked) -> Page:
     """A version may have changed several organizations, and a page may end between them."""
     query: _History = asked.query
-    version, seen = position(query.after, _HistoryPlace) if query.after else (-1, 0)
+    after = position(query.after, _HistoryPlace) if query.after else None
+    seen = after.seen if after else 0
     found = history(
         asked.gateway,
         asked.principal,
         organization=query.organization,
         limit=seen + query.limit + 1,
-        before=version + 1,
+        before=after.version + 1 if after else 0,
     )
     shown = found[seen : seen + query.limit]
     behind = None
     if len(found) > seen + query.limit:
         last = shown[-1].version
         before = found[: seen + query.limit]
-        behind = cursor((last, sum(one.version == last for one in before)))
+        behind = cursor(_HistoryPlace(last, sum(one.version == last for one in before)))
     return Page([change_record(one) for one in shown], behind)
 
 

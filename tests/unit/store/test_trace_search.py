@@ -4,13 +4,14 @@ import time
 from datetime import UTC, datetime
 
 import apsw
+import msgspec
 import pytest
 
 from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
-from gatepost.store.trace_search import _Conditions, scan_trace, search_trace, trace_event
+from gatepost.store.trace_search import TracePlace, _Conditions, scan_trace, search_trace, trace_event, trace_page
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -249,3 +250,76 @@ def test_ids_of_another_node_are_looked_for_where_no_row_has_them_as_its_own(tra
         assert [one.message for one in search_trace(trace, TraceFilter(**wanted))] == ["000000000000000c"]
     assert search_trace(trace, TraceFilter(session="sess-z", event="DEFER")) == []
     assert [one.session for one in search_trace(trace, TraceFilter(session="sess-e"))] == ["sess-e"]
+
+
+def pages(directory, wanted, limit, now=NOON + 99 * DAY, between=lambda: None):
+    """All pages; between: what happens after a page. Cursors are read back from JSON."""
+    after, found = None, []
+    while True:
+        page, place = trace_page(directory, TraceFilter(**wanted, limit=limit), after, now)
+        assert len(page) == limit or place is None
+        found.append(page)
+        if place is None:
+            return found
+        after = msgspec.json.decode(msgspec.json.encode(place), type=TracePlace)
+        between()
+
+
+PAGED = [
+    {},
+    {"sender": "bob@contoso.example"},
+    {"until": NOON + DAY},
+    {"message": "0000000000000001"},
+    {"event": "DROP"},
+]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize("wanted", PAGED)
+def test_pages_of_several_days_and_writers(trace, wanted, limit):
+    found = [row for page in pages(trace, wanted, limit) for row in page]
+    assert found == search_trace(trace, TraceFilter(**wanted))
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("wanted", [{}, {"domain": "partner.example"}, {"achieved": "authenticated"}])
+def test_pages_with_and_without_indexes(many, wanted, limit):
+    found = [row for page in pages(many, wanted, limit) for row in page]
+    assert found == search_trace(many, TraceFilter(**wanted))
+
+
+def test_pages_leave_nothing_out_where_rows_were_written_out_of_order(tmp_path):
+    """Of one time, or not quite in the order of their times: each is on one page."""
+    for writer in range(3):
+        rows = [event(NOON + number // 4 - number % 3, subject=f"{writer}/{number}") for number in range(20)]
+        write_events(tmp_path, str(writer), rows)
+    found = [row.subject for page in pages(tmp_path, {}, 7) for row in page]
+    assert sorted(found) == sorted(f"{writer}/{number}" for writer in range(3) for number in range(20))
+
+
+def test_what_is_written_meanwhile_is_on_no_later_page(tmp_path):
+    write_events(tmp_path, "0", [event(NOON + number, subject=str(number)) for number in range(6)])
+
+    def later():
+        for writer in ("0", "1"):
+            write_events(tmp_path, writer, [event(NOON + 60, subject="later")])
+
+    found = [row.subject for page in pages(tmp_path, {}, 2, now=NOON + 30, between=later) for row in page]
+    assert found == ["5", "4", "3", "2", "1", "0"]
+
+
+def test_pages_of_what_another_node_knows_by_its_ids(tmp_path):
+    detail = {"handover": {"message": "", "session": "far"}}
+    write_events(tmp_path, "0", [event(NOON + number, detail=detail, subject=str(number)) for number in range(5)])
+    found = [row.subject for page in pages(tmp_path, {"session": "far"}, 2) for row in page]
+    assert found == ["4", "3", "2", "1", "0"]
+
+
+# organizations that are seen -> rows
+@pytest.mark.parametrize(
+    ("names", "events"),
+    [(None, 6), ({"contoso"}, 5), ({"fabrikam"}, 1), ({"Fabrikam"}, 0), ({"contoso", "fabrikam"}, 6), (set(), 0)],
+)
+def test_rows_of_some_organizations(trace, names, events):
+    wanted = TraceFilter(organizations=None if names is None else frozenset(names))
+    assert len(search_trace(trace, wanted)) == events
