@@ -49,7 +49,8 @@ def _log_in(request: Request) -> Response:
 
 
 def _log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    return render(request, "entrance/login.html", status, **{"owned": True, "name": "", "error": ""} | context)
+    known: dict[str, Any] = {"owned": True, "name": "", "error": ""} | context
+    return render(request, "entrance/login.html", status, **known)
 
 
 def _entered(request: Request, secret: str, target: str) -> Response:

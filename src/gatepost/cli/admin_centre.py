@@ -15,7 +15,7 @@ import click
 from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.admin.routes import HANDLERS, ROUTES
 from gatepost.administration.gateway import Gateway
-from gatepost.api.routes import API_HANDLERS, API_ROUTES
+from gatepost.api.routes import ROUTES as API_ROUTES
 from gatepost.node.beside import run_beside
 from gatepost.web.application import application
 from gatepost.web.server import WebServer
@@ -50,7 +50,7 @@ def admin_url(settings: Settings, port: int, *, local: bool) -> str:
 def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
     gateway = Gateway(settings)
     accounts = Accounts(gateway.data / ACCESS_FILE)
-    app = application(gateway, accounts, [*ROUTES, *API_ROUTES], {**HANDLERS, **API_HANDLERS})
+    app = application(gateway, accounts, [*ROUTES, *API_ROUTES], HANDLERS)
     server = WebServer(app, settings, sockets)
     _announce(settings, accounts, server)
     return server

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from gatepost.access.accounts import Accounts
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["application"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Handler", "application"]
 
 type Handler = Callable[[Request, Exception], Response]
+"""Answers for an exception."""
+
+_log = logging.getLogger(__name__)
 
 
 def application(

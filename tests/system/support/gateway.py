@@ -148,8 +148,13 @@ class Gateway:
         file = self.folder.write("resources.toml", text)
         return self.cli("apply", "-f", str(file), expect=expect)
 
-    def cli(self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 30) -> CliRun:
-        """Run a command on this gateway. json: with --json, read `.data`. expect: its exit status, None for any."""
+    def cli(
+        self, *words: str, json: bool = False, expect: int | None = 0, timeout: float = 30, given: str = ""
+    ) -> CliRun:
+        """Run a command on this gateway.
+
+        json: with --json, read `.data`. expect: its exit status, None for any. given: to its standard input.
+        """
         command = [
             *self._prefix,
             str(BIN / "gatepost"),
@@ -161,7 +166,7 @@ class Gateway:
         done = subprocess.run(
             command,
             capture_output=True,
-            stdin=subprocess.DEVNULL,
+            input=given,
             text=True,
             env=_environment(),
             timeout=timeout,

@@ -1,0 +1,56 @@
+"""What stands before a page: whether who asks may see it, or do what its form does.
+
+What somebody does not see is not there (404), so that nobody learns of another organization; what they see and may not
+do is forbidden (403).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+
+from gatepost.access.records import Actor
+from gatepost.web.identity import address_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gatepost.access.principal import Principal, Scope
+    from gatepost.administration.gateway import Gateway
+
+__all__ = ["actor_of", "gateway_of", "needs", "not_there", "who"]
+
+
+def who(request: Request) -> Principal:
+    """Who asks. `web.identity` lets nobody come here who is not known."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+def actor_of(request: Request) -> Actor:
+    """Who asks, for the record of deeds."""
+    return Actor(who(request).name, address_of(request.scope))
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that the pages are of."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
+    """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
+    principal = who(request)
+    if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
+        raise not_there()
+    if not principal.may(scope, organization):
+        text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
+        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+def not_there(text: str = "There is no such page, or it is of an organization that you do not see.") -> HTTPException:
+    """To be raised."""
+    return HTTPException(HTTPStatus.NOT_FOUND, text)

@@ -1,0 +1,63 @@
+"""All pages of the admin centre, and what is shown where one cannot be: the list that the web application takes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+
+from gatepost.admin import entrance, overview, static_files
+from gatepost.admin.pages import render
+from gatepost.administration.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.web.application import Handler
+
+__all__ = ["HANDLERS", "ROUTES"]
+
+ROUTES: Final = [
+    *overview.ROUTES,
+    *entrance.ROUTES,
+    *static_files.ROUTES,
+]
+
+_STATUSES: Final = {
+    Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Kind.MISSING: HTTPStatus.NOT_FOUND,
+    Kind.CONFLICT: HTTPStatus.CONFLICT,
+    Kind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_HEADINGS: Final = {
+    HTTPStatus.FORBIDDEN: "This is not allowed",
+    HTTPStatus.NOT_FOUND: "There is nothing here",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This cannot be done here",
+    HTTPStatus.CONFLICT: "This cannot be done now",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "This is not right",
+    HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be read now",
+}
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
+    return _page(request, _STATUSES[error.kind], error.text, errors=error.errors)
+
+
+def _not_shown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    status = HTTPStatus(error.status_code)
+    text = error.detail if error.detail != status.phrase else "There is no such page."
+    response = _page(request, status, text)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
+    heading = _HEADINGS.get(status, status.phrase)
+    return render(request, "error.html", status, heading=heading, text=text, advice="", errors=errors)
+
+
+HANDLERS: Final[dict[type[Exception] | int, Handler]] = {Refusal: _refused, HTTPException: _not_shown}

@@ -1,0 +1,122 @@
+"""The admin centre of a running gateway, with an owner, as a browser and as a program see it."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+
+from support.process import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from http.client import HTTPResponse
+
+    from playwright.sync_api import Page
+    from support.gateway import Gateway
+
+OWNER = "olga"
+PASSWORD = "correct horse battery staple"
+_SETUP = re.compile(r"https://127\.0\.0\.1:\d+/setup\?code=\S+")
+
+
+class AdminCentre:
+    """gateway: started with `settings()` among its settings. url: without a path."""
+
+    def __init__(self, gateway: Gateway, port: int) -> None:
+        self.gateway = gateway
+        self.port = port
+        self.url = f"https://127.0.0.1:{port}"
+
+    def setup_url(self) -> str:
+        """The one-time address that the gateway printed at its start."""
+        return wait_until(lambda: next(iter(_SETUP.findall(self.gateway.log())), ""), "the setup address is printed")
+
+    def answers(self) -> bool:
+        """Whether somebody is there."""
+        try:
+            return self.call("/login")[0] == 200
+        except OSError:
+            return False
+
+    def make_owner(self) -> None:
+        """By the command line, without the one-time address."""
+        words = ("user", "add", OWNER, "--role", "owner", "--password-stdin")
+        self.gateway.cli(*words, given=f"{PASSWORD}\n")
+
+    def log_in(self, page: Page, path: str = "/", *, name: str = OWNER, password: str = PASSWORD) -> None:
+        """As a person does; ends on the page at `path`."""
+        page.goto(f"{self.url}/login?next={path}")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password", exact=True).fill(password)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{self.url}{path}")
+
+    def token(self, *scopes: str, name: str = "test", organizations: tuple[str, ...] = ()) -> str:
+        """A new API token with these scopes ("owner" without any)."""
+        words = [word for scope in scopes or ("owner",) for word in ("--scope", scope)]
+        words += [word for one in organizations for word in ("--organization", one)]
+        return str(self.gateway.cli("token", "add", name, *words, json=True).data["token"])
+
+    def call(
+        self,
+        path: str,
+        token: str = "",
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], Any]:
+        """One request: (status, headers with lower-case names, what the JSON says, or the text)."""
+        asked = urllib.request.Request(f"{self.url}{path}", method=method)  # noqa: S310 - https
+        if body is not None:
+            asked.data = json.dumps(body).encode()
+            asked.add_header("Content-Type", "application/json")
+        if token:
+            asked.add_header("Authorization", f"Bearer {token}")
+        for name, value in (headers or {}).items():
+            asked.add_header(name, value)
+        try:
+            answer: HTTPResponse = _OPENER.open(asked, timeout=30)
+        except HTTPError as error:
+            return _told(error)  # type: ignore[arg-type]
+        return _told(answer)
+
+
+def settings(port: int | None = None) -> dict[str, Any]:
+    """What a gateway's settings need for an admin centre."""
+    return {"admin": {"address": f"127.0.0.1:{port or free_port()}"}}
+
+
+def served(make: Callable[..., Gateway], resources: Any = "", **options: Any) -> AdminCentre:
+    """A gateway with an admin centre that has an owner, answering. make: the fixture `gateway`."""
+    port = free_port()
+    given = options.pop("settings", {})
+    server = make(resources, settings={**given, **settings(port)}, **options)
+    centre = AdminCentre(server, port)
+    centre.make_owner()
+    wait_until(centre.answers, "the admin centre answers", timeout=60)
+    return centre
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _blind() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+_OPENER = urllib.request.build_opener(urllib.request.HTTPSHandler(context=_blind()), _NoRedirects())
+
+
+def _told(answer: HTTPResponse) -> tuple[int, dict[str, str], Any]:
+    with answer:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        text = answer.read().decode()
+        return answer.status, headers, json.loads(text) if "json" in headers.get("content-type", "") else text

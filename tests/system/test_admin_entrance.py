@@ -1,0 +1,121 @@
+"""Proves how people come into the admin centre: the first owner, log-in and log-out, and who is kept out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.admin import OWNER, PASSWORD, AdminCentre, served, settings
+from support.browser import PHONE, axe, overflow, shot
+from support.process import free_port, wait_until
+from support.scenes import contoso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+    from support.gateway import Gateway
+
+
+@pytest.fixture
+def fresh(gateway: Callable[..., Gateway]) -> AdminCentre:
+    """A gateway that has no owner yet."""
+    port = free_port()
+    centre = AdminCentre(gateway(settings=settings(port)), port)
+    wait_until(centre.answers, "the admin centre answers", timeout=60)
+    return centre
+
+
+def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCentre, page: Page) -> None:
+    page.goto(f"{fresh.url}/trace")
+    assert page.url == f"{fresh.url}/login?next=%2Ftrace"
+    assert page.get_by_text("gatepost user setup").is_visible()
+    axe(page)
+    address = fresh.setup_url()
+    page.goto(address)
+    axe(page)
+    shot(page, "setup")
+    page.get_by_label("Name").fill(OWNER)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill(PASSWORD + "r")
+    page.get_by_role("button", name="Make the owner").click()
+    assert page.get_by_label("Password again").get_attribute("aria-invalid") == "true"
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill(PASSWORD)
+    page.get_by_role("button", name="Make the owner").click()
+    page.wait_for_url(f"{fresh.url}/")
+    assert page.get_by_role("heading", name="Overview").is_visible()
+    axe(page)
+    shot(page, "overview")
+
+    page.goto(address)
+    assert page.get_by_text("This gateway has an owner").is_visible(), "the address works once"
+    (user,) = fresh.gateway.cli("user", "list", json=True).data
+    assert (user["name"], user["role"]) == (OWNER, "owner")
+
+
+@pytest.fixture
+def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
+    return served(gateway, contoso())
+
+
+def test_a_session_begins_and_ends(centre: AdminCentre, page: Page) -> None:
+    page.goto(centre.url)
+    page.get_by_label("Name").fill(OWNER)
+    page.get_by_label("Password").fill("wrong password wrong")
+    page.get_by_role("button", name="Log in").click()
+    assert page.get_by_text("The name or the password is wrong.").is_visible()
+    axe(page)
+    centre.log_in(page)
+    (cookie,) = [one for one in page.context.cookies() if one["name"] == "__Host-gatepost"]
+    assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, True, "Lax", "/")
+    page.set_viewport_size(PHONE)
+    assert overflow(page) == 0
+    axe(page)
+    page.get_by_text(OWNER).click()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{centre.url}/login")
+    page.context.add_cookies([cookie])
+    page.goto(centre.url)
+    assert page.url == f"{centre.url}/login", "the old session has ended, whoever has its cookie"
+
+
+def test_a_session_that_somebody_planted_is_never_taken_over(centre: AdminCentre, page: Page) -> None:
+    planted = {"name": "__Host-gatepost", "value": "A" * 43, "url": centre.url, "secure": True}
+    page.context.add_cookies([planted])
+    centre.log_in(page)
+    values = {one["value"] for one in page.context.cookies() if one["name"] == "__Host-gatepost"}
+    assert len(values) == 1
+    assert planted["value"] not in values
+
+
+@pytest.mark.parametrize("target", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:1"])
+def test_no_link_sends_a_person_elsewhere_after_the_log_in(centre: AdminCentre, page: Page, target: str) -> None:
+    page.goto(f"{centre.url}/login?next={target}")
+    page.get_by_label("Name").fill(OWNER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"{centre.url}/")
+
+
+def test_whoever_is_not_known_sees_nothing(centre: AdminCentre) -> None:
+    for path in ("/", "/queue", "/connectors", "/none", "/static/../access.db"):
+        status, headers, text = centre.call(path)
+        assert status in {303, 404}, path
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "contoso" not in str(text)
+    status, headers, problem = centre.call("/api/v1/resources")
+    assert (status, problem["type"]) == (401, "/api/v1/problems/unauthenticated")
+    assert centre.call("/", headers={"Host": "evil.example"})[0] == 421
+
+
+def test_a_form_from_elsewhere_is_refused_and_on_record(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
+    cookies = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}, {"Origin": centre.url}):
+        status, _, text = centre.call("/logout", method="POST", headers={"Cookie": cookies, **headers})
+        assert (status, "was refused" in text) == (403, True)
+    page.reload()
+    assert page.get_by_role("heading", name="Overview").is_visible(), "and the session goes on"
+    deeds = centre.gateway.cli("audit", json=True).data
+    assert sum(deed["action"] == "request" and deed["outcome"] == "refused" for deed in deeds) == 4
