@@ -7,6 +7,7 @@ A principal that sees only some organizations finds and changes those, and makes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.assignments import assign, merge
@@ -17,6 +18,8 @@ from gatepost.administration.parts import OUTBOUND, Part, PartKind
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError, unknown_key
 from gatepost.connectors.model import Organization
+from gatepost.store.administration import Administration
+from gatepost.store.interface import QueueFilter, StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +53,7 @@ __all__ = [
 ]
 
 ALL = Selection()
+_COUNTED = 1000
 
 
 class PartName(NamedTuple):
@@ -176,7 +180,7 @@ def put_organization(gateway: Gateway, who: Principal, name: str, table: Mapping
 
 
 def remove_organization(gateway: Gateway, who: Principal, name: str, wish: Wish) -> Outcome:
-    """Remove an organization with all its parts."""
+    """Remove an organization with all its parts; a warning says how much mail of it is queued."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         choose_organization(resources, name)
@@ -184,7 +188,25 @@ def remove_organization(gateway: Gateway, who: Principal, name: str, wish: Wish)
         del draft[name]
         return Edit((name,), f"organization.{name}")
 
-    return change(gateway, who, step, wish)
+    outcome = change(gateway, who, step, wish)
+    return replace(outcome, warnings=[*_queued(gateway, name), *outcome.warnings])
+
+
+def _queued(gateway: Gateway, name: str) -> list[str]:
+    """What is in the queue has nowhere to go without its organization."""
+    try:
+        queue = Administration(gateway.data / "queue", gateway.data / "trace")
+        queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
+    except StoreFailure as failure:
+        return [f"whether {name} has mail in the queue is not known: {failure}"]
+    if not queued:
+        return []
+    number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
+    text = (
+        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
+        "expire, unless another organization accepts the recipients"
+    )
+    return [text]
 
 
 def _of_gateway(who: Principal, resources: Resources, name: str) -> None:
