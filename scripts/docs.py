@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST. rfc_page.py has its own page.
+"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST (rfcs: see rfc_page.py).
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
