@@ -24,7 +24,7 @@ __all__ = ["document", "statuses"]
 
 type _Schema = dict[str, Any]
 
-COOKIE = "gatepost_session"
+COOKIE = "__Host-gatepost"
 
 _REF = "#/components/schemas/"
 _MODEL = _REF + "{model}"
