@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import certificate_forms, certificates, changeover, entrance, overview, static_files
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -21,6 +21,9 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *changeover.ROUTES,
+    *certificate_forms.ROUTES,
+    *certificates.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]

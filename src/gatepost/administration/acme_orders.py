@@ -1,4 +1,4 @@
-"""Certificates from an ACME authority: those that there shall be, and where each stands. Asks no authority by itself."""
+"""Certificates from an ACME authority: those that there shall be, and where each stands. Asks nobody by itself."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from gatepost.certificates.entry import Origin, Purpose, State
 from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
+from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ __all__ = [
     "list_record",
     "listing",
     "listing_record",
+    "presented_where",
     "request",
     "request_record",
 ]
@@ -263,3 +265,21 @@ def common_name(name: str) -> str:
         return name
     found = read.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[-1].value) if found else name
+
+
+def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
+    """Where a certificate is presented: addresses of listeners, or the outbound connectors that name it.
+
+    () for one that is not current. Raises Refusal (UNREADABLE).
+    """
+    if entry.state is not State.CURRENT:
+        return ()
+    if entry.purpose is Purpose.SERVER:
+        own = (one for one in gateway.settings.listeners if one.role is not ListenerRole.INTERNAL)
+        return tuple(f"{one.role} {one.address}" for one in own)
+    owner = gateway.directory().resources.organization(entry.organization)
+    return tuple(
+        f"connector {one.name}"
+        for one in (owner.outbound_connectors if owner else ())
+        if one.client_certificate is not None and one.client_certificate.label == entry.label
+    )
