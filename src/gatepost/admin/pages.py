@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.admin.navigation import Group
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["Frame", "environment", "is_partial", "link", "render", "see_other"]
+__all__ = ["Frame", "environment", "event", "fragment", "is_partial", "link", "render", "see_other"]
 
 _VARY: Final = "HX-Request, HX-Request-Type, Cookie"
 # So many organizations are a list to choose from; of more, one is typed.
@@ -117,16 +117,30 @@ def _clocked(shown: Callable[[float | None, float], str | Markup]) -> Callable[.
 def render(request: Request, template: str, status: int = 200, *, block: str = "", **context: Any) -> HTMLResponse:
     """A page. block: the part that is enough where htmx asks for one."""
     frame = _frame(request)
-    given = {"frame": frame, "now": time.time(), **context}
-    engine = environment()
-    given["ui"] = engine.get_template("macros.html").make_module(given)
-    wanted = engine.get_template(template)
-    partial = block and is_partial(request)
-    text = "".join(wanted.blocks[block](wanted.new_context(given))) if partial else wanted.render(given)
+    partial = bool(block) and is_partial(request)
+    text = _text(frame, template, block if partial else "", context)
     response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
     if frame.said and not partial:
         flash.forget(response)
     return response
+
+
+def fragment(request: Request, template: str, block: str, **context: Any) -> str:
+    """One block of a template, for who streams: see `event`."""
+    return _text(_frame(request), template, block, context)
+
+
+def event(html: str, name: str = "") -> bytes:
+    """A server-sent event. htmx puts what has no name into the element with hx-sse:connect; "done" ends `ui.tasks`."""
+    head = f"event: {name}\n" if name else ""
+    return (head + "".join(f"data: {line}\n" for line in html.splitlines() or [""]) + "\n").encode()
+
+
+def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> str:
+    given = {"frame": frame, "now": time.time(), **context}
+    given["ui"] = environment().get_template("macros.html").make_module(given)
+    wanted = environment().get_template(template)
+    return "".join(wanted.blocks[block](wanted.new_context(given))) if block else wanted.render(given)
 
 
 def is_partial(request: Request) -> bool:
