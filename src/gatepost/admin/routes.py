@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import connector, connectors, entrance, overview, static_files, validation
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -21,6 +21,9 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *connectors.ROUTES,
+    *validation.ROUTES,
+    *connector.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]
