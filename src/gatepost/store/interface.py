@@ -258,8 +258,9 @@ class TraceFilter(msgspec.Struct):
     """Which trace rows are wanted; empty fields match all.
 
     since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
-    "@" in sender or recipient means the domain. domain: of sender or recipient. achieved: "authenticated" is every way
-    to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so many.
+    "@" in sender or recipient means the domain. domain, address: of sender or recipient. achieved: "authenticated" is
+    every way to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so
+    many.
     organizations: any of these; None for all, those of no organization too, as who asks sees all.
     """
 
@@ -275,6 +276,7 @@ class TraceFilter(msgspec.Struct):
     event: str = ""
     limit: int = 100
     domain: str = ""
+    address: str = ""
     peer: str = ""
     achieved: str = ""
     tls_version: str = ""
