@@ -27,7 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENTS", "MOST", "event_record", "events", "events_of", "events_page", "meanings"]
 
-EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE", "DRILL")
+EVENTS = (
+    "RECEIVE",
+    "REFUSE",
+    "SEND",
+    "DELIVER",
+    "DEFER",
+    "FAIL",
+    "EXPIRE",
+    "DROP",
+    "HOLD",
+    "RELEASE",
+    "RETURN",
+    "DRILL",
+)
 MOST = 10_000
 """Rows at a time, at most."""
 
