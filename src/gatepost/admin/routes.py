@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import connector, connectors, entrance, overview, static_files, validation
+from gatepost.admin import connector, connectors, entrance, overview, static_files, trace, validation
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -24,6 +24,7 @@ ROUTES: Final = [
     *connectors.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
+    *trace.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]
