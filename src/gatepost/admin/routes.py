@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import account, audit, confirmation, entrance, overview, static_files, tokens, users
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -22,6 +22,11 @@ __all__ = ["HANDLERS", "ROUTES"]
 ROUTES: Final = [
     *overview.ROUTES,
     *entrance.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
     *static_files.ROUTES,
 ]
 
