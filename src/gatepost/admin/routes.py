@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import connector, connectors, entrance, overview, static_files, trace, validation
+from gatepost.admin import (
+    account,
+    audit,
+    confirmation,
+    connector,
+    connectors,
+    entrance,
+    overview,
+    static_files,
+    tokens,
+    trace,
+    users,
+    validation,
+)
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -26,6 +39,11 @@ ROUTES: Final = [
     *connector.ROUTES,
     *trace.ROUTES,
     *entrance.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
     *static_files.ROUTES,
 ]
 
