@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration.resolving import resolver_of
 from gatepost.certificates import course
 from gatepost.certificates.course import Refused
 from gatepost.certificates.entry import State
@@ -18,7 +19,6 @@ from gatepost.cli.certificate_store import choose_certificate, listed_certificat
 from gatepost.cli.check import progress
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, author, fail
-from gatepost.cli.resolving import resolver_of
 from gatepost.lookup.http import HttpClient
 from gatepost.store.changes import ConfigStore
 

@@ -19,6 +19,7 @@ import click
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector
 from gatepost.administration.gateway import Gateway
+from gatepost.administration.resolving import resolver_of
 from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.checks.presented import checked_session, presented_session
 from gatepost.checks.probe import prober, revocation_checker
@@ -28,7 +29,6 @@ from gatepost.checks.validation import CannotValidate, OutboundRequest, validate
 from gatepost.cli.changes import print_warnings
 from gatepost.cli.chosen import connector_options, stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
-from gatepost.cli.resolving import resolver_of
 from gatepost.cli.resources import applied
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.cli.times import MOMENT
