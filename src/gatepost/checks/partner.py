@@ -135,7 +135,7 @@ class Checker:
 
     def _begin(self, check: PartnerCheck, hosts: list[HostFacts]) -> None:
         self._so_far = check
-        self._rows = {host.name: (waiting_row(host),) for host in hosts}
+        self._rows: dict[str, tuple[Row, ...]] = {host.name: (waiting_row(host),) for host in hosts}
         self._tell()
 
     def _came(self, host: str, *rows: Row) -> None:
