@@ -154,7 +154,7 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     axe(page)
     shot(page, "changeover-current")
 
-    page.get_by_label("Why").fill("the bank refused it")
+    page.get_by_role("textbox", name="Why (optional)", exact=True).fill("the bank refused it")
     page.get_by_role("button", name="Roll back", exact=True).click()
     page.get_by_text("is current again").wait_for(timeout=90_000)
     is_shown(centre.gateway, current)
