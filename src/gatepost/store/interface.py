@@ -200,8 +200,8 @@ class TraceEvent(msgspec.Struct, omit_defaults=True):
     """One row of the message trace: one recipient, one event (exchange.md §12).
 
     event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD, RELEASE or RETURN; or DRILL, which is about
-    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` prints it,
-    "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
+    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` prints
+    it, "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
     "none/authenticated" for MX ladder/TLS ladder). reply: the reply given or received. result_type: RFC 8460, "" unless
     TLS failed. tls: facts of the handshake as JSON. detail: the decision's reasons and whatever else the event knows.
     """
@@ -234,7 +234,8 @@ class AdminNotice(msgspec.Struct):
     """What an administrator did to the queue behind its owner's back, told to the owner within a second.
 
     action: "hold", "release", "retry", "return" or "drop". message, delivery: ids of a delivery that was in the owner's
-    memory or in flight; 0 if it waited in the store, where the change is made already and only the destination is of interest.
+    memory or in flight; 0 if it waited in the store, where the change is made already and only the destination is of
+    interest.
     """
 
     action: str
@@ -248,7 +249,8 @@ class QueueFilter(msgspec.Struct):
     """Which deliveries an administrator means; empty fields match all.
 
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
-    leading "@" means the domain. limit: at most so many deliveries, 0 for all. organization: of the message.
+    leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
+    organization: of the message.
     organizations: of the deliveries, any of these; None for all, as who asks sees all.
     """
 
@@ -258,6 +260,7 @@ class QueueFilter(msgspec.Struct):
     sender: str = ""
     recipient: str = ""
     held: bool | None = None
+    state: str = ""
     limit: int = 1000
     organizations: frozenset[str] | None = None
 
