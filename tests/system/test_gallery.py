@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
 from support.debian import need
-from support.gallery import Gallery
+from support.gallery import ENDED, Gallery
+from support.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,6 +258,23 @@ def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
         page.get_by_role("button", name="Return it").click()
         page.locator("#said").get_by_text("Connector bank-out was saved.").wait_for()
         shot(page, "gallery-without-script")
+
+
+def test_a_part_is_shown_anew_without_the_page(page: Page, url: str) -> None:
+    page.goto(url)
+    page.evaluate("window.same = true; document.getElementById('rows').dataset.old = 'yes'")
+    page.get_by_role("button", name="Show anew").click()
+    page.locator("#rows:not([data-old])").wait_for()
+    assert page.evaluate("window.same") is True
+    assert page.locator("h1").count() == 1
+
+
+def test_tasks_are_followed_live(page: Page, url: str) -> None:
+    page.goto(f"{url}?live=yes")
+    page.locator("#tasks .task.pass").nth(3).wait_for()
+    wait_until(lambda: ENDED, "the stream was read to its end")
+    axe(page, within="#live")
+    assert page.locator("#tasks > .task").count() == 4
 
 
 def test_it_can_be_printed(page: Page, url: str) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.admin.navigation import Group
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["Frame", "environment", "is_partial", "link", "render", "see_other"]
+__all__ = ["Frame", "environment", "event", "fragment", "is_partial", "link", "render", "see_other"]
 
 _VARY: Final = "HX-Request, HX-Request-Type, Cookie"
 # So many organizations are a list to choose from; of more, one is typed.
@@ -117,16 +117,30 @@ def _clocked(shown: Callable[[float | None, float], str | Markup]) -> Callable[.
 def render(request: Request, template: str, status: int = 200, *, block: str = "", **context: Any) -> HTMLResponse:
     """A page. block: the part that is enough where htmx asks for one."""
     frame = _frame(request)
-    given = {"frame": frame, "now": time.time(), **context}
-    engine = environment()
-    given["ui"] = engine.get_template("macros.html").make_module(given)
-    wanted = engine.get_template(template)
-    partial = block and is_partial(request)
-    text = "".join(wanted.blocks[block](wanted.new_context(given))) if partial else wanted.render(given)
+    partial = bool(block) and is_partial(request)
+    text = _text(frame, template, block if partial else "", context)
     response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
     if frame.said and not partial:
         flash.forget(response)
     return response
+
+
+def fragment(request: Request, template: str, block: str, **context: Any) -> str:
+    """One block of a template, for who streams: see `event`."""
+    return _text(_frame(request), template, block, context)
+
+
+def event(html: str, name: str = "") -> bytes:
+    """A server-sent event. htmx puts what has no name into the element with hx-sse:connect; "done" ends `ui.tasks`."""
+    head = f"event: {name}\n" if name else ""
+    return (head + "".join(f"data: {line}\n" for line in html.splitlines() or [""]) + "\n").encode()
+
+
+def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> str:
+    given = {"frame": frame, "now": time.time(), **context}
+    given["ui"] = environment().get_template("macros.html").make_module(given)
+    wanted = environment().get_template(template)
+    return "".join(wanted.blocks[block](wanted.new_context(given))) if block else wanted.render(given)
 
 
 def is_partial(request: Request) -> bool:
@@ -152,8 +166,9 @@ def see_other(request: Request, path: str, said: str = "", level: str = "pass") 
 def _frame(request: Request) -> Frame:
     principal: Principal | None = getattr(request.state, "principal", None)
     path = "/" + request.url.path.lstrip("/")  # "//host" in a link would lead there
+    query = tuple(request.query_params.multi_items())
     if principal is None:
-        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies))
+        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
     return Frame(
@@ -163,7 +178,7 @@ def _frame(request: Request) -> Frame:
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
         said=flash.read(request.cookies),
-        query=tuple(request.query_params.multi_items()),
+        query=query,
     )
 
 

@@ -6,6 +6,7 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
@@ -13,7 +14,7 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.admin.entrance import local_target
-from gatepost.admin.exports import export, wanted_format
+from gatepost.admin.exports import exported
 from gatepost.admin.guard import actor_of, gateway_of, needs_scope, not_there, who
 from gatepost.admin.pages import link, render, see_other
 from gatepost.administration.cursors import cursor, position
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
+    from gatepost.store.admin_rows import DestinationCount
     from gatepost.store.administration import QueueEntry
 
 __all__ = ["ROUTES"]
@@ -75,9 +77,16 @@ def _filter(given: Mapping[str, str], **more: Any) -> QueueFilter:
 
 def _list(request: Request) -> Response:
     gateway, principal, given = gateway_of(request), who(request), request.query_params
-    if form := wanted_format(request):
-        found = entries(gateway, principal, _filter(given, limit=_MOST))
-        return export(form, "queue", COLUMNS, map(_cells, found), (entry_record(one, principal) for one in found))
+    file = exported(
+        request,
+        "queue",
+        COLUMNS,
+        lambda: entries(gateway, principal, _filter(given, limit=_MOST)),
+        record=partial(entry_record, who=principal),
+        cells=_cells,
+    )
+    if file is not None:
+        return file
     found = entries(gateway, principal, _filter(given, limit=PAGE + 1), _place(given.get("after", "")))
     return render(
         request,
@@ -97,14 +106,8 @@ def _list(request: Request) -> Response:
 def _by_destination(request: Request) -> Response:
     gateway, principal, given = gateway_of(request), who(request), request.query_params
     found = destinations(gateway, principal, _filter(given, limit=0))
-    if form := wanted_format(request):
-        columns = ("organization", "destination", "count", "active", "deferred", "held", "oldest", "last_error")
-        rows = [
-            (*one.destination.split("/", 1), one.count, one.active, one.deferred, one.held, made_at(one.oldest),
-             one.last_error)
-            for one in found
-        ]  # fmt: skip
-        return export(form, "destinations", columns, rows, (dict(zip(columns, row, strict=True)) for row in rows))
+    if file := exported(request, "destinations", _COUNTED, lambda: map(_destination_record, found)):
+        return file
     return render(
         request,
         "queue/destinations.html",
@@ -114,6 +117,16 @@ def _by_destination(request: Request) -> Response:
         made_at=made_at,
         shown_id=format_id,
     )
+
+
+_COUNTED: Final = ("organization", "destination", "count", "active", "deferred", "held", "oldest", "last_error")
+
+
+def _destination_record(one: DestinationCount) -> dict[str, Any]:
+    organization, _, domain = one.destination.partition("/")
+    counts = {name: getattr(one, name) for name in ("count", "active", "deferred", "held")}
+    oldest = {"oldest": made_at(one.oldest), "last_error": one.last_error}
+    return {"organization": organization, "destination": domain, **counts, **oldest}
 
 
 def _choices() -> Sequence[tuple[str, str]]:
@@ -145,10 +158,9 @@ def _show(request: Request) -> Response:
     """A message that waits; its header section if it is asked for by who may."""
     gateway, principal, message = gateway_of(request), who(request), request.path_params["message"]
     found = _deliveries(request, message)
-    if form := wanted_format(request):
-        return export(
-            form, f"queue-{message}", COLUMNS, map(_cells, found), [entry_record(one, principal) for one in found]
-        )
+    record = partial(entry_record, who=principal)
+    if file := exported(request, f"queue-{message}", COLUMNS, lambda: found, record=record, cells=_cells):
+        return file
     envelope = found[0].delivery.message
     may_read = _may_act(principal) and principal.sees(envelope.organization)
     header = ""
@@ -260,10 +272,10 @@ def _do(request: Request) -> Response:
     _record(request, f"queue {action}", found, subject=_subject(found), reason=reason, text=text)
     back = _back(form)
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
-    many = "1 delivery is" if len(found) == 1 else f"{len(found):,} deliveries are"
-    said = f"{many} {DONE[action]}.".replace(
-        "1 delivery is returned to their senders", "1 delivery is returned to its sender"
-    )
+    if len(found) == 1:
+        said = f"1 delivery is {_ONE if action is QueueAction.RETURN else DONE[action]}."
+    else:
+        said = f"{len(found):,} deliveries are {DONE[action]}."
     return see_other(request, link("/queue") if gone else back, said)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, queue, static_files, trace
+from gatepost.admin import connector, connectors, entrance, overview, queue, static_files, trace, validation
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -23,6 +23,9 @@ ROUTES: Final = [
     *overview.ROUTES,
     *queue.ROUTES,
     *trace.ROUTES,
+    *connectors.ROUTES,
+    *validation.ROUTES,
+    *connector.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
+import msgspec
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.admin import searches
-from gatepost.admin.exports import export, wanted_format
+from gatepost.admin.exports import exported
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import link, render, see_other
 from gatepost.admin.trace_query import FIELDS, SPANS, in_words, read_question
@@ -56,8 +57,15 @@ def _search(request: Request) -> Response:
     principal, given = who(request), request.query_params
     organization = given.get("organization", "")
     question = read_question(given, organization, PAGE)
-    if form := wanted_format(request):
-        return _exported(gateway_of(request), principal, question, form)
+    if file := exported(
+        request,
+        "trace",
+        COLUMNS,
+        lambda: _all(gateway_of(request), principal, question),
+        record=event_record,
+        cells=_cells,
+    ):
+        return file
     found, place, meaning = _found(gateway_of(request), principal, question, given.get("after", ""))
     is_first = not given.get("after") and given.get("live") is None
     if is_first and question.is_of_id and (identity := _only_one(found)) is not None:
@@ -125,20 +133,17 @@ def _only_one(found: Sequence[TraceEvent]) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _exported(gateway: Gateway, principal: Principal, question: Question, form: str) -> Response:
+def _all(gateway: Gateway, principal: Principal, question: Question) -> Iterator[TraceEvent]:
+    """As many rows as the command line gives at once, read as they are sent."""
     if question.errors:
         name, text = next(iter(question.errors.items()))
         raise Refusal(Kind.INPUT, f"{name} {text}")
     _, _, meaning = _found(gateway, principal, question, "")
     wanted = next((one for mean, one in question.filters if mean == meaning), question.filters[0][1])
-    found = _all(gateway, principal, wanted)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return export(form, f"trace-{stamp}", COLUMNS, map(_cells, found), map(event_record, found))
+    return _page_by_page(gateway, principal, msgspec.structs.replace(wanted, limit=_EXPORTED))
 
 
-def _all(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
-    """As many rows as the command line gives at once, read as they are sent."""
-    wanted.limit = _EXPORTED
+def _page_by_page(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
     place, left = None, MOST
     while left > 0:
         found, place = events_page(gateway, principal, wanted, place)
@@ -206,9 +211,9 @@ def _show(request: Request) -> Response:
     principal, gateway = who(request), gateway_of(request)
     identity = request.path_params["identity"]
     found = _events(request, identity)
-    if form := wanted_format(request):
-        name = f"trace-{_only_one(found) or 'rows'}"
-        return export(form, name, COLUMNS, map(_cells, found), map(event_record, found))
+    name = f"trace-{_only_one(found) or 'rows'}"
+    if file := exported(request, name, COLUMNS, lambda: found, record=event_record, cells=_cells):
+        return file
     message = next((event.message for event in found if event.message), "")
     return render(
         request,

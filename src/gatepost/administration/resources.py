@@ -203,8 +203,8 @@ def _queued(gateway: Gateway, name: str) -> list[str]:
         return []
     number = f"{len(queued)} or more" if len(queued) == _COUNTED else len(queued)
     text = (
-        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders as they expire, "
-        "unless another organization accepts the recipients"
+        f"{number} deliveries of {name} are queued; without it they wait and go back to their senders when they "
+        "expire, unless another organization accepts the recipients"
     )
     return [text]
 

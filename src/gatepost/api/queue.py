@@ -47,8 +47,8 @@ class _Place(msgspec.Struct, array_like=True):
     """Where a delivery stands: its shard and ids."""
 
     shard: str
-    message: Annotated[int, Meta(ge=0, lt=2**63)]
-    delivery: Annotated[int, Meta(ge=0, lt=2**63)]
+    message: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    delivery: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class QueueMessage(msgspec.Struct):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.csv_text import csv_lines
+from gatepost.administration.spreadsheet import csv_lines
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable

@@ -6,7 +6,6 @@ Called by `gatepost apply`, `doctor` and the admin centre through `connectors.de
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from gatepost.connectors import oauth
@@ -24,7 +23,7 @@ from gatepost.connectors.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatepost.connectors.model import (
         AcceptedDomain,
@@ -58,7 +57,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
             if outbound.enabled:
                 found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
         placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
-        for one, other in combinations(placed, 2):
+        for one, other in _related(placed):
             found.extend(_pair(one, other, organization))
         found.extend(_rules(organization))
         for issuer in organization.oauth_issuers:
@@ -226,6 +225,27 @@ def _by_mx(connector: OutboundConnector, label: str) -> Iterator[str]:
             f"{label}: it sends to the MX of accepted domains, which usually is this gateway, so mail loops; write "
             "smart_hosts"
         )
+
+
+def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConnector, OutboundConnector]]:
+    """The pairs, in order, of which one may take mail from the other: of thousands of connectors almost none.
+
+    They name one domain both, or one of them takes more than the domains that it names, or is in rehearsal.
+    """
+    far = {place for place, one in enumerate(placed) if _reaches_far(one)}
+    naming: dict[str, list[int]] = {}
+    for place, one in enumerate(placed):
+        for domain in one.recipient_domains:
+            naming.setdefault(domain, []).append(place)
+    for place, one in enumerate(placed):
+        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in one.recipient_domains))
+        for other in sorted(each for each in others if each > place):
+            yield one, placed[other]
+
+
+def _reaches_far(one: OutboundConnector) -> bool:
+    every = one.route_all_messages_via_on_premises or one.mode is Mode.REHEARSE
+    return every or any(domain.startswith("*") for domain in one.recipient_domains)
 
 
 def _pair(first: OutboundConnector, second: OutboundConnector, organization: Organization) -> Iterator[str]:

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from support.process import free_port, wait_until
 
 from gatepost.access.principal import ROLES, Principal, Role
 from gatepost.admin import static_files
-from gatepost.admin.pages import render, see_other
+from gatepost.admin.pages import event, fragment, link, render, see_other
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+ENDED: list[str] = []  # streams that were read to their end
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -58,8 +62,22 @@ def gallery(request: Request) -> Response:
         tasks=TASKS,
         events=EVENTS,
         days=DAYS,
+        live=link("/live") if "live" in request.query_params else "",
         errors={} if "calm" in request.query_params else ERRORS,
     )
+
+
+def live(request: Request) -> Response:
+    """The tasks one after the other: each of them passes."""
+
+    def steps() -> Iterator[bytes]:
+        for done in range(len(TASKS) + 1):
+            tasks = [{**one, "level": "pass" if at < done else "waiting"} for at, one in enumerate(TASKS)]
+            yield event(fragment(request, "progress.html", "tasks", tasks=tasks))
+        yield event("", "done")
+        ENDED.append(request.url.path)
+
+    return StreamingResponse(steps(), media_type="text/event-stream")
 
 
 def bare(request: Request) -> Response:
@@ -125,6 +143,7 @@ APP = Starlette(
     routes=[
         Route("/gallery", gallery, methods=["GET", "POST"]),
         Route("/bare", bare),
+        Route("/live", live),
         *static_files.ROUTES,
     ],
     middleware=[Middleware(Policy)],

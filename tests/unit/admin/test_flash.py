@@ -36,19 +36,15 @@ def test_what_is_too_long_for_a_cookie_is_cut():
 
 
 @pytest.mark.parametrize(
-    "value",
-    [
-        "",
-        "x",
-        "ü",
-        "AAAA",
-        base64.urlsafe_b64encode(b"\0" * 32 + b'["pass","your password, please"]').decode(),
-        base64.urlsafe_b64encode(flash._tag(b"{}") + b"{}").decode(),
-        base64.urlsafe_b64encode(flash._tag(b"\xff") + b"\xff").decode(),
-    ],
+    "value", ["", "x", "ü", "AAAA", base64.urlsafe_b64encode(bytes(32) + b'["pass","your password, please"]').decode()]
 )
 def test_words_that_are_not_ours_are_not_said(value):
     assert flash.read({COOKIE: value}) is None
+
+
+@pytest.mark.parametrize("body", [b"{}", b"\xff", b"", b'["pass"]'])
+def test_words_that_are_no_message_are_not_said(body):
+    assert flash.read({COOKIE: base64.urlsafe_b64encode(flash._tag(body) + body).decode()}) is None
 
 
 def test_nothing_was_said():

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from gatepost.access.principal import ROLES, Principal, Role
 from gatepost.admin import flash, pages
-from gatepost.admin.pages import Frame, environment, link, render, see_other
+from gatepost.admin.pages import Frame, environment, event, fragment, link, render, see_other
 from gatepost.administration.refusal import Kind, Refusal
 
 ANN = Principal("ann <b>", ROLES[Role.ADMINISTRATOR])
@@ -97,9 +97,9 @@ def test_the_current_page_is_marked():
 )
 def test_htmx_gets_the_block_it_asks_for(headers, partial):
     request = asked(principal=ANN, **headers)
-    given = {"connectors": [], "tasks": [], "events": [], "days": [], "errors": {}}
+    given = {"connectors": [], "tasks": [], "events": [], "days": [], "errors": {}, "live": ""}
     answer = render(request, "gallery.html", block="rows", **given)
-    assert answer.body.decode().startswith('<p id="rows">' if partial else "<!doctype html>")
+    assert answer.body.decode().startswith('<p id="rows" ' if partial else "<!doctype html>")
     assert "HX-Request" in answer.headers["vary"]
 
 
@@ -175,6 +175,25 @@ def test_htmx_is_sent_to_the_next_page_too():
     answer = see_other(asked(principal=ANN, hx_request="true"), "/connectors")
     assert (answer.status_code, answer.headers["hx-redirect"]) == (200, "/connectors")
     assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("html", "name", "sent"),
+    [
+        ("<p>x</p>", "", b"data: <p>x</p>\n\n"),
+        ("<p>\nx\r\n</p>", "", b"data: <p>\ndata: x\ndata: </p>\n\n"),
+        ("", "done", b"event: done\ndata: \n\n"),
+    ],
+)
+def test_an_event_has_its_lines(html, name, sent):
+    assert event(html, name) == sent
+
+
+def test_a_fragment_is_one_block():
+    task = {"key": "tls", "level": "fail", "title": "<TLS>"}
+    text = fragment(asked(principal=ANN), "progress.html", "tasks", tasks=[task])
+    assert text.startswith('<li class="task fail" id="task-tls">')
+    assert "&lt;TLS&gt;" in text
 
 
 def test_every_template_compiles():

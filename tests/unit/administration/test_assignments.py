@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.administration.assignments import assign, words
+from gatepost.administration.assignments import assign, merge, words
 from gatepost.connectors.fields import keys, record_in
 from gatepost.connectors.model import InboundConnector, MailFlowRule, Organization, OutboundConnector
 
@@ -208,3 +208,32 @@ def test_words_with_commas_brackets_and_blanks_come_back(table):
 def test_lists_of_resources_are_no_words():
     table = {"display_name": "C", "mailbox": [{"address": "a@b.example"}]}
     assert words(Organization, table) == ["display_name=C"]
+
+
+MERGED = [
+    ({}, {"comment": "x", "priority": 5}, {"comment": "x", "priority": 5}),
+    ({"comment": "x"}, {"comment": None}, {}),
+    ({}, {"comment": None}, {}),
+    ({"smart_hosts": ["a.example"]}, {"smart_hosts": ["b.example"]}, {"smart_hosts": ["b.example"]}),
+    (
+        {"client_certificate": {"chain": "/c", "key": "/k"}},
+        {"client_certificate": {"key": "/n"}},
+        {"client_certificate": {"chain": "/c", "key": "/n"}},
+    ),
+    ({"client_certificate": {"label": "a"}}, {"client_certificate": {"label": None}}, {}),
+    ({"client_certificate": "wrong"}, {"client_certificate": {"label": "a"}}, {"client_certificate": {"label": "a"}}),
+]
+
+
+@pytest.mark.parametrize(("table", "values", "merged"), MERGED)
+def test_values_are_merged_as_a_json_merge_patch_is(table, values, merged):
+    assert merge(OutboundConnector, table, values) == []
+    assert table == merged
+
+
+def test_keys_that_cannot_be_merged_are_named_and_leave_the_table_alone():
+    table = {"display_name": "C"}
+    errors = merge(Organization, table, {"displayname": "x", "mailbox": []})
+    assert [error.path for error in errors] == ["displayname", "mailbox"]
+    assert "did you mean 'display_name'?" in errors[0].message
+    assert table == {"display_name": "C"}

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gatepost.connectors import traps
+from gatepost.connectors.model import parse
 from gatepost.connectors.traps import warnings
 
 if TYPE_CHECKING:
@@ -322,3 +327,32 @@ def test_a_domain_that_signs_with_ed25519_alone(resources: Build) -> None:
     assert said.startswith("DKIM keys of o.example of o: it signs with Ed25519 alone")
     for text in (alone + DKIM.format("r", "rsa", "current"), OWN + DKIM.format("e", "ed25519", "next")):
         assert not [one for one in warnings(resources(text)) if "DKIM" in one]
+
+
+DOMAINS = st.lists(st.sampled_from(["a.test", "b.a.test", "c.test", "*.a.test", "*"]), min_size=1, max_size=2)
+CONNECTORS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "recipient_domains": DOMAINS,
+            "priority": st.integers(1, 2),
+            "mode": st.sampled_from(["enforce", "rehearse"]),
+            "tls_settings": st.sampled_from(["opportunistic", "encryption-only"]),
+        }
+    ),
+    max_size=5,
+)
+
+
+@given(CONNECTORS)
+def test_no_pair_that_has_a_trap_is_left_out(tables):
+    named = [{"name": f"c{place}", **table} for place, table in enumerate(tables)]
+    (one,) = parse({"organization": {"o": {"outbound_connector": named}}}).organizations
+    placed = one.outbound_connectors
+    trapped = [pair for pair in combinations(placed, 2) if list(traps._pair(*pair, one))]
+    assert [pair for pair in traps._related(placed) if pair in trapped] == trapped
+
+
+def test_of_many_connectors_few_are_held_against_each_other():
+    named = [{"name": f"c{place}", "recipient_domains": [f"d{place // 2}.test"]} for place in range(1000)]
+    (one,) = parse({"organization": {"o": {"outbound_connector": named}}}).organizations
+    assert len(list(traps._related(one.outbound_connectors))) == 500
