@@ -7,7 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import connector, connectors, entrance, overview, queue, static_files, trace, validation
+from gatepost.admin import (
+    account,
+    audit,
+    certificate_forms,
+    certificates,
+    changeover,
+    confirmation,
+    connector,
+    connectors,
+    entrance,
+    overview,
+    queue,
+    static_files,
+    tokens,
+    trace,
+    users,
+    validation,
+)
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -21,12 +38,20 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
-    *queue.ROUTES,
-    *trace.ROUTES,
     *connectors.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
+    *queue.ROUTES,
+    *trace.ROUTES,
+    *changeover.ROUTES,
+    *certificate_forms.ROUTES,
+    *certificates.ROUTES,
     *entrance.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
     *static_files.ROUTES,
 ]
 

@@ -7,10 +7,10 @@ long as the trace is kept. Nothing here changes mail: the buttons of a message l
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
-import msgspec
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
@@ -57,14 +57,8 @@ def _search(request: Request) -> Response:
     principal, given = who(request), request.query_params
     organization = given.get("organization", "")
     question = read_question(given, organization, PAGE)
-    if file := exported(
-        request,
-        "trace",
-        COLUMNS,
-        lambda: _all(gateway_of(request), principal, question),
-        record=event_record,
-        cells=_cells,
-    ):
+    items = partial(_wanted, gateway_of(request), principal, question)
+    if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, record=event_record, cells=_cells):
         return file
     found, place, meaning = _found(gateway_of(request), principal, question, given.get("after", ""))
     is_first = not given.get("after") and given.get("live") is None
@@ -133,17 +127,24 @@ def _only_one(found: Sequence[TraceEvent]) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _all(gateway: Gateway, principal: Principal, question: Question) -> Iterator[TraceEvent]:
-    """As many rows as the command line gives at once, read as they are sent."""
+def _wanted(gateway: Gateway, principal: Principal, question: Question) -> Iterator[TraceEvent]:
+    """All that a search means. Raises Refusal."""
     if question.errors:
         name, text = next(iter(question.errors.items()))
         raise Refusal(Kind.INPUT, f"{name} {text}")
     _, _, meaning = _found(gateway, principal, question, "")
-    wanted = next((one for mean, one in question.filters if mean == meaning), question.filters[0][1])
-    return _page_by_page(gateway, principal, msgspec.structs.replace(wanted, limit=_EXPORTED))
+    return _all(
+        gateway, principal, next((one for mean, one in question.filters if mean == meaning), question.filters[0][1])
+    )
 
 
-def _page_by_page(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _all(gateway: Gateway, principal: Principal, wanted: TraceFilter) -> Iterator[TraceEvent]:
+    """As many rows as the command line gives at once, read as they are sent."""
+    wanted.limit = _EXPORTED
     place, left = None, MOST
     while left > 0:
         found, place = events_page(gateway, principal, wanted, place)

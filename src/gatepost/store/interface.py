@@ -200,8 +200,8 @@ class TraceEvent(msgspec.Struct, omit_defaults=True):
     """One row of the message trace: one recipient, one event (exchange.md §12).
 
     event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD, RELEASE or RETURN; or DRILL, which is about
-    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` prints
-    it, "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
+    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` has it,
+    "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
     "none/authenticated" for MX ladder/TLS ladder). reply: the reply given or received. result_type: RFC 8460, "" unless
     TLS failed. tls: facts of the handshake as JSON. detail: the decision's reasons and whatever else the event knows.
     """
@@ -234,8 +234,7 @@ class AdminNotice(msgspec.Struct):
     """What an administrator did to the queue behind its owner's back, told to the owner within a second.
 
     action: "hold", "release", "retry", "return" or "drop". message, delivery: ids of a delivery that was in the owner's
-    memory or in flight; 0 if it waited in the store, where the change is made already and only the destination is of
-    interest.
+    memory or in flight; 0 if it waited in the store, where the change is made already and only the destination matters.
     """
 
     action: str
