@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from gatepost.admin import (
     account,
+    alarms,
     audit,
     certificate_forms,
     certificates,
@@ -41,6 +42,7 @@ ROUTES: Final = [
     *connectors.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
+    *alarms.ROUTES,
     *queue.ROUTES,
     *trace.ROUTES,
     *changeover.ROUTES,
