@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from gatepost.admin import (
     account,
+    alarms,
     audit,
     certificate_forms,
     certificates,
@@ -18,6 +19,7 @@ from gatepost.admin import (
     connectors,
     entrance,
     overview,
+    queue,
     static_files,
     tokens,
     trace,
@@ -40,6 +42,8 @@ ROUTES: Final = [
     *connectors.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
+    *alarms.ROUTES,
+    *queue.ROUTES,
     *trace.ROUTES,
     *changeover.ROUTES,
     *certificate_forms.ROUTES,
