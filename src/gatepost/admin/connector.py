@@ -114,7 +114,12 @@ def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK,
 
 def _told(changes: list[FieldChange]) -> list[tuple[str, str | None, str | None]]:
     """For `ui.diff`: fields by their own name, values as people write them."""
-    return [(one.path.rpartition("].")[2], _words(one.before), _words(one.after)) for one in changes]
+    return [(_field(one.path), _words(one.before), _words(one.after)) for one in changes]
+
+
+def _field(path: str) -> str:
+    """The field that a path ends in; of a whole part its kind and name."""
+    return path.split(".", 2)[-1] if path.endswith("]") else path.rpartition("].")[2]
 
 
 def _words(value: Any) -> str | None:
@@ -150,7 +155,7 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any]:
     counts = found.report.counts
     return {
         "found": found,
-        "conclusion": conclusion(found),
+        "conclusion": conclusion(found).partition("; see one with")[0],
         "passed": counts[Judged.PASSED],
         "failed": counts[Judged.FAILED],
         "unknown": counts[Judged.UNKNOWN],

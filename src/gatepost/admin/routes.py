@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import connector, connectors, entrance, overview, static_files, validation
+from gatepost.admin import connector, connectors, entrance, overview, static_files, validation, wizard
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -22,6 +22,7 @@ __all__ = ["HANDLERS", "ROUTES"]
 ROUTES: Final = [
     *overview.ROUTES,
     *connectors.ROUTES,
+    *wizard.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
     *entrance.ROUTES,
