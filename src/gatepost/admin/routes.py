@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import connector, connectors, entrance, overview, static_files, validation, wizard
+from gatepost.admin import (
+    changes,
+    connector,
+    connectors,
+    entrance,
+    organizations,
+    overview,
+    resources,
+    static_files,
+    validation,
+    wizard,
+)
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -24,7 +35,10 @@ ROUTES: Final = [
     *connectors.ROUTES,
     *wizard.ROUTES,
     *validation.ROUTES,
+    *resources.ROUTES,
     *connector.ROUTES,
+    *organizations.ROUTES,
+    *changes.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]
