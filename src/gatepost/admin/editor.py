@@ -44,6 +44,8 @@ class Edited:
     new. change: makes the change, of values by key; takes the name that the form gives, for something new. done: where
     to go afterwards, by the name. identity: the field that holds the name. fixed: fields that cannot be changed here.
     organizations: to choose from, for something new that belongs to one. last: who changed it last, for a conflict.
+    label: of what was saved, in sentences. first: fields that are asked for even if they have their default; the others
+    are folded away.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Edited:
     organizations: Sequence[str] = ()
     last: Callable[[], str] = lambda: ""
     label: str = ""
+    first: tuple[str, ...] = ()
 
 
 def edit(request: Request, edited: Edited) -> Response:
@@ -156,7 +159,7 @@ def _form(
     shown: list[Question] = []
     folded: list[Question] = []
     for one in asked:
-        first = one.required or one.key == edited.identity or given.get(one.key) or one.key in errors
+        first = one.required or one.key in edited.first or given.get(one.key) or one.key in errors
         (shown if first else folded).append(one)
     known: dict[str, Any] = {
         "edited": edited,

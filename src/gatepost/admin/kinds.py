@@ -25,6 +25,7 @@ class KindPage:
     """What pages say of a kind.
 
     cells: heading and text, beside the name. why: what it is for, shown where there is none. tabs: pages beside it.
+    first: fields that its form asks for even if they have their default.
     """
 
     kind: PartKind
@@ -33,6 +34,7 @@ class KindPage:
     why: str
     cells: tuple[tuple[str, Cell], ...]
     tabs: tuple[tuple[str, str], ...] = ()
+    first: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -58,11 +60,6 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value[:3])) + (f" and {len(value) - 3} more" if len(value) > 3 else "")
     return str(value)
-
-
-def _population(part: Part) -> str:
-    domain = part.name.removeprefix("*.")
-    return f"{sum(box.address.rpartition('@')[2] == domain for box in part.organization.mailboxes):,}"
 
 
 def _conditions(part: Part) -> str:
@@ -104,8 +101,9 @@ KIND_PAGES: Final = (
         "an",
         "A domain is accepted when an organization has it: mail for any other is refused, unless a connector lets it "
         "be relayed.",
-        (("Type", _field("type")), ("MTA-STS", _field("mta_sts")), ("Mailboxes", _population)),
+        (("Type", _field("type")), ("MTA-STS", _field("mta_sts"))),
         _MAIL,
+        ("type", "mta_sts"),
     ),
     KindPage(
         MAILBOX,
@@ -114,6 +112,7 @@ KIND_PAGES: Final = (
         "A mailbox is a recipient that this gateway delivers itself.",
         (("Delivery", _field("delivery")), ("Aliases", _field("aliases")), ("Forwarded to", _forwarded)),
         _MAIL,
+        ("aliases", "delivery", "forwarding_smtp_address"),
     ),
     KindPage(
         RULE,
@@ -122,6 +121,7 @@ KIND_PAGES: Final = (
         "A mail flow rule sends messages another way, or protects them, whatever the way is.",
         (("Priority", _field("priority")), ("Mail", _conditions), ("What happens", _actions)),
         _RULES,
+        ("enabled", "mode", "senders", "recipients", "header_name", "route_via_connector", "require_tls", "encrypt"),
     ),
     KindPage(
         HOOK,
@@ -135,6 +135,7 @@ KIND_PAGES: Final = (
             ("On failure", _field("on_failure")),
         ),
         _RULES,
+        ("enabled", "mode", "direction", "on_failure"),
     ),
     KindPage(
         ISSUER,
@@ -143,6 +144,7 @@ KIND_PAGES: Final = (
         "An OAuth issuer vouches for the mailboxes of one organization: their users log in with its tokens.",
         (("Issuer", _field("issuer")), ("Audiences", _field("audiences")), ("Claim", _field("username_claim"))),
         _RULES,
+        ("enabled", "username_claim", "required_scopes"),
     ),
 )
 

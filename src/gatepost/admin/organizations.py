@@ -19,7 +19,13 @@ from gatepost.administration.change import Wish
 from gatepost.administration.history import history
 from gatepost.administration.listings import OrganizationRow, organizations
 from gatepost.administration.pages import Selection
-from gatepost.administration.part_record import fields_of, organization_command, organization_toml, table_of
+from gatepost.administration.part_record import (
+    fields_of,
+    organization_command,
+    organization_toml,
+    own_table,
+    without_parts,
+)
 from gatepost.administration.parts import KINDS
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resources import add_organization, organization, remove_organization, set_organization
@@ -88,9 +94,9 @@ def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.
         status,
         one=one,
         counts=counts,
-        fields=fields_of(one),
+        fields=fields_of(without_parts(one)),
         command=organization_command(one),
-        toml=organization_toml(one) if small else f"# It has many parts: gatepost export --organization {one.name}\n",
+        toml=organization_toml(one) if small else "# It has many parts: gatepost export prints all of it.\n",
         newest=newest[0] if newest else None,
         may_change=who(request).may(Scope.CONNECTORS, one.name),
         may_remove=who(request).may(Scope.CONNECTORS),
@@ -127,8 +133,7 @@ def _edit(request: Request) -> Response:
     gateway = gateway_of(request)
 
     def stored() -> dict[str, Any] | None:
-        table = table_of(organization(gateway, principal, one.name))
-        return {key: value for key, value in table.items() if key not in KINDS and key != "name"}
+        return own_table(organization(gateway, principal, one.name))
 
     def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
         return set_organization(gateway, principal, one.name, values, wish)

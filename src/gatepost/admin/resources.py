@@ -6,6 +6,7 @@ of their own, and are changed here.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ from gatepost.administration.choice import visible
 from gatepost.administration.history import part_history
 from gatepost.administration.pages import Selection
 from gatepost.administration.part_record import fields_of, part_command, part_toml, table_of
+from gatepost.administration.parts import DOMAIN
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resources import PartName, add_part, part, parts, remove_part, set_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -58,14 +60,23 @@ def _list(request: Request, page: KindPage) -> Response:
         page=page,
         rows=found.rows,
         cells=[[cell(one) for _, cell in page.cells] for one in found.rows],
+        mailboxes=_populations(found.rows) if page.kind is DOMAIN else {},
         foot=foot(found, page.plural.lower()),
         q=wanted,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,
-        headings=[(heading,) for heading, _ in page.cells] + ([("Publish",)] if page.folder == "domains" else []),
+        headings=[(heading,) for heading, _ in page.cells]
+        + ([("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []),
         status_of=status_of,
         tabs=[(text, path, path == request.url.path) for text, path in page.tabs],
     )
+
+
+def _populations(rows: Sequence[Part]) -> dict[str, int]:
+    """How many mailboxes are in each domain."""
+    owners = {one.organization.name: one.organization for one in rows}
+    counts = Counter(box.address.rpartition("@")[2] for owner in owners.values() for box in owner.mailboxes)
+    return {one.name: counts[one.name] for one in rows}
 
 
 def _part(request: Request, kind: PartKind) -> Part:
@@ -131,11 +142,11 @@ def _removed(request: Request, page: KindPage, one: Part) -> Response:
 
 
 def _edit(request: Request, page: KindPage) -> Response:
-    return edit_part(request, _part(request, page.kind), page.plural)
+    return edit_part(request, _part(request, page.kind), page.plural, page.first)
 
 
-def edit_part(request: Request, one: Part, plural: str) -> Response:
-    """The form that changes a part."""
+def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) -> Response:
+    """The form that changes a part. plural, first: as in `KindPage`."""
     principal = needs(request, Scope.CONNECTORS, one.organization.name)
     gateway, owner, name = gateway_of(request), one.organization.name, one.name
     named = PartName(one.kind, owner, name)
@@ -156,7 +167,9 @@ def edit_part(request: Request, one: Part, plural: str) -> Response:
     label = one.label[:1].upper() + one.label[1:]
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
     identity = one.kind.identity
-    edited = Edited(f"Edit {name}", trail, one.kind.model, stored, change, done, identity, last=last, label=label)
+    edited = Edited(
+        f"Edit {name}", trail, one.kind.model, stored, change, done, identity, last=last, label=label, first=first
+    )
     return edit(request, edited)
 
 
@@ -183,14 +196,23 @@ def _new(request: Request, page: KindPage) -> Response:
     trail = ((page.plural, list_path(kind)), (f"Add {page.article} {kind.label}", ""))
     title = f"Add {page.article} {kind.label}"
     label = f"The {kind.label}"
-    return edit(
-        request,
-        Edited(title, trail, kind.model, lambda: None, change, done, kind.identity, organizations=owners, label=label),
+    edited = Edited(
+        title,
+        trail,
+        kind.model,
+        lambda: None,
+        change,
+        done,
+        kind.identity,
+        organizations=owners,
+        label=label,
+        first=page.first,
     )
+    return edit(request, edited)
 
 
 def _edit_connector(request: Request) -> Response:
-    return edit_part(request, chosen_of(request).part, "Connectors")
+    return edit_part(request, chosen_of(request).part, "Connectors", ("enabled", "mode"))
 
 
 ROUTES = [
