@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def wanted_format(request: Request) -> str:
-    """ "csv" or "json" if the address asks for one, "" for the page."""
+    """What the address asks for, of FORMATS; "" for the page."""
     given = request.query_params.get("format", "")
     return given if given in FORMATS else ""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import entrance, evidence, overview, reports, static_files, tls_reports
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -22,6 +22,9 @@ __all__ = ["HANDLERS", "ROUTES"]
 ROUTES: Final = [
     *overview.ROUTES,
     *entrance.ROUTES,
+    *reports.ROUTES,
+    *tls_reports.ROUTES,
+    *evidence.ROUTES,
     *static_files.ROUTES,
 ]
 
