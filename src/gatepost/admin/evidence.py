@@ -7,7 +7,7 @@ that a slow reader keeps nothing open but that; it is on record, as it holds who
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime, timedelta
+import time
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Final
 
@@ -78,17 +78,17 @@ def _verify(request: Request) -> Response:
 
 
 def _export(request: Request) -> Response:
-    view, given = read_view(request.query_params, datetime.now(UTC).timestamp()), request.query_params
+    view, given = read_view(request.query_params, time.time()), request.query_params
     form = given.get("form", "json")
     if form not in evidence.export_forms():
         raise not_there("There is no such form of an export here.")
-    begin, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in view.days)
+    begin, end = view.times
     selection = Selection(
         partner=given.get("partner", "").strip()[:_LONGEST],
         message=given.get("message", "").strip()[:_LONGEST],
         organization=view.organization,
-        since=begin.timestamp(),
-        until=(end + timedelta(days=1)).timestamp() - 0.001,
+        since=begin,
+        until=end - 0.001,
     )
     if not _exporting.acquire(blocking=False):
         raise Refusal(Kind.CONFLICT, "Another export is being made. Try again when it is done.")

@@ -25,6 +25,7 @@ from gatepost.admin.report_tables import TABLES, Table
 from gatepost.administration import reports
 from gatepost.administration.queue import entries
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.reports.received import Wished
 from gatepost.reports.tls import Direction, Wanted
 from gatepost.store.interface import QueueFilter
 
@@ -253,7 +254,9 @@ def _print(request: Request) -> Response:
             **_protection(pictures, view),
             **_incoming(pictures, view),
             **_key_exchange(pictures, view),
-            **_partners(pictures, view),
+            "protections": PROTECTIONS,
+            "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
+            "received": reports.received(gateway_of(request), who(request), Wished(), *view.times).sums(),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)

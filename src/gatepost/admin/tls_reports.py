@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
@@ -21,14 +20,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.admin.report_query import View
     from gatepost.reports.received import FailedThere, Reported
     from gatepost.store.sent_reports import SentReport
 
 __all__ = ["ROUTES"]
 
 _PATH: Final = "/reports/tls-rpt"
-_DAY: Final = 86_400.0
-_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 class _Found(NamedTuple):
@@ -41,7 +39,7 @@ class _Found(NamedTuple):
 
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
-    found = _found(request, view.days)
+    found = _found(request, view)
     if form := wanted_format(request):
         name = request.query_params.get("table", "")
         if name not in _TABLES:
@@ -51,10 +49,9 @@ def _page(request: Request) -> Response:
     return render(request, "reports/page.html", block="report", **frame, **found._asdict())
 
 
-def _found(request: Request, days: reports.Period) -> _Found:
-    gateway, principal = gateway_of(request), who(request)
-    begin, end = (date.fromisoformat(day).toordinal() - _EPOCH for day in days)
-    received = reports.received(gateway, principal, Wished(), begin * _DAY, (end + 1) * _DAY)
+def _found(request: Request, view: View) -> _Found:
+    gateway, principal, days = gateway_of(request), who(request), view.days
+    received = reports.received(gateway, principal, Wished(), *view.times)
     sent = reports.sent(gateway, days.first) if principal.is_of_gateway else []
     failures = reports.received_failures(gateway, principal, received)
     return _Found(received.sums(), failures, [one for one in sent if one.day <= days.last])
