@@ -79,10 +79,12 @@ def _verify(request: Request) -> Response:
 
 def _export(request: Request) -> Response:
     view, given = read_view(request.query_params, time.time()), request.query_params
+    if view.organization and not who(request).sees(view.organization):
+        raise not_there()
     form = given.get("form", "json")
     if form not in evidence.export_forms():
         raise not_there("There is no such form of an export here.")
-    begin, end = view.times
+    begin, end = view.days.times
     selection = Selection(
         partner=given.get("partner", "").strip()[:_LONGEST],
         message=given.get("message", "").strip()[:_LONGEST],

@@ -5,7 +5,7 @@ Used by `admin.reports` and what it draws. Long times are shown in parts of seve
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.admin.pages import link
@@ -20,7 +20,6 @@ __all__ = ["ACHIEVED", "CARRIED", "QUICK", "Part", "View", "read_view"]
 QUICK: Final = (7, 30, 90)
 """Days of the links beside the form."""
 _MOST_PARTS: Final = 31
-_DAY: Final = 86_400.0
 CARRIED: Final = {Direction.INBOUND: "RECEIVE", Direction.OUTBOUND: "SEND"}
 _PARTNER: Final = {Direction.INBOUND: "sender", Direction.OUTBOUND: "recipient"}
 ACHIEVED: Final = {
@@ -68,12 +67,6 @@ class View(NamedTuple):
     days: Period
     organization: str
     today: str
-
-    @property
-    def times(self) -> tuple[float, float]:
-        """Seconds since 1970: the begin of the first day and the end of the last."""
-        begin, end = (datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in self.days)
-        return begin, end + _DAY
 
     def link(self, path: str, **more: object) -> str:
         """The same days and organization on another page."""

@@ -82,6 +82,10 @@ def _blocked(pictures: TlsPictures, _: View) -> Table:
     return Table(columns, rows)
 
 
+def _suites(pictures: TlsPictures, _: View) -> Table:
+    return Table(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
+
+
 def _never(pictures: TlsPictures, _: View) -> Table:
     return Table(("partner", "messages"), pictures.never_tls)
 
@@ -112,6 +116,7 @@ TABLES: Final[Mapping[str, Callable[[TlsPictures, View], Table]]] = {
     "partners": lambda pictures, _: _named("partner", pictures.partners),
     "connectors": lambda pictures, _: _named("connector", pictures.connectors),
     "blocked": _blocked,
+    "suites": _suites,
     "never-tls": _never,
     "ready": _ready,
 }

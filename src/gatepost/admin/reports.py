@@ -256,7 +256,7 @@ def _print(request: Request) -> Response:
             **_key_exchange(pictures, view),
             "protections": PROTECTIONS,
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
-            "received": reports.received(gateway_of(request), who(request), Wished(), *view.times).sums(),
+            "received": reports.received(gateway_of(request), who(request), Wished(), *view.days.times).sums(),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)
