@@ -126,7 +126,7 @@ def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) ->
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_url("**/connectors?q=bank.example&direction=outbound&status=")
     assert page.get_by_text("1 to 2 of 2 connectors").is_visible()
-    page.get_by_text("All organizations").click()
+    page.get_by_text("Organization: All organizations").click()
     page.get_by_role("link", name="fabrikam", exact=True).click()
     assert page.get_by_text("1 to 1 of 1 connectors").is_visible()
     page.get_by_label("Status").select_option("disabled")
@@ -157,7 +157,7 @@ def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
     page.locator("#mail").get_by_text("bob@clinic.example").wait_for()
     changes = page.locator("#changes")
     changes.get_by_text("outbound_connector['clinic-out']").wait_for()
-    assert page.locator("#fields").get_by_text("mx.clinic.example").is_visible()
+    assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
     page.get_by_text("As command and file").click()
     assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
     for scheme in ("light", "dark"):

@@ -89,7 +89,7 @@ def test_a_partner_is_tried_live_and_saved_in_rehearsal(
     before = newest(centre)
     centre.log_in(page, "/connectors")
     page.get_by_role("link", name="Add a connector").first.click()
-    page.get_by_label("Organization").select_option("contoso")
+    page.get_by_label("Organization", exact=True).select_option("contoso")
     way = Way(page, looked=True)
     way.to_partner("bank-out", "bank.example\n*.bank.example", f"127.0.0.1:{partner.port}", NAME)
     page.get_by_label("Send a test message to").fill("bob@bank.example")
