@@ -183,7 +183,7 @@ class _Followed:
             self._tell([verdict_item({"verdict": refusal.text, "notes": [str(one) for one in refusal.errors]})])
         except Stopped:
             self._tell([verdict_item({"verdict": _late()})])
-        except Exception:
+        except Exception:  # noqa: BLE001 - what it says may hold anything, so that only the log gets it
             _log.exception("the validation of %s failed", self._subject.chosen.label)
             self._tell([verdict_item({"verdict": "something went wrong here; the gateway's log says what"})])
         finally:
