@@ -24,6 +24,7 @@ __all__ = ["ROUTES"]
 
 _SIZE = 25
 _EXPORTED = 1000
+_GREATEST = 2**63 - 1  # that a database can be asked for
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")
 _FIELDS = ("sign", "field", "before", "after")
 
@@ -61,6 +62,8 @@ def _list(request: Request) -> Response:
 
 def _version(request: Request) -> Response:
     version: int = request.path_params["version"]
+    if version > _GREATEST:
+        raise not_there(f"There is no version {version}.")
     try:
         change, changes = version_changes(gateway_of(request), who(request), version)
     except Refusal as refusal:

@@ -164,6 +164,8 @@ def problems(draft: Draft, step: str, owner: Organization, prefixes: PrefixLimit
     names = {scenario.kind.name(one).lower() for one in scenario.kind.of(owner)}
     if step == "name" and draft["name"].lower() in names:
         found["name"] = f"There is {scenario.direction} connector {draft['name']!r} already: choose another name."
+    if found:
+        return found  # what the model says of a question that was left open would say it again, in other words
     alone: dict[str, Any] = {
         "accepted_domain": [{"name": one.name, "type": str(one.type)} for one in owner.accepted_domains],
         scenario.kind.key: [{"name": draft["name"] or "draft"} | table_of(draft)],

@@ -65,11 +65,15 @@ def _list(request: Request, page: KindPage) -> Response:
         q=wanted,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,
-        headings=[(heading,) for heading, _ in page.cells]
-        + ([("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []),
+        headings=_headings(page),
         status_of=status_of,
         tabs=[(text, path, path == request.url.path) for text, path in page.tabs],
     )
+
+
+def _headings(page: KindPage) -> list[tuple[str, ...]]:
+    more = [("Mailboxes", "", "number"), ("Publish",)] if page.kind is DOMAIN else []
+    return [*((heading,) for heading, _ in page.cells), *more]
 
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:

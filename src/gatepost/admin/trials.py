@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections import Counter
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gatepost.connectors.match import Directory
 
 __all__ = ["Subject", "followed", "meant", "waited"]
+
+_log = logging.getLogger(__name__)
 
 _AT_A_TIME: Final = 4
 _OF_ONE: Final = 2
@@ -180,8 +183,8 @@ class _Followed:
             self._tell([verdict_item({"verdict": refusal.text, "notes": [str(one) for one in refusal.errors]})])
         except Stopped:
             self._tell([verdict_item({"verdict": _late()})])
-        except Exception:
+        except Exception:  # noqa: BLE001 - what it says may hold anything, so that only the log gets it
+            _log.exception("the validation of %s failed", self._subject.chosen.label)
             self._tell([verdict_item({"verdict": "something went wrong here; the gateway's log says what"})])
-            raise
         finally:
             self._tell(None)
