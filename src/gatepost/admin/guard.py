@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
+from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
 from gatepost.web.identity import address_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gatepost.access.principal import Principal, Scope
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["actor_of", "gateway_of", "needs", "not_there", "who"]
+__all__ = ["actor_of", "gateway_of", "needs", "needs_somewhere", "not_there", "who"]
 
 
 def who(request: Request) -> Principal:
@@ -48,6 +49,14 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
     if not principal.may(scope, organization):
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+def needs_somewhere(request: Request, scope: Scope) -> Principal:
+    """Who asks, if they may do that in whatever they see; the page looks to what that is. Raises HTTPException."""
+    principal = who(request)
+    if not principal.scopes & {scope, Scope.OWNER}:
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"Your role does not allow this: it needs the right {scope}.")
     return principal
 
 

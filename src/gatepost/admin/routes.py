@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import entrance, explain, overview, static_files
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -21,6 +21,7 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *explain.ROUTES,
     *entrance.ROUTES,
     *static_files.ROUTES,
 ]
