@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.spreadsheet import csv_lines
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable
@@ -124,16 +123,7 @@ def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: P
 
 
 def _write_csv(report: TlsReport, path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([_harmless(cell) for cell in row] for row in csv_rows(report))
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
-def _harmless(cell: object) -> object:
-    """A spreadsheet shall not take what a peer named itself for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(report))), encoding="utf-8", newline="")
 
 
 def _write_json(report: TlsReport, path: Path) -> None:
