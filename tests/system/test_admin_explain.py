@@ -91,7 +91,8 @@ def test_a_person_asks_and_passes_the_answer_on(centre: AdminCentre, page: Page)
 def test_a_certificate_is_sent_by_a_form_and_stands_in_no_address(
     centre: AdminCentre, page: Page, strange_pki: Pki
 ) -> None:
-    centre.log_in(page, "/explain?sender=x%40bank.test&recipient=ann%40contoso.example")
+    centre.log_in(page)
+    page.goto(f"{centre.url}/explain?sender=x%40bank.test&recipient=ann%40contoso.example")
     assert "Refused" in page.locator("#inbound").inner_text()
     page.get_by_text("Header, REQUIRETLS, certificate").click()
     page.get_by_label("Client certificate").fill(strange_pki.leaf("mx.bank.test").chain.read_text())
@@ -124,10 +125,10 @@ def test_real_mail_is_asked_about_again(
     bank = sink(certificate=pki.leaf("localhost"))
     centre = served(gateway, resources(f"localhost:{bank.port}"), settings={"tls": {"trust_anchors": str(pki.root)}})
     send(centre.gateway.port, BOB, sender=ANN)
-    search = ("trace", "search", "--recipient", BOB, "--event", "SEND")
-    (row,) = wait_until(lambda: centre.gateway.cli(*search, json=True, check=False).data, "the message was sent")
+    (row,) = wait_until(lambda: centre.gateway.trace(recipient=BOB, event="SEND"), "the message was sent")
     address = f"/explain?message={quote(row['message'])}"
-    centre.log_in(page, address)
+    centre.log_in(page)
+    page.goto(f"{centre.url}{address}")
     assert page.get_by_text("Today it would be decided as it was then.").is_visible()
     assert page.get_by_label("From").input_value() == ANN
 
@@ -147,7 +148,8 @@ def test_a_tenant_learns_nothing_of_another(centre: AdminCentre, browser: Browse
     centre.gateway.cli(*words, given=f"{PASSWORD}\n")
     with context(browser) as (opened, _):
         page = opened.new_page()
-        centre.log_in(page, BANK, name="tina")
+        centre.log_in(page, name="tina")
+        page.goto(f"{centre.url}{BANK}")
         assert "over TLS with a verified certificate" in page.locator("#answer").inner_text()
         for sender, recipient in (
             ("x@bank.test", ANN),
@@ -166,7 +168,8 @@ def test_a_tenant_learns_nothing_of_another(centre: AdminCentre, browser: Browse
 
 
 def test_a_link_sets_nothing_off(centre: AdminCentre, page: Page) -> None:
-    centre.log_in(page, f"{BANK}&live=on")
+    centre.log_in(page)
+    page.goto(f"{centre.url}{BANK}&live=on")
     assert page.locator("#live").count() == 0
     page.get_by_label("Also look up and connect").check()
     page.get_by_role("button", name="Explain").click()

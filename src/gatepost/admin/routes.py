@@ -19,6 +19,7 @@ from gatepost.admin import (
     entrance,
     explain,
     overview,
+    partner,
     static_files,
     tokens,
     trace,
@@ -39,6 +40,7 @@ __all__ = ["HANDLERS", "ROUTES"]
 ROUTES: Final = [
     *overview.ROUTES,
     *explain.ROUTES,
+    *partner.ROUTES,
     *connectors.ROUTES,
     *validation.ROUTES,
     *connector.ROUTES,
