@@ -1,4 +1,4 @@
-"""Proves the page that explains: questions as a person asks them, real mail asked about again, and what a tenant sees."""
+"""Proves the page that explains: questions of a person, real mail asked about again, what a tenant sees."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from support.gateway import Gateway
     from support.pki import Pki
     from support.sink import Sink
+
+pytestmark = pytest.mark.timeout(180)
 
 ANN = "ann@contoso.example"
 BOB = "bob@bank.test"
