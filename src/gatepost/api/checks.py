@@ -14,10 +14,10 @@ from msgspec import Meta
 from gatepost.access.principal import Scope
 from gatepost.administration.partner import check_record, look, look_of, target_of
 from gatepost.administration.publication import publication_of, publication_record
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import Problem, ProblemType
+from gatepost.api.problem import later
 
 if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
@@ -125,7 +125,7 @@ def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
     try:
         run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
     except Refusal as refusal:
-        raise _busy(refusal) from refusal
+        raise later(refusal) from refusal
     run.wait(asked.query.wait)
     return Answer(_state(run), location=f"/checks/{run.id}")
 
@@ -155,18 +155,11 @@ def _seen(asked: Asked) -> dict[str, Any]:
     try:
         return sight_record(asked.gateway.sights.look(asked.gateway, _found(asked)))
     except Refusal as refusal:
-        raise _busy(refusal) from refusal
+        raise later(refusal) from refusal
 
 
 def _found(asked: Asked) -> Publication:
     return publication_of(asked.gateway, asked.principal, asked.path["domain"], asked.path["organization"])
-
-
-def _busy(refusal: Refusal) -> Exception:
-    """Too much at a time is the caller's to mend: later."""
-    if refusal.kind is not Kind.CONFLICT:
-        return refusal
-    return Problem(ProblemType.THROTTLED, refusal.text, headers={"Retry-After": "15"})
 
 
 _NAMES = {"organization": "Name of the organization.", "domain": "Name of the accepted domain."}

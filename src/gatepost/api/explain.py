@@ -9,7 +9,9 @@ from msgspec import Meta
 
 from gatepost.access.principal import Scope
 from gatepost.administration.explain import MAX_PEM, Question, answer_record, explain
+from gatepost.administration.refusal import Refusal
 from gatepost.api.endpoint import Endpoint, Reach
+from gatepost.api.problem import later
 
 if TYPE_CHECKING:
     from gatepost.api.endpoint import Asked
@@ -67,7 +69,10 @@ def _explain(asked: Asked) -> dict[str, Any]:
         require_tls=body.requiretls,
         live=body.live,
     )
-    return answer_record(explain(asked.gateway, asked.principal, question))
+    try:
+        return answer_record(explain(asked.gateway, asked.principal, question))
+    except Refusal as refusal:
+        raise later(refusal) from refusal
 
 
 ENDPOINTS = (
