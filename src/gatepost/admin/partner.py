@@ -95,11 +95,15 @@ def _view(run: CheckRun) -> CheckView | None:
 
 def _result(request: Request) -> Response:
     run = _run(request)
-    view = _view(run)
     if request.query_params.get("format") == "json":
         return _json(run)
-    post = _letter(view) if view is not None and run.done and run.target.kind == "partner" else ""
-    return render(request, "partner/result.html", run=run, view=view, post=post)
+    return render(request, "partner/result.html", **_context(run))
+
+
+def _context(run: CheckRun) -> dict[str, Any]:
+    view = _view(run)
+    is_whole = view is not None and run.done and run.target.kind == "partner"
+    return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
 
 
 def _json(run: CheckRun) -> Response:
@@ -116,9 +120,7 @@ async def _events(request: Request) -> Response:
             version, done = run.version, run.done
             if version != seen:
                 seen, silent = version, 0
-                html = await run_in_threadpool(
-                    fragment, request, "partner/result.html", "found", run=run, view=_view(run), post=""
-                )
+                html = await run_in_threadpool(fragment, request, "partner/result.html", "found", **_context(run))
                 yield event(html)
             if done:
                 yield event("", "done")
