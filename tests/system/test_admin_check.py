@@ -122,7 +122,7 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     if page.get_by_text("Looking …").count():
         shot(page, "check-live")
         axe(page)
-    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=40_000)
+    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=90_000)
     matrix = page.locator("#matrix").inner_text()
     assert "good.good.test" in matrix
     assert "3 1 1" in matrix
@@ -163,7 +163,7 @@ def test_it_works_without_a_script(lab: Lab, browser: Browser) -> None:
         page.goto(f"{lab.centre.url}/check")
         page.get_by_label("Domain", exact=True).fill("clear-only.good.test")
         page.get_by_role("button", name="Check").click()
-        page.get_by_text("Mail would leave in clear.").wait_for(timeout=40_000)
+        page.get_by_text("Mail would leave in clear.").wait_for(timeout=90_000)
         assert "&lt;b onload" in page.content()
         assert page.locator("b[onload]").count() == 0
         page.set_viewport_size(PHONE)
@@ -179,7 +179,7 @@ def test_one_host(lab: Lab, page: Page) -> None:
     axe(page)
     page.get_by_label("Host", exact=True).fill("good.good.test")
     page.get_by_role("button", name="Check").click()
-    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=40_000)
+    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=90_000)
 
 
 def test_who_may_not_make_connectors_cannot_look_into_the_network(lab: Lab, browser: Browser) -> None:
@@ -195,22 +195,22 @@ def test_who_may_not_make_connectors_cannot_look_into_the_network(lab: Lab, brow
             page.goto(f"{lab.centre.url}/check/host")
             page.get_by_label("Host", exact=True).fill(target)
             page.get_by_role("button", name="Check").click()
-            page.get_by_text("no address of the public internet").first.wait_for(timeout=40_000)
+            page.get_by_text("no address of the public internet").first.wait_for(timeout=90_000)
             assert "ESMTP" not in page.content()
         page.goto(f"{lab.centre.url}/check")
         page.get_by_label("Domain", exact=True).fill("good.test")
         page.get_by_role("button", name="Check").click()
-        page.get_by_text("Mail would wait and then be returned").wait_for(timeout=40_000)
+        page.get_by_text("Mail would wait and then be returned").wait_for(timeout=90_000)
         assert "3 1 1" not in page.locator("#matrix").inner_text()
 
 
 def test_what_a_domain_is_to_publish(lab: Lab, page: Page) -> None:
     lab.centre.log_in(page, "/domains/publish")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="ours.test", exact=True))
-    row.locator(".light .badge:not(.waiting)").wait_for(timeout=40_000)
+    row.locator(".light .badge:not(.waiting)").wait_for(timeout=90_000)
     looked_at(page, "publish-index")
     row.get_by_role("link", name="ours.test").click()
-    page.locator("#answer").wait_for(timeout=40_000)
+    page.locator("#answer").wait_for(timeout=90_000)
     zone = page.locator("#zone code").inner_text()
     for line in (
         "ours.test. IN MX 10 mx.ours.test.",
@@ -240,7 +240,7 @@ def test_a_tenant_sees_its_own_domains_and_no_certificates(lab: Lab, browser: Br
         page.goto(f"{lab.centre.url}/domains/secret.test/publish")
         assert page.get_by_text("there is no accepted domain 'secret.test'").is_visible()
         page.goto(f"{lab.centre.url}/domains/ours.test/publish")
-        page.locator("#answer").wait_for(timeout=40_000)
+        page.locator("#answer").wait_for(timeout=90_000)
         assert digest(lab.ours) not in page.content()
 
 
