@@ -20,8 +20,11 @@ from gatepost.admin import (
     connectors,
     entrance,
     evidence,
+    explain,
     organizations,
     overview,
+    partner,
+    publication,
     queue,
     reports,
     resources,
@@ -46,6 +49,9 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *explain.ROUTES,
+    *partner.ROUTES,
+    *publication.ROUTES,
     *connectors.ROUTES,
     *wizard.ROUTES,
     *validation.ROUTES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import certificates, parts, queue, reports, resources, status, trace
+from gatepost.api import certificates, checks, explain, parts, queue, reports, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -73,6 +73,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,
+    *explain.ENDPOINTS,
+    *checks.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

@@ -22,11 +22,13 @@ THEIRS = {
     "organization": "fabrikam",
     "mailboxes": "liz@fabrikam.example",
     "accepted_domains": "fabrikam.example",
+    "domains": "fabrikam.example",
     "outbound_connectors": "secret-partner",
 }
 OURS = {
     "organization": "contoso",
     "accepted_domains": "contoso.example",
+    "domains": "contoso.example",
     "mailboxes": "ann@contoso.example",
     "inbound_connectors": "bank in",
     "outbound_connectors": "bank/out",
@@ -38,6 +40,8 @@ IDENTITY = ServerIdentity(*Authority("Routes Root").issue(["mx.gate.example"]))
 CERTIFICATE = replace(entry_from(IDENTITY, now=1.0), state=State.CURRENT)
 CONTOSO = Principal("token contoso", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 NO_SCOPE = Principal("token none", frozenset())
+# What is there only where something else was done before: see tests of their own.
+ELSEWHERE = {"/checks/{id}"}
 ALL = {f"{one.method} {one.template}": one for one in ENDPOINTS}
 
 
@@ -60,6 +64,7 @@ def url(one, values, ids):
         "version": "1",
         "kind": "missing",
         "certificate": CERTIFICATE.id,
+        "domain": values["domains"],
     }
     path = one.template
     for name in one.path_names:
@@ -179,7 +184,7 @@ def test_answers_are_as_the_document_says(api, document, name):
             answer = api.call(one.method, path + query, body_of(one), headers=headers)
             check(document, one, answer)
             found.add(answer.status)
-    if one.method == "GET":
+    if one.method == "GET" and one.path not in ELSEWHERE:
         plural = one.path.split("/")[3] if one.path.count("/") > 3 else ""
         assert (200 in found) is (not plural or plural in OURS)
     assert 422 in found
