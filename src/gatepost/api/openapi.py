@@ -82,7 +82,7 @@ def statuses(endpoint: Endpoint) -> list[int]:
     if endpoint.body is not None:
         found |= _BODY
     if endpoint.changes:
-        found.add(409)
+        found |= {409}
     if endpoint.guarded:
         found |= {412, 428}
     return sorted(found)
