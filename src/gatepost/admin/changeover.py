@@ -157,13 +157,16 @@ def _traffic(seen: Look | None) -> dict[str, Any] | None:
 
 
 def _partners(partners: Sequence[Partner], entry: Entry) -> list[dict[str, Any]]:
-    return [{"name": one.name, "why": one.why, "told": one.name in entry.told} for one in partners]
+    """Those that are to be told first."""
+    rows = [{"name": one.name, "why": one.why, "told": one.name in entry.told} for one in partners]
+    return sorted(rows, key=lambda one: bool(one["told"]))
 
 
 def _notice(asked: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    found = notice(gateway, asked.path_params["number"])
+    found = notice(gateway, asked.path_params["number"], quick=True)
+    seen = kept(gateway, found.entry.id)
     subject, _, body = found.text.partition("\n\n")
     return render(
         asked,
@@ -172,7 +175,7 @@ def _notice(asked: Request) -> Response:
         name=label_of(found.entry),
         subject=subject.removeprefix("Subject: "),
         body=body,
-        partners=_partners(found.partners, found.entry),
+        partners=_partners(seen.partners if seen and seen.partners else found.partners, found.entry),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 

@@ -205,10 +205,11 @@ def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeep
     return asyncio.run(run())
 
 
-def notice(gateway: Gateway, number: str) -> Notice:
+def notice(gateway: Gateway, number: str, *, quick: bool = False) -> Notice:
     """The text of a mail to partners: both certificates, what to check, and when. Asks nobody.
 
-    Raises Refusal: MISSING, INPUT if its chain cannot be read, UNREADABLE.
+    quick: without reading the trace, so that partners are those of connectors alone. Raises Refusal: MISSING, INPUT if
+    its chain cannot be read, UNREADABLE.
     """
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
@@ -221,8 +222,8 @@ def notice(gateway: Gateway, number: str) -> Notice:
     olds = tuple(_olds(entry, found.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
-    scene = scene_of(gateway, found)
-    return Notice(entry, text, partners_of(entry, scene.organizations, scene.seen or {}))
+    seen = {} if quick else seen_partners(gateway.data / "trace", now=time.time())
+    return Notice(entry, text, partners_of(entry, gateway.directory().resources.organizations, seen))
 
 
 def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
