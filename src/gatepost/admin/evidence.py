@@ -15,8 +15,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
-from gatepost.admin.exports import export as table_export
-from gatepost.admin.exports import wanted_format
+from gatepost.admin.exports import exported, wants_file
 from gatepost.admin.guard import actor_of, gateway_of, needs, not_there, who
 from gatepost.admin.pages import link, render, see_other
 from gatepost.admin.report_query import read_view
@@ -49,11 +48,13 @@ def _page(request: Request) -> Response:
     run = gateway.verifying.last() if principal.is_of_gateway else None
     heads = evidence.heads(gateway, view.days.first)[::-1] if principal.is_of_gateway else []
     heads = [one for one in heads if one.day <= view.days.last]
-    if form := wanted_format(request):
-        if request.query_params.get("table") != "heads" or not principal.is_of_gateway:
-            raise not_there()
-        rows = ((one.day, one.hash) for one in heads)
-        return table_export(form, "gatepost-heads", ("day", "head"), rows, map(evidence.head_record, heads))
+    if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
+        raise not_there()
+    columns = ("day", "head")
+    if file := exported(
+        request, "heads", columns, lambda: heads, record=evidence.head_record, cells=lambda one: (one.day, one.hash)
+    ):
+        return file
     frame |= {
         "heading": "Evidence",
         "part": "reports/evidence.html",

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from gatepost import __version__
 from gatepost.admin import report_charts
-from gatepost.admin.exports import export, wanted_format
+from gatepost.admin.exports import exported, wants_file
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import link, render
 from gatepost.admin.report_charts import PROTECTIONS
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatepost.reports.pictures import HeatRow, Outcome, TlsPictures
     from gatepost.reports.tls_ready import Ready
 
-__all__ = ["ROUTES", "SHOWN", "exported", "frame_of"]
+__all__ = ["ROUTES", "SHOWN", "frame_of", "table_file"]
 
 _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at once
 _FILE_WAIT: Final = 30.0  # and a file
@@ -101,8 +101,8 @@ def _page(path: str, part: str, heading: str, content: Content) -> Route:
 
 def _shown(request: Request, path: str, part: str, heading: str, content: Content, **more: Any) -> Response:
     view, frame = frame_of(request, path)
-    if form := wanted_format(request):
-        return _file(request, view, form)
+    if wants_file(request):
+        return _file(request, view)
     counted = _counted(request, view, _WAIT)
     frame |= {"heading": heading, "part": part, "counted": counted, "shown": SHOWN}
     if counted is not None:
@@ -110,19 +110,21 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
     return render(request, "reports/page.html", block="report", **frame, **more)
 
 
-def _file(request: Request, view: View, form: str) -> Response:
+def _file(request: Request, view: View) -> Response:
     name = request.query_params.get("table", "")
     if name not in TABLES:
         raise not_there(f"There is no table of that name; there are {', '.join(TABLES)}.")
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
         raise Refusal(Kind.UNREADABLE, "The trace is still being counted. Ask again in a minute.")
-    return exported(form, name, TABLES[name](counted.pictures, view))
+    return table_file(request, name, TABLES[name](counted.pictures, view))
 
 
-def exported(form: str, name: str, table: Table) -> Response:
-    """A table as a file."""
-    return export(form, f"gatepost-{name}", table.columns, table.rows, table.records())
+def table_file(request: Request, name: str, table: Table) -> Response:
+    """A table as the file that is asked for. Raises Refusal (INPUT) for another format."""
+    file = exported(request, name, table.columns, table.records)
+    assert file is not None  # noqa: S101 - whoever calls this knows that one is wanted
+    return file
 
 
 # what the pages show

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.routing import Route
 
-from gatepost.admin.exports import wanted_format
+from gatepost.admin.exports import wants_file
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import render
 from gatepost.admin.report_tables import Table
-from gatepost.admin.reports import SHOWN, exported, frame_of
+from gatepost.admin.reports import SHOWN, frame_of
 from gatepost.administration import reports
 from gatepost.reports.received import Wished
 
@@ -40,11 +40,11 @@ class _Found(NamedTuple):
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
     found = _found(request, view)
-    if form := wanted_format(request):
+    if wants_file(request):
         name = request.query_params.get("table", "")
         if name not in _TABLES:
             raise not_there(f"There is no table of that name; there are {', '.join(_TABLES)}.")
-        return exported(form, name, _TABLES[name](found))
+        return table_file(request, name, _TABLES[name](found))
     frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
     return render(request, "reports/page.html", block="report", **frame, **found._asdict())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import parts, queue, reports, resources, status, trace
+from gatepost.api import certificates, parts, queue, reports, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -69,6 +69,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,

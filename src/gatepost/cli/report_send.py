@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gatepost.administration.resolving import resolver_of
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.cli.report_tlsrpt import counted, day_option, domain_option
-from gatepost.cli.resolving import resolver_of
 from gatepost.cli.tables import print_json, printable
 from gatepost.dns.text_record import RecordError
 from gatepost.lookup.dns import LookupFailed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.csv_text import csv_lines
 from gatepost.administration.reports import Period, connectors_record, report_record, tls_report
+from gatepost.administration.spreadsheet import csv_lines
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable
