@@ -10,7 +10,7 @@ from gatepost.admin.exports import wants_file
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import render
 from gatepost.admin.report_tables import Table
-from gatepost.admin.reports import SHOWN, frame_of
+from gatepost.admin.reports import SHOWN, frame_of, table_file
 from gatepost.administration import reports
 from gatepost.reports.received import Wished
 
