@@ -185,18 +185,34 @@ def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[He
 
 
 def _wizard(one: Ready, view: View) -> str:
-    """The wizard for a connector, filled in as far as it is known."""
-    way = "inbound" if one.inbound else "outbound"
-    return link(
-        "/connectors/new",
-        organization=view.organization,
-        direction=way,
-        connector_type="partner",
-        domain=one.partner,
-        demand=one.demand,
-        name=one.names[0] if one.names else "",
-        mode="rehearse",
-    )
+    """The wizard for a connector, with what is known of it answered."""
+    if one.inbound:
+        certificate = one.demand == "restrict_domains_to_certificate"
+        answers = {
+            "scenario": "from-partner",
+            "sender_domains": one.partner,
+            "require_tls": "on",
+            "restrict_domains_to_certificate": "on" if certificate else "",
+            "tls_sender_certificate_name": one.names[0] if certificate else "",
+        }
+    else:
+        answers = {
+            "scenario": "to-partner",
+            "use": "domains",
+            "recipient_domains": one.partner,
+            "routing": "mx",
+            "tls_settings": one.demand,
+            "tls_domain": _common(one.names) if one.demand == "domain-validation" else "",
+        }
+    return link("/connectors/new", step="name", organization=view.organization, name=one.partner, **answers)
+
+
+def _common(names: Sequence[str]) -> str:
+    """A pattern for the names of all hosts, "" if there is none: one name, or those directly below one domain."""
+    if len(names) == 1:
+        return names[0]
+    above = {name.partition(".")[2] for name in names}
+    return f"*.{above.pop()}" if len(above) == 1 and "." in next(iter(above)) else ""
 
 
 def _to_trace(request: Request) -> Response:

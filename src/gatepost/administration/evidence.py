@@ -88,6 +88,8 @@ def export(
     Raises Refusal (UNREADABLE) for a log that cannot be read; OSError where `out` cannot be written.
     """
     chosen = replace(selection, organizations=who.organizations)
+    if selection.organization and not who.sees(selection.organization):
+        chosen = replace(chosen, organization="", organizations=frozenset())
     evidence, node = evidence_directory(gateway.data), gateway.settings.server.hostname
     try:
         found = chosen_segments(evidence, chosen)

@@ -126,6 +126,8 @@ def test_nothing_of_another_organization_is_shown_or_changed(api, name):
         assert answer.status < 500
         if name != "GET /openapi.json":  # it has examples of its own
             shown = answer.body.replace(query.encode(), b"")
+            if name == "GET /evidence/export":  # it repeats what was asked, as a part of the proof
+                shown = json.dumps({key: value for key, value in answer.json.items() if key != "selection"}).encode()
             named = [one for one in SECRETS if one in shown]
             assert not named or (name == "PATCH /resources" and named == [b"fabrikam"] and answer.status == 404)
     assert state(api.gateway)[1]["organization"]["fabrikam"] == before[1]["organization"]["fabrikam"]
