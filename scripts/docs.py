@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, tls, commands, metrics (rfc_page.py has its own page).
+"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST (rfcs: see rfc_page.py).
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.api.endpoint import Reach
+from gatepost.api.routes import ENDPOINTS
 from gatepost.cli import main as gatepost
 from gatepost.connectors import describe as resources
 from gatepost.metrics.catalogue import CATALOGUE
@@ -91,6 +93,20 @@ def monitoring_page() -> str:
     return before + begin + "\n".join([*lines, "", ""]) + end + after
 
 
+def rest_page() -> str:
+    """The page as it stands, with the table of endpoints between its two marks."""
+    before, begin, rest = (DOCS / "rest.md").read_text(encoding="utf-8").partition("<!-- endpoints -->\n")
+    _, end, after = rest.partition("<!-- /endpoints -->\n")
+    lines = ["", "| call | what it does | scope | whose |", "|---|---|---|---|"]
+    for one in ENDPOINTS:
+        scope = f"`{one.scope}`" if one.scope else "any"
+        lines.append(f"| `{one.method} {one.template}` | {one.summary} | {scope} | {_WHOSE[one.reach]} |")
+    return before + begin + "\n".join([*lines, "", ""]) + end + after
+
+
+_WHOSE = {Reach.GATEWAY: "the gateway's", Reach.ORGANIZATION: "of the organization", Reach.SEEN: "what is seen"}
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
     return {
@@ -99,6 +115,7 @@ def pages() -> dict[Path, str]:
         DOCS / "tls.md": tls_page(),
         DOCS / "commands.md": commands_page(),
         DOCS / "monitoring.md": monitoring_page(),
+        DOCS / "rest.md": rest_page(),
     }
 
 

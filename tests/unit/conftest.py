@@ -160,7 +160,7 @@ def logs() -> EvidenceLogs:
     return EvidenceLogs()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def queued() -> Callable[..., list[str]]:
     """Messages of a queue that wait for their next attempt: queued(data, {"sender": …, "contoso": ["bob@b.example"]}).
 

@@ -23,6 +23,7 @@ PAGES = [
     "docs/import.md",
     "docs/mail-flow.md",
     "docs/performance.md",
+    "docs/rest.md",
 ]
 
 

@@ -21,29 +21,45 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "exported"]
 
+
+def _itself(item: Any) -> Any:
+    return item
+
+
 MOST: Final = 100_000
 """Rows at most; what is more is asked for by narrower filters."""
 
 
-def exported(
-    request: Request, name: str, columns: Sequence[str], records: Callable[[], Iterable[Mapping[str, Any]]]
+def exported[Item](
+    request: Request,
+    name: str,
+    columns: Sequence[str],
+    items: Callable[[], Iterable[Item]],
+    *,
+    record: Callable[[Item], Mapping[str, Any]] = _itself,
+    cells: Callable[[Item], Sequence[object]] | None = None,
 ) -> StreamingResponse | None:
     """The file, None if a page is asked for.
 
-    name: of the file, without what follows the dot. records: made only if they are wanted; CSV has their `columns`,
-    JSON all of them. Raises Refusal (INPUT) for another format.
+    name: of the file, without what follows the dot. items: made only if they are wanted. record: of an item, for JSON;
+    without it an item is its own. cells: for CSV, one for each of `columns`; without it those of the record. Raises
+    Refusal (INPUT) for another format.
     """
     wanted = request.query_params.get("format", "")
     if not wanted:
         return None
     if wanted not in {"csv", "json"}:
         raise Refusal(Kind.INPUT, f"format={wanted} is not possible: there are csv and json")
-    rows = islice(records(), MOST)
+    found = islice(items(), MOST)
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":
-        cells = ([_cell(row.get(column)) for column in columns] for row in rows)
-        return StreamingResponse(csv_lines(columns, cells), media_type="text/csv; charset=utf-8", headers=headers)
-    return StreamingResponse(_json(rows), media_type="application/json", headers=headers)
+        rows = map(cells or (lambda item: _in_columns(record(item), columns)), found)
+        return StreamingResponse(csv_lines(columns, rows), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(_json(map(record, found)), media_type="application/json", headers=headers)
+
+
+def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:
+    return [_cell(row.get(column)) for column in columns]
 
 
 def _cell(value: object) -> object:

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from gatepost import __version__
 from gatepost.api.endpoint import Document, ListOf, Reach, takes_merge_patch
 from gatepost.api.problem import PROBLEMS, ProblemDocument
+from gatepost.web.identity import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["document", "statuses"]
 
 type _Schema = dict[str, Any]
-
-COOKIE = "gatepost_session"
 
 _REF = "#/components/schemas/"
 _MODEL = _REF + "{model}"

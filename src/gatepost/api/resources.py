@@ -18,18 +18,18 @@ from gatepost.api.endpoint import Answer, Document, Endpoint, ListOf, Reach
 from gatepost.api.paging import Page, Paging, cursor, page_of, position
 from gatepost.api.problem import Problem, ProblemType
 from gatepost.connectors.errors import FieldError
-from gatepost.connectors.fields import keys
 from gatepost.connectors.model import Organization
 
 if TYPE_CHECKING:
     from gatepost.api.endpoint import Asked
+    from gatepost.connectors.fields import Record
 
 __all__ = ["ENDPOINTS", "Shown", "ShownList", "table_of", "text_in"]
 
 _MEGABYTE = 1024 * 1024
 _ALL = Document(Organization, named=True)
 _ONE = Document(Organization)
-_PARTS = {key for key, info in keys(Organization).items() if info.alias is not None}
+_PARTS = frozenset(name for name, info in Organization.model_fields.items() if info.alias is not None)
 _NAMED = {"organization": "Its name, as the heading of a resource file has it."}
 
 
@@ -82,10 +82,11 @@ class HistoryVersion(msgspec.Struct):
     changes: list[FieldChange]
 
 
-def table_of(record: Any, *, defaults: bool, without: set[str] | None = None) -> dict[str, Any]:
-    """A resource as a file has it; defaults: with every field that has a value."""
-    found: dict[str, Any] = record.model_dump(mode="json", by_alias=True, exclude_unset=not defaults, exclude_none=True)
-    return {key: value for key, value in found.items() if key not in (without or ())}
+def table_of(record: Record, *, defaults: bool, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A resource as a file has it; defaults: with every field that has a value. without: fields, by attribute."""
+    return record.model_dump(
+        mode="json", by_alias=True, exclude_unset=not defaults, exclude_none=True, exclude=set(without)
+    )
 
 
 def text_in(body: dict[str, Any], key: str) -> str:

@@ -16,6 +16,7 @@ from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.admin.routes import HANDLERS, ROUTES
 from gatepost.administration.gateway import Gateway
 from gatepost.api.routes import ROUTES as API_ROUTES
+from gatepost.cli.admin_address import admin_url, setup_url
 from gatepost.node.beside import run_beside
 from gatepost.web.application import application
 from gatepost.web.server import WebServer
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["admin_url", "run_admin_centre"]
+__all__ = ["run_admin_centre"]
 
 _log = logging.getLogger(__name__)
-_EVERYWHERE = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not listened on
 
 
 def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifeline: int) -> int:
@@ -37,14 +37,6 @@ def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifel
     return run_beside(
         partial(_server, settings, sockets), lifeline, drain=settings.server.drain, what="the admin centre"
     )
-
-
-def admin_url(settings: Settings, port: int, *, local: bool) -> str:
-    """Where a browser finds it. local: on this machine, since nobody else is answered yet."""
-    host = settings.admin.address.rpartition(":")[0]
-    if host in _EVERYWHERE:
-        host = "127.0.0.1" if local else settings.server.hostname
-    return f"https://{host}:{port}"
 
 
 def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
@@ -59,9 +51,10 @@ def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
 def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None:
     """Where it is, and how to know that it is ours. The one-time address is for who started it, so it is not logged."""
     owned = accounts.has_owner()
-    url, certificate = admin_url(settings, server.port, local=not owned), server.certificate
+    certificate = server.certificate
     known = "made here" if certificate.own else "of the settings"
+    url = admin_url(settings, server.port, local=not owned)
     _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
     if not owned:
-        code = accounts.setup_code()
-        click.echo(f"admin centre: make the owner at {url}/setup?code={code} (valid once, 30 minutes)", err=True)
+        where = setup_url(settings, accounts.setup_code(), server.port)
+        click.echo(f"admin centre: make the owner at {where} (valid once, 30 minutes)", err=True)

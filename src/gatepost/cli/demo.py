@@ -86,6 +86,7 @@ def _settings(home: Path, port: int, chain: Path, key: Path) -> dict[str, object
         "server": {"hostname": "mx.contoso.example", "data_dir": str(home / "gateway" / "data"), "workers": 1},
         "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
         "certificate": [{"chain": str(chain), "key": str(key)}],
+        "admin": {"address": f"127.0.0.1:{free_port()}"},
     }
 
 
@@ -148,6 +149,12 @@ def _say_queue(gateway: Gatepost) -> None:
         )
 
 
+def _say_admin_centre(gateway: Gatepost, *, keep: bool) -> None:
+    url = json.loads(gateway.command("user", "setup", "--json"))["url"]
+    lasting = "once, within 30 minutes" if keep else "while it runs: make demo KEEP=1"
+    click.echo(f"\nThe admin centre, where its owner is made ({lasting}):\n  {url}")
+
+
 def _run(stack: ExitStack, home: Path) -> Gatepost:
     root = home / "root.pem"
     authority = Authority("Demonstration Root", organization="gatepost demo")
@@ -178,6 +185,7 @@ def demo(keep: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server of ours is left behind
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway = _run(stack, Path(folder))
+        _say_admin_centre(gateway, keep=keep)
         if keep:
             # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
             signal.pthread_sigmask(signal.SIG_BLOCK, ending := {signal.SIGINT, signal.SIGTERM})

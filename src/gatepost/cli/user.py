@@ -10,6 +10,7 @@ from gatepost.access.principal import Role
 from gatepost.access.records import KEEP
 from gatepost.administration.accounts import add_user, session_record, set_user, user_record
 from gatepost.cli.account_store import CODES, of_organizations, opened, organization_option
+from gatepost.cli.admin_address import setup_url
 from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.cli.password_prompt import asked_password
 from gatepost.cli.tables import moment, print_json, print_table
@@ -169,18 +170,18 @@ def sessions(name: str, config: str | None, *, end: bool, as_json: bool) -> None
 @config_option
 @json_option
 def setup(config: str | None, *, as_json: bool) -> None:
-    """Print a new one-time code that makes the first owner, in the admin centre, within 30 minutes.
+    """Print a new one-time address of the admin centre, where the first owner is made within 30 minutes.
 
     One that was printed before ends. Exit codes: 0 done, 1 there is an owner already, 2 wrong use, 3 not writable.
     """
     with opened(config) as its:
         code = its.accounts.setup_code()
-        address = its.gateway.settings.admin.address
+        url = setup_url(its.gateway.settings, code)
     if as_json:
-        print_json({"code": code, "path": f"/setup?code={code}"})
+        print_json({"code": code, "url": url})
         return
-    click.echo(f"open this on the admin centre (https://{address}) within 30 minutes; it works once", err=True)
-    click.echo(f"/setup?code={code}")
+    click.echo("open this on the gateway's machine within 30 minutes; it works once", err=True)
+    click.echo(url)
 
 
 def _of(organizations: frozenset[str] | None) -> str:

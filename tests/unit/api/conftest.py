@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from contextlib import closing
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +18,11 @@ from gatepost.access.principal import Principal, Scope
 from gatepost.administration.gateway import Gateway
 from gatepost.api.serving import routes
 from gatepost.settings.loader import load
+from gatepost.store.changes import ConfigStore
+from gatepost.store.interface import TraceEvent
+from gatepost.store.trace import write_events
 
+NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 
 
@@ -128,3 +134,67 @@ def api_of(gateway):
     yield make
     for one in made:
         one.accounts.close()
+
+
+RESOURCES = {
+    "contoso": {
+        "display_name": "Contoso",
+        "accepted_domain": [{"name": "contoso.example"}],
+        "mailbox": [{"address": f"{name}@contoso.example", "delivery": "maildir"} for name in ("ann", "bob", "eve")],
+        "inbound_connector": [{"name": "bank in", "sender_domains": ["bank.example"], "require_tls": True}],
+        "outbound_connector": [
+            {
+                "name": "bank/out",
+                "recipient_domains": ["bank.example"],
+                "smart_hosts": ["mx.bank.example"],
+                "tls_settings": "certificate-validation",
+            }
+        ],
+        "mail_flow_rule": [{"name": "secrets", "recipients": ["bank.example"], "require_tls": True}],
+    },
+    "fabrikam": {
+        "display_name": "Fabrikam",
+        "accepted_domain": [{"name": "fabrikam.example"}],
+        "mailbox": [{"address": "liz@fabrikam.example", "delivery": "maildir"}],
+        "outbound_connector": [
+            {"name": "secret-partner", "recipient_domains": ["hidden.example"], "smart_hosts": ["mx.hidden.example"]}
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory, queued):
+    """Two organizations, mail that waits and a trace: the data directory, and the ids of messages."""
+    data = tmp_path_factory.mktemp("world") / "data"
+    with closing(ConfigStore(data / "config.db")) as store:
+        store.apply({"organization": RESOURCES}, author="ann", note="begin")
+    ids = queued(
+        data,
+        {"contoso": ["joe@bank.example"], "sender": "ann@contoso.example"},
+        {"contoso": ["joe@bank.example"], "sender": "bob@contoso.example"},
+        {"fabrikam": ["kim@hidden.example"], "sender": "liz@fabrikam.example"},
+    )
+    ends = [
+        ("contoso", "ann@contoso.example", "joe@bank.example"),
+        ("contoso", "bob@contoso.example", "joe@bank.example"),
+        ("fabrikam", "liz@fabrikam.example", "kim@hidden.example"),
+    ]
+    events = [
+        TraceEvent(NOON + place, "RECEIVE", ids[place], organization, "originating", f"5e5{place}", sender, recipient)
+        for place, (organization, sender, recipient) in enumerate(ends)
+    ]
+    write_events(data / "trace", "0", events)
+    return data, ids
+
+
+@pytest.fixture
+def api(gateway, world):
+    """The whole API of a copy of the world. ids: of messages, the last is fabrikam's."""
+    from gatepost.api.routes import ENDPOINTS  # noqa: PLC0415 - other tests of this directory need none of it
+
+    data, ids = world
+    shutil.copytree(data, gateway.data)
+    found = Api(gateway, ENDPOINTS)
+    found.ids = ids
+    return found

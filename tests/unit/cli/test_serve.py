@@ -33,6 +33,7 @@ def settings(home):
             "listener": [{"role": "mx", "address": "127.0.0.1:0"}],
             "certificate": [{"chain": "mx.pem", "key": "mx.key"}],
             "tls": {"trust_anchors": "root.pem"},
+            "admin": {"address": ""},
         }
         return load(str(home.settings(**{**usual, **sections})), {})
 
@@ -137,6 +138,31 @@ def test_a_port_that_is_taken_is_named(settings, capsys):
         port = taken.getsockname()[1]
         wrong = settings(listener=[{"role": "mx", "address": f"127.0.0.1:{port}"}])
         assert fails(bind, wrong, capsys) == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys, caplog, monkeypatch):
+    def taken(address):
+        if address.endswith(":8443"):
+            raise OSError(98, f"cannot listen on {address}: Address already in use")
+        return real(address)
+
+    real = command.bind
+    monkeypatch.setattr(command, "bind", taken)
+    ports = bind(settings(admin={}))
+    assert (len(ports.mail), ports.admin) == (1, [])
+    assert "there is no admin centre: cannot listen on 127.0.0.1:8443" in caplog.text
+    ports.keep([])
+    said = fails(bind, settings(listener=[], admin={"address": "127.0.0.1:8443"}), capsys)
+    assert said == "cannot listen on 127.0.0.1:8443: Address already in use\n"
+
+
+def test_the_admin_centre_can_be_elsewhere_or_nowhere(settings):
+    ports = bind(settings(admin={"address": "127.0.0.1:0"}))
+    assert len(ports.admin) == 1
+    ports.keep(ports.admin)
+    assert [one.fileno() >= 0 for one in (*ports.mail, *ports.admin)] == [False, True]
+    ports.keep([])
+    assert bind(settings(listener=[])).admin == []
 
 
 @pytest.fixture

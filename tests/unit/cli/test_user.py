@@ -101,10 +101,9 @@ def test_sessions(home, accounts):
 def test_the_first_owner(home, accounts):
     first = home.json("user", "setup")["code"]
     result = call(home, "setup")
-    path = result.stdout.strip()
-    assert path.startswith("/setup?code=")
-    assert "127.0.0.1:8443" in result.stderr
-    code = path.partition("=")[2]
+    url = result.stdout.strip()
+    assert url.startswith("https://127.0.0.1:8443/setup?code=")
+    code = url.partition("=")[2]
     assert [accounts.is_setup_code(one) for one in (first, code)] == [False, True]
     accounts.use_setup_code(code, "ann", WORD)
     call(home, "setup", code=1)
