@@ -79,7 +79,7 @@ def make(desk: Desk, centre: AdminCentre, name: str = "My laptop") -> None:
 def come_in(desk: Desk, centre: AdminCentre) -> None:
     desk.page.context.clear_cookies()
     desk.page.goto(f"{centre.url}/login?next=%2Faccount")
-    desk.page.get_by_role("button", name="Log in with a passkey").click()
+    desk.page.get_by_role("button", name="Use a passkey").click()
 
 
 def refused(centre: AdminCentre) -> list[dict[str, Any]]:
@@ -156,7 +156,7 @@ def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCent
             else None
         ),
     )
-    page.get_by_role("button", name="Log in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"{centre.url}/")
     ((headers, body),) = sent
     ticket = {"cookie": headers["cookie"], "content-type": headers["content-type"], "sec-fetch-site": "same-origin"}
@@ -168,4 +168,4 @@ def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCent
     assert page.request.post(f"{numbers}/login/passkey", headers=ticket, data=body).status == 404
     page.context.clear_cookies()
     page.goto(f"{numbers}/login")
-    assert not page.get_by_role("button", name="Log in with a passkey").count()
+    assert not page.get_by_role("button", name="Use a passkey").count()

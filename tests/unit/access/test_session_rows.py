@@ -18,7 +18,7 @@ def rows(place):
 
 
 def start(rows, name="ann", at=0.0):
-    return session_rows.start(rows, user_rows.get(rows, name), at, "192.0.2.1", "Firefox")
+    return session_rows.start(rows, user_rows.get(rows, name), at, "192.0.2.1", "Firefox", at)
 
 
 def test_a_session(rows):
