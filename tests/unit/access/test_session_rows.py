@@ -105,6 +105,6 @@ def test_of_too_many_the_oldest_end(rows):
 
 
 def test_what_browsers_say_is_bounded(rows):
-    given = session_rows.start(rows, user_rows.get(rows, "ann"), 0.0, "x" * 5000, "\ud800" * 5000)
+    given = session_rows.start(rows, user_rows.get(rows, "ann"), 0.0, "x" * 5000, "\ud800" * 5000, 0.0)
     found = session_rows.find(rows, given)
     assert (len(found.address), found.agent) == (64, "?" * 256)

@@ -17,7 +17,7 @@ KEYS = (IssuerKey("a", "", KEY.public_key()), IssuerKey("b", "", OTHER.public_ke
 
 def token(key=KEY, algorithm="ES256", header=None, **claims):
     now = int(time.time())
-    given = {"iss": ISSUER, "aud": "us", "sub": "1", "iat": now, "exp": now + 60, "nonce": "n"} | claims
+    given = {"iss": ISSUER, "aud": "us", "sub": "1", "iat": now, "exp": now + 3600, "nonce": "n"} | claims
     given = {name: value for name, value in given.items() if value is not None}
     head = {"kid": "a"} | (header or {})
     return jwt.encode(given, key, algorithm, headers={name: value for name, value in head.items() if value})
@@ -35,7 +35,6 @@ def claims_of(text):
         token(azp="us"),
         token(OTHER, "EdDSA", {"kid": "b"}),
         token(header={"kid": None}),
-        token(exp=int(time.time()) - 30),
     ],
 )
 def test_a_token_that_is_meant_for_us(text):
