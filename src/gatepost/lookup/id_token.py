@@ -48,7 +48,8 @@ def verified_claims(token: str, keys: Sequence[IssuerKey], *, issuer: str, clien
         raise IdTokenError("the ID token is signed by no algorithm that is taken")
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         raise IdTokenError("it is a JWT of another kind than an ID token (typ)")
-    claims = _signed(token, [key for key in keys if key.suits(algorithm) and (not kid or key.id in {kid, ""})], issuer, client)
+    fitting = [key for key in keys if key.suits(algorithm) and (not kid or key.id in {kid, ""})]
+    claims = _signed(token, fitting, issuer, client)
     given = claims.get("nonce")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
         raise IdTokenError("the ID token is of another log-in (nonce)")
