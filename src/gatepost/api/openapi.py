@@ -81,7 +81,7 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
-    if endpoint.changes:
+    if endpoint.changes or endpoint.grave:
         found |= {409}
     if endpoint.guarded:
         found |= {412, 428}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import certificates, checks, explain, parts, queue, reports, resources, status, trace
+from gatepost.api import accounts, certificates, checks, explain, parts, queue, reports, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -75,6 +75,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *reports.ENDPOINTS,
     *explain.ENDPOINTS,
     *checks.ENDPOINTS,
+    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)
