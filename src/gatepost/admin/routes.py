@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from gatepost.admin import entrance, overview, static_files
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.web.refused import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -49,6 +50,10 @@ def _refused(request: Request, error: Exception) -> Response:
 def _not_shown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     status = HTTPStatus(error.status_code)
+    if is_call(request.scope):
+        return refused(
+            request.scope, status, "There is nothing at this path; /api/v1/openapi.json lists what there is."
+        )
     text = error.detail if error.detail != status.phrase else "There is no such page."
     response = _page(request, status, text)
     response.headers.update(error.headers or {})

@@ -9,7 +9,6 @@ query, 428 and 412 for If-Match. So nobody learns of an organization by the erro
 from __future__ import annotations
 
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +25,8 @@ from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
+from gatepost.web.record import note_refusal
+from gatepost.web.refused import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -75,7 +76,7 @@ class _Path:
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
-        instance = f"urn:uuid:{uuid.uuid4()}"
+        instance = instance_of(request.scope)
         try:
             return await self._answered(request)
         except Problem as problem:
@@ -98,7 +99,7 @@ class _Path:
         if endpoint is None:
             allow = ", ".join(sorted(self._endpoints))
             raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
-        _authorize(endpoint, who, request.path_params)
+        _authorize(request, endpoint, who)
         body = await _body(request, endpoint)
         return await run_in_threadpool(_done, request, endpoint, who, body)
 
@@ -114,9 +115,11 @@ def _who(request: Request) -> Principal:
     )
 
 
-def _authorize(endpoint: Endpoint, who: Principal, path: Mapping[str, str]) -> None:
+def _authorize(request: Request, endpoint: Endpoint, who: Principal) -> None:
     """Raises Problem unless the endpoint is there for who asks, and may be asked."""
+    path = request.path_params
     if endpoint.reach is Reach.ORGANIZATION and not who.sees(path["organization"]):
+        note_refusal(request.scope, "it is of an organization that is not seen")
         raise Problem(ProblemType.MISSING, f"There is no organization {path['organization']!r}.")
     if endpoint.reach is Reach.GATEWAY and not who.is_of_gateway:
         raise Problem(ProblemType.FORBIDDEN, "This is the gateway's; the token or role is for some organizations only.")
