@@ -18,10 +18,11 @@ from gatepost.web.record import note_refusal
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal, Scope
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["actor_of", "gateway_of", "needs", "not_there", "who"]
+__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "not_there", "who"]
 
 
 def who(request: Request) -> Principal:
@@ -33,6 +34,12 @@ def who(request: Request) -> Principal:
 def actor_of(request: Request) -> Actor:
     """Who asks, for the record of deeds."""
     return Actor(who(request).name, address_of(request.scope))
+
+
+def accounts_of(request: Request) -> Accounts:
+    """Users, tokens, sessions and deeds."""
+    accounts: Accounts = request.app.state.accounts
+    return accounts
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -166,8 +166,9 @@ def see_other(request: Request, path: str, said: str = "", level: str = "pass") 
 def _frame(request: Request) -> Frame:
     principal: Principal | None = getattr(request.state, "principal", None)
     path = "/" + request.url.path.lstrip("/")  # "//host" in a link would lead there
+    query = tuple(request.query_params.multi_items())
     if principal is None:
-        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies))
+        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
     return Frame(
@@ -177,7 +178,7 @@ def _frame(request: Request) -> Frame:
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
         said=flash.read(request.cookies),
-        query=tuple(request.query_params.multi_items()),
+        query=query,
     )
 
 

@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import (
+    account,
+    audit,
+    certificate_forms,
+    certificates,
+    changeover,
+    confirmation,
+    connector,
+    connectors,
+    entrance,
+    overview,
+    static_files,
+    tokens,
+    trace,
+    users,
+    validation,
+)
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.web.refused import is_call, refused
@@ -22,7 +38,19 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *connectors.ROUTES,
+    *validation.ROUTES,
+    *connector.ROUTES,
+    *trace.ROUTES,
+    *changeover.ROUTES,
+    *certificate_forms.ROUTES,
+    *certificates.ROUTES,
     *entrance.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
     *static_files.ROUTES,
 ]
 

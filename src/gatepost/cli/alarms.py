@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.inventory import settings_files
 from gatepost.alarms.alarm import Alarm, Severity
 from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
 from gatepost.certificates.alarms import Observed, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
 from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
-from gatepost.cli.certificate_store import settings_files
 from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.model import ResourceErrors, parse

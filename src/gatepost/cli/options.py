@@ -101,7 +101,8 @@ def fail(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
-_CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: UNKNOWN, Kind.UNREADABLE: UNKNOWN}
+# The one table of all commands.
+_CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: NO, Kind.UNREADABLE: UNKNOWN}
 
 
 def refused(refusal: Refusal) -> NoReturn:

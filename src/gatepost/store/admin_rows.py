@@ -1,4 +1,4 @@
-"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry and drop change.
+"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry, return and drop change.
 
 Counterpart of `store.rows`, which is the owner's. Works in transactions of `store.administration`.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
+from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient, Return
 from gatepost.store.queue_id import parse_id
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ type Conditions = tuple[str, list[Any]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
+_decode_return = msgspec.json.Decoder(Return).decode
 _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
 
 _SELECT = (
-    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error"
+    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
+    " d.returned"
     " FROM delivery AS d JOIN message AS m ON m.id = d.message"
     " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
 )
@@ -42,11 +44,19 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 _HELD_BY_MEMORY = "d.next_at > 0 AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
 _HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
-APPLIES = {"hold": "NOT d.held", "release": _HELD, "retry": "NOT d.held", "drop": "TRUE"}
+_STAYS = "d.returned = ''"  # it is not on its way back to its sender
+APPLIES = {
+    "hold": f"NOT d.held AND {_STAYS}",
+    "release": _HELD,
+    "retry": "NOT d.held",
+    "return": _STAYS,
+    "drop": "TRUE",
+}
 _CHANGES = {
     "hold": "UPDATE delivery SET held = 1",
     "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
     "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?1, 0)",
+    "return": "UPDATE delivery SET returned = ?4, held = 0, next_at = iif(next_at > 0, ?1, 0)",
     "drop": "UPDATE delivery SET dropped = 1",
 }
 
@@ -105,7 +115,7 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
 
 
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
-    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error = row
+    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error, returned = row
     delivery = Delivery(
         id=number,
         message=_decode_message(facts),
@@ -116,20 +126,27 @@ def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
         expires_at=expires_at,
         held=bool(held),
         last_error=last_error,
+        returned=_decode_return(returned) if returned else None,
     )
-    waits = next_at and any(recipient.held for recipient in delivery.recipients)
+    waits = next_at and not returned and any(recipient.held for recipient in delivery.recipients)
     return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if next_at else "active")
 
 
-def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float) -> list[int]:
-    """Change deliveries and leave their owner notices; returns the big files that are no longer needed."""
+def apply(
+    connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float, text: str = ""
+) -> list[int]:
+    """Change deliveries and leave their owner notices; returns the big files that are no longer needed.
+
+    text: what the senders of returned mail are told.
+    """
     statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
-    connection.executemany(statement, [(now, delivery.message.id, delivery.id) for delivery in deliveries])
+    more = (_encode(Return(author, text)).decode(),) if action == "return" else ()
+    connection.executemany(statement, [(now, delivery.message.id, delivery.id, *more) for delivery in deliveries])
     if action == "release":
         connection.executemany(_LET_GO, [_released(delivery) for delivery in deliveries if delivery.next_at])
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
-    if action in {"release", "retry"}:
+    if action in {"release", "retry", "return"}:
         waiting = {delivery.destination for delivery in deliveries if delivery.next_at}
         notices += [(action, destination, 0, 0, author) for destination in sorted(waiting)]
     connection.executemany(_NOTICE, notices)

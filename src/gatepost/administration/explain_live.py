@@ -1,12 +1,12 @@
-"""The part of `gatepost explain` that asks the network: the next hops, reached as a message would reach them."""
+"""The part of an explanation that asks the network: the next hops, reached as a message would reach them."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from gatepost.administration.resolving import resolver_of
 from gatepost.checks.probe import HostReport, prober
-from gatepost.cli.resolving import resolver_of
 from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
 
@@ -25,13 +25,16 @@ __all__ = ["probe"]
 _HOSTS = 10
 
 
-async def probe(settings: Settings, route: Route | None, asks: Asks, organization: str) -> list[HostReport]:
+async def probe(
+    settings: Settings, route: Route | None, asks: Asks, organization: str, *, public: bool = False
+) -> list[HostReport]:
     """A report for each address of each next hop; [] where there is none to reach.
 
-    asks: what the message asks. organization: whose connectors route it.
+    asks: what the message asks. organization: whose connectors route it. public: MX hosts, which whoever owns a domain
+    may name, are reached at addresses of the public internet only; smart hosts always are.
     """
     async with resolver_of(settings) as resolver:
-        probing = prober(settings, resolver)
+        probing = prober(settings, resolver, public=public and isinstance(route, MxRoute))
         try:
             return await _reports(probing, route, asks, organization)
         finally:
