@@ -52,7 +52,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
     """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
     principal = who(request)
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
-        note_refusal(request.scope, "it is of an organization that is not seen, or the gateway's")
+        note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
         raise not_there()
     if not principal.may(scope, organization):
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."

@@ -30,8 +30,8 @@ _MODEL = _REF + "{model}"
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _PROBLEM = "application/problem+json"
-_BODY = frozenset({400, 415})
-_ALWAYS = frozenset({401, 403, 413, 421, 422, 429, 500, 503})  # what `web` refuses is among them
+_BODY = frozenset({415})
+_ALWAYS = frozenset({400, 401, 403, 413, 421, 422, 429, 500, 503})  # what `web` refuses is among them
 _DESCRIPTION = """\
 What the command line and the admin centre do, as REST. Errors are problem documents (RFC 9457) with the path of each
 field. Resources carry their version as ETag; a change says with If-Match which one it was made from, and with

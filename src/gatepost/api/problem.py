@@ -25,6 +25,7 @@ __all__ = ["Problem", "ProblemType", "problem_response", "refused"]
 _OF_REFUSALS = {
     Kind.INPUT: ProblemType.INVALID,
     Kind.MISSING: ProblemType.MISSING,
+    Kind.BLOCKED: ProblemType.CONFLICT,
     Kind.CONFLICT: ProblemType.CONFLICT,
     Kind.UNREADABLE: ProblemType.UNREADABLE,
 }

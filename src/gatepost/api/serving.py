@@ -25,7 +25,6 @@ from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
-from gatepost.web.record import note_refusal
 from gatepost.web.refused import instance_of
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class _Path:
         if endpoint is None:
             allow = ", ".join(sorted(self._endpoints))
             raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
-        _authorize(request, endpoint, who)
+        _authorize(endpoint, who, request.path_params)
         body = await _body(request, endpoint)
         return await run_in_threadpool(_done, request, endpoint, who, body)
 
@@ -115,11 +114,9 @@ def _who(request: Request) -> Principal:
     )
 
 
-def _authorize(request: Request, endpoint: Endpoint, who: Principal) -> None:
+def _authorize(endpoint: Endpoint, who: Principal, path: Mapping[str, str]) -> None:
     """Raises Problem unless the endpoint is there for who asks, and may be asked."""
-    path = request.path_params
     if endpoint.reach is Reach.ORGANIZATION and not who.sees(path["organization"]):
-        note_refusal(request.scope, "it is of an organization that is not seen")
         raise Problem(ProblemType.MISSING, f"There is no organization {path['organization']!r}.")
     if endpoint.reach is Reach.GATEWAY and not who.is_of_gateway:
         raise Problem(ProblemType.FORBIDDEN, "This is the gateway's; the token or role is for some organizations only.")

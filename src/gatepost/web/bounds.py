@@ -44,6 +44,11 @@ class BodyBound:
         most = _MOST_RESOURCES if _LARGE.fullmatch(scope["path"]) else _MOST
         taken, answered = 0, False
         said = Headers(scope=scope).get("content-length", "0")
+        if "content-length" in Headers(scope=scope) and "transfer-encoding" in Headers(scope=scope):
+            # RFC 9112 section 6.1: whoever is between us may have believed the other one.
+            text = "The request says twice how long it is, by Content-Length and by Transfer-Encoding."
+            await refused(scope, HTTPStatus.BAD_REQUEST, text, connection="close")(scope, receive, send)
+            return
         if not (said.isascii() and said.isdigit()) or int(said) > most:
             await _too_large(scope, most)(scope, receive, send)
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 import h11
@@ -17,9 +18,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gatepost.net.listener import source_of
 from gatepost.web.problem import ProblemType, problem_document
+from gatepost.web.refused import instance_of
 
 if TYPE_CHECKING:
     import asyncio
+
+    from starlette.responses import Response
 
 __all__ = ["Connection"]
 
@@ -27,6 +31,7 @@ _MOST: Final = 400
 _MOST_OF_ONE: Final = 100  # address, or /64 of IPv6: a browser opens six, a proxy as many as it has requests
 _SECONDS: Final = 60.0  # for a whole request; 32 MiB take as long at 4.5 Mbit/s
 _TOO_MANY: Final = "There are too many connections to the admin centre now. Come back in a while."
+_NO_REQUEST: Final = "What came is no request of HTTP/1.1 (RFC 9112), or its head is larger than 32 KiB."
 _LOGGED_EVERY: Final = 60.0
 
 _log = logging.getLogger(__name__)
@@ -92,11 +97,23 @@ class Connection(H11Protocol):
         if now - Connection._said > _LOGGED_EVERY:
             Connection._said = now
             _log.warning("the admin centre has too many connections, and turns away %s", self.place)
-        answer = problem_document(ProblemType.UNREADABLE, _TOO_MANY, "about:blank", headers={"Retry-After": "10"})
-        fields = [(name, value) for name, value in answer.raw_headers] + [(b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (head, bytes(answer.body)))
+        self._say(problem_document(ProblemType.UNREADABLE, _TOO_MANY, instance_of({}), headers={"Retry-After": "10"}))
         self.connections.discard(self)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence, which says less
+        """What came is no request; whoever sent it gets the form of all refusals, if no answer has begun."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._say(problem_document(ProblemType.MALFORMED, _NO_REQUEST, instance_of({})))
+        else:
+            self._abort()
+
+    def _say(self, answer: Response) -> None:
+        """Outside of any request, and the last that is said."""
+        status = HTTPStatus(answer.status_code)
+        fields = [*answer.raw_headers, (b"connection", b"close"), (b"x-content-type-options", b"nosniff")]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        self.transport.write(b"%b%b\r\n%b" % (line, head, bytes(answer.body)))
         self.transport.close()
 
     def _abort(self) -> None:

@@ -32,7 +32,7 @@ class _Type(NamedTuple):
 class ProblemType(Enum):
     """Every kind of problem. Its name, once published, does not change: clients compare it."""
 
-    MALFORMED = _Type("malformed", 400, "The request cannot be read", "The body is not JSON, or no JSON object.")
+    MALFORMED = _Type("malformed", 400, "The request cannot be read", "It is no HTTP, or its body is no JSON object.")
     UNAUTHENTICATED = _Type(
         "unauthenticated", 401, "Nobody is known to ask", "There is no valid API token, and no session."
     )

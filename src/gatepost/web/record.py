@@ -1,8 +1,8 @@
 """What was refused goes on record: who tried what, from where, and why it was not done.
 
 Stands outside of everything that refuses, and looks at the answer: what is forbidden, too large or asked by a name that
-is not ours is kept as it is, and whatever `note_refusal` was told of, which an answer of 404 does not show. A page or a
-call that records its own refusals says nothing here. Of tokens that are none, one is kept for each address and minute.
+is not ours; what is not there because its path names an organization that is not seen; and whatever `note_refusal` was
+told of. Of tokens that are none, one is kept for each address and minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Record", "address_of", "note_refusal"]
 
 _WHY: Final = "refused_because"
-_REASONS: Final = {
+_REASONS: Final[dict[int, str]] = {
     HTTPStatus.FORBIDDEN: "the token or role does not allow it",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "it is too large",
     HTTPStatus.MISDIRECTED_REQUEST: "it was asked for by a name that is not ours",
@@ -58,7 +58,7 @@ class Record:
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                why = scope["state"].get(_WHY) or _REASONS.get(message["status"])
+                why = _why(scope, message["status"])
                 if why and not (message["status"] == HTTPStatus.UNAUTHORIZED and self._is_known(address_of(scope))):
                     await run_in_threadpool(self._write, scope, why)
             await send(message)
@@ -82,3 +82,12 @@ class Record:
         write = partial(self._accounts.record, Actor(principal.name if principal else "", address_of(scope)))
         subject = f"{scope['method']} {scope['path']}"[:_LONGEST]
         write("request", outcome=Outcome.REFUSED, subject=subject, detail={"why": why})
+
+
+def _why(scope: Scope, status: int) -> str:
+    """A clause, after "since"; "" if it was not refused."""
+    noted: str = scope["state"].get(_WHY, "")
+    principal, named = scope["state"].get("principal"), scope.get("path_params", {}).get("organization")
+    if not noted and status == HTTPStatus.NOT_FOUND and principal and named and not principal.sees(named):
+        return "it is of an organization that is not seen"
+    return noted or _REASONS.get(status, "")

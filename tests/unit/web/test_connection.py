@@ -154,6 +154,19 @@ def test_beyond_the_bound_whoever_comes_is_told_so(settings, echo, monkeypatch, 
     assert caplog.text.count("too many connections") == 1
 
 
+def test_what_is_no_request_is_told_so_in_the_form_of_all_refusals(settings, echo):
+    async def story():
+        async with served(echo, settings) as dial:
+            for sent in (b"HELO client\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000):
+                reader, writer = await dial()
+                writer.write(sent)
+                told = await ends(reader)
+                assert told.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+                assert b"/api/v1/problems/malformed" in told
+
+    asyncio.run(story())
+
+
 def test_all_together_are_bounded_too(settings, echo, monkeypatch):
     monkeypatch.setattr(connection, "_MOST", 0)
 
