@@ -79,6 +79,8 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
+    if endpoint.grave:
+        found |= {409}
     if endpoint.guarded:
         found |= {409, 412, 428}
     return sorted(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import parts, queue, resources, status, trace
+from gatepost.api import accounts, parts, queue, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -71,6 +71,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *parts.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
+    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)
