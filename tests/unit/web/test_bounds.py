@@ -98,6 +98,12 @@ def test_a_length_that_is_none_is_refused(ask, echo, length):
     assert ask(BodyBound(echo), method="POST", headers={"content-length": length}).status == 413
 
 
+def test_a_request_that_says_its_length_twice_is_refused(ask, echo):
+    headers = {"content-length": "3", "transfer-encoding": "chunked"}
+    answer = ask(BodyBound(echo), method="POST", body=b"abc", headers=headers)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
 def test_an_answer_that_has_begun_is_only_cut(ask):
     async def eager(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -54,6 +54,23 @@ def test_why_is_said_by_who_knows_it(ask, tried):
     assert tried(ask, 404, why="of another") == [("", "192.0.2.1", "POST /x", Outcome.REFUSED, "of another")]
 
 
+@pytest.mark.parametrize(
+    ("status", "organizations", "kept"),
+    [(404, {"fabrikam"}, True), (404, {"contoso"}, False), (404, None, False), (200, {"fabrikam"}, False)],
+)
+def test_a_path_into_an_organization_that_is_not_seen_is_on_record(ask, accounts, status, organizations, kept):
+    async def answer(scope, receive, send):
+        scope["path_params"] = {"organization": "contoso"}
+        seen = None if organizations is None else frozenset(organizations)
+        scope["state"]["principal"] = Principal("tina", frozenset({Scope.READ}), seen)
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    ask(Record(answer, accounts=accounts), "/connectors/contoso", state={})
+    deeds = [one for one in accounts.deeds(accounts.user("ann").principal) if one.action == "request"]
+    assert [(one.who, one.organization) for one in deeds] == ([("tina", "")] if kept else [])
+
+
 def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, accounts, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
