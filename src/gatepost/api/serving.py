@@ -27,6 +27,7 @@ from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
+from gatepost.web.bounds import TooLarge
 from gatepost.web.confirmed import is_confirmed
 from gatepost.web.identity import address_of
 from gatepost.web.refused import instance_of
@@ -152,6 +153,8 @@ async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
             body += chunk
             if len(body) > endpoint.most:
                 raise too_large
+    except TooLarge:
+        raise too_large from None
     except ClientDisconnect:
         raise Problem(ProblemType.MALFORMED, "The body ended early.") from None
     return bytes(body)

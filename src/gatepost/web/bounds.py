@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BodyBound", "KnownHosts", "LoopbackUntilOwned", "host_of"]
+__all__ = ["BodyBound", "KnownHosts", "LoopbackUntilOwned", "TooLarge", "host_of"]
 
 _MOST: Final = 1024 * 1024
 _MOST_RESOURCES: Final = 32 * 1024 * 1024  # a resource file with 10,000 connectors is about 5 MB
 _LARGE: Final = re.compile("/api/v1/(resources|organizations(/[^/]+)?)")
 
 
-class _TooLarge(Exception):  # noqa: N818 - it names what the request is
-    pass
+class TooLarge(Exception):  # noqa: N818 - it names what the request is
+    """Raised by whoever reads a body, when more of it came than is taken; who catches it answers 413."""
 
 
 class BodyBound:
@@ -58,7 +58,7 @@ class BodyBound:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most:
-                raise _TooLarge
+                raise TooLarge
             return message
 
         async def watched(message: Message) -> None:
@@ -68,7 +68,7 @@ class BodyBound:
 
         try:
             await self._app(scope, bounded, watched)
-        except _TooLarge:
+        except TooLarge:
             if not answered:
                 await _too_large(scope, most)(scope, receive, send)
 
