@@ -212,7 +212,7 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
         for one in threads:
             one.join(timeout=100)
     # Of some no answer comes: the rest of their body was sent to who listens no more.
-    assert {answer.partition("\r\n")[0] for answer in answers if answer} == {"HTTP/1.1 413 Request Entity Too Large"}
+    assert {answer.split()[1] for answer in answers if answer} == {"413"}
     grown = centre.gateway.resident() - before
     assert grown < 6 * 2.5 * 32 * MEBI, f"grew by {grown / MEBI:.0f} MiB"
     assert centre.call("/api/v1/status", token)[0] == 200

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
+from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
 from gatepost.web.identity import address_of
 from gatepost.web.record import note_refusal
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.access.accounts import Accounts
-    from gatepost.access.principal import Principal, Scope
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "not_there", "who"]
+__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "needs_scope", "not_there", "who"]
 
 
 def who(request: Request) -> Principal:
@@ -55,6 +56,15 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
         note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
         raise not_there()
     if not principal.may(scope, organization):
+        text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
+        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+def needs_scope(request: Request, scope: Scope) -> Principal:
+    """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
+    principal = who(request)
+    if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal

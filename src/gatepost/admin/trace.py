@@ -225,7 +225,6 @@ def _show(request: Request) -> Response:
         last=found[-1],
         items=story(found),
         rows=len(found),
-        came_from=found[0].peer_address if found[0].event in {"RECEIVE", "REFUSE"} else "",
         partner=_partner(found),
         recipients=recipients_of(found),
         waiting=_waiting(gateway, principal, message),

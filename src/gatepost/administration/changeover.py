@@ -18,7 +18,7 @@ from gatepost.administration.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resolving import resolver_of
 from gatepost.certificates import course
 from gatepost.certificates.entry import State
 from gatepost.certificates.stapling import Stapler
@@ -31,7 +31,6 @@ from gatepost.checks.changeover_notice import notice as notice_text
 from gatepost.checks.changeover_watch import watch
 from gatepost.checks.gates import Light, gates_record
 from gatepost.checks.gates_partners import partners_of
-from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.http import HttpClient
 from gatepost.net.certificate import certificate_facts
 
@@ -194,10 +193,7 @@ def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene) 
 
 def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeeper], Coroutine[Any, Any, T]]) -> T:
     async def run() -> T:
-        try:
-            resolver = configured_resolver(gateway.settings.dns)
-        except ValueError as error:
-            raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
+        resolver = resolver_of(gateway.settings)
         try:
             client = HttpClient(resolver)
             with gateway.config() as store:

@@ -85,11 +85,8 @@ def export(
     """Write entries of the log, of the organizations that are seen. form: one of `export_forms`.
 
     proof: of a PDF, the name of the JSON that proves it and its SHA-256, "" for none. Goes over the log of the time.
-    Raises Refusal: MISSING for an organization that is not seen, UNREADABLE for a log that cannot be read; OSError
-    where `out` cannot be written.
+    Raises Refusal (UNREADABLE) for a log that cannot be read; OSError where `out` cannot be written.
     """
-    if selection.organization and not who.sees(selection.organization):
-        raise Refusal(Kind.MISSING, f"There is no organization {selection.organization!r}.")
     chosen = replace(selection, organizations=who.organizations)
     evidence, node = evidence_directory(gateway.data), gateway.settings.server.hostname
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
+    from gatepost.store.admin_rows import DestinationCount
     from gatepost.store.administration import QueueEntry
     from gatepost.store.interface import QueueFilter
 
@@ -30,6 +31,7 @@ __all__ = [
     "RETURN_TEXT",
     "QueueAction",
     "act",
+    "destinations",
     "entries",
     "entry_record",
     "message_body",
@@ -63,6 +65,14 @@ def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueueP
         return _administration(gateway).entries(_seen(who, wanted), after)
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error)) from error
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def destinations(gateway: Gateway, who: Principal, wanted: QueueFilter) -> list[DestinationCount]:
+    """What waits, counted by destination, the fullest first. wanted.limit: of destinations. Raises as `entries`."""
+    try:
+        return _administration(gateway).destinations(_seen(who, wanted))
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
@@ -73,9 +73,13 @@ class _Known:
 
 
 class ReportCounts:
-    """The counts of one trace. For any thread. directory: of the trace."""
+    """The counts of one trace. For any thread. directory: of the trace.
+
+    counting: held while somebody counts, who is the only one.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.counting = Lock()
         self._directory = directory
         self._known: OrderedDict[Question, _Known] = OrderedDict()
         self._asked: OrderedDict[Question, None] = OrderedDict()
@@ -124,7 +128,8 @@ class ReportCounts:
                 known = self._known.get(question) or _fresh(question)
             looked = time.monotonic()
             try:
-                known = self._counted(question, known)
+                with self.counting:
+                    known = self._counted(question, known)
                 known.failed = False
             except Exception:  # noqa: BLE001 - whatever it was: others wait for this thread
                 _log.exception("the message trace cannot be counted")

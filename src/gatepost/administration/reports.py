@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.administration.refusal import Kind, Refusal
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gatepost.store.sent_reports import SentReport
 
 __all__ = [
+    "DAYS",
     "LONGEST",
     "Period",
     "Received",
@@ -79,6 +80,12 @@ class Period(NamedTuple):
         """How many."""
         return (date.fromisoformat(self.last) - date.fromisoformat(self.first)).days + 1
 
+    @property
+    def times(self) -> tuple[float, float]:
+        """Seconds since 1970: the begin of the first day and the end of the last."""
+        begin, end = (datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in self)
+        return begin, end + _DAY
+
 
 def period(since: str = "", until: str = "", now: float | None = None) -> Period:
     """The days from one to another, as a person gives them; "" is today, and 30 days up to the last.
@@ -108,8 +115,7 @@ def domain_name(field: str, text: str) -> str:
 def pictures(gateway: Gateway, who: Principal, wanted: Wanted, days: Period, wait: float) -> Counted | None:
     """What the pictures are drawn from, as it was counted last; None while it is counted for the first time.
 
-    wait: so many seconds for what is not there. Raises Refusal: UNREADABLE; MISSING for an organization that is not
-    seen.
+    wait: so many seconds for what is not there. Raises Refusal (UNREADABLE).
     """
     return gateway.counts.of(Question(_seen(who, wanted), *days), wait)
 
@@ -117,15 +123,16 @@ def pictures(gateway: Gateway, who: Principal, wanted: Wanted, days: Period, wai
 def tls_report(gateway: Gateway, who: Principal, wanted: Wanted, days: Period, most: int = 0) -> TlsReport:
     """All of it, counted now: some seconds for a million rows that were never counted before.
 
-    most: partners and domains that are told apart at least, so that memory has a bound; 0 for all of them. Raises
-    Refusal (MISSING) for an organization that is not seen.
+    most: partners and domains that are told apart at least, so that memory has a bound; 0 for all of them. One count
+    of a gateway runs at a time.
     """
     counter = TlsCounter(_seen(who, wanted))
     unreadable: list[str] = []
-    for day, kinds in tally_trace(gateway.data / "trace", days.first, days.last, unreadable):
-        counter.add(day, kinds)
-        if most:
-            counter.shed(max(2 * most, _PARTNERS))
+    with gateway.counts.counting:
+        for day, kinds in tally_trace(gateway.data / "trace", days.first, days.last, unreadable):
+            counter.add(day, kinds)
+            if most:
+                counter.shed(max(2 * most, _PARTNERS))
     report = counter.report(days.first, days.last, unreadable)
     if most:
         return replace(
@@ -225,9 +232,7 @@ def sent_record(one: SentReport) -> dict[str, Any]:
 
 
 def _seen(who: Principal, wanted: Wanted) -> Wanted:
-    """What is wanted, of what is seen."""
-    if wanted.organization and not who.sees(wanted.organization):
-        raise Refusal(Kind.MISSING, f"There is no organization {wanted.organization!r}.")
+    """What is wanted, of what is seen: of another organization there is nothing."""
     return replace(wanted, organizations=who.organizations)
 
 

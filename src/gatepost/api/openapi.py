@@ -79,10 +79,14 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
+<<<<<<< HEAD
     if endpoint.grave:
+=======
+    if endpoint.changes:
+>>>>>>> issue8
         found |= {409}
     if endpoint.guarded:
-        found |= {409, 412, 428}
+        found |= {412, 428}
     return sorted(found)
 
 

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+<<<<<<< HEAD
 from gatepost.api import accounts, parts, queue, resources, status, trace
+=======
+from gatepost.api import certificates, parts, queue, reports, resources, status, trace
+>>>>>>> issue8
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -69,9 +73,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
+<<<<<<< HEAD
     *accounts.ENDPOINTS,
+=======
+    *reports.ENDPOINTS,
+>>>>>>> issue8
 )
 
 ROUTES = routes(ENDPOINTS)

@@ -79,7 +79,10 @@ class ClientCertificate(StrEnum):
 
 @dataclass(slots=True)
 class DaySums:
-    """A day of one direction, rows by what they say. versions, groups: "none" is without TLS. certificates: inbound."""
+    """A day of one direction, rows by what they say. versions, groups: "none" is without TLS.
+
+    groups: "unknown" where TLS has a key exchange without a name. certificates: inbound alone.
+    """
 
     protections: Counter[Protection] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
@@ -222,7 +225,7 @@ class PictureCounter:
             protection = protection_of(kind)
             of_day.protections[protection] += rows
             of_day.versions[kind.tls_version or "none"] += rows
-            of_day.groups[kind.tls_group or "none"] += rows
+            of_day.groups[kind.tls_group or ("unknown" if kind.tls_version else "none")] += rows
             if direction is Direction.INBOUND:
                 of_day.certificates[_shown(kind, protection)] += rows
             outcome = _outcome(protection)

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     import apsw
 
-__all__ = ["APPLIES", "Conditions", "QueueEntry", "apply", "conditions", "select"]
+__all__ = [
+    "APPLIES",
+    "Conditions",
+    "DestinationCount",
+    "QueueEntry",
+    "apply",
+    "conditions",
+    "select",
+    "select_destinations",
+]
 
 type Conditions = tuple[str, list[Any]]
 
@@ -44,6 +53,11 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 _HELD_BY_MEMORY = "d.next_at > 0 AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
 _HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
+_STATES = {
+    "active": "NOT d.held AND d.next_at = 0",
+    "deferred": f"NOT {_HELD} AND d.next_at > 0",
+    "held": _HELD,
+}
 _STAYS = "d.returned = ''"  # it is not on its way back to its sender
 APPLIES = {
     "hold": f"NOT d.held AND {_STAYS}",
@@ -59,6 +73,34 @@ _CHANGES = {
     "return": "UPDATE delivery SET returned = ?4, held = 0, next_at = iif(next_at > 0, ?1, 0)",
     "drop": "UPDATE delivery SET dropped = 1",
 }
+
+
+# A bare column beside one min() is of the row that has it: what the oldest delivery met last.
+_BY_DESTINATION = (
+    "SELECT d.destination, count(*), sum({active}), sum({held}), min(d.message), d.last_error"
+    " FROM delivery AS d JOIN message AS m ON m.id = d.message WHERE NOT d.dropped AND {where}"
+    " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
+)
+
+
+class DestinationCount(msgspec.Struct):
+    """What waits for one destination.
+
+    destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
+    last attempt met.
+    """
+
+    destination: str
+    count: int
+    active: int
+    held: int
+    oldest: int
+    last_error: str
+
+    @property
+    def deferred(self) -> int:
+        """Those that are tried again later."""
+        return self.count - self.active - self.held
 
 
 class QueueEntry(msgspec.Struct):
@@ -96,6 +138,8 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.recipient:
         term, parameters = _address("value ->> '$.address'", wanted.recipient)
         add(f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})", *parameters)  # noqa: S608 - ours
+    if wanted.state:
+        add(_STATES[wanted.state])
     if wanted.held is not None:
         add(_HELD if wanted.held else f"NOT {_HELD}")
     return " AND ".join(terms), values
@@ -112,6 +156,13 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
     terms, values = where
     rows: list[tuple[Any, ...]] = connection.execute(_SELECT.format(terms), (*values, limit)).fetchall()
     return [_entry(shard, row) for row in rows]
+
+
+def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
+    """The deliveries meant, counted by destination, the fullest first."""
+    terms, values = where
+    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, where=terms)
+    return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
 
 
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from gatepost.store.admin_rows import APPLIES, Conditions, QueueEntry, apply, conditions, select
+from gatepost.store.admin_rows import (
+    APPLIES,
+    Conditions,
+    DestinationCount,
+    QueueEntry,
+    apply,
+    conditions,
+    select,
+    select_destinations,
+)
 from gatepost.store.interface import Delivery, QueueFilter, StoreFailure, TraceEvent, TraceFilter
 from gatepost.store.queue_id import format_id, parse_id
 from gatepost.store.schema import (
@@ -88,6 +97,19 @@ class Administration:
         StoreFailure if a shard cannot be read.
         """
         return self._selected(conditions(wanted), wanted.limit, after)
+
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations.
+
+        Raises as `entries`.
+        """
+        where = conditions(wanted)
+        found: dict[str, DestinationCount] = {}
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                for one in select_destinations(connection, where, wanted.limit or -1):
+                    found[one.destination] = _sum(found[one.destination], one) if one.destination in found else one
+        return sorted(found.values(), key=lambda one: (-one.count, one.destination))
 
     def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
         terms, values = wanted
@@ -195,6 +217,18 @@ class Administration:
                 write_events(self._trace, _WRITER, rows)
             finally:
                 self._evidence(rows)
+
+
+def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
+    older = min(one, other, key=lambda each: each.oldest)
+    return DestinationCount(
+        one.destination,
+        one.count + other.count,
+        one.active + other.active,
+        one.held + other.held,
+        older.oldest,
+        older.last_error,
+    )
 
 
 def _change_page(

@@ -248,7 +248,8 @@ class QueueFilter(msgspec.Struct):
     """Which deliveries an administrator means; empty fields match all.
 
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
-    leading "@" means the domain. limit: at most so many deliveries, 0 for all. organization: of the message.
+    leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
+    organization: of the message.
     organizations: of the deliveries, any of these; None for all, as who asks sees all.
     """
 
@@ -258,6 +259,7 @@ class QueueFilter(msgspec.Struct):
     sender: str = ""
     recipient: str = ""
     held: bool | None = None
+    state: str = ""
     limit: int = 1000
     organizations: frozenset[str] | None = None
 

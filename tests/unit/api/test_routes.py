@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -11,6 +12,10 @@ import pytest
 from gatepost.access.principal import Principal, Scope
 from gatepost.api.endpoint import Document, Endpoint, Reach
 from gatepost.api.routes import ENDPOINTS, ROUTES
+from gatepost.certificates.authority import Authority
+from gatepost.certificates.entry import State
+from gatepost.certificates.inventory import Inventory, entry_from
+from gatepost.net.identity import ServerIdentity
 
 # What stands in the braces, of the organization that is not the asker's: it exists, wherever its kind does.
 THEIRS = {
@@ -29,9 +34,19 @@ OURS = {
 }
 SECRETS = [b"fabrikam", b"Fabrikam", b"liz", b"secret-partner", b"hidden.example"]
 IDENTITIES = {"mailboxes": "address"}
+IDENTITY = ServerIdentity(*Authority("Routes Root").issue(["mx.gate.example"]))
+CERTIFICATE = replace(entry_from(IDENTITY, now=1.0), state=State.CURRENT)
 CONTOSO = Principal("token contoso", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 NO_SCOPE = Principal("token none", frozenset())
 ALL = {f"{one.method} {one.template}": one for one in ENDPOINTS}
+
+
+@pytest.fixture
+def api(api):
+    """With a certificate, whose key is nowhere."""
+    with api.gateway.config() as store:
+        Inventory(store, None).record(CERTIFICATE, IDENTITY.chain_pem, note="of a test")
+    return api
 
 
 def url(one, values, ids):
@@ -44,6 +59,7 @@ def url(one, values, ids):
         "id": ids,
         "version": "1",
         "kind": "missing",
+        "certificate": CERTIFICATE.id,
     }
     path = one.template
     for name in one.path_names:
@@ -126,7 +142,10 @@ def test_nobody_and_who_has_no_scope(api, name):
     assert state(api.gateway) == before
 
 
-@pytest.mark.parametrize("name", [name for name, one in ALL.items() if one.scope is Scope.CONNECTORS])
+CHANGING = [name for name, one in ALL.items() if one.scope in {Scope.CONNECTORS, Scope.CERTIFICATES}]
+
+
+@pytest.mark.parametrize("name", CHANGING)
 def test_who_only_reads_changes_nothing(api, name):
     one, api.who = ALL[name], Principal("auditor", frozenset({Scope.READ}))
     answer = api.call(one.method, url(one, OURS, api.ids[0]), body_of(one), headers={"if-match": "*"})
