@@ -1,6 +1,5 @@
 """How long pages of the admin centre take, and how large they are, with many connectors and a long trace.
 
-<<<<<<< HEAD
     .venv/bin/python bench/admin_pages.py [PATH]... [--connectors 10000] [--rows 1000000] [--times 20] [--keep FOLDER]
 
 Makes a gateway's files in a temporary directory and asks the very application that the admin centre serves, without
@@ -8,34 +7,21 @@ sockets: the first request apart, then median, 95th percentile and the least CPU
 Without paths, every page that there is (those of the routes whose names can be filled in), and those of PATHS. A budget
 allows 100 ms and 100 KB; what is beyond is marked with "!". The trace is that of bench/trace_search.py, thirty days of
 it, and 100,000 rows of the last two hours. --keep: where the files stay, and are taken from the next time.
-=======
-    .venv/bin/python bench/admin_pages.py [PATH]... [--connectors 10000] [--rows 100000] [--times 7]
-
-Makes a gateway's files in a temporary directory and asks the very application that the admin centre serves, without
-sockets: the median of so many requests after a first one, which is shown apart, and the bytes of the answer. Without
-paths, the pages of connectors and other resources. What a budget allows: 100 ms, 100 KB.
->>>>>>> issue8
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-<<<<<<< HEAD
 import re
-=======
->>>>>>> issue8
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from trace_search import fill
 
-=======
->>>>>>> issue8
 from gatepost.access.accounts import Accounts
 from gatepost.access.principal import ROLES, Principal, Role
 from gatepost.access.records import Actor
@@ -48,10 +34,7 @@ from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import write_events
 from gatepost.web.application import application
 
-<<<<<<< HEAD
 BUDGET, LARGEST = 0.1, 100_000
-=======
->>>>>>> issue8
 OWNER = Principal("bench", ROLES[Role.OWNER])
 PATHS = [
     "/connectors",
@@ -123,13 +106,8 @@ def events(count: int, connectors: int) -> list[TraceEvent]:
     ]
 
 
-<<<<<<< HEAD
 async def asked(app: Any, path: str, token: str) -> tuple[int, int, float, float]:
     """Status, bytes, seconds, seconds of CPU of all threads."""
-=======
-async def asked(app: Any, path: str, token: str) -> tuple[int, int, float]:
-    """Status, bytes, seconds."""
->>>>>>> issue8
     address, _, query = path.partition("?")
     status, size = 0, 0
     scope = {
@@ -158,7 +136,6 @@ async def asked(app: Any, path: str, token: str) -> tuple[int, int, float]:
         size += len(message.get("body", b""))
 
     receiving: list[bool] = []
-<<<<<<< HEAD
     begun, cpu = time.perf_counter(), time.process_time()
     await app(scope, receive, send)
     return status, size, time.perf_counter() - begun, time.process_time() - cpu
@@ -176,16 +153,10 @@ def every_page() -> list[str]:
                 re.sub(r"\{(\w+)(:\w+)?\}", lambda found: (known | {"inbound": "in-50"}).get(found[1], "1"), path)
             )
     return [*dict.fromkeys(paths)]
-=======
-    begun = time.perf_counter()
-    await app(scope, receive, send)
-    return status, size, time.perf_counter() - begun
->>>>>>> issue8
 
 
 async def measured(app: Any, paths: list[str], token: str, times: int) -> None:
     """Print a line for each path."""
-<<<<<<< HEAD
     print(f"{'first ms':>9} {'p50 ms':>8} {'p95 ms':>8} {'CPU ms':>8} {'KB':>8}    status path")
     for path in paths:
         _, _, first, _ = await asked(app, path, token)
@@ -198,21 +169,11 @@ async def measured(app: Any, paths: list[str], token: str, times: int) -> None:
         mark = "!" if is_page and (cpu > BUDGET or size > LARGEST) else " "
         times_ms = f"{first * 1000:9.1f} {median * 1000:8.1f} {late * 1000:8.1f} {cpu * 1000:8.1f}"
         print(f"{times_ms} {size / 1000:8.1f} {mark}  {status}    {path}", flush=True)
-=======
-    print(f"{'first ms':>9} {'median ms':>9} {'KB':>8}  status path")
-    for path in paths:
-        _, _, first = await asked(app, path, token)
-        found = [await asked(app, path, token) for _ in range(times)]
-        status, size, _ = found[0]
-        median = statistics.median(seconds for *_, seconds in found)
-        print(f"{first * 1000:9.1f} {median * 1000:9.1f} {size / 1000:8.1f}  {status}    {path}")
->>>>>>> issue8
 
 
 def main() -> None:
     """Make the files, then measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-<<<<<<< HEAD
     parser.add_argument("paths", nargs="*", default=[*every_page(), *PATHS])
     parser.add_argument("--connectors", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -243,26 +204,6 @@ def _fill(gateway: Gateway, connectors: int, rows: int) -> None:
     late = events(100_000, connectors)
     for start in range(0, len(late), 10_000):
         write_events(folder, "0", late[start : start + 10_000])
-=======
-    parser.add_argument("paths", nargs="*", default=PATHS)
-    parser.add_argument("--connectors", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--times", type=int, default=7)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "gatepost.toml")
-        file.write_text(f'[server]\nhostname = "mx.gate.example"\ndata_dir = "{folder}/data"\n', encoding="utf-8")
-        gateway = Gateway(load(str(file), {}))
-        apply_document(gateway, OWNER, resources(options.connectors), Wish("bench"))
-        (gateway.data / "trace").mkdir(mode=0o700)
-        rows = events(options.rows, options.connectors)
-        for start in range(0, len(rows), 10_000):
-            write_events(gateway.data / "trace", "0", rows[start : start + 10_000])
-        accounts = Accounts(gateway.data / "access.db")
-        token = accounts.add_token("bench", ROLES[Role.OWNER], by=Actor("", ""))
-        app = application(gateway, accounts, ROUTES, HANDLERS)
-        asyncio.run(measured(app, options.paths, token, options.times))
->>>>>>> issue8
 
 
 if __name__ == "__main__":

@@ -79,11 +79,7 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
-<<<<<<< HEAD
-    if endpoint.grave:
-=======
-    if endpoint.changes:
->>>>>>> issue8
+    if endpoint.changes or endpoint.grave:
         found |= {409}
     if endpoint.guarded:
         found |= {412, 428}

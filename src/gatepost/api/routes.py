@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-<<<<<<< HEAD
-from gatepost.api import accounts, parts, queue, resources, status, trace
-=======
-from gatepost.api import certificates, parts, queue, reports, resources, status, trace
->>>>>>> issue8
+from gatepost.api import accounts, certificates, parts, queue, reports, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -76,11 +72,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
-<<<<<<< HEAD
-    *accounts.ENDPOINTS,
-=======
     *reports.ENDPOINTS,
->>>>>>> issue8
+    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)
