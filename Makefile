@@ -8,7 +8,7 @@ LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf dev)
 PYTEST := $(BIN)/pytest
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 
-.PHONY: help env demo test check format lint types imports unit system coverage peers lock docs bench clean
+.PHONY: help env demo test check format lint types imports unit system coverage fuzz-rest peers lock docs bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ system: env ## tests over real sockets with real peers (Postfix, swaks, openssl:
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder || \
 	{ [ $$? -eq 1 ] && echo "ONCE MORE, one at a time: what fails now is broken, what passes is unstable and to be mended" && \
 	$(SYSTEM) -n 0 -rA --last-failed --last-failed-no-failures none --maxfail 3; }
+
+fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)
+	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -n $(JOBS) tests/system/test_rest_document.py
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh

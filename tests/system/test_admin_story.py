@@ -1,8 +1,8 @@
 """Proves the whole story as one person lives it: from an empty gateway to a changed certificate, in a browser.
 
 The owner is made, then an organization, its domain, its own servers and a partner by the wizard, which tries a real
-Postfix. Mail flows and is found. The partner's certificate goes wrong: mail waits, and the pages say why. In the end the
-gateway's own certificate is changed. Pictures of it are kept for the documentation.
+Postfix. Mail flows and is found. The partner's certificate goes wrong: mail waits, and the pages say why. In the end
+the gateway's own certificate is changed. Pictures of it are kept for the documentation.
 """
 
 from __future__ import annotations

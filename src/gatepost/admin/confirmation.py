@@ -10,14 +10,13 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
-from gatepost.access.records import LogInRefused, Outcome
+from gatepost.access.records import LogInRefused
 from gatepost.admin.entrance import local_target
-from gatepost.admin.guard import accounts_of, actor_of, needs
+from gatepost.admin.guard import accounts_of, needs
 from gatepost.admin.pages import link, render, see_other
 from gatepost.administration.accounts import refusing
 from gatepost.web.confirmed import is_confirmed
@@ -36,14 +35,8 @@ _LOST: Final = "Nothing was changed: confirm that it is you, then fill in the fo
 
 
 def demand_owner(request: Request) -> None:
-    """Raise HTTPException unless an owner asks; a change that was tried nevertheless is put on record."""
-    try:
-        needs(request, Scope.OWNER)
-    except HTTPException:
-        if request.method in UNSAFE:
-            subject = f"{request.method} {request.url.path}"
-            accounts_of(request).record(actor_of(request), "request", outcome=Outcome.REFUSED, subject=subject)
-        raise
+    """Raise HTTPException unless an owner asks; `web.record` keeps who tried."""
+    needs(request, Scope.OWNER)
 
 
 def ask_again(request: Request, back: str) -> Response | None:

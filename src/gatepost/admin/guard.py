@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
 from gatepost.web.identity import address_of
+from gatepost.web.record import note_refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,6 +53,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
     """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
     principal = who(request)
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
+        note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
         raise not_there()
     if not principal.may(scope, organization):
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."

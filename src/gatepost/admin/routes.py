@@ -40,6 +40,7 @@ from gatepost.admin import (
 )
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.web.refused import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -84,6 +85,7 @@ ROUTES: Final = [
 _STATUSES: Final = {
     Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
     Kind.MISSING: HTTPStatus.NOT_FOUND,
+    Kind.BLOCKED: HTTPStatus.CONFLICT,
     Kind.CONFLICT: HTTPStatus.CONFLICT,
     Kind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -105,6 +107,10 @@ def _refused(request: Request, error: Exception) -> Response:
 def _not_shown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
     status = HTTPStatus(error.status_code)
+    if is_call(request.scope):
+        return refused(
+            request.scope, status, "There is nothing at this path; /api/v1/openapi.json lists what there is."
+        )
     text = error.detail if error.detail != status.phrase else "There is no such page."
     response = _page(request, status, text)
     response.headers.update(error.headers or {})

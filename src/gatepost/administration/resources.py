@@ -151,12 +151,12 @@ def put_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wis
 
 
 def add_organization(gateway: Gateway, who: Principal, name: str, fields: Fields, wish: Wish) -> Outcome:
-    """A new organization. Raises Refusal (INPUT) if there is one, MISSING to whom only some organizations are there."""
+    """A new organization. Raises Refusal: BLOCKED if there is one, MISSING to who sees only some organizations."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         if resources.organization(name):
             text = f"there is an organization {name!r} already; change it with `gatepost organization set`"
-            raise Refusal(Kind.INPUT, text)
+            raise Refusal(Kind.BLOCKED, text)
         _of_gateway(who, resources, name)
         draft[name] = {}
         return _organization_set(name, fields, draft)
@@ -282,7 +282,7 @@ def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dic
     wanted = kind.one_form(name)
     if any(str(one.get(kind.identity)).lower() == wanted for one in there):
         change_it = f"change it with `gatepost {kind.command} set`"
-        raise Refusal(Kind.INPUT, f"{owner} has the {kind.label} {name!r} already; {change_it}; {NOTHING}")
+        raise Refusal(Kind.BLOCKED, f"{owner} has the {kind.label} {name!r} already; {change_it}; {NOTHING}")
     table: dict[str, Any] = {kind.identity: name}
     errors = _fill(kind.model, table, fields)
     if table.get(kind.identity) != name:
@@ -304,12 +304,12 @@ def part_set(part: Part, fields: Fields, draft: dict[str, Any]) -> Edit:
 
 
 def part_removed(part: Part, draft: dict[str, Any]) -> Edit:
-    """Take a part out of the draft. Raises Refusal (INPUT) if it is a connector that mail flow rules name."""
+    """Take a part out of the draft. Raises Refusal (BLOCKED) if it is a connector that mail flow rules name."""
     kind, owner = part.kind, part.organization.name
     needed = f"{part.label} cannot be removed, it is needed by:"
     if naming := [rule["name"] for rule in _naming(part, draft[owner])]:
         rules = "\n".join(f"  mail flow rule {rule!r} of {owner}: route_via_connector" for rule in naming)
-        raise Refusal(Kind.INPUT, f"{needed}\n{rules}\nChange or remove what needs it first; {NOTHING}")
+        raise Refusal(Kind.BLOCKED, f"{needed}\n{rules}\nChange or remove what needs it first; {NOTHING}")
     del draft[owner][kind.key][part.place]
     if not draft[owner][kind.key]:
         del draft[owner][kind.key]

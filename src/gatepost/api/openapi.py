@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from gatepost import __version__
 from gatepost.api.endpoint import Document, ListOf, Reach, takes_merge_patch
-from gatepost.api.problem import PROBLEMS, ProblemDocument
 from gatepost.web.identity import COOKIE
+from gatepost.web.problem import PROBLEMS, ProblemDocument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,8 +30,8 @@ _MODEL = _REF + "{model}"
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _PROBLEM = "application/problem+json"
-_BODY = frozenset({400, 413, 415, 422})
-_ALWAYS = frozenset({401, 429, 500, 503})
+_BODY = frozenset({415})
+_ALWAYS = frozenset({400, 401, 403, 413, 421, 422, 429, 500, 503})  # what `web` refuses is among them
 _DESCRIPTION = """\
 What the command line and the admin centre do, as REST. Errors are problem documents (RFC 9457) with the path of each
 field. Resources carry their version as ETag; a change says with If-Match which one it was made from, and with
@@ -74,9 +74,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def statuses(endpoint: Endpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
-    found = _ALWAYS | {422}
-    if endpoint.scope is not None or endpoint.reach is Reach.GATEWAY:
-        found |= {403}
+    found = _ALWAYS
     if endpoint.path_names:
         found |= {404}
     if endpoint.body is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,8 +27,10 @@ from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
+from gatepost.web.bounds import TooLarge
 from gatepost.web.confirmed import is_confirmed
 from gatepost.web.identity import address_of
+from gatepost.web.refused import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,7 +80,7 @@ class _Path:
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
-        instance = f"urn:uuid:{uuid.uuid4()}"
+        instance = instance_of(request.scope)
         try:
             return await self._answered(request)
         except Problem as problem:
@@ -152,6 +153,8 @@ async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
             body += chunk
             if len(body) > endpoint.most:
                 raise too_large
+    except TooLarge:
+        raise too_large from None
     except ClientDisconnect:
         raise Problem(ProblemType.MALFORMED, "The body ended early.") from None
     return bytes(body)

@@ -102,7 +102,13 @@ def fail(code: int, message: str) -> NoReturn:
 
 
 # The one table of all commands.
-_CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: NO, Kind.UNREADABLE: UNKNOWN}
+_CODES = {
+    Kind.INPUT: BAD_INPUT,
+    Kind.MISSING: BAD_INPUT,
+    Kind.BLOCKED: BAD_INPUT,
+    Kind.CONFLICT: NO,
+    Kind.UNREADABLE: UNKNOWN,
+}
 
 
 def refused(refusal: Refusal) -> NoReturn:

@@ -1,12 +1,13 @@
 """The application that the admin centre's process serves: pages and REST, within what every request must pass.
 
-From the outside: headers of every answer, the name asked for, who may ask at all, how much is sent, the form, who asks.
+From the outside: headers of every answer, what goes on record, the name asked for, who may ask at all, how much is
+sent, the form, who asks.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
+import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from gatepost.web.bounds import BodyBound, KnownHosts, LoopbackUntilOwned
 from gatepost.web.forms import FormBody
 from gatepost.web.headers import SecurityHeaders
 from gatepost.web.identity import Identity
+from gatepost.web.record import Record
 from gatepost.web.refused import refused
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def application(
             Middleware(_Requests),
             Middleware(SecurityHeaders, strict=bool(admin.chain)),
             Middleware(_Failures),
+            Middleware(Record, accounts=accounts),
             Middleware(KnownHosts, names=[gateway.settings.server.hostname.lower(), *admin.names]),
             Middleware(LoopbackUntilOwned, owned=accounts.has_owner),
             Middleware(BodyBound),
@@ -74,7 +77,7 @@ class _Requests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            scope.setdefault("state", {})["id"] = secrets.token_hex(6)
+            scope.setdefault("state", {})["id"] = str(uuid.uuid4())
             await self._app(scope, receive, send)
 
 

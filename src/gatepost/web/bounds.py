@@ -8,6 +8,7 @@ is answered.
 from __future__ import annotations
 
 import ipaddress
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,38 +19,38 @@ from gatepost.web.refused import refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["BodyBound", "KnownHosts", "LoopbackUntilOwned", "host_of"]
+__all__ = ["BodyBound", "KnownHosts", "LoopbackUntilOwned", "TooLarge", "host_of"]
 
 _MOST: Final = 1024 * 1024
 _MOST_RESOURCES: Final = 32 * 1024 * 1024  # a resource file with 10,000 connectors is about 5 MB
-_LARGE: Final = ("/api/v1/resources",)
+_LARGE: Final = re.compile("/api/v1/(resources|organizations(/[^/]+)?)")
 
 
-class _TooLarge(Exception):  # noqa: N818 - it names what the request is
-    pass
+class TooLarge(Exception):  # noqa: N818 - it names what the request is
+    """Raised by whoever reads a body, when more of it came than is taken; who catches it answers 413."""
 
 
 class BodyBound:
-    """No request body over 1 MiB, or 32 MiB where whole resource files are taken."""
+    """No request body over 1 MiB, or 32 MiB where whole resource files or organizations are taken."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        most = _MOST_RESOURCES if scope["path"] in _LARGE else _MOST
+        most = _MOST_RESOURCES if _LARGE.fullmatch(scope["path"]) else _MOST
         taken, answered = 0, False
         said = Headers(scope=scope).get("content-length", "0")
-        too_large = refused(
-            scope,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"The request is larger than {most} bytes, which is the most that is taken here.",
-            connection="close",
-        )
+        if "content-length" in Headers(scope=scope) and "transfer-encoding" in Headers(scope=scope):
+            # RFC 9112 section 6.1: whoever is between us may have believed the other one.
+            text = "The request says twice how long it is, by Content-Length and by Transfer-Encoding."
+            await refused(scope, HTTPStatus.BAD_REQUEST, text, connection="close")(scope, receive, send)
+            return
         if not (said.isascii() and said.isdigit()) or int(said) > most:
-            await too_large(scope, receive, send)
+            await _too_large(scope, most)(scope, receive, send)
             return
 
         async def bounded() -> Message:
@@ -57,7 +58,7 @@ class BodyBound:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most:
-                raise _TooLarge
+                raise TooLarge
             return message
 
         async def watched(message: Message) -> None:
@@ -67,9 +68,14 @@ class BodyBound:
 
         try:
             await self._app(scope, bounded, watched)
-        except _TooLarge:
+        except TooLarge:
             if not answered:
-                await too_large(scope, receive, send)
+                await _too_large(scope, most)(scope, receive, send)
+
+
+def _too_large(scope: Scope, most: int) -> Response:
+    text = f"The request is larger than {most} bytes, which is the most that is taken here."
+    return refused(scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, connection="close")
 
 
 class KnownHosts:

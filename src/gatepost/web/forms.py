@@ -39,6 +39,8 @@ class FormBody:
             return
         media = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
         body = await _whole(receive)
+        if body is None:  # who sent it is gone, so that nobody meant what has come of it
+            return
         if body and media != _TYPE:
             text = f"Forms are sent as {_TYPE}; programs use /api/v1."
             await refused(scope, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)(scope, receive, send)
@@ -53,10 +55,13 @@ class FormBody:
         await self._app(scope, receive, send)
 
 
-async def _whole(receive: Receive) -> bytes:
+async def _whole(receive: Receive) -> bytes | None:
+    """The body; None if it ends early."""
     parts = []
     while True:
         message: Message = await receive()
+        if message["type"] != "http.request":
+            return None
         parts.append(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
+        if not message.get("more_body", False):
             return b"".join(parts)

@@ -10,7 +10,6 @@ on record. Sets `request.state.principal` and `request.state.session`, None wher
 from __future__ import annotations
 
 import hmac
-from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
@@ -20,8 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
-from gatepost.access.records import Actor, Outcome
 from gatepost.web.forms import UNSAFE
+from gatepost.web.record import address_of, note_refusal
 from gatepost.web.refused import is_call, refused
 
 if TYPE_CHECKING:
@@ -43,12 +42,6 @@ _LONGEST: Final = 200  # of a secret
 def is_open(path: str) -> bool:
     """Whether a page is there for whoever is not known."""
     return any(path == one or (one.endswith("/") and path.startswith(one)) for one in _OPEN)
-
-
-def address_of(scope: Scope) -> str:
-    """Of the other side, as records of deeds keep it."""
-    client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else ""
 
 
 class Identity:
@@ -77,7 +70,7 @@ class Identity:
         """Sets who asks; the answer if that is not to be believed."""
         unsafe = scope["method"] in UNSAFE
         if unsafe and not _is_same_origin(headers):
-            return await self._forged(scope, "it came from another site's page")
+            return _forged(scope, "it came from another site's page")
         secret = _cookie(headers)
         session = await run_in_threadpool(self._accounts.session, secret) if secret else None
         if session is None:
@@ -85,23 +78,16 @@ class Identity:
         if unsafe:
             given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
             if not hmac.compare_digest(given.encode(), session.csrf.encode()):
-                return await self._forged(scope, "its token is missing or is that of another session")
+                return _forged(scope, "its token is missing or is that of another session")
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
         return None
 
-    async def _forged(self, scope: Scope, why: str) -> Response:
-        record = partial(
-            self._accounts.record,
-            Actor("", address_of(scope)),
-            "request",
-            outcome=Outcome.REFUSED,
-            subject=f"{scope['method']} {scope['path']}"[:_LONGEST],
-            detail={"why": why},
-        )
-        await run_in_threadpool(record)
-        text = f"The request was refused, since {why}. Go back, load the page again and repeat what you did."
-        return refused(scope, HTTPStatus.FORBIDDEN, text)
+
+def _forged(scope: Scope, why: str) -> Response:
+    note_refusal(scope, why)
+    text = f"The request was refused, since {why}. Go back, load the page again and repeat what you did."
+    return refused(scope, HTTPStatus.FORBIDDEN, text)
 
 
 def _is_same_origin(headers: Headers) -> bool:
@@ -122,6 +108,7 @@ def _cookie(headers: Headers) -> str:
 
 
 def _unknown_token(scope: Scope) -> Response:
+    note_refusal(scope, "its API token is none, or has expired")
     text = "There is no such API token, or it has expired. Make one with: gatepost token add NAME"
     return refused(scope, HTTPStatus.UNAUTHORIZED, text, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
 

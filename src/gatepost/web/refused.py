@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
+
+from gatepost.web.problem import PROBLEMS, ProblemType, problem_document
 
 if TYPE_CHECKING:
     from http import HTTPStatus
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-__all__ = ["is_call", "refused"]
+__all__ = ["instance_of", "is_call", "refused"]
 
 
 def is_call(scope: Scope) -> bool:
@@ -25,5 +28,10 @@ def refused(scope: Scope, status: HTTPStatus, text: str, **headers: str) -> Resp
     """Problem details (RFC 9457) for REST, plain text for a person. text: what is wrong and what to do."""
     if not is_call(scope):
         return PlainTextResponse(f"{status.value} {status.phrase}\n\n{text}\n", status, headers)
-    problem: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": text}
-    return JSONResponse(problem, status, headers, media_type="application/problem+json")
+    kind = PROBLEMS.get(status, ProblemType.MALFORMED)
+    return problem_document(kind, text, instance_of(scope), headers=headers)
+
+
+def instance_of(scope: Scope) -> str:
+    """The request as problem documents name it, by the number that the log has."""
+    return f"urn:uuid:{scope.get('state', {}).get('id') or uuid.uuid4()}"

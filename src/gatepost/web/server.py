@@ -14,6 +14,7 @@ import uvicorn
 
 from gatepost.net.tasks import spawn
 from gatepost.web.certificate import admin_certificate, tls_context
+from gatepost.web.connection import Connection
 
 if TYPE_CHECKING:
     import socket
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebServer"]
 
-_CONNECTIONS: Final = 200
 _KEEP_ALIVE: Final = 75  # seconds
 _HEAD: Final = 32 * 1024  # bytes of a request's head
 
@@ -54,11 +54,10 @@ class WebServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            http="h11",
+            http=Connection,
             ws="none",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE,
             h11_max_incomplete_event_size=_HEAD,
             ssl_context_factory=lambda *_: self._tls,

@@ -119,4 +119,4 @@ def _told(answer: HTTPResponse) -> tuple[int, dict[str, str], Any]:
     with answer:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         text = answer.read().decode()
-        return answer.status, headers, json.loads(text) if "json" in headers.get("content-type", "") else text
+        return answer.status, headers, json.loads(text) if text and "json" in headers.get("content-type", "") else text

@@ -192,7 +192,7 @@ def test_a_part_is_added_to_the_organization_it_must_be_of(base):
 
 def test_what_is_there_is_not_added(base):
     refused = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "BANK"), {}, WISH)
-    assert (refused.kind, "has the outbound connector 'BANK' already" in refused.text) == (Kind.INPUT, True)
+    assert (refused.kind, "has the outbound connector 'BANK' already" in refused.text) == (Kind.BLOCKED, True)
     assert "already" in refusal(add_organization, base, OWNER, "contoso", {}, WISH).text
     named = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "x"), {"name": "y"}, WISH)
     assert str(named.errors[0]).startswith("name: is given twice")
@@ -216,7 +216,7 @@ def test_rules_follow_the_new_name_of_a_connector(base):
 
 def test_what_is_needed_is_not_removed(base):
     refused = refusal(remove_part, base, OWNER, LAB, WISH)
-    assert refused.kind is Kind.INPUT
+    assert refused.kind is Kind.BLOCKED
     assert refused.text.splitlines() == [
         "outbound connector 'Lab' of contoso cannot be removed, it is needed by:",
         "  mail flow rule 'secrets' of contoso: route_via_connector",

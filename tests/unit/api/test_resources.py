@@ -87,7 +87,7 @@ def test_organizations_come_change_and_go(api):
     answer = api.call("POST", "/organizations", {"name": "tailspin", "display_name": "T"}, headers=ANY)
     assert (answer.status, answer.headers["location"]) == (201, "/api/v1/organizations/tailspin")
     path = "/organizations/tailspin"
-    assert api.call("POST", "/organizations", {"name": "tailspin"}, headers=ANY).problem == "invalid"
+    assert api.call("POST", "/organizations", {"name": "tailspin"}, headers=ANY).problem == "conflict"
     assert api.call("PATCH", path, {"display_name": None}, headers={"if-match": answer.headers["etag"]}).status == 200
     assert api.call("GET", path).json == {"name": "tailspin"}
     table = {"name": "tailspin", "accepted_domain": [{"name": "tailspin.example"}]}

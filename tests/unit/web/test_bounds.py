@@ -78,6 +78,9 @@ def test_it_stays_open_once_there_was_an_owner(ask, echo):
         ("/api/v1/resources", MEBI + 1, 200),
         ("/api/v1/resources", 32 * MEBI + 1, 413),
         ("/api/v1/resources/x", MEBI + 1, 413),
+        ("/api/v1/organizations", MEBI + 1, 200),
+        ("/api/v1/organizations/contoso", 32 * MEBI, 200),
+        ("/api/v1/organizations/contoso/mailboxes", MEBI + 1, 413),
     ],
 )
 @pytest.mark.parametrize("announced", [True, False])
@@ -93,6 +96,12 @@ def test_bodies_are_bounded(ask, echo, path, size, status, announced):
 @pytest.mark.parametrize("length", ["-1", "abc", "1_0", "1e3"])
 def test_a_length_that_is_none_is_refused(ask, echo, length):
     assert ask(BodyBound(echo), method="POST", headers={"content-length": length}).status == 413
+
+
+def test_a_request_that_says_its_length_twice_is_refused(ask, echo):
+    headers = {"content-length": "3", "transfer-encoding": "chunked"}
+    answer = ask(BodyBound(echo), method="POST", body=b"abc", headers=headers)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
 
 
 def test_an_answer_that_has_begun_is_only_cut(ask):

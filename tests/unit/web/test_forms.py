@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gatepost.web.forms import FormBody
 
-FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+FORM_TYPE = b"application/x-www-form-urlencoded; charset=utf-8"
+FORM = {"content-type": FORM_TYPE.decode()}
 
 
 def sent(ask, echo, body=b"", method="POST", path="/", headers=FORM):
@@ -30,6 +33,22 @@ def test_a_form_is_read(ask, echo):
 )
 def test_what_is_no_form_is_refused(ask, echo, body, headers, status):
     assert sent(ask, echo, body, headers=headers).status == status
+
+
+def test_a_form_that_ends_early_is_not_acted_upon(echo):
+    async def story():
+        parts = [{"type": "http.request", "body": b"all=yes&dom", "more_body": True}, {"type": "http.disconnect"}]
+        scope = {"type": "http", "method": "POST", "path": "/", "state": {}, "headers": [(b"content-type", FORM_TYPE)]}
+
+        async def receive():
+            return parts.pop(0)
+
+        async def send(message):
+            raise AssertionError(message)
+
+        await FormBody(echo)(scope, receive, send)
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/api/v1/x")])

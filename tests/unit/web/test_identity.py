@@ -8,7 +8,8 @@ from gatepost.access.accounts import Accounts
 from gatepost.access.principal import Role, Scope
 from gatepost.access.records import Actor, DeedFilter, Outcome
 from gatepost.web.forms import FormBody
-from gatepost.web.identity import COOKIE, Identity, address_of, is_open
+from gatepost.web.identity import COOKIE, Identity, is_open
+from gatepost.web.record import Record
 
 PASSWORD = "a long enough passphrase"
 HERE = {"sec-fetch-site": "same-origin"}
@@ -30,7 +31,7 @@ def secret(accounts):
 
 @pytest.fixture
 def app(accounts, echo):
-    return FormBody(Identity(echo, accounts=accounts))
+    return Record(FormBody(Identity(echo, accounts=accounts)), accounts=accounts)
 
 
 def cookie(secret):
@@ -137,7 +138,3 @@ def test_a_token_that_is_none_is_told_so(ask, app, given, secret):
 def test_a_session_that_ended_is_none(ask, app, accounts, secret):
     accounts.end_session(secret)
     assert ask(app, headers=cookie(secret), state={}).status == 303
-
-
-def test_the_address_of_the_other_side():
-    assert [address_of({"client": ("::1", 5)}), address_of({"client": None}), address_of({})] == ["::1", "", ""]

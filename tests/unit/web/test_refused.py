@@ -9,14 +9,16 @@ from gatepost.web.refused import is_call, refused
 
 
 def test_a_program_gets_a_problem_document():
-    answer = refused({"path": "/api/v1/x"}, HTTPStatus.CONFLICT, "look again", Allow="GET")
+    answer = refused({"path": "/api/v1/x", "state": {"id": "5"}}, HTTPStatus.CONFLICT, "look again", Allow="GET")
     assert answer.media_type == "application/problem+json"
     assert answer.headers["allow"] == "GET"
     assert json.loads(answer.body) == {
-        "type": "about:blank",
-        "title": "Conflict",
+        "type": "/api/v1/problems/conflict",
+        "title": "The state does not allow it",
         "status": 409,
         "detail": "look again",
+        "instance": "urn:uuid:5",
+        "errors": [],
     }
 
 
