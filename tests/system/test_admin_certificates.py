@@ -56,7 +56,12 @@ def nameserver(pair: tuple[Leaf, Leaf], signed_dns: Callable[..., object]) -> st
 
 @pytest.fixture
 def centre(
-    gateway: Callable[..., Gateway], pair: tuple[Leaf, Leaf], pki: Pki, strange_pki: Pki, nameserver: str, tmp_path: Path
+    gateway: Callable[..., Gateway],
+    pair: tuple[Leaf, Leaf],
+    pki: Pki,
+    strange_pki: Pki,
+    nameserver: str,
+    tmp_path: Path,
 ) -> AdminCentre:
     """One that presents the current certificate, with a master key."""
     anchors, key = tmp_path / "anchors.pem", tmp_path / "master.key"
@@ -148,10 +153,12 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     notes = [one["note"] for one in centre.gateway.cli("certificate", "history", json=True).data]
     assert any("forced: rehearsed with the bank (tlsa: " in one for one in notes)
     assert "changeover: rolled back: the bank refused it" in notes
-    deeds = [
-        (one["action"], one["outcome"], one["who"]) for one in centre.gateway.cli("audit", json=True).data
-    ]
-    for wanted in (("certificate-switch", "refused"), ("certificate-switch", "done"), ("certificate-roll-back", "done")):
+    deeds = [(one["action"], one["outcome"], one["who"]) for one in centre.gateway.cli("audit", json=True).data]
+    for wanted in (
+        ("certificate-switch", "refused"),
+        ("certificate-switch", "done"),
+        ("certificate-roll-back", "done"),
+    ):
         assert (*wanted, OWNER) in deeds
 
 
