@@ -43,7 +43,7 @@ def centre(gateway: Callable[..., Gateway], partner: Sink) -> AdminCentre:
     made = served(gateway, resources)
     for to in ("ann@one.example", "bob@one.example", "cat@two.example"):
         send(made.gateway.port, to, content=message(SUBJECT, BODY))
-    _TOKENS[made.url] = made.token("queue")
+    _TOKENS[made.url] = made.token("read", "queue")
     wait_until(lambda: [one["attempts"] for one in waiting(made)] == [1, 1, 1], "all three wait", timeout=120)
     return made
 
