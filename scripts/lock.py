@@ -54,6 +54,7 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "charts.txt": (["pyproject.toml", "--extra", "charts"], ""),
         "otel.txt": (["pyproject.toml", "--extra", "otel"], ""),
         "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
+        "sso.txt": (["pyproject.toml", "--extra", "sso"], ""),
         "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
         # An editable install needs "editables" beside the build backend.

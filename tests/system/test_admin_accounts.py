@@ -56,7 +56,7 @@ def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizatio
 
 def wait_quarter_of_an_hour(centre: AdminCentre) -> None:
     """Since the last proof of all sessions."""
-    with sqlite3.connect(centre.gateway.data / "access.db", timeout=30) as database:
+    with sqlite3.connect(centre.gateway.data_dir / "access.db", timeout=30) as database:
         database.execute("UPDATE session SET confirmed = confirmed - 901")
     database.close()
 
@@ -266,12 +266,12 @@ def test_the_audit_shows_deeds_and_changes_as_far_as_one_sees(centre: AdminCentr
 
 
 def test_the_audit_is_paged(centre: AdminCentre, page: Page) -> None:
-    for number in range(60):
-        centre.call("/api/v1/status", f"gp_{number}")
-    token = centre.token("read")
-    for number in range(30):
-        centre.call(f"/users/nobody{number}/password", token, "POST")
-        centre.gateway.cli("organization", "set", "contoso", f"display_name=Contoso {number}")
+    token = centre.token("read", "connectors")
+    for number in range(35):
+        assert centre.call(f"/users/nobody{number}/password", token, "POST")[0] == 403
+        body = {"display_name": f"Contoso {number}"}
+        path = "/api/v1/organizations/contoso"
+        assert centre.call(path, token, "PATCH", body, {"If-Match": "*"})[0] == 200
     centre.log_in(page, "/audit")
     seen = []
     for _ in range(5):

@@ -172,25 +172,26 @@ class Accounts:
             deed_rows.write(connection, Deed(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
         raise LogInRefused
 
-    def start_session(self, user: User, address: str, agent: str) -> str:
+    def start_session(self, user: User, address: str, agent: str, *, proved: float | None = None) -> str:
         """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.
 
         It is random and never one that a browser brought; whoever held an older one of this browser has it no more
-        if the caller ends that (`end_session`).
+        if the caller ends that (`end_session`). proved: when the person proved who they are, None is now.
         """
         now = self._clock()
         with self._database.changing() as connection:
             user_rows.logged_in(connection, user, now, address)
-            secret = session_rows.start(connection, user, now, address, agent)
+            secret = session_rows.start(connection, user, now, address, agent, now if proved is None else proved)
             session_rows.prune(connection, now)
             deed_rows.prune(connection, now)
             deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
         return secret
 
-    def log_in_vouched(self, vouched: Vouched, address: str, agent: str) -> str:
+    def log_in_vouched(self, vouched: Vouched, address: str, agent: str, *, proved: float) -> str:
         """The secret of a fresh session of whom an issuer vouches for, who is made or changed as the issuer says.
 
-        Raises LogInRefused; the deed says why.
+        proved: when the person proved to the issuer who they are, 0 if it does not say. Raises LogInRefused; the deed
+        says why.
         """
         now = self._clock()
         by = Actor(spoken(vouched.name), address)
@@ -204,7 +205,7 @@ class Accounts:
                     deed_rows.write(
                         connection, Deed(0, now, after.name, address, action, "", after.name, detail=detail)
                     )
-            return self.start_session(after, address, agent)
+            return self.start_session(after, address, agent, proved=proved)
         except AccountError as error:
             detail = {"why": error.text, "issuer": vouched.issuer}
             self.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)

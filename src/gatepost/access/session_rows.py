@@ -49,7 +49,7 @@ _SELECT = (
 )
 
 
-def start(connection: apsw.Connection, user: User, now: float, address: str, agent: str) -> str:
+def start(connection: apsw.Connection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
     """A new session; its secret. Of too many of one user the oldest ends."""
     fresh = secret.fresh()
     connection.execute(
@@ -61,7 +61,7 @@ def start(connection: apsw.Connection, user: User, now: float, address: str, age
             user.generation,
             now,
             now,
-            now,
+            confirmed,
             kept(address, _ADDRESS),
             kept(agent, _AGENT),
         ),

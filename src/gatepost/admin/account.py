@@ -16,6 +16,7 @@ from gatepost.admin.account_forms import field_errors, refused_fields
 from gatepost.admin.entrance import entered
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
+from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
 from gatepost.web.identity import address_of
@@ -33,7 +34,7 @@ def _account(request: Request) -> Response:
 
 def _page(request: Request, session: Session, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
     accounts, name = accounts_of(request), session.user.name
-    known: dict[str, Any] = {"errors": {}}
+    known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request))}
     with refusing():
         more: dict[str, Any] = {"sessions": accounts.sessions_of(name), "passkeys": accounts.passkeys_of(name)}
     return render(

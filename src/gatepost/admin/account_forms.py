@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import ImmutableMultiDict
 
-__all__ = ["ALL", "SOME", "chosen_organizations", "field_errors", "reach_of", "refused_fields"]
+__all__ = ["ALL", "SOME", "Form", "chosen_organizations", "field_errors", "reach_of", "refused_fields"]
 
 ALL: Final = "all"
 SOME: Final = "some"
+type Form = ImmutableMultiDict[str, str]
+"""`request.state.form`."""
 _BETWEEN: Final = re.compile(r"[,\s]+")
 
 
-def chosen_organizations(form: ImmutableMultiDict[str, str]) -> list[str] | None:
+def chosen_organizations(form: Form) -> list[str] | None:
     """Those that are ticked, or written with commas between; None if the whole gateway is chosen.
 
     Raises Refusal (INPUT) if nothing is chosen: an account of everything is never made by leaving something out.

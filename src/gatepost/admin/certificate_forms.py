@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
-from gatepost.admin.certificate_view import label_of
+from gatepost.admin.certificate_view import label_of, sentence
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
@@ -59,8 +59,8 @@ def public_part(text: str) -> str:
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
     """What was refused, by field; "" is the form itself."""
-    found = {one.path: one.message[:1].upper() + one.message[1:] for one in refusal.errors}
-    return found or {"": refusal.text[:1].upper() + refusal.text[1:]}
+    found = {one.path: sentence(one.message) for one in refusal.errors}
+    return found or {"": sentence(refusal.text)}
 
 
 # add
@@ -100,7 +100,7 @@ def _add(asked: Request) -> Response:
     detail = {"state": str(entry.state), "names": list(entry.leaf.dns_names), "deprecated": [o.id for o in deprecated]}
     _record(asked, "certificate-add", entry.organization, entry.id, detail)
     said = f"{label_of(entry)} was added as {entry.state}."
-    remarks = [one[:1].upper() + one[1:] for one in (*prepared.notes, *prepared.warnings)]
+    remarks = [sentence(one) for one in (*prepared.notes, *prepared.warnings)]
     path = f"/certificates/{entry.id}" + ("/changeover" if entry.state is State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{one}." for one in remarks)]), "warn" if remarks else "pass")
 

@@ -7,6 +7,7 @@ in `admin.certificate_forms` and `admin.changeover`. No page holds a private key
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import RedirectResponse, Response
@@ -38,6 +39,7 @@ from gatepost.administration.pages import Page
 from gatepost.administration.refusal import Refusal
 from gatepost.certificates.entry import Purpose, State
 from gatepost.certificates.published_json import table_record, version_of
+from gatepost.certificates.publisher import Roots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,7 @@ _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "m
 _CHANGE_COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 _CHANGES = 500
 _OF_ONE = 20
+_ROOTS_SECONDS = 300.0
 
 
 # lists
@@ -206,11 +209,17 @@ def _acme(asked: Request) -> Response:
     return render(asked, "certificates/acme.html", state=state, orders=records, trouble=trouble)
 
 
+@lru_cache(maxsize=2)
+def _roots(gateway: Gateway, _: int) -> Roots:
+    """Reading a store of roots takes longer than a page may; it is read again after some minutes."""
+    return Roots(gateway.settings)
+
+
 def _table(asked: Request) -> Response:
     """What partners are shown, as they are shown it, but within this page."""
     needs(asked, Scope.READ)
     gateway = gateway_of(asked)
-    table, notes = published_table(gateway)
+    table, notes = published_table(gateway, _roots(gateway, int(time.monotonic() // _ROOTS_SECONDS)))
     record = table_record(table)
     if asked.query_params.get("format"):
         rows = [one | {"tlsa": one["tlsa"]} for one in record["certificates"]]

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import Outcome
+from gatepost.admin.certificate_forms import errors_of
 from gatepost.admin.certificate_view import LEVELS, label_of, life, pin_of, way_back
 from gatepost.admin.gate_looks import by_gate, followed, gate_items, keep, kept, waited
 from gatepost.admin.guard import actor_of, gateway_of, needs
@@ -28,7 +29,7 @@ from gatepost.administration.acme_orders import acme_state
 from gatepost.administration.certificates import change_record, common_name, history, listing, presented_where
 from gatepost.administration.changeover import Look, notice, standing
 from gatepost.administration.changeover_steps import GatesClosed
-from gatepost.administration.in_force import in_force
+from gatepost.administration.presented import presented
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.times import ahead
 from gatepost.certificates.course import can_roll_back, names_of, roll_back_until
@@ -85,7 +86,7 @@ def _page(
         seen = None
     report = seen.report if seen else None
     changes = [change_record(one) for one in history(gateway, _CHANGES, entry.id)]
-    form = {"when": "now", "at": "", "reason": "", "note": ""} | given
+    form = {"when": "now", "at": "", "reason": ""} | given
     return render(
         asked,
         "certificates/changeover.html",
@@ -107,7 +108,6 @@ def _page(
         old_pins=[one for one in found.olds if one.leaf.spki_sha256 != entry.leaf.spki_sha256],
         lost=found.lost,
         order=_order(gateway, principal, entry),
-        workers=in_force(gateway, max((one["version"] for one in changes), default=0)),
         changes=changes[:10],
         form=form,
         errors=errors or {},
@@ -157,13 +157,16 @@ def _traffic(seen: Look | None) -> dict[str, Any] | None:
 
 
 def _partners(partners: Sequence[Partner], entry: Entry) -> list[dict[str, Any]]:
-    return [{"name": one.name, "why": one.why, "told": one.name in entry.told} for one in partners]
+    """Those that are to be told first."""
+    rows = [{"name": one.name, "why": one.why, "told": one.name in entry.told} for one in partners]
+    return sorted(rows, key=lambda one: bool(one["told"]))
 
 
 def _notice(asked: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    found = notice(gateway, asked.path_params["number"])
+    found = notice(gateway, asked.path_params["number"], quick=True)
+    seen = kept(gateway, found.entry.id)
     subject, _, body = found.text.partition("\n\n")
     return render(
         asked,
@@ -172,9 +175,19 @@ def _notice(asked: Request) -> Response:
         name=label_of(found.entry),
         subject=subject.removeprefix("Subject: "),
         body=body,
-        partners=_partners(found.partners, found.entry),
+        partners=_partners(seen.partners if seen and seen.partners else found.partners, found.entry),
         may_change=principal.may(Scope.CERTIFICATES),
     )
+
+
+def _presented(asked: Request) -> Response:
+    """What the listeners present at this moment; of the page of the changeover it is a part that comes later."""
+    needs(asked, Scope.READ)
+    gateway = gateway_of(asked)
+    found = standing(gateway, asked.path_params["number"])
+    rows = presented(gateway, found.entry) if found.entry.purpose is Purpose.SERVER else []
+    name = label_of(found.entry)
+    return render(asked, "certificates/presented.html", block="presented", entry=found.entry, name=name, rows=rows)
 
 
 # the gates
@@ -230,9 +243,9 @@ def _switch(asked: Request) -> Response:
         red = "A gate is red" if closed.report.light is Light.RED else "A gate could not be looked at"
         what = "nothing overrides the key's gate" if closed.report.unusable else "mend it, or give a reason"
         text = f"{red}, so that nothing was switched: {what}. {closed.report.reasons}"
-        return _page(asked, HTTPStatus.CONFLICT, errors={"reason": text}, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": text}, **given)
     except Refusal as refusal:
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=_wrong(refusal), **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_of(refusal), **given)
     detail = {"planned": done.new.switch_at or None, "replaced": [one.id for one in done.olds], "reason": reason}
     _record(asked, "switch", entry, detail | {"red": done.report.reasons if reason else ""})
     if done.is_planned:
@@ -242,11 +255,6 @@ def _switch(asked: Request) -> Response:
     else:
         said = f"{label_of(entry)} is current. New sessions see it within two seconds."
     return see_other(asked, _path(entry), said, "warn" if reason else "pass")
-
-
-def _wrong(refusal: Refusal) -> dict[str, str]:
-    found = {one.path: one.message[:1].upper() + one.message[1:] for one in refusal.errors}
-    return found or {"": refusal.text[:1].upper() + refusal.text[1:]}
 
 
 def _time(text: str) -> float:
@@ -284,7 +292,7 @@ def _cancel(asked: Request) -> Response:
 
 
 def _roll_back(asked: Request) -> Response:
-    note = asked.state.form.get("note", "").strip()[:_REASON]
+    note = asked.state.form.get("back_note", "").strip()[:_REASON]
 
     def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
         done = steps.roll_back(gateway, who, entry.id, note=note)
@@ -325,7 +333,7 @@ def _stage(asked: Request) -> Response:
 
 def _tell(asked: Request) -> Response:
     form = asked.state.form
-    partners, note = form.getlist("partner"), form.get("note", "").strip()[:_REASON]
+    partners, note = form.getlist("partner"), form.get("told_note", "").strip()[:_REASON]
     everybody, waive = form.get("whom") == "all", form.get("how") == "waive"
 
     def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
@@ -365,6 +373,7 @@ ROUTES = [
     Route("/certificates/changeover", _all),
     Route("/certificates/{number}/changeover", _page),
     Route("/certificates/{number}/notice", _notice),
+    Route("/certificates/{number}/presented", _presented),
     Route("/certificates/{number}/gates", _live, methods=["GET"]),
     Route("/certificates/{number}/gates", _look, methods=["POST"]),
     *(Route(f"/certificates/{{number}}/{name}", handler, methods=["POST"]) for name, handler in _STEPS.items()),

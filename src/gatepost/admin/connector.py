@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.admin.connectors import FAILED, counted
+from gatepost.admin.editor import told_changes
 from gatepost.admin.guard import gateway_of, needs, not_there, who
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.admin.tasks import task_items
-from gatepost.admin.values import in_words
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector, visible
 from gatepost.administration.connectors import connector_row
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.administration.choice import Chosen
-    from gatepost.administration.differences import FieldChange
 
 __all__ = ["DIRECTIONS", "ROUTES", "chosen_of"]
 
@@ -106,19 +105,10 @@ def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK,
         trial=Trial(session=request.query_params.get("session", "")),
         trial_errors={},
         made=bool(request.query_params.get("made")),
-        shown_changes=_told,
+        shown_changes=told_changes,
         error=error,
         **loaded,
     )
-
-
-def _told(changes: list[FieldChange]) -> list[tuple[str, str | None, str | None]]:
-    """For `ui.diff`: fields by their own name, values as people write them."""
-    return [(one.path.rpartition("].")[2], _words(one.before), _words(one.after)) for one in changes]
-
-
-def _words(value: Any) -> str | None:
-    return None if value is None else in_words(value)
 
 
 def _naming(chosen: Chosen) -> list[Any]:
@@ -150,7 +140,7 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any]:
     counts = found.report.counts
     return {
         "found": found,
-        "conclusion": conclusion(found),
+        "conclusion": conclusion(found).partition("; see one with")[0],
         "passed": counts[Judged.PASSED],
         "failed": counts[Judged.FAILED],
         "unknown": counts[Judged.UNKNOWN],

@@ -13,7 +13,9 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.access.records import AccountError, LogInRefused
+from gatepost.admin.guard import gateway_of
 from gatepost.admin.pages import render
+from gatepost.admin.relying_party import rp_id
 from gatepost.web.identity import COOKIE, LOGIN, address_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["ROUTES", "entered", "local_target"]
+__all__ = ["ROUTES", "entered", "local_target", "log_in_page"]
 
 
 def local_target(text: str) -> str:
@@ -37,19 +39,23 @@ def _log_in(request: Request) -> Response:
     if request.method == "GET":
         if request.state.principal is not None:
             return RedirectResponse(target, HTTPStatus.SEE_OTHER)
-        return _log_in_page(request, owned=accounts.has_owner())
+        return log_in_page(request, owned=accounts.has_owner())
     form = request.state.form
     name, password = form.get("name", ""), form.get("password", "")
     try:
         secret = accounts.log_in(name, password, address_of(request.scope), request.headers.get("user-agent", ""))
     except LogInRefused as refused:
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        return _log_in_page(request, status, name=name, error=str(refused))
+        return log_in_page(request, status, name=name, error=str(refused))
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
 
 
-def _log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    known: dict[str, Any] = {"owned": True, "name": "", "error": ""} | context
+def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+    """The page to log in on. error: why it is shown again, a sentence without its end."""
+    issuer = gateway_of(request).settings.oidc.issuer
+    known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
+    known["passkeys"] = bool(rp_id(request))
+    known["next"] = local_target(request.query_params.get("next", "/"))
     return render(request, "entrance/login.html", status, **known)
 
 

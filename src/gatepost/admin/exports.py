@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["MOST", "exported"]
+__all__ = ["MOST", "exported", "wants_file"]
 
 
 def _itself(item: Any) -> Any:
@@ -28,6 +28,11 @@ def _itself(item: Any) -> Any:
 
 MOST: Final = 100_000
 """Rows at most; what is more is asked for by narrower filters."""
+
+
+def wants_file(request: Request) -> bool:
+    """Whether the address asks for a file; needed only where finding its rows is another way than finding the page."""
+    return bool(request.query_params.get("format"))
 
 
 def exported[Item](

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
+from gatepost.admin.certificate_view import sentence
 from gatepost.admin.guard import gateway_of
 from gatepost.admin.pages import event, fragment
 from gatepost.administration.changeover import look
@@ -59,6 +60,8 @@ _LEVELS: Final = {
 }
 _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
+# Where the text is about commands, and the page has a form.
+_FIXES: Final = {(Gate.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
 _BUSY: Final = "Other looks at gates are running: wait until one has ended, then look again."
 # Of a client identity there is nothing that a listener presents.
 _SERVERS: Final = (Gate.TLSA, Gate.STAPLING, Gate.REHEARSAL)
@@ -113,7 +116,9 @@ def _item(gate: Gate, findings: Sequence[GateFinding] | None, *, running: bool) 
     ordered = sorted(findings, key=lambda one: _WORST.index(one.verdict))
     worst = ordered[0]
     more = sum(1 for one in ordered if one.verdict is worst.verdict) - 1
-    text = worst.text[:1].upper() + worst.text[1:] + (f" (and {more} more)" if more else "")
+    text = sentence(worst.text) + (f" (and {more} more)" if more else "")
+    if more and worst.verdict is Mark.PASS:
+        text = f"{len(ordered)} findings, none against it."
     return base | {
         "level": _LEVELS[worst.verdict],
         "text": text,
@@ -125,12 +130,19 @@ def _finding(one: GateFinding) -> dict[str, Any]:
     records = list(dict.fromkeys(_RECORD.findall(f"{one.text} {one.evidence} {one.fix}")))
     return {
         "level": _LEVELS[one.verdict],
-        "text": one.text[:1].upper() + one.text[1:],
+        "text": sentence(one.text),
         "evidence": one.evidence,
-        "fix": one.fix,
+        "fix": _FIXES.get((one.gate, one.verdict)) or _without(one.fix, records),
         "records": records,
         "until": one.until or None,
     }
+
+
+def _without(fix: str, records: Sequence[str]) -> str:
+    """What to do, without the records that stand below it to be copied."""
+    for record in records:
+        fix = fix.replace(record, "").strip()
+    return fix
 
 
 # looking

@@ -11,7 +11,17 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from gatepost.administration.parts import Part, PartKind
 
-__all__ = ["FOLDERS", "connector_path", "edit_path", "list_path", "part_path", "trace_path", "version_path"]
+__all__ = [
+    "FOLDERS",
+    "connector_path",
+    "edit_path",
+    "list_path",
+    "named_path",
+    "organization_path",
+    "part_path",
+    "trace_path",
+    "version_path",
+]
 
 FOLDERS: Final = {
     "accepted_domain": "domains",
@@ -33,12 +43,16 @@ def list_path(kind: PartKind) -> str:
     return f"/{FOLDERS.get(kind.key, 'connectors')}"
 
 
+def named_path(kind: PartKind, organization: str, name: str) -> str:
+    """The page that shows the part of that name."""
+    if kind.command == "connector":
+        return connector_path(organization, kind.key.partition("_")[0], name)
+    return f"{list_path(kind)}/view/{quote(organization, safe='')}/{quote(name, safe='')}"
+
+
 def part_path(part: Part) -> str:
     """The page that shows a part."""
-    owner, name = part.organization.name, part.name
-    if part.kind.command == "connector":
-        return connector_path(owner, part.kind.key.partition("_")[0], name)
-    return f"{list_path(part.kind)}/view/{quote(owner, safe='')}/{quote(name, safe='')}"
+    return named_path(part.kind, part.organization.name, part.name)
 
 
 def edit_path(part: Part) -> str:
@@ -57,3 +71,8 @@ def trace_path(identity: str) -> str:
 def version_path(version: int) -> str:
     """The page of what one version changed."""
     return f"/history/{version}"
+
+
+def organization_path(name: str, step: str = "view") -> str:
+    """The page of an organization; step "edit" is the form that changes it."""
+    return f"/organizations/{step}/{quote(name, safe='')}"

@@ -17,6 +17,7 @@ __all__ = ["host_items", "running_item", "task_items", "verdict_item", "waiting_
 
 _LEVELS: Final = {"succeeded": "pass", "failed": "fail", "warning": "warn", "skipped": "waiting"}
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
+_OPTION: Final = " (--recipient ADDRESS)"  # of the command
 _WORDS: Final = {"waiting": "Skipped", "unknown": "Could not tell"}
 
 
@@ -34,10 +35,10 @@ def running_item(title: str) -> dict[str, Any]:
 
 
 def task_items(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of `validation_record`: a host after the other, then what belongs to none, and the verdict in the end."""
+    """Of `validation_record`: the verdict, a host after the other, then what belongs to none."""
     hosts: Sequence[Mapping[str, Any]] = record.get("hosts", ())
     items = [item for host in hosts for item in host_items(host, several=len(hosts) > 1)]
-    return [*items, *_items(record.get("tasks", ()), ""), verdict_item(record)]
+    return [verdict_item(record), *items, *_items(record.get("tasks", ()), "")]
 
 
 def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]]:
@@ -47,7 +48,7 @@ def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]
 
 
 def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The last line: how it ended, with what else an administrator should know."""
+    """How it ended, with what else an administrator should know."""
     outcome = str(record.get("outcome"))
     verdict = str(record.get("verdict", ""))
     level = _OUTCOMES.get(outcome, "unknown")
@@ -75,7 +76,7 @@ def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
         "level": level,
         "word": _WORDS.get(level, ""),
         "title": f"{host}: {task['name']}" if host else task["name"],
-        "text": task["detail"],
+        "text": task["detail"].removesuffix(_OPTION),
         "advice": task.get("advice", ""),
         "took": seconds if seconds and seconds >= 0.001 else None,
     }

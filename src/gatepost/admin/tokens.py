@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
-from gatepost.admin.account_forms import chosen_organizations, field_errors, refused_fields
+from gatepost.admin.account_forms import Form, chosen_organizations, field_errors, refused_fields
 from gatepost.admin.confirmation import ask_again, demand_owner
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
-from gatepost.administration.accounts import add_token, recording, refusing, token_record
+from gatepost.administration.accounts import add_token, new_token_errors, recording, refusing, token_record
 from gatepost.administration.pages import Selection
 from gatepost.administration.refusal import Refusal
 from gatepost.administration.times import ahead
@@ -72,7 +72,7 @@ def _new(request: Request) -> Response:
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=name.lower(), secret=secret)
 
 
-def _wanted(form: Any) -> dict[str, Any]:
+def _wanted(form: Form) -> dict[str, Any]:
     """Raises Refusal (INPUT)."""
     errors: dict[str, str] = {}
     found: dict[str, Any] = {"expires": None}
@@ -90,7 +90,8 @@ def _wanted(form: Any) -> dict[str, Any]:
         except ValueError as error:
             errors["expires"] = str(error)
     if errors:
-        raise refused_fields(errors)
+        others = new_token_errors(form.get("name", ""), found.get("scopes", [Scope.READ]))
+        raise refused_fields({one.path: one.message for one in others} | errors)
     return found
 
 

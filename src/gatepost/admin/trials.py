@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections import Counter
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -22,11 +23,11 @@ from gatepost.admin.guard import actor_of, gateway_of, who
 from gatepost.admin.pages import event, fragment
 from gatepost.admin.tasks import host_items, running_item, task_items, verdict_item, waiting_items
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.validation import Course, Stopped, keep_validation, validate, validation_record
+from gatepost.administration.validation import Course, Stopped, validate, validation_record
 from gatepost.checks.tasks import host_record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.requests import Request
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Subject", "followed", "meant", "waited"]
 
+_log = logging.getLogger(__name__)
+
 _AT_A_TIME: Final = 4
 _OF_ONE: Final = 2
 _SECONDS: Final = 180.0
@@ -45,12 +48,17 @@ _BUSY: Final = "Other validations are running: wait until one has ended, then tr
 
 
 class Subject(NamedTuple):
-    """What is tried. directory: the resources that it is a part of. stored: whether the result is kept for lists."""
+    """What is tried.
+
+    directory: the resources that it is a part of. keep: takes the record of what came of it; says why it could not be
+    kept, "" if it was. draft: whether the connector is not stored yet.
+    """
 
     directory: Directory
     chosen: Chosen
     trial: Trial
-    stored: bool
+    keep: Callable[[dict[str, Any]], str]
+    draft: bool = False
 
 
 class _Slots:
@@ -104,14 +112,14 @@ def _tried(request: Request, subject: Subject, course: Course) -> dict[str, Any]
     with _SLOTS.one(principal.name):
         found = validate(gateway, subject.directory, subject.chosen, subject.trial, course)
     record = validation_record(found)
-    if subject.stored and (failure := keep_validation(gateway, subject.chosen, record)):
+    if failure := subject.keep(record):
         record["notes"] = [*record["notes"], failure]
     request.app.state.accounts.record(
         actor_of(request),
         "connector.validate",
         organization=subject.chosen.organization.name,
         subject=subject.chosen.label,
-        detail={"outcome": record["outcome"], "draft": not subject.stored},
+        detail={"outcome": record["outcome"], "draft": subject.draft},
     )
     return record
 
@@ -175,8 +183,8 @@ class _Followed:
             self._tell([verdict_item({"verdict": refusal.text, "notes": [str(one) for one in refusal.errors]})])
         except Stopped:
             self._tell([verdict_item({"verdict": _late()})])
-        except Exception:
+        except Exception:  # noqa: BLE001 - what it says may hold anything, so that only the log gets it
+            _log.exception("the validation of %s failed", self._subject.chosen.label)
             self._tell([verdict_item({"verdict": "something went wrong here; the gateway's log says what"})])
-            raise
         finally:
             self._tell(None)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Role
-from gatepost.admin.account_forms import chosen_organizations, field_errors, reach_of, refused_fields
+from gatepost.admin.account_forms import Form, chosen_organizations, field_errors, reach_of, refused_fields
 from gatepost.admin.confirmation import ask_again, demand_owner
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there, who
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
-from gatepost.administration.accounts import add_user, recording, refusing, set_user, user_record
+from gatepost.administration.accounts import add_user, new_user_errors, recording, refusing, set_user, user_record
 from gatepost.administration.pages import Selection
 from gatepost.administration.refusal import Refusal
 
@@ -66,8 +66,7 @@ def _new(request: Request) -> Response:
     name, password = form.get("name", "").strip(), form.get("password", "")
     try:
         with recording(accounts, by, "user-add", name):
-            _demand_same(password, form.get("again", ""))
-            role, organizations = _role(form.get("role", "")), chosen_organizations(form)
+            role, organizations = _access(form, name, password)
             user = add_user(
                 gateway_of(request), accounts, name, role=role, password=password, organizations=organizations, by=by
             )
@@ -95,7 +94,7 @@ def _one(request: Request) -> Response:
         with recording(accounts, by, "user-set", user.name):
             change: dict[str, Any] = {"enabled": form.get("enabled") == "on"}
             if not user.issuer:
-                change |= {"role": _role(form.get("role", "")), "organizations": chosen_organizations(form)}
+                change["role"], change["organizations"] = _access(form)
             set_user(gateway_of(request), accounts, user.name, by=by, **change)
     except Refusal as refusal:
         given = {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
@@ -208,11 +207,24 @@ def _user(request: Request) -> User:
     return found
 
 
-def _role(text: str) -> Role:
+def _access(form: Form, name: str = "", password: str | None = None) -> tuple[Role, list[str] | None]:
+    """The role and organizations of a form; a new user has a password, too. Raises Refusal (INPUT) with all errors."""
+    errors: dict[str, str] = {}
+    role, organizations = Role.AUDITOR, None
     try:
-        return Role(text)
+        role = Role(form.get("role", ""))
     except ValueError:
-        raise refused_fields({"role": "choose a role"}) from None
+        errors["role"] = "choose a role"
+    try:
+        organizations = chosen_organizations(form)
+    except Refusal as refusal:
+        errors |= field_errors(refusal)
+    if password is not None and password != form.get("again", ""):
+        errors["again"] = "the two passwords differ"
+    if not errors:
+        return role, organizations
+    others = new_user_errors(name, role, password) if password is not None else ()
+    raise refused_fields({one.path: one.message for one in others} | errors)
 
 
 def _demand_same(password: str, again: str) -> None:

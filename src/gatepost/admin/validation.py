@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from gatepost.admin.guard import gateway_of, needs
 from gatepost.admin.pages import link, render, see_other
 from gatepost.admin.places import connector_path
 from gatepost.admin.trials import Subject, followed, meant, waited
-from gatepost.administration.validation import Trial
+from gatepost.administration.validation import Trial, keep_validation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,8 @@ def _asked(request: Request) -> tuple[Chosen, Subject]:
     chosen = chosen_of(request)
     needs(request, Scope.CONNECTORS, chosen.organization.name)
     given = request.state.form if request.method == "POST" else request.query_params
-    return chosen, Subject(gateway_of(request).directory(), chosen, trial_of(given), stored=True)
+    gateway = gateway_of(request)
+    return chosen, Subject(gateway.directory(), chosen, trial_of(given), partial(keep_validation, gateway, chosen))
 
 
 def _begin(request: Request) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
 
+from gatepost.access import token_rows, user_rows
 from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.access.records import AccountError, Keep, Outcome, Why
 from gatepost.administration.refusal import Kind, Refusal
@@ -29,6 +30,8 @@ __all__ = [
     "add_token",
     "add_user",
     "deed_record",
+    "new_token_errors",
+    "new_user_errors",
     "open_accounts",
     "recording",
     "refusing",
@@ -98,6 +101,24 @@ class NewToken(TypedDict):
     organizations: NotRequired[Collection[str] | None]
     expires: NotRequired[float | None]
     by: Actor
+
+
+def new_user_errors(name: str, role: Role, password: str) -> tuple[FieldError, ...]:
+    """What is wrong with the fields of a new user, for a form that has other errors, too."""
+    try:
+        user_rows.drafted(name, role, password, None)
+    except AccountError as error:
+        return error.errors
+    return ()
+
+
+def new_token_errors(name: str, scopes: Collection[Scope]) -> tuple[FieldError, ...]:
+    """The same of a new token."""
+    try:
+        token_rows.drafted(name, scopes, None, None, 0.0)
+    except AccountError as error:
+        return error.errors
+    return ()
 
 
 def add_user(gateway: Gateway, accounts: Accounts, name: str, **account: Unpack[NewUser]) -> User:

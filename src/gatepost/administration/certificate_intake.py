@@ -98,15 +98,20 @@ class Watched(NamedTuple):
     troubles: tuple[str, ...]
 
 
-def add_certificate(gateway: Gateway, who: Principal, new: NewCertificate) -> tuple[Added, Prepared]:
-    """Read, check and store it in one. Raises Refusal, as `prepare` and `store`; errors name "chain" or "key"."""
+def add_certificate(
+    gateway: Gateway, who: Principal, new: NewCertificate, *, dry_run: bool = False
+) -> tuple[Added, Prepared]:
+    """Read, check and store it in one; dry_run: all but the storing.
+
+    Raises Refusal, as `prepare` and `store`; its errors name "chain", "key" or "password".
+    """
     with inventory_of(gateway) as inventory:
         try:
             prepared = prepare(gateway, inventory, new)
         except PasswordNeeded as why:
             error = FieldError("password", str(why).rpartition(": ")[2])
             raise Refusal(Kind.INPUT, str(why), [error]) from why
-        return store(gateway, who, inventory, prepared), prepared
+        return store(gateway, who, inventory, prepared, dry_run=dry_run), prepared
 
 
 def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prepared:
@@ -140,7 +145,9 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
     return Prepared(new, entry, identity, request, tuple(found.notes), tuple(warnings))
 
 
-def store(gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prepared) -> Added:
+def store(
+    gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prepared, *, dry_run: bool = False
+) -> Added:
     """Put it into the inventory; its key is sealed unless it stays in a file.
 
     It is next until a changeover, unless nothing is current yet for its names, or `new.current` says so. Raises
@@ -163,6 +170,8 @@ def store(gateway: Gateway, who: Principal, inventory: Inventory, prepared: Prep
             if new.current:
                 text = f"it cannot become current: {why}; nothing was added"
                 raise Refusal(Kind.CONFLICT, text, [FieldError("current", f"cannot be: {why}")]) from why
+    if dry_run:
+        return Added(entry, others)
     version = _record_settings(inventory, found, others)
     inventory.add(entry, identity, author=who.name, note=new.note, others=others, expected=version)
     if prepared.request is not None:

@@ -18,7 +18,7 @@ from gatepost.administration.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resolving import resolver_of
 from gatepost.certificates import course
 from gatepost.certificates.entry import State
 from gatepost.certificates.stapling import Stapler
@@ -31,7 +31,6 @@ from gatepost.checks.changeover_notice import notice as notice_text
 from gatepost.checks.changeover_watch import watch
 from gatepost.checks.gates import Light, gates_record
 from gatepost.checks.gates_partners import partners_of
-from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.http import HttpClient
 from gatepost.net.certificate import certificate_facts
 
@@ -194,10 +193,7 @@ def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: Scene) 
 
 def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeeper], Coroutine[Any, Any, T]]) -> T:
     async def run() -> T:
-        try:
-            resolver = configured_resolver(gateway.settings.dns)
-        except ValueError as error:
-            raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
+        resolver = resolver_of(gateway.settings)
         try:
             client = HttpClient(resolver)
             with gateway.config() as store:
@@ -209,10 +205,11 @@ def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeep
     return asyncio.run(run())
 
 
-def notice(gateway: Gateway, number: str) -> Notice:
+def notice(gateway: Gateway, number: str, *, quick: bool = False) -> Notice:
     """The text of a mail to partners: both certificates, what to check, and when. Asks nobody.
 
-    Raises Refusal: MISSING, INPUT if its chain cannot be read, UNREADABLE.
+    quick: without reading the trace, so that partners are those of connectors alone. Raises Refusal: MISSING, INPUT if
+    its chain cannot be read, UNREADABLE.
     """
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
@@ -225,8 +222,8 @@ def notice(gateway: Gateway, number: str) -> Notice:
     olds = tuple(_olds(entry, found.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
-    scene = scene_of(gateway, found)
-    return Notice(entry, text, partners_of(entry, scene.organizations, scene.seen or {}))
+    seen = {} if quick else seen_partners(gateway.data / "trace", now=time.time())
+    return Notice(entry, text, partners_of(entry, gateway.directory().resources.organizations, seen))
 
 
 def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:

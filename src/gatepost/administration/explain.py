@@ -11,6 +11,7 @@ import ipaddress
 import time
 from dataclasses import dataclass
 from functools import partial
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.explain_seen import cut, is_concerned
@@ -57,6 +58,7 @@ MAX_PEM = 1 << 20
 """Bytes of a certificate with its intermediates."""
 
 _STRANGERS = ("203.0.113.1", "198.51.100.1", "192.0.2.1", "2001:db8::1", "100.64.0.1")
+_LIVE = BoundedSemaphore(4)  # looks at the network at a time, of one process
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -131,7 +133,21 @@ class Answer:
 
 
 def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
-    """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see."""
+    """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
+
+    CONFLICT if it is live and too many others are under way.
+    """
+    if not question.live:
+        return _answer(gateway, who, question)
+    if not _LIVE.acquire(blocking=False):
+        raise Refusal(Kind.CONFLICT, "other looks at next hops are under way; ask again when one of them has ended")
+    try:
+        return _answer(gateway, who, question)
+    finally:
+        _LIVE.release()
+
+
+def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
     settings = gateway.settings
     directory = gateway.directory()
     errors: list[FieldError] = []

@@ -17,13 +17,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resolving import resolver_of
 from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.checks.presented import checked_session, presented_session
 from gatepost.checks.probe import prober, revocation_checker
 from gatepost.checks.records import VALIDATIONS, keep, last, record_path
 from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
 from gatepost.connectors.model import InboundConnector
-from gatepost.lookup.configured import configured_resolver
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.trace_search import scan_trace, trace_event
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gatepost.checks.tasks import HostReport
     from gatepost.checks.validation import Validation
     from gatepost.connectors.match import Directory
-    from gatepost.lookup.dns import Resolver
     from gatepost.policy.facts import SessionFacts
     from gatepost.settings.model import Settings
 
@@ -170,22 +169,12 @@ async def _outbound(
         settings.tls.profile,
         time.time(),
     )
-    async with course.running(), _resolver(settings) as resolver:
+    async with course.running(), resolver_of(settings) as resolver:
         probing = prober(settings, resolver)
         try:
             return await validate_outbound(probing, directory, request, course.progress, course.found)
         finally:
             await probing.close()
-
-
-@asynccontextmanager
-async def _resolver(settings: Settings) -> AsyncIterator[Resolver]:
-    try:
-        made = configured_resolver(settings.dns)
-    except ValueError as error:
-        raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
-    async with made as resolver:
-        yield resolver
 
 
 def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course) -> Validation:
@@ -216,7 +205,7 @@ def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Tria
 
 async def _checked(settings: Settings, session: SessionFacts, directory: Directory, course: Course) -> SessionFacts:
     """Revocation is looked for as for a real session."""
-    async with course.running(), _resolver(settings) as resolver:
+    async with course.running(), resolver_of(settings) as resolver:
         checker = revocation_checker(settings, resolver)
         try:
             return await checked_session(session, directory, partial(checker.check, now=time.time()))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal, Scope
+    from gatepost.access.records import Actor
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["Answer", "Asked", "Document", "Endpoint", "ListOf", "NoQuery", "Reach", "takes_merge_patch"]
@@ -77,11 +79,14 @@ class Asked:
 
     path: the values in the path's braces. query, body: as the endpoint declares them; body is None where there is none,
     and plain values where it is a Document. expected: the version that must still be in force for a change, None if
-    any will do (`If-Match: *`). dry_run: say what would change, change nothing.
+    any will do (`If-Match: *`). dry_run: say what would change, change nothing. accounts: users, tokens and deeds. by:
+    who asks, for the record of deeds.
     """
 
     principal: Principal
     gateway: Gateway
+    accounts: Accounts
+    by: Actor
     path: Mapping[str, str]
     query: Any
     body: Any = None
@@ -110,6 +115,7 @@ class Endpoint:
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
     without which nothing is changed. may_create: it may answer 201. most: bytes of a body. tag: its chapter.
+    grave: a session must have proved lately who it is (`web.confirmed`), and the state may forbid it.
     """
 
     method: str
@@ -128,6 +134,7 @@ class Endpoint:
     guarded: bool = False
     versioned: bool = False
     may_create: bool = False
+    grave: bool = False
     most: int = 256 * _KILOBYTE
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import parts, queue, resources, status, trace
+from gatepost.api import accounts, certificates, checks, explain, parts, queue, reports, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -69,8 +69,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
+    *reports.ENDPOINTS,
+    *explain.ENDPOINTS,
+    *checks.ENDPOINTS,
+    *accounts.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

@@ -9,6 +9,7 @@ query, 428 and 412 for If-Match. So nobody learns of an organization by the erro
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.access.principal import Principal, Scope
+from gatepost.access.records import Actor
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.api.conversion import WrongFields, body_value, query_value
 from gatepost.api.endpoint import Answer, Asked, Document, Endpoint, Reach, takes_merge_patch
@@ -26,6 +28,8 @@ from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
+from gatepost.web.confirmed import is_confirmed
+from gatepost.web.identity import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,6 +103,9 @@ class _Path:
             allow = ", ".join(sorted(self._endpoints))
             raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
         _authorize(endpoint, who, request.path_params)
+        if endpoint.grave and not is_confirmed(getattr(request.state, "session", None), time.time()):
+            text = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
+            raise Problem(ProblemType.FORBIDDEN, text)
         body = await _body(request, endpoint)
         return await run_in_threadpool(_done, request, endpoint, who, body)
 
@@ -179,7 +186,8 @@ def _asked(request: Request, endpoint: Endpoint, who: Principal, body: bytes | N
         raise Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
     gateway: Gateway = request.app.state.gateway
     expected = _expected(request, endpoint, gateway, dry_run=dry_run)
-    return Asked(who, gateway, request.path_params, query, value, expected, dry_run)
+    by = Actor(who.name, address_of(request.scope))
+    return Asked(who, gateway, request.app.state.accounts, by, request.path_params, query, value, expected, dry_run)
 
 
 def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:

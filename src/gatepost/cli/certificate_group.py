@@ -13,12 +13,9 @@ __all__ = ["CertificateGroup"]
 
 
 class CertificateGroup(LazyGroup):
-    """A step that the state of a certificate does not allow is a clear no: exit code 1."""
+    """Options are few, and the text of a refusal says all that its fields do."""
 
     def end(self, refusal: Refusal) -> NoReturn:
-        """The text says all that its fields do."""
-        from gatepost.administration.refusal import Kind  # noqa: PLC0415 - `--help` does without
-        from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail  # noqa: PLC0415 - as above
-
-        codes = {Kind.CONFLICT: NO, Kind.UNREADABLE: UNKNOWN}
-        fail(codes.get(refusal.kind, BAD_INPUT), refusal.text)
+        """With the text alone."""
+        refusal.errors = ()
+        super().end(refusal)

@@ -18,7 +18,7 @@ from gatepost.connectors.units import format_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OauthIssuer", "TokenAlgorithm", "configuration_urls", "traps"]
+__all__ = ["OauthIssuer", "TokenAlgorithm", "configuration_urls", "https_issuer", "traps"]
 
 _ENTRA = "login.microsoftonline.com"
 
@@ -50,7 +50,8 @@ def _https(value: str) -> str:
     return value
 
 
-def _issuer(value: str) -> str:
+def https_issuer(value: str) -> str:
+    """What may be the issuer of tokens. Raises ValueError."""
     parts = urlsplit(_https(value))
     if parts.query:
         raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
@@ -76,7 +77,7 @@ class OauthIssuer(Record):
 
     name: Label = Field(description="Unique among the OAuth issuers of the organization.")
     enabled: Switch = Field(default=True, description="A token of a disabled issuer logs nobody in.")
-    issuer: Annotated[str, AfterValidator(_issuer), Field(max_length=500), Form("https address")] = Field(
+    issuer: Annotated[str, AfterValidator(https_issuer), Field(max_length=500), Form("https address")] = Field(
         description='The claim "iss" of its tokens, to the letter, such as '
         '"https://login.microsoftonline.com/TENANT-ID/v2.0".'
     )

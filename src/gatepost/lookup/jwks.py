@@ -17,7 +17,7 @@ from jwt import PyJWK, PyJWTError
 
 from gatepost.connectors.oauth import TokenAlgorithm
 
-__all__ = ["IssuerKey", "JwksError", "parse_jwks", "parse_metadata"]
+__all__ = ["IssuerKey", "JwksError", "parse_document", "parse_jwks", "parse_metadata"]
 
 type PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
 
@@ -53,7 +53,7 @@ class IssuerKey:
 
 def parse_jwks(body: bytes) -> tuple[IssuerKey, ...]:
     """The keys for signatures of a set; those of another use or kind are passed over. JwksError if none is left."""
-    keys = _object(body).get("keys")
+    keys = parse_document(body).get("keys")
     if not isinstance(keys, list):
         raise JwksError('no JWK Set: "keys" is no list')
     found = tuple(key for one in keys[:_MAX_KEYS] if (key := _key(one)) is not None)
@@ -64,7 +64,7 @@ def parse_jwks(body: bytes) -> tuple[IssuerKey, ...]:
 
 def parse_metadata(body: bytes, issuer: str) -> str:
     """Where the keys of `issuer` are, by its metadata. Raises JwksError; also if they are another issuer's."""
-    document = _object(body)
+    document = parse_document(body)
     if document.get("issuer") != issuer:
         said = ascii(document.get("issuer"))[:200]
         raise JwksError(f"the metadata are of the issuer {said}, not of {issuer} (RFC 8414 section 3.3)")
@@ -74,7 +74,8 @@ def parse_metadata(body: bytes, issuer: str) -> str:
     return url
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def parse_document(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises JwksError."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

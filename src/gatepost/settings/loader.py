@@ -20,6 +20,7 @@ from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
 from gatepost.settings.model import DnsValidation, Settings
+from gatepost.settings.oidc import GroupRole
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         ("dns", ("trust_anchor_file",)),
         ("acme", ("trust_anchors",)),
         ("admin", ("chain", "key")),
+        ("oidc", ("trust_anchors",)),
     ):
         if section in whole:
             whole[section] = resolved(whole[section], names)
@@ -163,6 +165,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     if bool(settings.admin.chain) != bool(settings.admin.key):
         path = "admin.key" if settings.admin.chain else "admin.chain"
         yield draft.error(path, "chain and key belong together: write both, or neither")
+    yield from _oidc(draft)
     yield from _internal(draft)
     yield from _reports(draft)
     elsewhere = settings.acme.is_on or bool(settings.store.master_key)  # certificates may come from there
@@ -185,6 +188,20 @@ def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
         if port and shared and not SmartHost(host, port).is_address:
             said = f"port {port} has listeners of several roles; write each with its IP address, not with a name"
             yield draft.error(f"listener[{place}].address", said)
+
+
+def _oidc(draft: Draft[Settings]) -> Iterator[FieldError]:
+    """What belongs to an issuer."""
+    oidc = draft.value.oidc
+    if oidc.issuer and not oidc.client_id:
+        yield draft.error("oidc.client_id", "is needed with issuer: what the issuer calls this gateway")
+    if oidc.issuer and not oidc.groups:
+        said = "without [[oidc.group]] nobody can log in by the issuer; write at least one, with name and role"
+        yield draft.error("oidc.group", said)
+    for place, group in enumerate(oidc.groups):
+        if group.role is GroupRole.OWNER and group.organizations:
+            said = "an owner is of the whole gateway; take the organizations away, or choose another role"
+            yield draft.error(f"oidc.group[{place}].organizations", said)
 
 
 def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:

@@ -33,6 +33,7 @@ from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
 from gatepost.settings.evidence import Evidence
 from gatepost.settings.oauth import Oauth
+from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.references import mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
@@ -334,6 +335,7 @@ class Settings(Record):
     certificates: tuple[Certificate, ...] = Field(default=(), alias="certificate", description="[[certificate]]")
     acme: Acme = Field(default_factory=Acme, description="[acme]")
     admin: Admin = Field(default_factory=Admin, description="[admin]")
+    oidc: Oidc = Field(default_factory=Oidc, description="[oidc]")
     metrics: Metrics = Field(default_factory=Metrics, description="[metrics]")
     mta_sts: MtaSts = Field(default_factory=MtaSts, description="[mta_sts]")
     certificate_table: CertificateTable = Field(default_factory=CertificateTable, description="[certificate_table]")

@@ -35,7 +35,7 @@ __all__ = ["COOKIE", "LOGIN", "Identity", "address_of", "is_open"]
 COOKIE: Final = "__Host-gatepost"
 """The prefix makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour of this host can set it."""
 LOGIN: Final = "/login"
-_OPEN: Final = (LOGIN, "/setup", "/static/")
+_OPEN: Final = (LOGIN, f"{LOGIN}/", "/setup", "/static/")
 _BEARER: Final = "bearer "
 _LONGEST: Final = 200  # of a secret
 

@@ -101,7 +101,7 @@ def shot(page: Page, name: str) -> None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
+        page.screenshot(path=Path(folder, f"{name}.png"), full_page=True, caret="initial")
 
 
 def overflow(page: Page) -> int:

@@ -6,13 +6,16 @@ It signs with the library of keys alone, so that no code checks what it made its
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
+import secrets
 import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -22,10 +25,14 @@ from support.pki import make_key
 from support.process import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.pki import Key, Leaf
 
 CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/keys"
+AUTHORIZE = "/authorize"
+TOKEN = "/token"
 
 
 class Issuer:
@@ -33,6 +40,9 @@ class Issuer:
 
     pages: what it serves by path, made anew by `publish`. requests: paths asked for so far. stop() and start() keep the
     port: between them it is down. audience: whom its tokens are for unless they say otherwise.
+
+    It also lets people in by OpenID Connect, without a page of its own: person has the claims of whoever comes, secret
+    is that of the client. spoil: makes of the arguments of `token` other ones, as an attacker would.
     """
 
     def __init__(self, certificate: Leaf, kind: str = "rsa", *, audience: str = "smtp") -> None:
@@ -42,6 +52,15 @@ class Issuer:
         self.url = f"https://127.0.0.1:{self.port}"
         self.requests: list[str] = []
         self.pages: dict[str, bytes] = {}
+        self.endpoints = {
+            "authorization_endpoint": f"{self.url}{AUTHORIZE}",
+            "token_endpoint": f"{self.url}{TOKEN}",
+            "authorization_response_iss_parameter_supported": True,
+        }
+        self.person: dict[str, Any] = {}
+        self.spoil: Callable[[dict[str, Any]], dict[str, Any]] = dict
+        self.secret = ""
+        self.granted: dict[str, dict[str, str]] = {}
         self._number = 0
         self._kind = kind
         self._server: ThreadingHTTPServer | None = None
@@ -57,7 +76,7 @@ class Issuer:
             self.publish()
 
     def publish(self) -> None:
-        metadata = {"issuer": self.url, "jwks_uri": f"{self.url}{KEYS}"}
+        metadata = {"issuer": self.url, "jwks_uri": f"{self.url}{KEYS}"} | self.endpoints
         self.pages = {
             CONFIGURATION: json.dumps(metadata).encode(),
             KEYS: json.dumps({"keys": [{"kid": self.kid, "use": "sig", **_jwk(self.key)}]}).encode(),
@@ -109,8 +128,23 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             issuer.requests.append(self.path)
-            body = issuer.pages.get(self.path)
-            self.send_response(404 if body is None else 200)
+            path, _, query = self.path.partition("?")
+            if path == AUTHORIZE:
+                self.send_response(303)
+                self.send_header("Location", _authorized(issuer, dict(parse_qsl(query))))
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self._answer(issuer.pages.get(self.path), 404)
+
+        def do_POST(self) -> None:
+            issuer.requests.append(self.path)
+            sent = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            found = _exchanged(issuer, dict(parse_qsl(sent)), self.headers.get("Authorization", ""))
+            self._answer(None if found is None else json.dumps(found).encode(), 400)
+
+        def _answer(self, body: bytes | None, otherwise: int) -> None:
+            self.send_response(otherwise if body is None else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
@@ -120,6 +154,29 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _authorized(issuer: Issuer, query: dict[str, str]) -> str:
+    """Where the person is sent back to (RFC 6749 section 4.1.2, RFC 9207)."""
+    code = secrets.token_urlsafe(16)
+    issuer.granted[code] = query
+    answer = {"code": code, "state": query["state"], "iss": issuer.url}
+    return f"{query['redirect_uri']}?{urlencode(answer)}"
+
+
+def _exchanged(issuer: Issuer, form: dict[str, str], credentials: str) -> dict[str, Any] | None:
+    """What a code is worth, once: its client, its verifier (RFC 7636) and its address must be right."""
+    asked = issuer.granted.pop(form.get("code", ""), None)
+    if asked is None or form.get("redirect_uri") != asked["redirect_uri"]:
+        return None
+    challenge = _b64(hashlib.sha256(form["code_verifier"].encode()).digest())
+    pair = f"{quote_plus(asked['client_id'])}:{quote_plus(issuer.secret)}"  # RFC 6749 section 2.3.1
+    if challenge != asked["code_challenge"] or credentials != f"Basic {base64.b64encode(pair.encode()).decode()}":
+        return None
+    now = int(time.time())
+    claims = {"aud": asked["client_id"], "nonce": asked["nonce"], "auth_time": now, "header": {"typ": "JWT"}}
+    given = issuer.spoil(claims | {"scope": None} | issuer.person)
+    return {"access_token": "unused", "token_type": "Bearer", "id_token": issuer.token("", **given)}
 
 
 def _b64(data: bytes) -> str:

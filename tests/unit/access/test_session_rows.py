@@ -18,7 +18,7 @@ def rows(place):
 
 
 def start(rows, name="ann", at=0.0):
-    return session_rows.start(rows, user_rows.get(rows, name), at, "192.0.2.1", "Firefox")
+    return session_rows.start(rows, user_rows.get(rows, name), at, "192.0.2.1", "Firefox", at)
 
 
 def test_a_session(rows):
@@ -105,6 +105,6 @@ def test_of_too_many_the_oldest_end(rows):
 
 
 def test_what_browsers_say_is_bounded(rows):
-    given = session_rows.start(rows, user_rows.get(rows, "ann"), 0.0, "x" * 5000, "\ud800" * 5000)
+    given = session_rows.start(rows, user_rows.get(rows, "ann"), 0.0, "x" * 5000, "\ud800" * 5000, 0.0)
     found = session_rows.find(rows, given)
     assert (len(found.address), found.agent) == (64, "?" * 256)

@@ -13,6 +13,7 @@ import tomlkit
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.gateway import Gateway
 from gatepost.api.serving import routes
@@ -68,6 +69,7 @@ class Api:
         self.gateway = gateway
         self._app = Starlette(routes=routes(endpoints), middleware=[Middleware(_Who, api=self)])
         self._app.state.gateway = gateway
+        self.accounts = self._app.state.accounts = Accounts(gateway.data.with_name("access") / ACCESS_FILE)
 
     def call(self, method, url, body=None, *, headers=(), chunks=None):
         """body: bytes, or a value that is sent as JSON. chunks: the body in pieces, without its length."""
@@ -123,7 +125,15 @@ def gateway(tmp_path):
 @pytest.fixture
 def api_of(gateway):
     """The API of some endpoints."""
-    return lambda *endpoints: Api(gateway, endpoints)
+    made = []
+
+    def make(*endpoints):
+        made.append(Api(gateway, endpoints))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.accounts.close()
 
 
 RESOURCES = {

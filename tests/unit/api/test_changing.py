@@ -14,7 +14,7 @@ WHO = Principal("token t", frozenset(Scope))
 
 def asked(**other):
     query = ChangeQuery(**other.pop("query", {}))
-    return Asked(WHO, None, {}, query, **other)
+    return Asked(WHO, None, None, None, {}, query, **other)
 
 
 def test_the_wish_is_what_was_asked():

@@ -1,0 +1,74 @@
+"""The settings of logging in to the admin centre by OpenID Connect: the table `[oidc]`.
+
+A part of `settings.model`, read with it; used by `lookup.openid` and `access.vouching`. Whom the gateway itself knows
+is in `access.db`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from gatepost.connectors.fields import Duration, FilePath, Form, Range, Record, Switch, Text
+from gatepost.connectors.oauth import https_issuer
+from gatepost.connectors.units import format_duration
+from gatepost.settings.references import secret_reference
+
+__all__ = ["GroupRole", "Oidc", "OidcGroup"]
+
+
+class GroupRole(StrEnum):
+    """What a group makes of a person: the roles of the admin centre."""
+
+    OWNER = "owner"
+    ADMINISTRATOR = "administrator"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+
+
+class OidcGroup(Record):
+    """What the people of a group may do. Of several groups that a person is in, the first that is written counts."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
+        description="As the claim writes it; Entra ID writes the object id of the group."
+    )
+    role: GroupRole = Field(description="Their role.")
+    organizations: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), description="Those that they see. Empty: the whole gateway."
+    )
+
+
+class Oidc(Record):
+    """Log-in to the admin centre by OpenID Connect, off unless issuer is written (docs/admin-centre.md)."""
+
+    issuer: Annotated[str, AfterValidator(lambda text: https_issuer(text) if text else ""), Form("https address")] = (
+        Field(
+            default="",
+            description='The issuer, to the letter as its tokens say it: "https://login.example/realms/staff".',
+        )
+    )
+    client_id: Text = Field(default="", max_length=200, description="What the issuer calls this gateway.")
+    client_secret: Annotated[
+        str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')
+    ] = Field(default="", description="The secret that goes with it. Empty: a public client, which PKCE protects.")
+    scopes: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = Field(
+        default=("openid", "profile"), description="What is asked for; some issuers tell groups only if asked."
+    )
+    name_claim: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
+        default="preferred_username", description="The claim that becomes the user's name at the first log-in."
+    )
+    groups_claim: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
+        default="groups", description="The claim with the person's groups, a list of texts."
+    )
+    groups: tuple[OidcGroup, ...] = Field(default=(), alias="group", description="[[oidc.group]]")
+    private_issuer: Switch = Field(
+        default=False, description="Whether the issuer is at a private address, such as a Keycloak of your own."
+    )
+    trust_anchors: FilePath = Field(
+        default="", description="File with the authority of the issuer's certificate, PEM. Empty: tls.trust_anchors."
+    )
+    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+        default=10, description="How long the issuer gets for all that is asked of it at a log-in."
+    )

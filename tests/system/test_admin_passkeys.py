@@ -1,0 +1,171 @@
+"""Proves that a passkey is made and logs in, in a browser with an authenticator, and that what is wrong does not."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.browser import axe, context, shot
+from support.scenes import contoso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, CDPSession, Page
+    from support.gateway import Gateway
+
+
+@pytest.fixture
+def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
+    """Asked for by name: an IP address is no relying party."""
+    found = served(gateway, contoso())
+    found.url = f"https://localhost:{found.port}"
+    return found
+
+
+class Desk:
+    """A browser with an authenticator. page: in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._session: CDPSession = page.context.new_cdp_session(page)
+        self._session.send("WebAuthn.enable")
+        self._authenticator = self._session.send("WebAuthn.addVirtualAuthenticator", {"options": _OPTIONS})[
+            "authenticatorId"
+        ]
+
+    def verifies(self, *, person: bool) -> None:
+        """Whether the authenticator knows its owner."""
+        self._send("setUserVerified", isUserVerified=person)
+
+    def credentials(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._send("getCredentials")["credentials"]
+        return found
+
+    def replace(self, credential: dict[str, Any]) -> None:
+        self._send("clearCredentials")
+        self._send("addCredential", credential=credential)
+
+    def _send(self, method: str, **given: Any) -> Any:
+        return self._session.send(f"WebAuthn.{method}", {"authenticatorId": self._authenticator, **given})
+
+
+_OPTIONS = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+@pytest.fixture
+def desk(browser: Browser) -> Iterator[Desk]:
+    with context(browser) as (opened, _):
+        yield Desk(opened.new_page())
+
+
+def make(desk: Desk, centre: AdminCentre, name: str = "My laptop") -> None:
+    centre.log_in(desk.page, "/account")
+    desk.page.get_by_label("Name of the passkey").fill(name)
+    desk.page.get_by_role("button", name="Add passkey").click()
+    desk.page.get_by_text(f"The passkey {name} was made.").wait_for()
+
+
+def come_in(desk: Desk, centre: AdminCentre) -> None:
+    desk.page.context.clear_cookies()
+    desk.page.goto(f"{centre.url}/login?next=%2Faccount")
+    desk.page.get_by_role("button", name="Use a passkey").click()
+
+
+def refused(centre: AdminCentre) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = centre.gateway.cli("audit", "--outcome", "refused", json=True).data
+    return found
+
+
+def test_a_passkey_is_made_logs_in_and_is_removed(centre: AdminCentre, desk: Desk) -> None:
+    page = desk.page
+    make(desk, centre)
+    axe(page)
+    shot(page, "account-passkey")
+    page.context.clear_cookies()
+    page.goto(f"{centre.url}/login")
+    axe(page)
+    shot(page, "login-passkey")
+    for _ in range(2):
+        come_in(desk, centre)
+        page.wait_for_url(f"{centre.url}/account")
+        assert page.get_by_role("row", name="My laptop").is_visible()
+    (made,) = desk.credentials()
+    assert made["rpId"] == "localhost"
+    assert made["signCount"] > 1
+
+    page.get_by_role("button", name="Remove the passkey My laptop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    page.get_by_text("The passkey My laptop was removed.").wait_for()
+    come_in(desk, centre)
+    page.get_by_text("The passkey was not accepted.").wait_for()
+    assert refused(centre)[0]["action"] == "log-in"
+    actions = [one["action"] for one in centre.gateway.cli("audit", "--who", OWNER, json=True).data]
+    assert {"passkey-add", "passkey-remove"} <= set(actions)
+
+
+def test_a_person_who_is_not_verified_and_a_copy_do_not_come_in(centre: AdminCentre, desk: Desk) -> None:
+    page = desk.page
+    make(desk, centre)
+    (before,) = desk.credentials()
+    come_in(desk, centre)
+    page.wait_for_url(f"{centre.url}/account")
+    desk.verifies(person=False)
+    come_in(desk, centre)
+    page.get_by_text("No passkey was used.").wait_for()
+    desk.verifies(person=True)
+    desk.replace(before | {"signCount": 0})
+    come_in(desk, centre)
+    page.get_by_text("The passkey was not accepted.").wait_for()
+    assert "copy" in refused(centre)[0]["detail"]["why"]
+
+
+def test_a_disabled_user_does_not_come_in(centre: AdminCentre, desk: Desk) -> None:
+    make(desk, centre)
+    centre.gateway.cli("user", "add", "ann", "--role", "owner", "--password-stdin", given=f"{PASSWORD}\n")
+    centre.gateway.cli("user", "set", OWNER, "--disable")
+    come_in(desk, centre)
+    desk.page.get_by_text("The passkey was not accepted.").wait_for()
+    centre.gateway.cli("user", "remove", OWNER)
+    with sqlite3.connect(centre.gateway.data_dir / "access.db", timeout=30) as database:
+        assert database.execute("SELECT count(*) FROM passkey").fetchone() == (0,)
+    database.close()
+
+
+def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCentre, desk: Desk) -> None:
+    page = desk.page
+    make(desk, centre)
+    page.context.clear_cookies()
+    page.goto(f"{centre.url}/login")
+    sent: list[tuple[dict[str, str], str]] = []
+    page.on(
+        "request",
+        lambda one: (
+            sent.append((one.all_headers(), one.post_data or ""))
+            if one.url.endswith("/login/passkey?next=%2F")
+            else None
+        ),
+    )
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url(f"{centre.url}/")
+    ((headers, body),) = sent
+    ticket = {"cookie": headers["cookie"], "content-type": headers["content-type"], "sec-fetch-site": "same-origin"}
+    for given in (ticket, {name: text for name, text in ticket.items() if name != "cookie"}):
+        answer = page.request.post(f"{centre.url}/login/passkey", headers=given, data=body)
+        assert answer.status == 422, "it was used, or is not this browser's"
+        assert "target" not in json.loads(answer.text())
+    numbers = f"https://127.0.0.1:{centre.port}"
+    assert page.request.post(f"{numbers}/login/passkey", headers=ticket, data=body).status == 404
+    page.context.clear_cookies()
+    page.goto(f"{numbers}/login")
+    assert not page.get_by_role("button", name="Use a passkey").count()
