@@ -62,7 +62,7 @@ def _search(request: Request) -> Response:
         return file
     found, place, meaning = _found(gateway_of(request), principal, question, given.get("after", ""))
     is_first = not given.get("after") and given.get("live") is None
-    if is_first and question.is_of_id and (identity := _only_one(found)) is not None:
+    if is_first and question.names_one(meaning) and (identity := _only_one(found)) is not None:
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
     known = searches.read(request.cookies, principal.name)
     used = known.used(searches.kept_query(given)) if is_first and not question.is_plain else known

@@ -70,10 +70,9 @@ class Question:
         """Whether nothing but a time is asked for."""
         return not self.q and not self.fields
 
-    @property
-    def is_of_id(self) -> bool:
-        """Whether the one box may hold an id, and nothing else was filled in."""
-        return not self.fields and any(_IDS & meaning.keys() for meaning, _ in self.filters)
+    def names_one(self, meaning: Mapping[str, str]) -> bool:
+        """Whether the one box held an id, as `meaning` says, and nothing else was filled in."""
+        return not self.fields and not _IDS.isdisjoint(meaning)
 
 
 def read_question(given: Mapping[str, str], organization: str, limit: int) -> Question:

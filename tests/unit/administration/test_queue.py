@@ -4,8 +4,10 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.queue import (
+    RETURN_TEXT,
     QueueAction,
     act,
+    destinations,
     entries,
     entry_record,
     message_body,
@@ -145,3 +147,59 @@ def test_a_queue_that_cannot_be_read(gateway):
         with pytest.raises(Refusal) as caught:
             ask()
         assert caught.value.kind is Kind.UNREADABLE
+
+
+# who, filter -> destination: all, held, oldest
+COUNTED = [
+    (OWNER, {}, {"contoso/contoso.example": (2, 1), "fabrikam/fabrikam.example": (2, 0)}),
+    (CONTOSO, {}, {"contoso/contoso.example": (2, 1)}),
+    (NOBODY, {}, {}),
+    (OWNER, {"state": "held"}, {"contoso/contoso.example": (1, 1)}),
+    (FABRIKAM, {"recipient": "d@fabrikam.example"}, {"fabrikam/fabrikam.example": (1, 0)}),
+]
+
+
+@pytest.mark.parametrize(("who", "wanted", "expected"), COUNTED)
+def test_what_waits_is_counted_by_destination(gateway, queued, who, wanted, expected):
+    act(gateway, OWNER, QueueAction.HOLD, QueueFilter(recipient="a@contoso.example"))
+    found = destinations(gateway, who, QueueFilter(**wanted, limit=0))
+    assert {one.destination: (one.count, one.held) for one in found} == expected
+    assert all(one.active + one.deferred + one.held == one.count for one in found)
+    assert all(
+        one.oldest == int(gateway.ids[0 if one.destination.startswith("con") else 1], 16) for one in found if not wanted
+    )
+    queued(gateway.data, {"fabrikam": ["e@fabrikam.example"]}, shard=1)
+    (first, *_) = destinations(gateway, OWNER, QueueFilter(limit=0))
+    assert (first.destination, first.count) == ("fabrikam/fabrikam.example", 3)
+
+
+def test_returned_mail_says_who_what_and_why(gateway):
+    wanted = QueueFilter(recipient="a@contoso.example")
+    (found,) = act(gateway, CONTOSO, QueueAction.RETURN, wanted, reason="ticket", text="Closed")
+    assert found.delivery.returned is None, "as it was"
+    (entry,) = entries(gateway, OWNER, wanted)
+    assert (entry.delivery.returned.author, entry.delivery.returned.text) == ("con", "Closed")
+    (event,) = search_trace(gateway.data / "trace", TraceFilter(event="RETURN"))
+    assert (event.organization, event.detail["author"], event.detail["why"]) == ("contoso", "con", "ticket")
+    assert act(gateway, FABRIKAM, QueueAction.RETURN, wanted) == []
+    act(gateway, OWNER, QueueAction.RETURN, QueueFilter(recipient="b@fabrikam.example"))
+    (entry,) = entries(gateway, OWNER, QueueFilter(recipient="b@fabrikam.example"))
+    assert entry.delivery.returned.text == RETURN_TEXT
+
+
+@pytest.mark.parametrize(
+    ("texts", "field"),
+    [
+        ({"text": "Zur\u00fcck"}, "text"),
+        ({"text": "a\r\nRCPT TO:<x>"}, "text"),
+        ({"text": "x" * 301}, "text"),
+        ({"reason": "a\nb"}, "reason"),
+        ({"reason": "x" * 301}, "reason"),
+    ],
+)
+def test_texts_that_cannot_be_sent_or_kept_change_nothing(gateway, texts, field):
+    with pytest.raises(Refusal) as refused:
+        act(gateway, OWNER, QueueAction.RETURN, QueueFilter(), **texts)
+    assert (refused.value.kind, [one.path for one in refused.value.errors]) == (Kind.INPUT, [field])
+    assert all(one.delivery.returned is None for one in entries(gateway, OWNER, QueueFilter()))
+    act(gateway, OWNER, QueueAction.HOLD, QueueFilter(), reason="Gr\u00fcnde")

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.trace import event_record, events, events_of, events_page
+from gatepost.administration.trace import event_record, events, events_of, events_page, meanings
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.trace import write_events
 
@@ -101,3 +101,31 @@ def test_times_that_no_day_has(gateway, since):
 
 def test_a_record_has_every_field():
     assert event_record(row(0, "contoso")).keys() == set(TraceEvent.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        (" <1@a.example> ", ({"message_id": "<1@a.example>"},)),
+        ("@a.example", ({"domain": "a.example"},)),
+        ("ann@a.example", ({"address": "ann@a.example"}, {"message_id": "<ann@a.example>"})),
+        ("192.0.2.1", ({"peer": "192.0.2.1"},)),
+        ("a.example", ({"domain": "a.example"}, {"peer": "a.example"}, {"connector": "a.example"})),
+        ("5e55", ({"message": "5e55"}, {"session": "5e55"}, {"connector": "5e55"})),
+    ],
+)
+def test_words_may_mean_several_things(text, expected):
+    assert meanings(text) == expected
+
+
+# address -> rows where it is sender or recipient
+@pytest.mark.parametrize(
+    ("address", "expected"), [("3@x.example", "3"), ("3@X.EXAMPLE", "3"), ("both@x.example", "b"), ("x@y", "")]
+)
+def test_an_address_is_found_on_either_side_and_once(gateway, address, expected):
+    write_events(gateway.data / "trace", "1", [row(9, "contoso", sender="both@x.example") for _ in "1"])
+    both = TraceEvent(AT + 8, "SEND", MESSAGE, "contoso", "incoming", "5e55", "both@x.example", "both@x.example")
+    write_events(gateway.data / "trace", "1", [both])
+    found = places(events(gateway, OWNER, TraceFilter(address=address)))
+    assert found == (expected if expected != "b" else "9b")

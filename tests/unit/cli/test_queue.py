@@ -158,7 +158,7 @@ def test_what_is_no_queue_id_is_wrong_use(home, text):
         assert result.stdout == ""
         assert "is not a queue id: 16 hexadecimal digits" in result.stderr
         assert "\x1b" not in result.stderr
-    for action in ("retry", "hold", "release", "drop"):
+    for action in ("retry", "hold", "release", "return", "drop"):
         assert "is not a queue id" in home.call("queue", action, text, code=2).stderr
 
 
@@ -206,7 +206,7 @@ def test_an_action_is_traced_with_its_author(home):
     assert row["detail"]["author"]
 
 
-@pytest.mark.parametrize("action", ["retry", "hold", "release", "drop"])
+@pytest.mark.parametrize("action", ["retry", "hold", "release", "return", "drop"])
 def test_an_action_must_be_told_which_mail_it_means(home, action):
     home.fill()
     result = home.call("queue", action, code=2)
@@ -273,3 +273,17 @@ def test_show_says_who_holds_a_message(home):
     (row,) = home.json("queue", "show", ids["liz"])
     assert row["state"] == "deferred"
     assert row["recipients"][0]["released"] is True
+
+
+def test_mail_is_returned_with_words_for_its_sender_and_a_reason_for_the_record(home):
+    home.fill()
+    words = ("queue", "return", "--sender", "@fabrikam.example")
+    assert home.call(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert home.json("trace", "search", "--event", "return", code=1) == []
+    assert home.call(*words, "--text", "Closed", "--reason", "ticket 7").stdout == "return: 1 deliveries\n"
+    assert home.call(*words, code=1).stdout == "return: 0 deliveries\n", "it is on its way"
+    (row,) = home.json("trace", "search", "--event", "return")
+    assert (row["detail"]["text"], row["detail"]["why"]) == ("Closed", "ticket 7")
+    wrong = home.call("queue", "return", "--all", "--text", "a\nb", code=2)
+    assert "text: is one line of at most 300 printable ASCII characters" in wrong.stderr
+    assert home.json("trace", "search", "--event", "return") == [row]
