@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from support.gateway import Gateway
 
+pytestmark = pytest.mark.timeout(300)  # a browser, on a machine that has other things to do
 WORD = "another horse battery"
 
 

@@ -53,6 +53,7 @@ class Desk:
         return self._session.send(f"WebAuthn.{method}", {"authenticatorId": self._authenticator, **given})
 
 
+pytestmark = pytest.mark.timeout(300)  # a browser, on a machine that has other things to do
 _OPTIONS = {
     "protocol": "ctap2",
     "transport": "internal",
