@@ -7,7 +7,7 @@ message that came with recipients of others, too, it learns nothing but what is 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from gatepost.store.administration import QueueEntry
     from gatepost.store.interface import QueueFilter
 
-__all__ = ["QueueAction", "act", "entries", "entry_record", "message_body", "message_entries", "place_of"]
+__all__ = [
+    "Acted",
+    "QueueAction",
+    "act",
+    "acted",
+    "entries",
+    "entry_record",
+    "message_body",
+    "message_entries",
+    "place_of",
+]
 
 
 class QueueAction(StrEnum):
@@ -108,6 +118,21 @@ def act(
     return found
 
 
+class Acted(NamedTuple):
+    """What an action was done to: how many deliveries, and those as they were; the first of them if they are many."""
+
+    changed: int
+    shown: list[QueueEntry]
+
+
+def acted(
+    gateway: Gateway, who: Principal, action: QueueAction, wanted: QueueFilter, *, messages: Sequence[str] = ()
+) -> Acted:
+    """`act`, for who needs not know all of what it was done to."""
+    found = act(gateway, who, action, wanted, messages=messages)
+    return Acted(len(found), found)
+
+
 def entry_record(entry: QueueEntry, who: Principal) -> dict[str, Any]:
     """For machines, as `gatepost queue list --json` prints it; without what is another organization's."""
     delivery, message = entry.delivery, entry.delivery.message
@@ -118,6 +143,7 @@ def entry_record(entry: QueueEntry, who: Principal) -> dict[str, Any]:
     return {
         "message": record,
         "state": entry.state,
+        "held": delivery.held,
         "destination": delivery.destination,
         "recipients": [msgspec.structs.asdict(recipient) for recipient in delivery.recipients],
         "attempts": delivery.attempts,

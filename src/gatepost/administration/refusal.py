@@ -20,12 +20,13 @@ __all__ = ["Kind", "Refusal"]
 class Kind(StrEnum):
     """What went wrong, and so who can mend it.
 
-    INPUT: what was asked cannot be right (exit code 2, status 422). MISSING: there is nothing of that name (1 or 2,
-    404). CONFLICT: somebody else changed it meanwhile, or its state does not allow it now (1 or 3, 409). UNREADABLE:
-    the gateway's files cannot be read or written, or a lookup failed (3, 503).
+    INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
+    there is nothing of that name (1 or 2, 404). CONFLICT: somebody else changed it meanwhile, or its state does not
+    allow it now (1 or 3, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
     """
 
     INPUT = "input"
+    FORBIDDEN = "forbidden"
     MISSING = "missing"
     CONFLICT = "conflict"
     UNREADABLE = "unreadable"

@@ -109,7 +109,8 @@ class Endpoint:
 
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
-    without which nothing is changed. may_create: it may answer 201. most: bytes of a body. tag: its chapter.
+    without which nothing is changed. may_create: it may answer 201. seeks: it may answer 404 for what its parameters
+    name. most: bytes of a body. tag: its chapter.
     """
 
     method: str
@@ -128,6 +129,7 @@ class Endpoint:
     guarded: bool = False
     versioned: bool = False
     may_create: bool = False
+    seeks: bool = False
     most: int = 256 * _KILOBYTE
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

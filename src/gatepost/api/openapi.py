@@ -77,7 +77,7 @@ def statuses(endpoint: Endpoint) -> list[int]:
     found = _ALWAYS | {422}
     if endpoint.scope is not None or endpoint.reach is Reach.GATEWAY:
         found |= {403}
-    if endpoint.path_names:
+    if endpoint.path_names or endpoint.seeks:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY

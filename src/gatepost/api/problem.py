@@ -71,6 +71,7 @@ class ProblemType(Enum):
 PROBLEMS: dict[int, ProblemType] = {one.value.status: one for one in ProblemType}
 _OF_REFUSALS = {
     Kind.INPUT: ProblemType.INVALID,
+    Kind.FORBIDDEN: ProblemType.FORBIDDEN,
     Kind.MISSING: ProblemType.MISSING,
     Kind.CONFLICT: ProblemType.CONFLICT,
     Kind.UNREADABLE: ProblemType.UNREADABLE,

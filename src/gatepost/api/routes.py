@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import parts, queue, resources, status, trace
+from gatepost.api import connectors, parts, queue, resources, status, trace
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -69,6 +69,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
+    *connectors.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
 )

@@ -27,6 +27,7 @@ from gatepost.checks.tasks import Outcome, TaskStatus
 from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
 from gatepost.cli.changes import print_warnings
 from gatepost.cli.chosen import connector_options, stored_directory
+from gatepost.cli.door import Here
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
 from gatepost.cli.resolving import resolver_of
 from gatepost.cli.resources import applied
@@ -168,7 +169,7 @@ def validate(
 
 def _draft(settings: Settings, file: Path) -> Directory:
     """The stored resources with the organizations of a file in place of their own, not stored."""
-    outcome = applied(file, Gateway(settings), Wish(author(), dry_run=True))
+    outcome = applied(file, Here(Gateway(settings)), Wish(author(), dry_run=True))
     print_warnings(outcome, standing=True)
     return Directory(outcome.after, outcome.version)
 
