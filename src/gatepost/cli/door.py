@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Concatenate, Protocol
 
+import click
+
 from gatepost.cli.options import administrator, gateway_of, server_of
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ def door(config: str | None) -> Door:
         return Here(gateway_of(config))
     from gatepost.remote.door import RemoteDoor  # noqa: PLC0415 - a command on the gateway's machine needs none of it
 
-    return RemoteDoor(server.address())
+    remote = RemoteDoor(server.address())
+    click.get_current_context().call_on_close(remote.close)
+    return remote
 
 
 class Here:

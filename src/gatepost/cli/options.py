@@ -11,7 +11,6 @@ import click
 
 from gatepost.administration.refusal import Kind
 from gatepost.cli.reach import Reach, only_here
-from gatepost.settings.loader import SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +82,8 @@ def settings_of(config: str | None, *, anywhere: bool = False) -> Settings:
 
     Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
     """
+    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - what asks another gateway needs none
+
     given = reach()
     if given.server is not None and not anywhere:
         raise only_here(click.get_current_context())

@@ -27,26 +27,13 @@ OF_RESOURCES: Final = frozenset(
 )  # fmt: skip
 """Functions of `administration` that read resources and nothing else."""
 
-COUNTERPARTS: Final = {
-    "connectors.connectors": "lists",
-    "history.history_records": "lists",
-    "history.version_records": "lists",
-    "queue.acted": "mail",
-    "queue.entries": "mail",
-    "queue.message_entries": "mail",
-    "rehearsal.rehearsal": "mail",
-    "resources.add_organization": "resources",
-    "resources.add_part": "resources",
-    "resources.apply_document": "resources",
-    "resources.document": "resources",
-    "resources.remove_organization": "resources",
-    "resources.remove_part": "resources",
-    "resources.set_organization": "resources",
-    "resources.set_part": "resources",
-    "trace.events": "mail",
-    "trace.events_of": "mail",
-}
-"""Functions of `administration`, and the module of this package that has one of the same name."""
+COUNTERPARTS: Final = frozenset(
+    {"connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
+     "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
+     "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
+     "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}
+)  # fmt: skip
+"""Functions of `administration` that have one of the same name in the module of this package of the same name."""
 
 _EVERYTHING = Principal("", frozenset({Scope.OWNER}))  # what the token does not see was not fetched
 
@@ -57,17 +44,21 @@ class RemoteDoor:
     def __init__(self, address: Address) -> None:
         self._connection = Connection(address)
 
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
     def __call__[**P, T](
         self, use_case: Callable[Concatenate[Gateway, Principal, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do it there. Raises Refusal."""
-        name = f"{use_case.__module__.rpartition('.')[2]}.{use_case.__name__}"
+        module = use_case.__module__.rpartition(".")[2]
+        name = f"{module}.{use_case.__name__}"
         if name in OF_RESOURCES:
             from gatepost.remote.resources import FetchedGateway  # noqa: PLC0415 - mail needs no resources
 
             return use_case(FetchedGateway(self._connection), _EVERYTHING, *args, **kwargs)
-        module = COUNTERPARTS.get(name)
-        if module is None:
+        if name not in COUNTERPARTS:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
             raise Refusal(Kind.INPUT, text)
         counterpart: Any = getattr(import_module(f"gatepost.remote.{module}"), use_case.__name__)

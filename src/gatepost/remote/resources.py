@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from gatepost.administration.resources import domain_of, organization_set, part_
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import PrefixLimits, ResourceErrors, parse
 from gatepost.remote.problems import Overtaken
+from gatepost.remote.times import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,6 @@ __all__ = [
     "remove_part",
     "set_organization",
     "set_part",
-    "time_text",
 ]
 
 _PLURALS = {"mailbox": "mailboxes"}
@@ -218,11 +217,3 @@ def _patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
         elif value != old:
             patch[key] = value
     return patch
-
-
-def time_text(seconds: float | None) -> str:
-    """Seconds since 1970 as calls take times; "" for 0 and for none. Raises Refusal (INPUT) for an impossible one."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else ""
-    except (ValueError, OverflowError, OSError) as error:
-        raise Refusal(Kind.INPUT, str(error)) from error

@@ -1,8 +1,8 @@
-"""Lists of another gateway: its connectors, and who changed its resources when."""
+"""The connectors of another gateway in Exchange's words."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatepost.administration.connectors import ConnectorRow
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from gatepost.administration.pages import Page
     from gatepost.remote.connection import Connection
 
-__all__ = ["connectors", "history_records", "version_records"]
+__all__ = ["connectors"]
+
+
+_ATTRIBUTES = {"from": "sender", "to": "receiver"}
 
 
 def connectors(connection: Connection, selection: ConnectorSelection) -> Page[ConnectorRow]:
@@ -21,17 +24,3 @@ def connectors(connection: Connection, selection: ConnectorSelection) -> Page[Co
     found = list(connection.items("/connectors", **query))
     rows = [ConnectorRow(**{_ATTRIBUTES.get(key, key): value for key, value in one.items()}) for one in found]
     return selection.page(0, rows)
-
-
-_ATTRIBUTES = {"from": "sender", "to": "receiver"}
-
-
-def history_records(connection: Connection, *, organization: str = "", limit: int = 20) -> list[dict[str, Any]]:
-    """As `administration.history.history_records`."""
-    return list(connection.items("/history", limit, organization=organization))
-
-
-def version_records(connection: Connection, version: int) -> dict[str, Any]:
-    """As `administration.history.version_records`."""
-    found: dict[str, Any] = connection.get(f"/history/{version}").value
-    return found
