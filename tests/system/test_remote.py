@@ -5,26 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import smtplib
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
 from click.testing import CliRunner
 from support.admin import AdminCentre, served
-from support.gateway import Gateway
+from support.gateway import CliRun, Gateway
 from support.process import free_port, wait_until
-from support.scenes import STRANGER, connector, contoso, send
+from support.scenes import STRANGER, connector, contoso, message, send
 
 from gatepost.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from click.testing import Result
-    from support.gateway import CliRun
     from support.pki import Leaf, Pki
 
 ANN = "ann@contoso.example"
@@ -57,6 +57,9 @@ def resources() -> dict[str, Any]:
     return found
 
 
+_VARIABLES = ("GATEPOST_SERVER", "GATEPOST_TOKEN", "GATEPOST_TOKEN_FILE", "GATEPOST_CA", "GATEPOST_FINGERPRINT")
+
+
 class Remote(NamedTuple):
     """A gateway, and a command that reaches it from afar with a token. folder: for files."""
 
@@ -75,19 +78,32 @@ class Remote(NamedTuple):
         """The certificate that the gateway made for itself."""
         return str(self.centre.gateway.data_dir / "admin" / "certificate.pem")
 
-    def there(self, *words: str, token: str = "", url: str = "", trust: tuple[str, ...] = (), **options: Any) -> CliRun:
+    def there(
+        self,
+        *words: str,
+        token: str = "",
+        url: str = "",
+        trust: tuple[str, ...] = (),
+        json: bool = False,
+        expect: int = 0,
+    ) -> CliRun:
         """A command that has no file of the gateway: only its address, a token and its certificate."""
         where = ("--server", url or self.centre.url, "--token-file", token or str(self.folder / "owner"))
-        return self.centre.gateway.cli(*where, *(trust or ("--ca", self.ca)), *words, **options)
+        done = _run(*where, *(trust or ("--ca", self.ca)), *words, *(["--json"] if json else []))
+        run = CliRun(done.exit_code, done.stdout, done.stderr)
+        assert run.status == expect, f"{' '.join(words)}: {run}"
+        return run
 
     def both(self, *words: str, as_json: bool = False) -> tuple[Result, Result]:
-        """The same command beside the gateway and from afar, within this process: an interpreter takes its time."""
+        """The same command beside the gateway and from afar."""
         rest = [*words, *(["--json"] if as_json else [])]
         there = ["--server", self.centre.url, "--token-file", str(self.folder / "owner"), "--ca", self.ca]
-        return (
-            CliRunner().invoke(main, ["--config", str(self.centre.gateway.config), *rest]),
-            CliRunner().invoke(main, [*there, *rest]),
-        )
+        return _run("--config", str(self.centre.gateway.config), *rest), _run(*there, *rest)
+
+
+def _run(*words: str) -> Result:
+    """A command within this process: an interpreter takes its time to start."""
+    return CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +121,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         server = found.centre.gateway
         send(server.port, ANN)
         send(server.port, "teller@bank.example")
-        send(server.port, ANN, sender=STRANGER)
+        with smtplib.SMTP("127.0.0.1", server.port, "client.example", 30, ("127.0.0.2", 0)) as stranger:
+            stranger.sendmail(STRANGER, [ANN], message(sender=STRANGER))
         server.wait_maildir(ANN, 2)
         wait_until(lambda: _deferred(server), "the mail to the bank waits")
         server.cli("queue", "hold", "--domain", "bank.example")
@@ -314,7 +331,9 @@ def test_nobody_is_overwritten(changing: Remote) -> None:
     runs: list[CliRun] = []
 
     def add(name: str) -> None:
-        runs.append(changing.there("domain", "add", name, "--organization", "contoso", expect=None, timeout=120))
+        where = ("--server", changing.centre.url, "--token-file", str(changing.folder / "owner"), "--ca", changing.ca)
+        words = ("domain", "add", name, "--organization", "contoso")
+        runs.append(changing.centre.gateway.cli(*where, *words, expect=None, timeout=110))
 
     threads = [threading.Thread(target=add, args=(name,)) for name in names]
     for one in threads:
@@ -365,15 +384,14 @@ def test_a_token_does_what_its_scope_says(remote: Remote) -> None:
 
 
 def test_a_gateway_is_known_by_its_certificate(remote: Remote, pki: Pki) -> None:
-    leaf = ssl.PEM_cert_to_DER_cert(open(remote.ca, encoding="ascii").read())  # noqa: PTH123, SIM115 - of a test
-    sha256 = hashlib.sha256(leaf).hexdigest()
+    sha256 = hashlib.sha256(ssl.PEM_cert_to_DER_cert(Path(remote.ca).read_text(encoding="ascii"))).hexdigest()
     pinned = ":".join(sha256[place : place + 2] for place in range(0, 64, 2)).upper()
     remote.there("queue", "list", trust=("--fingerprint", pinned))
     remote.there("queue", "list", trust=("--fingerprint", sha256, "--ca", remote.ca))
     other = remote.there("queue", "list", trust=("--fingerprint", sha256[::-1]), expect=3)
     assert sha256 in other.stderr
     assert "nothing was sent" in other.stderr
-    strange = remote.there("queue", "list", trust=("--ca", str(pki.anchors)), expect=3)
+    strange = remote.there("queue", "list", trust=("--ca", str(pki.root)), expect=3)
     assert "not trusted" in strange.stderr
     unknown = remote.there("queue", "list", trust=("--config", str(remote.centre.gateway.config)), expect=3)
     assert "--fingerprint" in unknown.stderr
@@ -421,7 +439,7 @@ def test_what_is_no_gateway_is_called_so(
     length = f"Content-Length: {len(body)}\r\n\r\n".encode() if head.startswith(b"HTTP") else b""
     impostor.answer = head + length + body
     url = f"https://localhost:{impostor.port}"
-    refused = remote.there("queue", "list", url=url, trust=("--ca", str(pki.anchors)), expect=3)
+    refused = remote.there("queue", "list", url=url, trust=("--ca", str(pki.root)), expect=3)
     assert text in refused.stderr
     assert refused.stdout == ""
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -185,7 +186,8 @@ def _ending(connection: HTTPSConnection, seconds: float) -> Iterator[threading.E
     def cut() -> None:
         late.set()
         if connection.sock is not None:
-            connection.sock.close()
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)  # which wakes who reads; closing it would not
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

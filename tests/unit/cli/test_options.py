@@ -9,12 +9,14 @@ from click.testing import CliRunner
 
 from gatepost.cli.options import author, config_option, fail, json_option, settings_of
 
+from gatepost.cli.reach import Reach
+
 
 @click.group()
 @click.option("--config")
 @click.pass_context
 def group(context, config):
-    context.obj = config
+    context.obj = Reach(config)
 
 
 @group.command()
