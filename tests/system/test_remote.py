@@ -98,7 +98,11 @@ class Remote(NamedTuple):
         """The same command beside the gateway and from afar."""
         rest = [*words, *(["--json"] if as_json else [])]
         there = ["--server", self.centre.url, "--token-file", str(self.folder / "owner"), "--ca", self.ca]
-        return _run("--config", str(self.centre.gateway.config), *rest), _run(*there, *rest)
+        return _here(self.centre.gateway, *rest), _run(*there, *rest)
+
+
+def _here(server: Gateway, *words: str) -> Result:
+    return _run("--config", str(server.config), *words)
 
 
 def _run(*words: str) -> Result:
@@ -125,8 +129,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
             stranger.sendmail(STRANGER, [ANN], message(sender=STRANGER))
         server.wait_maildir(ANN, 2)
         wait_until(lambda: _deferred(server), "the mail to the bank waits")
-        server.cli("queue", "hold", "--domain", "bank.example")
-        server.cli("mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
+        _here(server, "queue", "hold", "--domain", "bank.example")
+        _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
         yield found
     finally:
         for one in started:
@@ -134,7 +138,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
 
 
 def _deferred(server: Gateway) -> bool:
-    return any(one["state"] == "deferred" for one in server.cli("queue", "list", json=True).data)
+    return any(one["state"] == "deferred" for one in json.loads(_here(server, "queue", "list", "--json").stdout))
 
 
 LOOKS = {
