@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.access import deed_rows, session_rows, setup_rows, token_rows, user_rows
+from gatepost.access import deed_rows, issuer_rows, passkey_rows, session_rows, setup_rows, token_rows, user_rows
 from gatepost.access.database import AccessDatabase
 from gatepost.access.doorkeeper import Doorkeeper
 from gatepost.access.fields import spoken
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from gatepost.access.issuer_rows import Vouched
     from gatepost.access.principal import Principal, Scope
-    from gatepost.access.records import Keep, Session, Token, User
+    from gatepost.access.records import Keep, Passkey, Session, Token, User
 
 __all__ = ["ACCESS_FILE", "Accounts"]
 
@@ -131,6 +133,7 @@ class Accounts:
             before = user_rows.get(connection, name)
             user_rows.delete(connection, before)
             session_rows.end_all(connection, before.name)
+            passkey_rows.end_all(connection, before.name)
             ended = token_rows.end_all(connection, before.name)
             detail = {"before": user_rows.facts(before), "tokens": ended}
             deed_rows.write(connection, Deed(0, now, *by, "user-remove", subject=before.name, detail=detail))
@@ -160,7 +163,7 @@ class Accounts:
             known = user_rows.credential(connection, asked)
         attempt = self._doorkeeper.admit(asked or name, address, usual=known.last_address if known else "")
         fits = self._doorkeeper.fits(password, known.argon2 if known else None)
-        if fits and known and known.user.enabled:
+        if fits and known and known.argon2 and known.user.enabled:
             self._doorkeeper.forgive(attempt)
             return known.user
         now = self._clock()
@@ -183,6 +186,36 @@ class Accounts:
             deed_rows.prune(connection, now)
             deed_rows.write(connection, Deed(0, now, *Actor(user.name, address), "log-in"))
         return secret
+
+    def log_in_vouched(self, vouched: Vouched, address: str, agent: str) -> str:
+        """The secret of a fresh session of whom an issuer vouches for, who is made or changed as the issuer says.
+
+        Raises LogInRefused; the deed says why.
+        """
+        now = self._clock()
+        by = Actor(spoken(vouched.name), address)
+        try:
+            with self._database.changing() as connection:
+                before, after = issuer_rows.keep(connection, vouched, now)
+                if before != after:
+                    was = None if before is None else user_rows.facts(before)
+                    detail = {"before": was, "after": user_rows.facts(after), "issuer": vouched.issuer}
+                    action = "user-add" if before is None else "user-set"
+                    deed_rows.write(
+                        connection, Deed(0, now, after.name, address, action, "", after.name, detail=detail)
+                    )
+            return self.start_session(after, address, agent)
+        except AccountError as error:
+            detail = {"why": error.text, "issuer": vouched.issuer}
+            self.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)
+            raise LogInRefused from None
+
+    def confirm(self, session: Session, *, address: str) -> None:
+        """The person of a session proved again who they are; how is for the caller."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            session_rows.confirm(connection, session, now)
+            deed_rows.write(connection, Deed(0, now, session.user.name, address, "confirm"))
 
     def session(self, secret: str) -> Session | None:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
@@ -233,6 +266,51 @@ class Accounts:
                     connection, Deed(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
                 )
         return ended
+
+    # passkeys
+
+    def passkeys_of(self, name: str) -> list[Passkey]:
+        """Those of a user, the oldest first."""
+        with self._database.reading() as connection:
+            return passkey_rows.of_user(connection, spoken(name))
+
+    def passkey(self, credential: bytes) -> Passkey | None:
+        """The one of that id."""
+        with self._database.reading() as connection:
+            return passkey_rows.find(connection, credential)
+
+    def add_passkey(self, passkey: Passkey, *, by: Actor) -> Passkey:
+        """Keep a passkey of a user, which the caller has verified. Raises AccountError (INPUT, CONFLICT, MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            user_rows.get(connection, passkey.user)
+            kept = passkey_rows.insert(connection, replace(passkey, created=now))
+            detail = {"passkey": kept.name}
+            deed_rows.write(connection, Deed(0, now, *by, "passkey-add", subject=kept.user, detail=detail))
+        return kept
+
+    def remove_passkey(self, name: str, credential: bytes, *, by: Actor) -> Passkey:
+        """Nobody logs in with it any more. Raises AccountError (MISSING)."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            gone = passkey_rows.delete(connection, spoken(name), credential)
+            detail = {"passkey": gone.name}
+            deed_rows.write(connection, Deed(0, now, *by, "passkey-remove", subject=gone.user, detail=detail))
+        return gone
+
+    def log_in_by_passkey(self, passkey: Passkey, sign_count: int, address: str, agent: str) -> str:
+        """The secret of a fresh session for a passkey whose signature the caller has verified. Raises LogInRefused."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            signed = passkey_rows.used(connection, passkey.id, sign_count, now)
+            user = user_rows.find(connection, passkey.user)
+        why = "its counter did not grow: it may be a copy" if signed is None else "the user is disabled or gone"
+        with contextlib.suppress(AccountError):
+            if signed and user and user.enabled:
+                return self.start_session(user, address, agent)
+        detail = {"passkey": passkey.name, "why": why}
+        self.record(Actor(passkey.user, address), "log-in", outcome=Outcome.REFUSED, detail=detail)
+        raise LogInRefused
 
     # API tokens
 

@@ -25,7 +25,8 @@ _SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x67706163  # "gpac"
 _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite itself waits 5 s for other processes
 
-# organizations: JSON, NULL is all. setup has one row at most. deed.id never comes again, since pages go on behind one.
+# organizations: JSON, NULL is all. issuer, subject: "" for who has a password here; argon2 is "" for all others. setup
+# has one row at most. deed.id never comes again, since pages go on behind one.
 _TABLES = """
 CREATE TABLE user (
     name          TEXT PRIMARY KEY,
@@ -36,8 +37,11 @@ CREATE TABLE user (
     last_login    REAL NOT NULL,
     last_address  TEXT NOT NULL,
     generation    INTEGER NOT NULL,
-    argon2        TEXT NOT NULL
+    argon2        TEXT NOT NULL,
+    issuer        TEXT NOT NULL,
+    subject       TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX user_of ON user (issuer, subject) WHERE issuer <> '';
 CREATE TABLE session (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     hash       BLOB NOT NULL UNIQUE,
@@ -45,6 +49,7 @@ CREATE TABLE session (
     generation INTEGER NOT NULL,
     created    REAL NOT NULL,
     last_seen  REAL NOT NULL,
+    confirmed  REAL NOT NULL,
     address    TEXT NOT NULL,
     agent      TEXT NOT NULL
 );
@@ -60,6 +65,16 @@ CREATE TABLE token (
     maker         TEXT NOT NULL,
     last_used     REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE passkey (
+    id         BLOB PRIMARY KEY,
+    user       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    public_key BLOB NOT NULL,
+    sign_count INTEGER NOT NULL,
+    created    REAL NOT NULL,
+    last_used  REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX passkey_of ON passkey (user);
 CREATE TABLE setup (
     id   INTEGER PRIMARY KEY CHECK (id = 1),
     hash BLOB NOT NULL,

@@ -27,6 +27,7 @@ __all__ = [
     "Keep",
     "LogInRefused",
     "Outcome",
+    "Passkey",
     "Session",
     "Token",
     "User",
@@ -84,7 +85,8 @@ class User:
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
 
     generation: another one after each change of password, role, organizations or state; a session of an older one is
-    worth nothing.
+    worth nothing. issuer: of OpenID Connect, which vouches for the person and says the role; "" for who has a password
+    here.
     """
 
     name: str
@@ -94,6 +96,7 @@ class User:
     created: float
     last_login: float
     generation: int
+    issuer: str = ""
 
     @property
     def principal(self) -> Principal:
@@ -103,7 +106,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A log-in that goes on. id: names it in a list, and is no secret. csrf: what its forms carry."""
+    """A log-in that goes on. id: names it in a list, and is no secret. csrf: what its forms carry.
+
+    confirmed: when the person proved last who they are, at the log-in or later; seconds since 1970.
+    """
 
     id: int
     user: User
@@ -112,11 +118,28 @@ class Session:
     address: str
     agent: str
     csrf: str = field(default="", repr=False)
+    confirmed: float = 0.0
 
     @property
     def principal(self) -> Principal:
         """As whom it asks."""
         return self.user.principal
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A WebAuthn credential of a user. id: the authenticator's. public_key: as COSE has it (RFC 9052).
+
+    sign_count: of its last use; 0 for authenticators that do not count. last_used: seconds since 1970, 0 if never.
+    """
+
+    id: bytes
+    user: str
+    name: str
+    public_key: bytes = field(repr=False)
+    sign_count: int
+    created: float
+    last_used: float
 
 
 @dataclass(frozen=True, slots=True)

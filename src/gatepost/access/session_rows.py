@@ -17,7 +17,20 @@ from gatepost.access.user_rows import decoded
 if TYPE_CHECKING:
     import apsw
 
-__all__ = ["LIFETIME", "end", "end_all", "end_one", "find", "is_due", "is_over", "of_user", "prune", "start", "touch"]
+__all__ = [
+    "LIFETIME",
+    "confirm",
+    "end",
+    "end_all",
+    "end_one",
+    "find",
+    "is_due",
+    "is_over",
+    "of_user",
+    "prune",
+    "start",
+    "touch",
+]
 
 LIFETIME: Final = 12 * 3600.0
 """Seconds after the log-in, whatever is done."""
@@ -31,7 +44,7 @@ _AGENT: Final = 256
 
 _SELECT = (
     "SELECT session.id, session.created, session.last_seen, session.address, session.agent, user.name, user.role,"
-    " user.organizations, user.enabled, user.created, user.last_login, user.generation"
+    " user.organizations, user.enabled, user.created, user.last_login, user.generation, user.issuer, session.confirmed"
     " FROM session JOIN user ON user.name = session.user AND user.generation = session.generation AND user.enabled"
 )
 
@@ -40,8 +53,18 @@ def start(connection: apsw.Connection, user: User, now: float, address: str, age
     """A new session; its secret. Of too many of one user the oldest ends."""
     fresh = secret.fresh()
     connection.execute(
-        "INSERT INTO session (hash, user, generation, created, last_seen, address, agent) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (secret.hash_of(fresh), user.name, user.generation, now, now, kept(address, _ADDRESS), kept(agent, _AGENT)),
+        "INSERT INTO session (hash, user, generation, created, last_seen, confirmed, address, agent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            secret.hash_of(fresh),
+            user.name,
+            user.generation,
+            now,
+            now,
+            now,
+            kept(address, _ADDRESS),
+            kept(agent, _AGENT),
+        ),
     )
     connection.execute(
         "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE user = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
@@ -73,6 +96,11 @@ def is_due(session: Session, now: float) -> bool:
 def touch(connection: apsw.Connection, session: Session, now: float) -> None:
     """It was seen."""
     connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
+
+
+def confirm(connection: apsw.Connection, session: Session, now: float) -> None:
+    """Its person proved again who they are."""
+    connection.execute("UPDATE session SET confirmed = ? WHERE id = ?", (now, session.id))
 
 
 def of_user(connection: apsw.Connection, name: str, now: float) -> list[Session]:
@@ -113,6 +141,7 @@ def prune(connection: apsw.Connection, now: float) -> int:
 
 
 def _session(row: tuple[Any, ...], csrf: str = "") -> Session:
-    number, began, last_seen, address, agent, name, role, organizations, enabled, created, last_login, generation = row
-    user = User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation)
-    return Session(number, user, began, last_seen, address, agent, csrf)
+    number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
+    created, last_login, generation, issuer, confirmed = rest
+    user = User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
+    return Session(number, user, began, last_seen, address, agent, csrf, confirmed)

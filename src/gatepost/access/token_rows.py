@@ -91,6 +91,7 @@ def insert(connection: apsw.Connection, draft: Draft, by: Actor, now: float) -> 
             Why.CONFLICT, f"there is a token {draft.name!r} already", [FieldError("name", "is taken; choose another")]
         )
     maker = _maker(connection, by)
+    _demand_no_more(connection, draft, by)
     made_by = kept(by.name, _AUTHOR)
     token = Token(draft.name, draft.scopes, draft.organizations, now, draft.expires, made_by, maker, 0.0)
     fresh = secret.fresh(_PREFIX)
@@ -180,6 +181,21 @@ def _maker(connection: apsw.Connection, by: Actor) -> str:
     elif find_user(connection, by.name) is not None:
         return by.name
     raise AccountError(Why.CONFLICT, f"{kept(by.name, _AUTHOR)!r} is not there any more, and cannot make a token")
+
+
+def _demand_no_more(connection: apsw.Connection, draft: Draft, by: Actor) -> None:
+    """A token that is made with a token has nothing that this one has not, and does not live longer."""
+    if not (by.address and by.name.startswith(_NAMED)):
+        return
+    with_it = _token(_rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))[0])
+    errors = []
+    if Scope.OWNER not in with_it.scopes and (more := draft.scopes - with_it.scopes):
+        errors.append(FieldError("scopes", f"the token that you use has not {', '.join(sorted(more))}"))
+    if with_it.organizations is not None and not (draft.organizations or frozenset([""])) <= with_it.organizations:
+        errors.append(FieldError("organizations", "the token that you use is for some organizations only; name those"))
+    if with_it.expires is not None and (draft.expires is None or draft.expires > with_it.expires):
+        errors.append(FieldError("expires", "must not be later than the end of the token that you use"))
+    refuse(errors)
 
 
 def _principal(connection: apsw.Connection, token: Token) -> Principal | None:

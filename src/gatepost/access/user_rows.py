@@ -1,12 +1,13 @@
 """The rows of users. Called by `access.accounts`, with a connection that is inside a transaction.
 
-The last owner who can log in stays one: else nobody could mend anything but from the command line.
+The last owner who can log in stays one: else nobody could mend anything but from the command line. Those of an issuer
+do not count, for it may be down, or put them out of their group.
 """
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ __all__ = [
     "credential",
     "delete",
     "drafted",
+    "encoded",
     "every",
     "facts",
     "find",
@@ -37,10 +39,13 @@ __all__ = [
     "has_owner",
     "insert",
     "logged_in",
+    "of_issuer",
     "update",
 ]
 
-_SELECT = "SELECT name, role, organizations, enabled, created, last_login, generation, argon2, last_address FROM user"
+_SELECT = (
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address FROM user"
+)
 _ADDRESS = 64
 
 
@@ -111,6 +116,13 @@ def find(connection: apsw.Connection, name: str) -> User | None:
     return _user(rows[0]) if rows else None
 
 
+def of_issuer(connection: apsw.Connection, issuer: str, subject: str) -> User | None:
+    """The user for whom an issuer vouches."""
+    condition = "WHERE issuer = ? AND issuer <> '' AND subject = ?"
+    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} {condition}", (issuer, subject)).fetchall()
+    return _user(rows[0]) if rows else None
+
+
 def get(connection: apsw.Connection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
     found = find(connection, spoken(name))
@@ -139,8 +151,8 @@ def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -
     # A random start: what was found out about a removed user never fits a later one of the same name.
     user = User(draft.name, draft.role, draft.organizations, True, now, 0.0, secrets.randbits(48))
     connection.execute(
-        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2)"
-        " VALUES (?, ?, ?, 1, ?, 0, '', ?, ?)",
+        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
+        " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, ?, '', '')",
         (user.name, user.role.value, encoded(user.organizations), now, user.generation, argon2),
     )
     return user
@@ -148,6 +160,9 @@ def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -
 
 def update(connection: apsw.Connection, before: User, change: Change) -> User:
     """The user as it is then, the same if nothing is different. Raises AccountError."""
+    if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
+        text = f"{before.name!r} logs in at {before.issuer}, which says role and organizations; change the groups there"
+        raise AccountError(Why.CONFLICT, text)
     role = before.role if change.role is None else change.role
     wanted = before.organizations if isinstance(change.organizations, Keep) else change.organizations
     try:
@@ -155,7 +170,7 @@ def update(connection: apsw.Connection, before: User, change: Change) -> User:
     except ValueError as error:
         raise AccountError(Why.INPUT, str(error), [FieldError("organizations", str(error))]) from None
     enabled = before.enabled if change.enabled is None else change.enabled
-    after = User(before.name, role, organizations, enabled, before.created, before.last_login, before.generation)
+    after = replace(before, role=role, organizations=organizations, enabled=enabled)
     if after == before and change.argon2 is None:
         return before
     if not (role is Role.OWNER and enabled):
@@ -201,7 +216,10 @@ def decoded(text: str | None) -> frozenset[str] | None:
 
 
 def _owners(connection: apsw.Connection) -> list[str]:
-    return [str(name) for (name,) in connection.execute("SELECT name FROM user WHERE role = 'owner' AND enabled")]
+    return [
+        str(name)
+        for (name,) in connection.execute("SELECT name FROM user WHERE role = 'owner' AND enabled AND issuer = ''")
+    ]
 
 
 def _demand_another_owner(connection: apsw.Connection, user: User) -> None:
@@ -212,5 +230,5 @@ def _demand_another_owner(connection: apsw.Connection, user: User) -> None:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    name, role, organizations, enabled, created, last_login, generation, *_ = row
-    return User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation)
+    name, role, organizations, enabled, created, last_login, generation, issuer, *_ = row
+    return User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)

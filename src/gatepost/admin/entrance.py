@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["ROUTES", "local_target"]
+__all__ = ["ROUTES", "entered", "local_target"]
 
 
 def local_target(text: str) -> str:
@@ -45,7 +45,7 @@ def _log_in(request: Request) -> Response:
     except LogInRefused as refused:
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _log_in_page(request, status, name=name, error=str(refused))
-    return _entered(request, secret, target)
+    return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
 
 
 def _log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
@@ -53,9 +53,9 @@ def _log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context
     return render(request, "entrance/login.html", status, **known)
 
 
-def _entered(request: Request, secret: str, target: str) -> Response:
+def entered(request: Request, secret: str, answer: Response) -> Response:
+    """The answer with a fresh session; the one that the browser had is ended."""
     _end_old_session(request)
-    answer = RedirectResponse(target, HTTPStatus.SEE_OTHER)
     answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="lax", path="/")
     return answer
 
@@ -87,7 +87,8 @@ def _set_up(request: Request) -> Response:
     except AccountError as error:
         errors = {one.path: one.message for one in error.errors}
         return _set_up_page(request, code, name=name, errors=errors, error=error.text, usable=bool(errors))
-    return _entered(request, accounts.start_session(user, address, request.headers.get("user-agent", "")), "/")
+    secret = accounts.start_session(user, address, request.headers.get("user-agent", ""))
+    return entered(request, secret, RedirectResponse("/", HTTPStatus.SEE_OTHER))
 
 
 def _set_up_page(request: Request, code: str, **context: Any) -> Response:

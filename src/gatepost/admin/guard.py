@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
+from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
 from gatepost.web.identity import address_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gatepost.access.principal import Principal, Scope
+    from gatepost.access.accounts import Accounts
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["actor_of", "gateway_of", "needs", "not_there", "who"]
+__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "needs_scope", "not_there", "who"]
 
 
 def who(request: Request) -> Principal:
@@ -32,6 +34,12 @@ def who(request: Request) -> Principal:
 def actor_of(request: Request) -> Actor:
     """Who asks, for the record of deeds."""
     return Actor(who(request).name, address_of(request.scope))
+
+
+def accounts_of(request: Request) -> Accounts:
+    """Users, tokens, sessions and deeds."""
+    accounts: Accounts = request.app.state.accounts
+    return accounts
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -46,6 +54,15 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
         raise not_there()
     if not principal.may(scope, organization):
+        text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
+        raise HTTPException(HTTPStatus.FORBIDDEN, text)
+    return principal
+
+
+def needs_scope(request: Request, scope: Scope) -> Principal:
+    """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
+    principal = who(request)
+    if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal

@@ -47,6 +47,7 @@ NAVIGATION: Final[tuple[Group, ...]] = (
             Entry("Rules", "/rules", "trace"),
             Entry("Domains", "/domains", "organization"),
             Entry("Mailboxes", "/mailboxes", "archive"),
+            Entry("Organizations", "/organizations", "gear"),
             Entry("Explain", "/explain", "info"),
             Entry("Check partner", "/check", "verified"),
         ),
@@ -66,6 +67,7 @@ NAVIGATION: Final[tuple[Group, ...]] = (
         (
             Entry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
             Entry("Tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
+            Entry("History", "/history", "retry"),
             Entry("Audit", "/audit", "clock"),
         ),
     ),

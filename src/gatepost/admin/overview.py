@@ -1,31 +1,93 @@
-"""The first page: whether the gateway runs, what waits, and what needs somebody."""
+"""The first page: what needs somebody, what waits, how mail was protected in the last day, what the gateway works by.
+
+Who sees only some organizations sees what is theirs: no certificates, no workers. The picture is loaded after the page.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
+from gatepost.admin.alarms import LEVELS
+from gatepost.admin.certificate_view import life
 from gatepost.admin.guard import gateway_of, who
 from gatepost.admin.pages import render
-from gatepost.administration.status import configuration, queue_depth, workers
+from gatepost.administration.alarms import alarms
+from gatepost.administration.certificates import listing
+from gatepost.administration.queue import destinations
+from gatepost.administration.status import configuration, workers
+from gatepost.certificates.entry import State
+from gatepost.store.interface import QueueFilter
+from gatepost.store.trace_hours import HOUR, Flow, trace_hours
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.certificates.entry import Entry
+    from gatepost.store.admin_rows import DestinationCount
+
 __all__ = ["ROUTES"]
+
+_ALARMS: Final = 5
+_DESTINATIONS: Final = 5
+_CERTIFICATES: Final = 5
+_HOURS: Final = 24
+_LEVELS: Final = ("authenticated", "encrypted", "none")
 
 
 def _overview(request: Request) -> Response:
-    gateway, principal = gateway_of(request), who(request)
+    gateway, principal, now = gateway_of(request), who(request), time.time()
+    organization = request.query_params.get("organization", "")
+    waiting = destinations(gateway, principal, QueueFilter(organization=organization, limit=0))
+    found = alarms(gateway, principal, now)
     return render(
         request,
         "overview/overview.html",
-        depth=queue_depth(gateway, principal),
-        configuration=configuration(gateway),
+        alarms=found.alarms[:_ALARMS],
+        alarm_count=len(found.alarms),
+        unknown=found.unknown[:_ALARMS],
+        levels=LEVELS,
+        counts=_counts(waiting),
+        fullest=waiting[:_DESTINATIONS],
+        certificates=[(one, life(one, now)) for one in _ending(gateway, principal)],
+        configuration=configuration(gateway) if principal.is_of_gateway else None,
         workers=workers(gateway) if principal.is_of_gateway else (),
     )
 
 
-ROUTES = [Route("/", _overview)]
+def _counts(waiting: Sequence[DestinationCount]) -> Mapping[str, int]:
+    return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
+
+
+def _ending(gateway: Gateway, principal: Principal) -> Sequence[Entry]:
+    """The certificates in use that end first."""
+    if not principal.is_of_gateway:
+        return ()
+    used = (one for one in listing(gateway).entries if one.state in {State.CURRENT, State.NEXT})
+    return sorted(used, key=lambda one: one.leaf.not_after)[:_CERTIFICATES]
+
+
+def _flows(request: Request) -> Response:
+    """The last hours, by direction and protection."""
+    gateway, principal = gateway_of(request), who(request)
+    end = (int(time.time()) // HOUR + 1) * HOUR
+    begin = end - _HOURS * HOUR
+    seen = principal.organizations
+    if organization := request.query_params.get("organization", ""):
+        seen = frozenset({organization}) if principal.sees(organization) else frozenset()
+    counted = trace_hours(gateway.data / "trace", begin, end, seen)
+    rows = {
+        event: [(hour, *(counted[Flow(hour, event, level)] for level in _LEVELS)) for hour in range(begin, end, HOUR)]
+        for event in ("SEND", "RECEIVE")
+    }
+    return render(request, "overview/flows.html", block="flows", rows=rows, any=bool(counted), begin=begin)
+
+
+ROUTES = [Route("/", _overview), Route("/overview/flows", _flows)]

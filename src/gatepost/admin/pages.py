@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -165,9 +165,10 @@ def see_other(request: Request, path: str, said: str = "", level: str = "pass") 
 
 def _frame(request: Request) -> Frame:
     principal: Principal | None = getattr(request.state, "principal", None)
-    path = "/" + request.url.path.lstrip("/")  # "//host" in a link would lead there
+    path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
+    query = tuple(request.query_params.multi_items())
     if principal is None:
-        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies))
+        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
     return Frame(
@@ -177,8 +178,14 @@ def _frame(request: Request) -> Frame:
         organizations=organizations,
         organization=chosen if chosen in organizations else "",
         said=flash.read(request.cookies),
-        query=tuple(request.query_params.multi_items()),
+        query=query,
     )
+
+
+def _written(request: Request) -> str:
+    """The path as it was asked for, escaped: a name in it may hold a slash, or dots that a browser would resolve."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.url.path).encode()
+    return raw.decode("ascii", "replace")
 
 
 def _organizations(request: Request, principal: Principal) -> Sequence[str]:

@@ -7,7 +7,35 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.exceptions import HTTPException
 
-from gatepost.admin import entrance, overview, static_files
+from gatepost.admin import (
+    account,
+    alarms,
+    audit,
+    certificate_forms,
+    certificates,
+    changeover,
+    changes,
+    confirmation,
+    connector,
+    connectors,
+    entrance,
+    evidence,
+    explain,
+    organizations,
+    overview,
+    partner,
+    publication,
+    queue,
+    reports,
+    resources,
+    static_files,
+    tls_reports,
+    tokens,
+    trace,
+    users,
+    validation,
+    wizard,
+)
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -21,7 +49,31 @@ __all__ = ["HANDLERS", "ROUTES"]
 
 ROUTES: Final = [
     *overview.ROUTES,
+    *explain.ROUTES,
+    *partner.ROUTES,
+    *publication.ROUTES,
+    *connectors.ROUTES,
+    *wizard.ROUTES,
+    *validation.ROUTES,
+    *resources.ROUTES,
+    *connector.ROUTES,
+    *alarms.ROUTES,
+    *queue.ROUTES,
+    *trace.ROUTES,
+    *changeover.ROUTES,
+    *certificate_forms.ROUTES,
+    *certificates.ROUTES,
+    *organizations.ROUTES,
+    *changes.ROUTES,
     *entrance.ROUTES,
+    *account.ROUTES,
+    *audit.ROUTES,
+    *confirmation.ROUTES,
+    *tokens.ROUTES,
+    *users.ROUTES,
+    *reports.ROUTES,
+    *tls_reports.ROUTES,
+    *evidence.ROUTES,
     *static_files.ROUTES,
 ]
 

@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, Unpack
 
 from gatepost.access.accounts import ACCESS_FILE, Accounts
-from gatepost.access.records import AccountError, Keep, Why
+from gatepost.access.records import AccountError, Keep, Outcome, Why
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError
 from gatepost.store.interface import StoreFailure
@@ -30,6 +30,7 @@ __all__ = [
     "add_user",
     "deed_record",
     "open_accounts",
+    "recording",
     "refusing",
     "session_record",
     "set_user",
@@ -53,9 +54,22 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except AccountError as error:
-        raise Refusal(_KINDS[error.why], error.text, error.errors) from error
+        text = "nothing was changed" if error.errors and error.why is Why.INPUT else error.text
+        raise Refusal(_KINDS[error.why], text, error.errors) from error
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+@contextlib.contextmanager
+def recording(accounts: Accounts, by: Actor, action: str, subject: str = "") -> Iterator[None]:
+    """Keep it as a deed if what is done within is refused, and raise the Refusal. Its text holds no secret."""
+    try:
+        yield
+    except Refusal as refusal:
+        why = "; ".join(map(str, refusal.errors)) or refusal.text
+        with contextlib.suppress(StoreFailure):
+            accounts.record(by, action, outcome=Outcome.REFUSED, subject=subject, detail={"why": why})
+        raise
 
 
 class NewUser(TypedDict):
@@ -108,7 +122,7 @@ def add_token(gateway: Gateway, accounts: Accounts, name: str, **token: Unpack[N
 
 
 def user_record(user: User) -> dict[str, Any]:
-    """For JSON. Times are seconds since 1970, null is never; organizations null is all."""
+    """For JSON. Times are seconds since 1970, null is never; organizations null is all; issuer null: has a password."""
     return {
         "name": user.name,
         "role": user.role.value,
@@ -116,6 +130,7 @@ def user_record(user: User) -> dict[str, Any]:
         "enabled": user.enabled,
         "created": user.created,
         "last_login": user.last_login or None,
+        "issuer": user.issuer or None,
     }
 
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.access.principal import Principal
+    from gatepost.administration.choice import Chosen
     from gatepost.administration.gateway import Gateway
     from gatepost.administration.pages import Page
     from gatepost.connectors.model import Organization
 
-__all__ = ["ConnectorRow", "ConnectorSelection", "connector_record", "connectors"]
+__all__ = ["ConnectorRow", "ConnectorSelection", "connector_record", "connector_row", "connectors"]
 
 type Connector = InboundConnector | OutboundConnector
 
@@ -77,6 +78,11 @@ def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection |
     page = selection.page(directory.version, list(_selected(owners, selection)))
     rows = [_row(gateway.data, *found) for found in page.rows]
     return page.holding(rows)
+
+
+def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorRow:
+    """The row of one connector, as lists have it."""
+    return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
 
 
 def connector_record(row: ConnectorRow) -> dict[str, Any]:

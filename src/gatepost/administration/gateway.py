@@ -11,8 +11,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration.check_runs import CheckRuns
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.report_counts import ReportCounts
+from gatepost.administration.sights import Sights
 from gatepost.administration.verdicts import TraceVerdicts
+from gatepost.administration.verifying import Verifying
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.store.changes import ConfigStore
@@ -27,12 +31,20 @@ __all__ = ["Gateway"]
 
 
 class Gateway:
-    """settings: of the server. data: its data directory. verdicts: what its connectors did, by the trace."""
+    """settings: of the server. data: its data directory.
+
+    verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
+    checks: of partners, as they run. sights: what the DNS was seen to say of our own domains.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
         self.verdicts = TraceVerdicts(self.data / "trace")
+        self.checks = CheckRuns()
+        self.sights = Sights()
+        self.counts = ReportCounts(self.data / "trace")
+        self.verifying = Verifying(self.data)
         self._directory: Directory | None = None
 
     @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.differences import changes_record, differences
 from gatepost.administration.refusal import Kind, Refusal
@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from gatepost.access.principal import Principal
     from gatepost.administration.differences import FieldChange
     from gatepost.administration.gateway import Gateway
+    from gatepost.administration.parts import Part
     from gatepost.store.changes import Change
 
 __all__ = [
+    "PartChange",
     "change_record",
     "change_summary",
     "differences_of",
     "history",
     "history_records",
+    "part_history",
     "version_changes",
     "version_record",
     "version_records",
 ]
 
+_STEP = 10
 # a part, named as repr writes its name
 _NAMED = re.compile(r"""\w+\[(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
 
@@ -49,6 +53,39 @@ def history(
             for change in store.history("organization", name, limit, before=before)
         ]
     return sorted(found, key=lambda one: -one.version)[:limit]
+
+
+class PartChange(NamedTuple):
+    """One change of one part: who, when, why, and its fields before and after."""
+
+    change: Change
+    differences: list[FieldChange]
+
+
+def part_history(gateway: Gateway, part: Part, *, limit: int = 5, within: int = 200) -> list[PartChange]:
+    """The newest changes of a part by its present name, newest first. within: changes of its organization looked at.
+
+    Who asks must see the organization.
+    """
+    key, name, owner = part.kind.key, part.name, part.organization.name
+    found: list[PartChange] = []
+    before = 0
+    while within > 0 and len(found) < limit:
+        with gateway.config() as store:
+            changes = store.history("organization", owner, min(_STEP, within), before=before)
+        for one in changes:
+            old, new = (_part_of(table, key, part.kind.identity, name) for table in (one.before, one.after))
+            if old != new:
+                stored, wanted = ({owner: {key: [table]} if table else {}} for table in (old, new))
+                found.append(PartChange(one, differences({"organization": stored}, {"organization": wanted})))
+        if len(changes) < _STEP:
+            break
+        before, within = changes[-1].version, within - len(changes)
+    return found[:limit]
+
+
+def _part_of(table: dict[str, Any] | None, key: str, identity: str, name: str) -> dict[str, Any] | None:
+    return next((one for one in (table or {}).get(key, ()) if one.get(identity) == name), None)
 
 
 def version_changes(gateway: Gateway, who: Principal, version: int) -> tuple[Change, list[FieldChange]]:

@@ -23,10 +23,12 @@ __all__ = [
     "organization_command",
     "organization_record",
     "organization_toml",
+    "own_table",
     "part_command",
     "part_record",
     "part_toml",
     "table_of",
+    "without_parts",
 ]
 
 _PARTIAL = """\
@@ -76,7 +78,7 @@ def organization_toml(one: Organization) -> str:
 
 def organization_command(one: Organization) -> str:
     """The command that would add it, without its parts."""
-    return _command("organization", "add", one.name, *words(Organization, _named_by_its_heading(one)))
+    return _command("organization", "add", one.name, *words(Organization, own_table(one)))
 
 
 def table_of(record: Record) -> dict[str, Any]:
@@ -97,6 +99,17 @@ def fields_of(record: Record) -> list[dict[str, Any]]:
         for (name, info), key in zip(type(record).model_fields.items(), keys(type(record)), strict=True)
         if info.alias is None
     ]
+
+
+def own_table(one: Organization) -> dict[str, Any]:
+    """What was written of an organization itself, less its parts: at once, however many it has."""
+    parts = {key for key, info in keys(Organization).items() if info.alias is not None}
+    return {key: value for key, value in table_of(without_parts(one)).items() if key not in parts and key != "name"}
+
+
+def without_parts(one: Organization) -> Organization:
+    """The same organization as if it had none."""
+    return one.model_copy(update={name: () for name, info in Organization.model_fields.items() if info.alias})
 
 
 def _named_by_its_heading(one: Organization) -> dict[str, Any]:

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
+    from gatepost.store.admin_rows import DestinationCount
     from gatepost.store.administration import QueueEntry
     from gatepost.store.interface import QueueFilter
 
 __all__ = [
+    "RETURN_TEXT",
     "Acted",
     "QueueAction",
     "act",
     "acted",
+    "destinations",
     "entries",
     "entry_record",
     "message_body",
@@ -39,16 +42,22 @@ __all__ = [
 ]
 
 
+RETURN_TEXT = "Delivery was ended by the administrator"
+"""What the sender of returned mail is told, if nothing else is said."""
+_LONGEST = 300
+
+
 class QueueAction(StrEnum):
     """What can be done to mail that waits.
 
     RETRY: try again now. HOLD: keep from being tried until released. RELEASE: let held mail go, even to a destination
-    that protects less than before. DROP: remove without telling the sender.
+    that protects less than before. RETURN: end it with a notice to the sender. DROP: remove without telling the sender.
     """
 
     RETRY = "retry"
     HOLD = "hold"
     RELEASE = "release"
+    RETURN = "return"
     DROP = "drop"
 
 
@@ -58,6 +67,14 @@ def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueueP
         return _administration(gateway).entries(_seen(who, wanted), after)
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error)) from error
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def destinations(gateway: Gateway, who: Principal, wanted: QueueFilter) -> list[DestinationCount]:
+    """What waits, counted by destination, the fullest first. wanted.limit: of destinations. Raises as `entries`."""
+    try:
+        return _administration(gateway).destinations(_seen(who, wanted))
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 
@@ -88,7 +105,7 @@ def message_body(gateway: Gateway, message: str) -> Iterator[bytes]:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 
 
-def act(
+def act(  # noqa: PLR0913 - what is done to which mail, by whom and why
     gateway: Gateway,
     who: Principal,
     action: QueueAction,
@@ -96,13 +113,17 @@ def act(
     *,
     messages: Sequence[str] = (),
     dry_run: bool = False,
+    reason: str = "",
+    text: str = "",
 ) -> list[QueueEntry]:
     """Do it to every delivery that matches, and is of one of the messages where some are named; those it was done to.
 
-    They are returned as they were. dry_run: those it would be done to. Raises Refusal: INPUT for what is no queue id,
-    and then nothing was done; UNREADABLE, and then a part may have been.
+    They are returned as they were. dry_run: those it would be done to. reason: why, for the trace and the evidence.
+    text: what senders are told of mail that is returned, RETURN_TEXT if it is "". Raises Refusal: INPUT for what is no
+    queue id and for a text that cannot be sent, and then nothing was done; UNREADABLE, and then a part may have been.
     """
     _check_ids(messages)
+    _check_texts(reason=reason, text=text)
     seen = _seen(who, wanted)
     chosen = [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
     administration = _administration(gateway)
@@ -111,8 +132,10 @@ def act(
         for one in chosen:
             if dry_run:
                 found += administration.applying(action, one)
+            elif action is QueueAction.RETURN:
+                found += administration.send_back(one, author=who.name, text=text or RETURN_TEXT, reason=reason)
             else:
-                found += getattr(administration, action)(one, author=who.name)
+                found += getattr(administration, action)(one, author=who.name, reason=reason)
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
     return found
@@ -125,11 +148,19 @@ class Acted(NamedTuple):
     shown: list[QueueEntry]
 
 
-def acted(
-    gateway: Gateway, who: Principal, action: QueueAction, wanted: QueueFilter, *, messages: Sequence[str] = ()
+def acted(  # noqa: PLR0913 - as `act`
+    gateway: Gateway,
+    who: Principal,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    dry_run: bool = False,
+    reason: str = "",
+    text: str = "",
 ) -> Acted:
     """`act`, for who needs not know all of what it was done to."""
-    found = act(gateway, who, action, wanted, messages=messages)
+    found = act(gateway, who, action, wanted, messages=messages, dry_run=dry_run, reason=reason, text=text)
     return Acted(len(found), found)
 
 
@@ -163,6 +194,17 @@ def _check_ids(messages: Sequence[str]) -> None:
             errors.append(FieldError(f"messages[{place}]", str(error)))
     if errors:
         raise Refusal(Kind.INPUT, "\n".join(error.message for error in errors), errors)
+
+
+def _check_texts(**texts: str) -> None:
+    """A line of a row, and of a notice, which has no letters beyond ASCII (RFC 3464 section 2.3.6)."""
+    errors = [
+        FieldError(name, f"is one line of at most {_LONGEST} printable {'ASCII ' * (name == 'text')}characters")
+        for name, text in texts.items()
+        if len(text) > _LONGEST or not text.isprintable() or (name == "text" and not text.isascii())
+    ]
+    if errors:
+        raise Refusal(Kind.INPUT, "Nothing was done.", errors)
 
 
 def _seen(who: Principal, wanted: QueueFilter) -> QueueFilter:

@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
     INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
     there is nothing of that name (1 or 2, 404). CONFLICT: somebody else changed it meanwhile, or its state does not
-    allow it now (1 or 3, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
+    allow it now (1, 409). UNREADABLE: the gateway's files cannot be read or written, or a lookup failed (3, 503).
     """
 
     INPUT = "input"

@@ -6,7 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 
-__all__ = ["ahead", "moment"]
+__all__ = ["ahead", "moment", "stamp"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
@@ -30,3 +30,8 @@ def ahead(text: str) -> float:
     """The same, but "30m" is from now on."""
     age = _AGE.fullmatch(text)
     return time.time() + int(age[1]) * _SECONDS[age[2]] if age else moment(text, "a time from now on")
+
+
+def stamp(seconds: float) -> str:
+    """A time as 2026-11-24 16:12:52Z, "" for 0."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""

@@ -6,6 +6,7 @@ addressed, is for who sees the whole gateway.
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,22 @@ if TYPE_CHECKING:
     from gatepost.store.interface import TraceEvent
     from gatepost.store.trace_search import TracePlace
 
-__all__ = ["EVENTS", "MOST", "event_record", "events", "events_of", "events_page"]
+__all__ = ["EVENTS", "MOST", "event_record", "events", "events_of", "events_page", "meanings"]
 
-EVENTS = ("RECEIVE", "REFUSE", "SEND", "DELIVER", "DEFER", "FAIL", "EXPIRE", "DROP", "HOLD", "RELEASE", "DRILL")
+EVENTS = (
+    "RECEIVE",
+    "REFUSE",
+    "SEND",
+    "DELIVER",
+    "DEFER",
+    "FAIL",
+    "EXPIRE",
+    "DROP",
+    "HOLD",
+    "RELEASE",
+    "RETURN",
+    "DRILL",
+)
 MOST = 10_000
 """Rows at a time, at most."""
 
@@ -54,6 +68,30 @@ def events_of(gateway: Gateway, who: Principal, identity: str) -> list[TraceEven
         if found := events(gateway, who, wanted):
             return found[::-1]
     raise Refusal(Kind.MISSING, f"nothing in the trace has the id {identity}")
+
+
+def meanings(text: str) -> tuple[dict[str, str], ...]:
+    """What a person who searches may mean by some words: filters by field of TraceFilter, the likeliest first.
+
+    An address, a domain (also as @domain), a Message-ID with or without <>, a queue id, a session id, an IP address.
+    """
+    said = text.strip()
+    if said.startswith(("<", "@")):
+        return ({"message_id": said} if said[0] == "<" else {"domain": said[1:]},)
+    if "@" in said:
+        return {"address": said}, {"message_id": f"<{said}>"}
+    if _is_address(said):
+        return ({"peer": said},)
+    names = ("domain", "peer", "connector") if "." in said else ("message", "session", "connector")
+    return tuple({name: said} for name in names) if said else ()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def event_record(event: TraceEvent) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 
 from gatepost.reports.verdicts import Verdicts, count_verdicts
-from gatepost.store.trace_files import day_of, trace_files
+from gatepost.store.trace_files import day_of, file_state, trace_files
 from gatepost.store.trace_tally import tally_file
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class TraceVerdicts:
         return found
 
     def _count(self, file: TraceFile) -> None:
-        state, known = self._state(file), self._known.get(file)
+        state, known = file_state(self._directory, file), self._known.get(file)
         if known is not None and known.state == state:
             return
         before = known.rows if known is not None else 0
@@ -90,16 +90,3 @@ class TraceVerdicts:
         for key, old in (known.verdicts if known is not None and rows >= before else {}).items():
             verdicts[key] = old.plus(verdicts.get(key, _NONE))
         self._known[file] = _Known(state, rows, verdicts)
-
-    def _state(self, file: TraceFile) -> tuple[int, ...]:
-        """Changes whenever rows are added: in the file, or in its log before they are moved there."""
-        return *_stat(self._directory / file.name), *_stat(self._directory / f"{file.name}-wal")
-
-
-def _stat(path: Path) -> tuple[int, ...]:
-    """Nothing for a file that is empty: whoever looks at a database leaves an empty log behind."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else ()

@@ -81,8 +81,10 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY
+    if endpoint.changes:
+        found |= {409}
     if endpoint.guarded:
-        found |= {409, 412, 428}
+        found |= {412, 428}
     return sorted(found)
 
 

@@ -6,13 +6,13 @@ others. It grants nothing: what may be seen is decided anew for every page.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
+from gatepost.administration import cursors
+from gatepost.administration.cursors import cursor
 from gatepost.api.problem import Problem, ProblemType
 from gatepost.connectors.errors import FieldError
 
@@ -42,16 +42,11 @@ class Page(NamedTuple):
     version: int | None = None
 
 
-def cursor(place: object) -> str:
-    """A position as text for a URL."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
-
-
 def position[T](text: str, kind: type[T]) -> T:
     """The position in a cursor. Raises Problem for what no page gave."""
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)), type=kind)
-    except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
+        return cursors.position(text, kind)
+    except ValueError as error:
         wrong = FieldError("query.after", "is no cursor of this list: take it from `next` of the page before")
         raise Problem(ProblemType.INVALID, "The page cannot be found.", [wrong]) from error
 

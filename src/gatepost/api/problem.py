@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from gatepost.administration.refusal import Refusal
     from gatepost.connectors.errors import FieldError
 
-__all__ = ["PROBLEMS", "FieldProblem", "Problem", "ProblemDocument", "ProblemType", "problem_response", "refused"]
+__all__ = [
+    "PROBLEMS",
+    "FieldProblem",
+    "Problem",
+    "ProblemDocument",
+    "ProblemType",
+    "later",
+    "problem_response",
+    "refused",
+]
 
 _MEDIA_TYPE = "application/problem+json"
 
@@ -122,6 +131,13 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
     return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors)
+
+
+def later(refusal: Refusal) -> Exception:
+    """To be raised where a conflict means that too much is under way: the caller mends it by waiting."""
+    if refusal.kind is not Kind.CONFLICT:
+        return refusal
+    return Problem(ProblemType.THROTTLED, refusal.text, headers={"Retry-After": "15"})
 
 
 def problem_response(problem: Problem, instance: str) -> Response:

@@ -99,12 +99,15 @@ class QueueDeliveries(msgspec.Struct):
 class QueueActions(_Wanted, kw_only=True, forbid_unknown_fields=True):
     """What to do, and to which mail: messages (queue ids), or what matches every filter given, or all of it.
 
-    retry: try again now. hold: keep from being tried. release: let held mail go. drop: remove, telling nobody.
+    retry: try again now. hold: keep from being tried. release: let held mail go. return: end delivery with a notice to
+    the sender. drop: remove, telling nobody.
     """
 
     action: QueueAction
     messages: Annotated[list[str], Meta(max_length=1000)] = msgspec.field(default_factory=list)
     all: bool = False
+    reason: Annotated[str, Meta(max_length=300, description="Why, for the trace and the evidence log.")] = ""
+    text: Annotated[str, Meta(max_length=300, description="What senders of returned mail are told.")] = ""
 
 
 class QueueChanged(msgspec.Struct):
@@ -152,7 +155,14 @@ def _act(asked: Asked) -> dict[str, Any]:
         why = "say which mail: messages, domain, sender, recipient, organization, or all"
         raise Problem(ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError("messages", why)])
     found = act(
-        asked.gateway, asked.principal, body.action, _filter(body), messages=body.messages, dry_run=asked.dry_run
+        asked.gateway,
+        asked.principal,
+        body.action,
+        _filter(body),
+        messages=body.messages,
+        dry_run=asked.dry_run,
+        reason=body.reason,
+        text=body.text,
     )
     return {
         "action": body.action,
@@ -177,7 +187,7 @@ ENDPOINTS = (
     Endpoint(
         "POST",
         "/queue/actions",
-        "Retry, hold, release or drop mail",
+        "Retry, hold, release, return or drop mail",
         _act,
         QueueChanged,
         Scope.QUEUE,

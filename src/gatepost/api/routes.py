@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import connectors, parts, queue, resources, status, trace
+from gatepost.api import (
+    certificates,
+    checks,
+    connectors,
+    explain,
+    parts,
+    queue,
+    reports,
+    resources,
+    status,
+    trace,
+)
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -70,8 +81,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
+    *reports.ENDPOINTS,
+    *explain.ENDPOINTS,
+    *checks.ENDPOINTS,
 )
 
 ROUTES = routes(ENDPOINTS)

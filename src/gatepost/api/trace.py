@@ -37,6 +37,7 @@ class TraceSearch(Paging, kw_only=True):
     organization: _Text = ""
     sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
     recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
+    address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
     domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
     peer: Annotated[str, Meta(max_length=1000, description="Host name or IP address of the other side.")] = ""
     connector: _Text = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain as joined
 from itertools import islice
@@ -42,7 +43,7 @@ from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from gatepost.certificates.entry import Entry
@@ -57,7 +58,10 @@ if TYPE_CHECKING:
     from gatepost.net.identity import ServerIdentity
     from gatepost.settings.model import Settings
 
-__all__ = ["SEEN_SECONDS", "Gatekeeper", "Scene", "apply_step", "seen_partners"]
+__all__ = ["SEEN_SECONDS", "Gatekeeper", "Scene", "Told", "apply_step", "seen_partners"]
+
+type Told = Callable[[Gate, Sequence[GateFinding]], None]
+"""Is told of a gate that was looked at, and what was found there."""
 
 SEEN_SECONDS: Final = 30 * 86400.0
 """How far back the trace is searched for partners, in its newest rows."""
@@ -95,14 +99,19 @@ class Gatekeeper:
         self._client = client
         self._stapler = stapler
 
-    async def look(self, entry: Entry, scene: Scene) -> GateReport:
-        """All gates, in at most a minute and a half. Partners are listed if the scene has what was seen of them."""
+    async def look(self, entry: Entry, scene: Scene, tell: Told | None = None) -> GateReport:
+        """All gates, in at most a minute and a half. Partners are listed if the scene has what was seen of them.
+
+        tell: called with each gate as soon as it was looked at, and what was found there.
+        """
         begun = time.monotonic()
-        found: list[GateFinding] = []
+        parts: list[list[GateFinding]] = []
         try:
             async with asyncio.timeout(_WHOLE):
-                await self._look(entry, scene, found)
+                await self._look(entry, scene, parts, tell)
+            found = [one for part in parts for one in part]
         except TimeoutError:
+            found = [one for part in parts for one in part]
             text = f"looking at the gates was given up after {_WHOLE:.0f} seconds"
             found.append(
                 GateFinding(Gate.CHAIN, Mark.UNKNOWN, text, fix="See [dns], and what addresses do not answer.")
@@ -117,16 +126,31 @@ class Gatekeeper:
             hosts = gates_names.our_hosts(entry, self._settings.server.hostname, await self._mail_hosts(scene))
             return await self._tlsa(entry, scene, hosts)
 
-    async def _look(self, entry: Entry, scene: Scene, found: list[GateFinding]) -> None:
+    async def _look(self, entry: Entry, scene: Scene, parts: list[list[GateFinding]], tell: Told | None) -> None:
+        """parts: is filled as answers come, each where it belongs."""
         identity, problem = self._identity(entry)
-        found.append(gates.key_finding(problem))
-        looks = [self._chain(entry, scene), self._names(entry, scene)]
+        looks: list[tuple[tuple[Gate, ...], Awaitable[Iterable[GateFinding]]]] = [
+            ((Gate.KEY,), _at_once([gates.key_finding(problem)])),
+            ((Gate.CHAIN,), self._chain(entry, scene)),
+            ((Gate.NAMES, Gate.TLSA, Gate.REHEARSAL), self._names(entry, scene)),
+        ]
         if entry.purpose is Purpose.SERVER and identity is not None:
-            looks += [self._staple(identity, scene.now), self._rehearse(entry, identity, scene)]
-        for part in await asyncio.gather(*looks):
-            found += part
+            looks.append(((Gate.STAPLING,), self._staple(identity, scene.now)))
+            looks.append(((Gate.REHEARSAL,), self._rehearse(entry, identity, scene)))
         if scene.seen is not None:
-            found += gates_partners.partner_findings(gates_partners.partners_of(entry, scene.organizations, scene.seen))
+            partners = gates_partners.partners_of(entry, scene.organizations, scene.seen)
+            looks.append(((Gate.PARTNERS,), _at_once(gates_partners.partner_findings(partners))))
+        open_ = Counter(gate for gates_of, _ in looks for gate in gates_of)
+        parts += [[] for _ in looks]
+
+        async def run(at: int, gates_of: Iterable[Gate], look: Awaitable[Iterable[GateFinding]]) -> None:
+            parts[at] += await look
+            open_.subtract(gates_of)
+            for gate in gates_of:
+                if tell is not None and not open_[gate]:
+                    tell(gate, [one for part in parts for one in part if one.gate is gate])
+
+        await asyncio.gather(*(run(at, *one) for at, one in enumerate(looks)))
 
     def _identity(self, entry: Entry) -> tuple[ServerIdentity | None, str]:
         """The certificate with its key, or why it cannot be had."""
@@ -284,6 +308,11 @@ class Gatekeeper:
     def _identities(self, entries: Iterable[Entry]) -> list[ServerIdentity]:
         found = (self._identity(one)[0] for one in entries)
         return [one for one in found if one is not None]
+
+
+async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
+    """What needs no waiting."""
+    return found
 
 
 async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:

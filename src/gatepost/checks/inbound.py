@@ -1,6 +1,6 @@
 """Validates an inbound connector: by a captured session, an uploaded certificate and address, and by what was seen.
 
-Called by `cli.connector_validate`. Exchange cannot do this (exchange.md §15, item 5): its administrators ask the
+Called by `administration.validation`. Exchange cannot do this (exchange.md §15, item 5): its administrators ask the
 partner for a test mail and wait. Today's configuration is held against facts; nothing is sent, nothing changed.
 """
 

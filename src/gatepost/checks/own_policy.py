@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.mtasts.publish import Publication
     from gatepost.settings.model import Settings
 
-__all__ = ["Seen", "check_publication", "judge"]
+__all__ = ["Seen", "check_publication", "judge", "reports_finding"]
 
 _LEVELS = {"info": Mark.INFO, "warn": Mark.WARN, "fail": Mark.FAIL}
 _SHOWN = 300
@@ -105,7 +105,7 @@ def judge(publication: Publication | None, seen: Seen) -> Iterator[Finding]:
     yield _policy(publication, seen)  # first, as it is to be served before the record tells of it
     yield _record(publication, seen.record)
     yield from _hosts(publication.policy, seen.hosts)
-    yield _reports(seen.reports)
+    yield reports_finding(seen.reports)
 
 
 def _unpublished(seen: Seen) -> Finding:
@@ -198,7 +198,8 @@ def _hosts(policy: Policy, hosts: Sequence[str] | str) -> Iterator[Finding]:
         yield Finding(Stage.MTA_STS, _LEVELS[one.level], one.text[:_SHOWN], "", fix)
 
 
-def _reports(found: tlsrpt.Record | RecordError | str | None) -> Finding:
+def reports_finding(found: tlsrpt.Record | RecordError | str | None) -> Finding:
+    """What it means that senders are asked for reports so. found: as in `Seen`."""
     match found:
         case None:
             text = "nobody is told when senders fail to reach the domain safely: no TLS-RPT record"

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
 from gatepost.checks.partner_report import PartnerCheck
-from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns
+from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns, waiting_row
 from gatepost.checks.probe import prober, revocation_checker
+from gatepost.checks.public import NotPublic, PublicRouter
 from gatepost.dane.publication import TlsaStatus
 from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.dns import LookupFailed
@@ -32,7 +33,10 @@ from gatepost.policy.requirement import Opportunistic, Source
 from gatepost.policy.route import NextHop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatepost.checks.findings import Seen
+    from gatepost.checks.partner_report import Row
     from gatepost.checks.tasks import HostReport
     from gatepost.dns.text_record import RecordError
     from gatepost.lookup.mx import MailHosts
@@ -50,30 +54,40 @@ type _Found = tuple[HostFacts, Reached]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far a check goes. whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there."""
+    """How far a check goes.
+
+    whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there. public: hosts are reached at
+    addresses of the public internet only.
+    """
 
     whole: float = 90.0
     port: int = _SMTP
     policy_hosts: PolicyHosts = field(default_factory=lambda: PolicyHosts(timeout=15.0))
+    public: bool = False
 
 
 class Checker:
     """Checks by the settings of a gateway; to be made where the event loop runs, and closed in the end.
 
+    watch: told what is known so far, whenever more is: the rows of hosts that are not done yet have no address.
     Raises AnchorsError if the trust anchors cannot be read, ValidatorError if DNSSEC cannot be validated as the
     settings ask, ValueError if a nameserver cannot be parsed.
     """
 
-    def __init__(self, settings: Settings, bounds: Bounds = Bounds()) -> None:
+    def __init__(
+        self, settings: Settings, bounds: Bounds = Bounds(), watch: Callable[[PartnerCheck], None] | None = None
+    ) -> None:
         self._bounds = bounds
+        self._watch = watch
         self._dns = settings.dns
         self._resolver = configured_resolver(settings.dns)
         client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
         # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.
-        self._router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
+        router = PublicRouter if bounds.public else MailRouter
+        self._router = router(self._resolver, random.Random())  # noqa: S311 - shuffles equals
         self._tlsa = TlsaFinder(self._resolver)
         self._policies = StsPolicies(self._resolver, client, None, hosts=bounds.policy_hosts)
-        self._prober = prober(settings, self._resolver, staple=True)
+        self._prober = prober(settings, self._resolver, staple=True, public=bounds.public)
         self._revocation = revocation_checker(settings, self._resolver)
 
     async def close(self) -> None:
@@ -93,6 +107,8 @@ class Checker:
         no_dnssec = await self._no_dnssec(domain, authentic=hosts.authentic)
         in_order = sorted(hosts.hosts, key=lambda one: (one.preference, one.name))[:MAX_HOSTS]
         asked = [HostFacts(one.name, one.preference, hosts.authentic, no_dnssec=no_dnssec) for one in in_order]
+        facts = DomainFacts(domain, hosts, no_dnssec=no_dnssec)
+        self._begin(PartnerCheck(domain, "partner", at, 0.0, domain_findings(facts), ()), asked)
         sts, reports, found = await asyncio.gather(
             self._policies.find(domain, now=at),
             self._reports(domain),
@@ -107,11 +123,30 @@ class Checker:
         """One host (A-labels, or an address) as if an administrator had named it: a smart host."""
         at, begun = time.time(), time.monotonic()
         no_dnssec = "" if needs_no_dns(name) else await self._host_dnssec(name)
-        found = await self._all([HostFacts(name, no_dnssec=no_dnssec)], port, ())
-        rows = tuple(address_row(host, reached) for host, reached in found)
         findings = (dnssec_finding(no_dnssec),) if no_dnssec else ()
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+        asked = [HostFacts(name, no_dnssec=no_dnssec)]
+        self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), asked)
+        found = await self._all(asked, port, ())
+        rows = tuple(address_row(host, reached) for host, reached in found)
         return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
+
+    # What is known so far.
+
+    def _begin(self, check: PartnerCheck, hosts: list[HostFacts]) -> None:
+        self._so_far = check
+        self._rows: dict[str, tuple[Row, ...]] = {host.name: (waiting_row(host),) for host in hosts}
+        self._tell()
+
+    def _came(self, host: str, *rows: Row) -> None:
+        self._rows[host] = rows
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._watch is not None:
+            check = self._so_far
+            rows = tuple(row for rows in self._rows.values() for row in rows)
+            self._watch(replace(check, rows=rows, seconds=time.time() - check.at))
 
     # The DNS.
 
@@ -153,8 +188,13 @@ class Checker:
     # The hosts.
 
     async def _all(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await asyncio.gather(*(self._one(host, port, next_hops) for host in hosts))
+        found = await asyncio.gather(*(self._told(host, port, next_hops) for host in hosts))
         return [one for several in found for one in several]
+
+    async def _told(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
+        found = await self._one(host, port, next_hops)
+        self._came(host.name, *(address_row(host, reached) for host, reached in found))
+        return found
 
     async def _one(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
         """What was seen of one host: once for each address, once without if there is none."""
@@ -163,6 +203,7 @@ class Checker:
         try:
             async with asyncio.timeout_at(end):
                 host = await self._looked_up(host, port, next_hops)
+                self._came(host.name, waiting_row(host))
         except TimeoutError:
             host = replace(host, trouble=late, temporary=True)
         if host.addresses is None or not host.addresses.addresses:
@@ -181,6 +222,8 @@ class Checker:
     async def _looked_up(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> HostFacts:
         try:
             addresses = await self._router.addresses(host.name)
+        except NotPublic as failed:
+            return replace(host, trouble=failed.detail, inside=True)
         except LookupFailed as failed:
             return replace(host, trouble=failed.detail, bogus=failed.bogus, temporary=failed.temporary)
         tlsa = await self._tlsa.find(addresses, port=port, mx_authentic=host.mx_authentic, next_hops=next_hops)

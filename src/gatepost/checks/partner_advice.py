@@ -27,6 +27,10 @@ CUT_OFF: Final = (
     "They must look at their server's log for this moment: some servers end it for addresses that they do not like. "
     "If it shows nothing, something between cuts the connection."
 )
+INSIDE: Final = (
+    "They must give it a public address. If it is a host of your own network, an administrator of the whole gateway "
+    "can check it."
+)
 LATER: Final = "Here: check again in some minutes. If it stays so, their server's reply says what they must change."
 MTA_STS: Final = "They can publish a policy (RFC 8461); the certificates of all MX hosts must bear their names."
 NO_ANSWER: Final = (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import HopFacts
     from gatepost.tls.facts import ChainVerdict, Revocation
 
-__all__ = ["HostFacts", "Reached", "address_row", "needs_no_dns", "policy_of"]
+__all__ = ["HostFacts", "Reached", "address_row", "needs_no_dns", "policy_of", "waiting_row"]
 
 SOON_DAYS = 14
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -49,8 +49,8 @@ class HostFacts:
 
     preference: of its MX record, None for a host that was named. mx_authentic: DNSSEC proved that record; True where
     there is none. addresses: None if they could not be looked up. trouble: why not; bogus: DNSSEC proves a fault;
-    temporary: a later try may do better. no_dnssec: why nothing can be said about DNSSEC, "" if it can. sts: of the
-    domain, None if no domain was asked about.
+    temporary: a later try may do better. inside: its addresses are not looked at, as they are not public. no_dnssec:
+    why nothing can be said about DNSSEC, "" if it can. sts: of the domain, None if no domain was asked about.
     """
 
     name: str
@@ -60,6 +60,7 @@ class HostFacts:
     trouble: str = ""
     bogus: bool = False
     temporary: bool = False
+    inside: bool = False
     tlsa: TlsaLookup | None = None
     no_dnssec: str = ""
     sts: StsState | None = None
@@ -119,6 +120,13 @@ def address_row(host: HostFacts, reached: Reached) -> Row:
     return Row(host.name, host.preference, address, policy_of(host), tuple(findings), reached.facts)
 
 
+def waiting_row(host: HostFacts) -> Row:
+    """A host that is still being looked at: what the DNS says, if that is known, and nothing else yet."""
+    known = host.trouble or host.addresses is not None
+    findings = tuple(_dns(host, Reached(0.0))) if known else ()
+    return Row(host.name, host.preference, "", policy_of(host), findings)
+
+
 # Each stage gives one finding or more.
 
 
@@ -126,8 +134,9 @@ def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
     found = host.addresses
     if host.trouble:
         fix = advice.BOGUS if host.bogus else advice.NO_ANSWER if host.temporary else advice.spelling(host.name)
+        fix = advice.INSIDE if host.inside else fix
         mark = Mark.UNKNOWN if host.temporary and not host.bogus else Mark.FAIL
-        short = "bogus" if host.bogus else "?"
+        short = "bogus" if host.bogus else "private" if host.inside else "?"
         text = f"{host.name} cannot be looked up"
         yield Finding(Stage.DNS, mark, text, host.trouble, fix, short, stops=True)
         return

@@ -1,6 +1,6 @@
 """A session that might come: an uploaded certificate and an address as the facts that policy decides on.
 
-Called by `cli.connector_validate`. The chain is judged as `node.assembly` judges those of real sessions: by the
+Called by `administration.validation`. The chain is judged as `node.assembly` judges those of real sessions: by the
 server's own trust anchors and by those that connectors name.
 """
 

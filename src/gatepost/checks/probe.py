@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gatepost.certificates.clients import stored_client_identities
 from gatepost.checks import advice
 from gatepost.checks.findings import Seen, findings
+from gatepost.checks.public import PublicRouter
 from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped
 from gatepost.connectors.names import SmartHost
 from gatepost.dane.publication import TlsaStatus
@@ -217,11 +218,12 @@ class Prober:
         return opened
 
 
-def prober(settings: Settings, resolver: Resolver, *, staple: bool = False) -> Prober:
+def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, public: bool = False) -> Prober:
     """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
 
     Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
-    here is a part of the question. staple: every server is asked to staple an OCSP response.
+    here is a part of the question. staple: every server is asked to staple an OCSP response. public: hosts are
+    reached at addresses of the public internet only.
     """
     timeouts, own = _PATIENCE, settings.outbound
     patience = SmtpTimeouts(
@@ -235,7 +237,8 @@ def prober(settings: Settings, resolver: Resolver, *, staple: bool = False) -> P
         block=min(own.block_timeout, timeouts.block),
         end=min(own.end_timeout, timeouts.end),
     )
-    router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
+    kind = PublicRouter if public else MailRouter
+    router = kind(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
     identity = partial(stored_client_identities, settings)
     contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
     revocation = revocation_checker(settings, resolver)

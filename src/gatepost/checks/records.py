@@ -1,7 +1,7 @@
 """The last result of each check of a connector, as a JSON file: so that lists can say when it was, and how it ended.
 
-Written by `cli.connector_validate`, read by lists and pages; drills have `checks.evidence`. Under data_dir, kept apart
-from the configuration, as it is nothing that anybody decided: DATA_DIR/KIND/ORGANIZATION/DIRECTION-NAME.json.
+Written by `administration.validation`, read by lists and pages; drills have `checks.evidence`. Under data_dir, kept
+apart from the configuration, as it is nothing that anybody decided: DATA_DIR/KIND/ORGANIZATION/DIRECTION-NAME.json.
 """
 
 from __future__ import annotations

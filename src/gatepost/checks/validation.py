@@ -1,7 +1,7 @@
 """Validates an outbound connector: reaches every next hop it has, and if asked sends a test message (exchange.md §3.3).
 
-Called by `cli.connector_validate`. A disabled connector, one in rehearsal and one that is only a draft are tried as if
-they were enforced: that is what an administrator wants to know before switching them on. Changes nothing.
+Called by `administration.validation`. A disabled connector, one in rehearsal and one that is only a draft are tried
+as if they were enforced: that is what an administrator wants to know before switching them on. Changes nothing.
 """
 
 from __future__ import annotations
@@ -174,8 +174,12 @@ async def validate_outbound(
     directory: Directory,
     request: OutboundRequest,
     progress: Callable[[str], None] = lambda _: None,
+    found: Callable[[HostReport], None] = lambda _: None,
 ) -> Validation:
-    """Try everything. progress: told what is tried now. Raises CannotValidate before anything is tried."""
+    """Try everything. progress: told what is tried now. found: gets each report before the test message is sent.
+
+    Raises CannotValidate before anything is tried.
+    """
     recipients = tuple(_recipient(request, text) for text in request.recipients)
     message = _message(request, recipients)
     hosts: list[HostReport] = []
@@ -183,8 +187,10 @@ async def validate_outbound(
     asking = _asking(directory, request, message)
     targets, unrouted = await _targets(prober, request, recipients, asking)
     hosts += unrouted
+    for report in unrouted:
+        found(report)
     for target in targets:
-        reports, left = await _try(prober, request, target, message, progress)
+        reports, left = await _try(prober, request, target, message, (progress, found))
         hosts += reports
         tasks += left
     if not recipients:
@@ -295,20 +301,24 @@ async def _try(
     request: OutboundRequest,
     target: _Target,
     message: TestMessage,
-    progress: Callable[[str], None],
+    told: tuple[Callable[[str], None], Callable[[HostReport], None]],
 ) -> tuple[list[HostReport], list[Task]]:
     """Reach every address of every host; then send to the target's recipients by the first host that passed."""
     kept = _Kept()
+    progress, tell = told
 
     async def one(rank: int, hop: NextHop) -> list[HostReport]:
         progress(f"trying {hop.host}")
-        return await prober.probe(
+        reached = await prober.probe(
             hop,
             certificate=our_certificate(request.connector, request.organization.name),
             listed_by=target.domain,
             publication=target.publication,
             keep=partial(kept.offer, rank) if target.recipients else None,
         )
+        for report in reached:
+            tell(report)
+        return reached
 
     found = await asyncio.gather(*(one(rank, hop) for rank, hop in enumerate(target.hops)))
     reports = [report for group in found for report in group]

@@ -10,8 +10,7 @@ import click
 from gatepost.access.records import Actor
 from gatepost.administration.accounts import open_accounts
 from gatepost.administration.gateway import Gateway
-from gatepost.administration.refusal import Kind, Refusal
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, fail, settings_of
+from gatepost.cli.options import author, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +24,6 @@ CODES = (
     "writable."
 )
 
-_CODES = {Kind.INPUT: BAD_INPUT, Kind.MISSING: BAD_INPUT, Kind.CONFLICT: NO, Kind.UNREADABLE: UNKNOWN}
-
 
 class Opened(NamedTuple):
     """What a command works on. by: who gives it."""
@@ -38,13 +35,10 @@ class Opened(NamedTuple):
 
 @contextlib.contextmanager
 def opened(config: str | None) -> Iterator[Opened]:
-    """The accounts of the gateway; a refusal within ends the command."""
+    """The accounts of the gateway; a refusal within ends the command (`gatepost.cli.main`)."""
     gateway = Gateway(settings_of(config))
-    try:
-        with open_accounts(gateway) as accounts:
-            yield Opened(gateway, accounts, Actor(author()))
-    except Refusal as refusal:
-        fail(_CODES[refusal.kind], "\n".join(map(str, refusal.errors)) or refusal.text)
+    with open_accounts(gateway) as accounts:
+        yield Opened(gateway, accounts, Actor(author()))
 
 
 def organization_option[F: Callable[..., Any]](otherwise: str) -> Callable[[F], F]:

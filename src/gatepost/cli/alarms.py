@@ -1,49 +1,26 @@
 """`gatepost alarms`, and `gatepost certificate alarms`: what is wrong, or soon will be, and what to do about it.
 
-Shows what the running gateway found when it last looked (`node.alarms`), and judges anew what needs no look: ends of
-validity, names, what is staged. It asks nobody and changes nothing. `gatepost status` has it as one line.
+`gatepost status` has it as one line.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.alarms.alarm import Alarm, Severity
-from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
-from gatepost.certificates.alarms import Observed, judge, undecided, watched
-from gatepost.certificates.inventory import Inventory
-from gatepost.certificates.listed import listed
-from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
-from gatepost.cli.certificate_store import settings_files
-from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration.alarms import alarms as found_alarms
+from gatepost.administration.alarms import alarms_record
+from gatepost.cli.options import NO, UNKNOWN, administrator, config_option, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, printable
-from gatepost.connectors.model import ResourceErrors, parse
-from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from gatepost.settings.model import Settings
+    from gatepost.administration.alarms import Found
 
-__all__ = ["Found", "alarms", "certificate_alarms", "found_alarms", "summary"]
+__all__ = ["alarms", "certificate_alarms"]
 
-_STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """alarms: the gravest first. looked: when the world was last looked at, 0.0 for never. unknown: sentences."""
-
-    alarms: tuple[Alarm, ...]
-    looked: float
-    unknown: tuple[str, ...]
 
 
 @click.command()
@@ -72,90 +49,23 @@ def certificate_alarms(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
     """
-    found = _found(config)
-    own = tuple(one for one in found.alarms if not one.kind.of_mail)
-    _tell(replace(found, alarms=own), as_json=as_json)
+    _tell(_found(config).of_certificates(), as_json=as_json)
 
 
 def _found(config: str | None) -> Found:
-    try:
-        return found_alarms(settings_of(config), time.time())
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+    return found_alarms(gateway_of(config), administrator(), time.time())
 
 
 def _tell(found: Found, *, as_json: bool) -> None:
     """Print it, and end with what it means."""
     if as_json:
-        print_json(
-            {
-                "alarms": [_record(one) for one in found.alarms],
-                "looked": found.looked or None,
-                "unknown": list(found.unknown),
-            }
-        )
+        print_json(alarms_record(found))
     else:
         _print(found)
     if found.alarms:
         raise SystemExit(NO)
     if found.unknown:
         raise SystemExit(UNKNOWN)
-
-
-def found_alarms(settings: Settings, now: float) -> Found:
-    """What stands at `now`. Raises StoreFailure if the store, or what is in it, cannot be read."""
-    try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
-            certificates = listed(Inventory(store, None), settings_files(settings), now=now)
-            organizations = parse(store.load()[1], prefixes=settings.limits.prefixes()).organizations
-            memory = decoded(store.content(ALARMS_CONTENT))
-            scope = scope_of(organizations, settings)
-            observed = Observed(renewals=failing_renewals(settings, store, scope))
-    except (StoreFailure, ResourceErrors, ValueError) as failure:
-        raise StoreFailure(f"{settings.server.data_dir}: {failure}") from failure
-    entries = connector_files(organizations, now) | certificates.entries
-    judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
-
-    def is_open(alarm: Alarm) -> bool:
-        """What mail shows only the running gateway knows."""
-        return alarm.kind.of_mail or undecided(alarm, entries, scope, observed)
-
-    memory, _ = advance(memory, judged, is_open, now=now)
-    order = tuple(Severity)
-    standing = sorted(memory.alarms, key=lambda one: (-order.index(one.severity), one.since))
-    unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return Found(tuple(standing), memory.looked, unknown)
-
-
-def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
-    if not memory.looked:
-        return ("revocation, TLSA records and addresses were never looked at: the gateway does that when it runs",)
-    if now > memory.looked + _STALE:
-        return (f"the last look was at {moment(memory.looked)}: the gateway does that when it runs",)
-    return memory.unknown
-
-
-def summary(found: Found, command: str = "gatepost alarms") -> str:
-    """One line: how many alarms, the gravest one, and which command says more."""
-    if not found.alarms:
-        return f"not all can be told: {found.unknown[0]}" if found.unknown else "no alarms"
-    counts = Counter(one.severity for one in found.alarms)
-    many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
-    return f"{many}: {found.alarms[0].title} ({command})"
-
-
-def _record(one: Alarm) -> dict[str, Any]:
-    return {
-        "kind": str(one.kind),
-        "severity": str(one.severity),
-        "certificate": one.certificate or None,
-        "about": one.about or None,
-        "title": one.title,
-        "detail": one.detail,
-        "fix": one.fix,
-        "lines": list(one.lines),
-        "since": one.since,
-    }
 
 
 def _print(found: Found) -> None:

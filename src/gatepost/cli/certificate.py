@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gatepost.cli.lazy import LazyGroup
+from gatepost.cli.certificate_group import CertificateGroup
 
 __all__ = ["certificate"]
 
@@ -26,6 +26,6 @@ _COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, commands=_COMMANDS)
+@click.group(cls=CertificateGroup, commands=_COMMANDS)
 def certificate() -> None:
     """The certificates of this gateway: next, current, deprecated, and those of its client identities."""

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from gatepost.acme.challenges import AcmeFailed
-from gatepost.acme.duty import outcome, policy_hosts
-from gatepost.acme.issuer import Busy, Issuer, alone
+from gatepost.acme.duty import outcome
+from gatepost.acme.issuer import Busy, alone
 from gatepost.acme.schedule import Step
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
+from gatepost.administration.acme_orders import acme_record, acme_state, issuer_of, renewal_source
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
-from gatepost.connectors.model import ResourceErrors
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
-from gatepost.store.changes import ConfigConflict, ConfigStore
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.acme.issuer import Standing
-    from gatepost.settings.model import Settings
+    from gatepost.acme.issuer import Issuer, Standing
+    from gatepost.administration.gateway import Gateway
 
 __all__ = ["acme"]
 
@@ -45,20 +42,17 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 all are there and the last attempts went well, 1 something is missing or failed, 2 ACME is off, 3 not
     readable.
     """
-    settings = settings_of(config)
-    with _issuer(settings) as (issuer, hosts):
-        found, account, url = issuer.standing(hosts), issuer.kept().account, issuer.url
-    well = all(one.entry is not None and not one.progress.error for one in found)
+    state = acme_state(gateway_of(config), administrator())
     if as_json:
-        print_json({"ok": well, "directory": url, "account": account, "certificates": [_record(one) for one in found]})
+        print_json(acme_record(state))
     else:
-        click.echo(f"authority    {printable(url)}")
-        click.echo(f"account      {printable(account) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(one) for one in found])
-        for one in found:
+        click.echo(f"authority    {printable(state.directory)}")
+        click.echo(f"account      {printable(state.account) or 'none yet'}\n")
+        print_table(_COLUMNS, [_cells(one) for one in state.orders])
+        for one in state.orders:
             if one.progress.error:
                 click.echo(f"\n{', '.join(one.names)}: {printable(one.progress.error)}")
-    if not well:
+    if not state.ok:
         raise SystemExit(NO)
 
 
@@ -82,12 +76,12 @@ def renew(name: str, directory: str, config: str | None, *, at_once: bool, dry_r
     Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 wrong use or settings, 3 another process is
     asking just now, or the store cannot be read.
     """
-    settings = settings_of(config)
+    gateway = gateway_of(config)
     try:
         url = acme_directory(directory) if dry_run else ""
     except ValueError as error:
         fail(BAD_INPUT, f"--directory: {error}")
-    with _issuer(settings, url) as (issuer, hosts), _alone(settings):
+    with issuer_of(gateway, administrator(), url) as (issuer, hosts), _alone(gateway):
         chosen = _chosen(issuer, hosts, name, at_once=at_once or dry_run)
         if not chosen:
             click.echo(
@@ -105,8 +99,8 @@ def forget(config: str | None) -> None:
 
     Exit codes: 0 done, 2 ACME is off, 3 the store cannot be written.
     """
-    settings = settings_of(config)
-    with _issuer(settings) as (issuer, _), _alone(settings):
+    gateway = gateway_of(config)
+    with issuer_of(gateway, administrator()) as (issuer, _), _alone(gateway):
         issuer.forget()
         click.echo(f"the account at {printable(issuer.url)} is forgotten", err=True)
 
@@ -141,49 +135,12 @@ def _chosen(issuer: Issuer, hosts: Sequence[str], name: str, *, at_once: bool) -
 
 
 @contextmanager
-def _issuer(settings: Settings, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
-    """Who asks, and where our policies are served; ends the command if it cannot be."""
-    if not settings.acme.is_on:
-        fail(BAD_INPUT, "ACME is off: write [acme] with agree_tos = true in the settings, see docs/acme.md")
+def _alone(gateway: Gateway) -> Iterator[None]:
     try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
-            yield Issuer(settings, store, url=url, author=author()), policy_hosts(settings, store)
-    except AcmeFailed as failure:
-        fail(BAD_INPUT, str(failure))
-    except (StoreFailure, ResourceErrors, ConfigConflict, ValueError) as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    try:
-        with alone(Path(settings.server.data_dir)):
+        with alone(gateway.data):
             yield
     except (Busy, OSError) as failure:
         fail(UNKNOWN, str(failure))
-
-
-def _record(one: Standing) -> dict[str, Any]:
-    progress, entry = one.progress, one.entry
-    return {
-        "names": list(one.names),
-        "certificate": entry.id if entry else "",
-        "state": str(entry.state) if entry else "",
-        "not_after": entry.leaf.not_after if entry else None,
-        "renew_at": one.renew_at or None,
-        "renew_at_from": _source(one),
-        "tried": progress.tried or None,
-        "succeeded": progress.succeeded or None,
-        "failures": progress.failures,
-        "not_before": progress.not_before or None,
-        "error": progress.error,
-    }
-
-
-def _source(one: Standing) -> str:
-    if one.entry is None:
-        return ""
-    return "authority" if one.progress.renew_at and one.progress.certificate == one.entry.id else "lifetime"
 
 
 def _cells(one: Standing) -> list[object]:
@@ -193,7 +150,7 @@ def _cells(one: Standing) -> list[object]:
         entry.id if entry else "-",
         str(entry.state) if entry else "none",
         moment(entry.leaf.not_after) if entry else "-",
-        f"{moment(one.renew_at)} ({_source(one)})" if entry else "-",
+        f"{moment(one.renew_at)} ({renewal_source(one)})" if entry else "-",
         moment(progress.tried) if progress.tried else "never",
         moment(progress.not_before) if progress.error else "-",
     ]

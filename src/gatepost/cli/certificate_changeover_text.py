@@ -6,29 +6,29 @@ Used by `cli.certificate_changeover` and `cli.certificate_switch`. Signs and for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.administration.changeover import next_steps
 from gatepost.certificates import course
 from gatepost.certificates.entry import State
-from gatepost.checks.gates import Gate, Light, gates_record
+from gatepost.checks.gates import Gate, Light
 from gatepost.checks.partner_report import Mark
-from gatepost.cli.certificate_view import list_record
 from gatepost.cli.check_text import print_line, wrapped
 from gatepost.cli.tables import moment, print_table, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from gatepost.administration.changeover import Look
     from gatepost.certificates.entry import Entry
     from gatepost.checks.changeover_watch import Traffic
     from gatepost.checks.gates import GateReport
     from gatepost.checks.gates_partners import Partner
 
-__all__ = ["print_gates", "print_partners", "print_status", "status_record"]
+__all__ = ["print_gates", "print_partners", "print_status"]
 
-_COMMAND = "gatepost certificate changeover"
 _LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
 _ANSWERS = {Light.GREEN: "YES", Light.RED: "NO", Light.UNKNOWN: "CANNOT TELL"}
 
@@ -50,15 +50,9 @@ def print_gates(report: GateReport) -> None:
     )
 
 
-def print_status(
-    entry: Entry,
-    entries: Mapping[str, Entry],
-    report: GateReport | None,
-    seen: tuple[Traffic, Traffic] | None,
-    *,
-    now: float,
-) -> None:
-    """One changeover. report: None if there is nothing to look at. seen: since the switch, and before."""
+def print_status(found: Look) -> None:
+    """One changeover."""
+    entry, entries, report, seen, _, now = found
     olds = _olds(entry, entries)
     columns = [*olds, entry] if entry.state is State.NEXT else [entry, *olds]
     names = [name for name in _row(entry) if any(_row(one)[name] for one in columns)]
@@ -125,42 +119,6 @@ def _traffic(one: Traffic) -> str:
     return f"{one.over_tls} messages over TLS from {len(one.domains)} domains, {one.in_clear} in clear{refused}"
 
 
-def next_steps(entry: Entry, entries: Mapping[str, Entry], report: GateReport | None, *, now: float) -> Iterator[str]:
-    """What to do, in the order in which it is to be done."""
-    match entry.state:
-        case State.NEXT:
-            if entry.held:
-                yield f"it was not switched at the time that was planned: {entry.held}"
-            yield _before(entry, report)
-        case State.CURRENT:
-            yield from _after(entry, entries, now)
-        case State.DEPRECATED:
-            yield f"once nobody needs it: {_COMMAND} withdraw {entry.id}"
-        case State.RETIRED:
-            yield "nothing: its key is gone"
-
-
-def _before(entry: Entry, report: GateReport | None) -> str:
-    if entry.switch_at:
-        return f"nothing: it becomes current at {moment(entry.switch_at)}; to call it off: {_COMMAND} cancel"
-    if report is None or report.light is Light.GREEN:
-        return f"{_COMMAND} switch {entry.id}, or with --at TIME"
-    if report.only_waiting:
-        when = moment(report.only_waiting).replace(" ", "T")
-        return f"wait; or let it be done: {_COMMAND} switch {entry.id} --at {when}"
-    return f"mend what is red above, then: {_COMMAND} check {entry.id}"
-
-
-def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[str]:
-    if course.can_roll_back(entry, entries, now=now):
-        yield f"if something is wrong, until {moment(course.roll_back_until(entry))}: {_COMMAND} roll-back"
-    for old in _olds(entry, entries):
-        if old.state is State.DEPRECATED:
-            pin = old.leaf.spki_sha256
-            record = "" if pin == entry.leaf.spki_sha256 else f" take 3 1 1 {pin} out of the zone, if it is there, and"
-            yield f"after that{record}: {_COMMAND} withdraw {old.id}"
-
-
 def print_partners(partners: Sequence[Partner]) -> None:
     """Who is to be told, on standard error, beside the text for them."""
     for one in partners:
@@ -168,34 +126,3 @@ def print_partners(partners: Sequence[Partner]) -> None:
         click.echo(printable(f"{sign:<8} {one.name}  ({'; '.join(one.why)})"), err=True)
     if not partners:
         click.echo("nobody is known who might expect the current certificate", err=True)
-
-
-def status_record(
-    entry: Entry,
-    entries: Mapping[str, Entry],
-    report: GateReport | None,
-    seen: tuple[Traffic, Traffic] | None,
-    *,
-    now: float,
-) -> dict[str, Any]:
-    """The same as JSON. The keys do not change."""
-    return {
-        "certificate": list_record(entry, now),
-        "replaces": [list_record(one, now) for one in _olds(entry, entries)],
-        "held": entry.held,
-        "forced": entry.forced,
-        "told": list(entry.told),
-        "roll_back_until": course.roll_back_until(entry) or None,
-        "gates": gates_record(report) if report else None,
-        "traffic": None if seen is None else {"since": _traffic_record(seen[0]), "before": _traffic_record(seen[1])},
-        "next": list(next_steps(entry, entries, report, now=now)),
-    }
-
-
-def _traffic_record(one: Traffic) -> dict[str, Any]:
-    return {
-        "over_tls": one.over_tls,
-        "in_clear": one.in_clear,
-        "refused_for_want_of_tls": one.wanted_tls,
-        "domains": sorted(one.domains),
-    }

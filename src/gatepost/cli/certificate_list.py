@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.certificate_store import choose_certificate, listed_certificates, opened
-from gatepost.cli.certificate_view import (
-    certificate_record,
-    list_record,
-    print_certificate,
-    print_list,
-    print_requests,
-    request_record,
-)
-from gatepost.cli.options import config_option, json_option, settings_of
+from gatepost.administration import certificates
+from gatepost.administration.certificates import certificate_record, change_record, listing_record
+from gatepost.cli.certificate_view import print_certificate, print_list, print_requests
+from gatepost.cli.options import config_option, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 
 if TYPE_CHECKING:
-    from gatepost.store.changes import Change
+    from collections.abc import Mapping
 
 __all__ = ["history", "list_", "show"]
 
@@ -38,31 +32,16 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 not readable.
     """
-    settings, now = settings_of(config), time.time()
-    with opened(settings, keys=False) as inventory:
-        found = listed_certificates(inventory, settings)
-        requests = list(inventory.requests.waiting().values())
-        directories = [str(path) for path in inventory.directories.paths()]
+    found, now = certificates.listing(gateway_of(config)), time.time()
     for line in found.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
-    entries = list(found.entries.values())
     if as_json:
-        rows = [list_record(one, now) for one in entries]
-        print_json(
-            {
-                "version": found.version,
-                "certificates": [row for row in rows if row["purpose"] == "server"],
-                "client_identities": [row for row in rows if row["purpose"] == "client"],
-                "requests": [request_record(one) for one in requests],
-                "directories": directories,
-                "trouble": list(found.trouble),
-            }
-        )
-    else:
-        print_list(entries, now)
-        print_requests(requests)
-        for path in directories:
-            click.echo(f"watched: {printable(path)}", err=True)
+        print_json(listing_record(found, now))
+        return
+    print_list(found.entries, now)
+    print_requests(found.requests)
+    for path in found.directories:
+        click.echo(f"watched: {printable(path)}", err=True)
 
 
 @click.command()
@@ -74,11 +53,8 @@ def show(number: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 found, 2 no such certificate, 3 not readable.
     """
-    settings = settings_of(config)
-    with opened(settings, keys=False) as inventory:
-        found = listed_certificates(inventory, settings)
-    entry = choose_certificate(found, number)
-    record = certificate_record(entry, found.chains.get(entry.id, b""), time.time())
+    entry, chain, _ = certificates.certificate(gateway_of(config), number)
+    record = certificate_record(entry, chain, time.time())
     if as_json:
         print_json(record)
     else:
@@ -94,40 +70,13 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there is nothing), 3 not readable.
     """
-    with opened(settings_of(config), keys=False) as inventory:
-        rows = [_change(one) for one in inventory.history(limit)]
+    rows = [change_record(one) for one in certificates.history(gateway_of(config), limit)]
     if as_json:
         print_json(rows)
     else:
         print_table(_COLUMNS, [_cells(row) for row in rows])
 
 
-def _cells(row: dict[str, Any]) -> list[object]:
-    shown = row | {"at": moment(row["at"]), "names": ", ".join(row["names"])}
+def _cells(row: Mapping[str, Any]) -> list[object]:
+    shown = dict(row) | {"at": moment(row["at"]), "names": ", ".join(row["names"])}
     return [shown[column] for column in _COLUMNS]
-
-
-def _change(change: Change) -> dict[str, Any]:
-    document = change.after or change.before or {}
-    leaf = document.get("leaf", {})
-    return {
-        "version": change.version,
-        "at": change.at,
-        "author": change.author,
-        "kind": change.kind.removeprefix("certificate_"),
-        "id": change.name,
-        "names": leaf.get("dns_names") or [leaf["subject"]] if leaf else document.get("names", []),
-        "change": _what(change.before, change.after),
-        "note": change.note,
-    }
-
-
-def _what(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    if before is None:
-        return f"added as {after['state']}" if after and "state" in after else "added"
-    if after is None:
-        return "removed"
-    if before.get("state") != after.get("state"):
-        return f"{before.get('state')} -> {after.get('state')}"
-    changed = sorted(key for key in after if after[key] != before.get(key))
-    return f"changed {', '.join(changed)}"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.administration.certificate_requests import checked_wish
+from gatepost.administration.inventory import inventory_of
 from gatepost.certificates.entry import Purpose
 from gatepost.certificates.request import KEY_TYPES, Wish, made_request
-from gatepost.cli.certificate_store import check_client, opened
-from gatepost.cli.options import BAD_INPUT, author, config_option, fail, settings_of
-from gatepost.connectors.names import domain_pattern
+from gatepost.cli.options import BAD_INPUT, author, config_option, fail, gateway_of
 
 if TYPE_CHECKING:
     from gatepost.certificates.request import Request, Requests
@@ -49,33 +49,20 @@ def request(names: tuple[str, ...], output: str, config: str | None, client: boo
 
     Exit codes: 0 made, 2 wrong use or a file that cannot be written, 3 not readable.
     """
-    settings = settings_of(config)
+    gateway = gateway_of(config)
     purpose = Purpose.CLIENT if client else Purpose.SERVER
-    check_client(settings, purpose, str(asked["organization"]), str(asked["label"]))
-    wish = Wish(
-        _checked(names, purpose),
-        str(asked["key"]),
-        purpose,
-        str(asked["organization"]),
-        str(asked["label"]),
-        must_staple=bool(asked["must_staple"]),
+    organization, label = str(asked["organization"]), str(asked["label"])
+    wish = checked_wish(
+        gateway,
+        Wish(names, str(asked["key"]), purpose, organization, label, must_staple=bool(asked["must_staple"])),
     )
-    with opened(settings) as inventory:
+    with inventory_of(gateway) as inventory:
         made, csr = _made(inventory.requests, wish, output, sealed=inventory.seals)
     where = f"in {made.key_file}" if made.key_file else "sealed in the store"
     then = "when the certificate comes: gatepost certificate add ISSUED.pem"
     click.echo(f"request {made.id}: its key waits {where}; {then}", err=True)
     if output == "-":
         click.echo(csr.decode(), nl=False)
-
-
-def _checked(names: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
-    if not names and purpose is Purpose.SERVER:
-        fail(BAD_INPUT, "--name is needed: the host names that the certificate is to bear, such as that of the MX")
-    try:
-        return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
-    except ValueError as error:
-        fail(BAD_INPUT, f"--name: {error}")
 
 
 def _made(requests: Requests, wish: Wish, output: str, *, sealed: bool) -> tuple[Request, bytes]:

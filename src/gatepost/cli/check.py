@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
 import math
@@ -17,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.checks.partner import Bounds, Checker
-from gatepost.checks.partner_report import Outcome, check_record
+from gatepost.administration.partner import Look, adjusted, bounds_of, check_record, look, target_of
+from gatepost.administration.refusal import Refusal
+from gatepost.checks.partner_report import Outcome
 from gatepost.cli.check_text import print_check
 from gatepost.cli.lazy import LazyGroup
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, reach, settings_of
 from gatepost.cli.tables import print_json
-from gatepost.connectors.names import domain_name, host_port
-from gatepost.lookup.mtasts import PolicyHosts
-from gatepost.lookup.validator import ValidatorError
-from gatepost.net.anchors import AnchorsError
+from gatepost.connectors.names import domain_name
 from gatepost.settings.environment import CONFIG_VARIABLE
 from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
 from gatepost.settings.model import DnsValidation
@@ -34,7 +31,7 @@ from gatepost.settings.model import DnsValidation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.checks.partner_report import PartnerCheck
+    from gatepost.administration.partner import Target
     from gatepost.settings.model import Settings
 
 __all__ = ["check", "host", "no_nan", "partner", "progress", "system_nameservers"]
@@ -43,7 +40,6 @@ _STATUS = {Outcome.DELIVER: 0, Outcome.CLEARTEXT: NO, Outcome.HOLD: NO, Outcome.
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _MAX_NAMESERVERS = 3  # as resolv.conf(5)
 _MAX_RESOLV_CONF = 1 << 16
-_STEPS = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
 
 _COMMANDS = {
     "partner": ("check", "partner", "Would mail to a domain be delivered safely?"),
@@ -131,11 +127,7 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
     Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) asks; 1 it would
     leave in clear, or be held; 2 wrong use or bad input; 3 could not tell.
     """
-    try:
-        name = domain_name(domain.rpartition("@")[2])
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-    _run(lambda checker: checker.partner(name), asked, as_json=as_json, verbose=verbose, private=private)
+    _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
 
 
 @click.command()
@@ -150,30 +142,26 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) ask; 1 it would leave in clear, or be
     held; 2 wrong use or bad input; 3 could not tell.
     """
+    _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
+
+
+def _target(text: str, *, host: bool) -> Target:
     try:
-        name, port = host_port(host, 25)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
-    _run(lambda checker: checker.host(name, port), asked, as_json=as_json, verbose=verbose)
+        return target_of(text, host=host)
+    except Refusal as refusal:
+        fail(BAD_INPUT, refusal.errors[0].message)
 
 
-def _run(look: Any, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
+def _run(target: Target, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
-    private = private or settings.outbound.private_policy_hosts
-    bounds = Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
-
-    async def run() -> PartnerCheck:
-        checker = _checker(settings, bounds)
-        try:
-            found: PartnerCheck = await look(checker)
-            return found
-        finally:
-            await checker.close()
-
+    bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
     progress("looking: this may take a minute where hosts do not answer …")
     try:
-        found = asyncio.run(run())
+        found = look(Look(target, settings, bounds))
+    except Refusal as refusal:
+        progress("")
+        fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
     finally:
         progress("")
     if as_json:
@@ -183,15 +171,11 @@ def _run(look: Any, asked: dict[str, Any], *, as_json: bool, verbose: bool, priv
     sys.exit(_STATUS[found.outcome])
 
 
-def _checker(settings: Settings, bounds: Bounds) -> Checker:
-    try:
-        return Checker(settings, bounds)
-    except AnchorsError as error:
-        fail(BAD_INPUT, f"--anchors, or tls.trust_anchors: {error}")
-    except ValidatorError as error:
-        fail(BAD_INPUT, f"--validate local, or dns.validate: {error}")
-    except ValueError as error:
-        fail(BAD_INPUT, f"--nameserver: {error}")
+_OPTIONS = {
+    "anchors": "--anchors, or tls.trust_anchors",
+    "validate": "--validate local, or dns.validate",
+    "nameserver": "--nameserver",
+}
 
 
 def progress(text: str) -> None:
@@ -203,21 +187,13 @@ def progress(text: str) -> None:
 def _settings(asked: dict[str, Any], timeout: float) -> Settings:
     """The settings file's, if there is one, else defaults; with the options over them."""
     settings = _found(asked["config"], asked["validate"])
-    dns: dict[str, Any] = {"timeout": min(timeout, settings.dns.timeout)}
-    if asked["validate"]:
-        dns["validation"] = DnsValidation(asked["validate"])
-    if asked["nameservers"]:
-        dns["nameservers"] = asked["nameservers"]
-    waits = dict.fromkeys(("connect_timeout", "greeting_timeout", "hello_timeout", "handshake_timeout"), timeout)
-    tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
-    if asked["anchors"]:
-        tls["trust_anchors"] = asked["anchors"]
-    return settings.model_copy(
-        update={
-            "dns": settings.dns.model_copy(update=dns),
-            "outbound": settings.outbound.model_copy(update=waits),
-            "tls": settings.tls.model_copy(update=tls),
-        }
+    validation = DnsValidation(asked["validate"]) if asked["validate"] else None
+    return adjusted(
+        settings,
+        timeout,
+        nameservers=asked["nameservers"] or (),
+        validation=validation,
+        anchors=asked["anchors"] or "",
     )
 
 

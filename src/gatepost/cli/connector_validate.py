@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 import textwrap
-import time
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby, islice
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -18,34 +14,25 @@ import click
 
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector
-from gatepost.administration.gateway import Gateway
-from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
-from gatepost.checks.presented import checked_session, presented_session
-from gatepost.checks.probe import prober, revocation_checker
-from gatepost.checks.records import VALIDATIONS, keep, record_path
+from gatepost.administration.validation import Course, Trial, keep_validation, validation_record
+from gatepost.administration.validation import validate as tried
 from gatepost.checks.tasks import Outcome, TaskStatus
-from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
 from gatepost.cli.changes import print_warnings
-from gatepost.cli.chosen import connector_options, stored_directory
+from gatepost.cli.chosen import connector_options
 from gatepost.cli.door import Here
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
-from gatepost.cli.resolving import resolver_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, gateway_of, json_option
 from gatepost.cli.resources import applied
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import InboundConnector
-from gatepost.store.interface import TraceEvent, TraceFilter
-from gatepost.store.trace_search import scan_trace, trace_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.administration.choice import Chosen
+    from gatepost.administration.gateway import Gateway
     from gatepost.checks.tasks import HostReport, Task
     from gatepost.checks.validation import Validation
-    from gatepost.policy.facts import SessionFacts
-    from gatepost.settings.model import Settings
 
 __all__ = ["validate"]
 
@@ -60,9 +47,6 @@ _STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNK
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
 _MAX_PEM = 1 << 20
-_ROWS = 1000
-_EVENTS = ("RECEIVE", "REFUSE")
-_COLUMNS = tuple(TraceEvent.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +78,20 @@ class _Asked:
             fail(BAD_INPUT, f"{', '.join(wrong)}: for {other} connectors only, and {chosen.label} is meant")
         if any(inbound.values()) and not self.session and not (self.ip and self.reverse_path is not None):
             fail(BAD_INPUT, "say --ip ADDRESS and --from ADDRESS: both decide whose mail it is (--from '' is <>)")
+
+    @property
+    def trial(self) -> Trial:
+        """The same for `administration.validation`."""
+        return Trial(
+            recipients=self.recipient,
+            sender=self.sender,
+            session=self.session,
+            certificate=_pem(self.certificate) if self.certificate else b"",
+            ip=self.ip,
+            reverse_path=self.reverse_path,
+            forward_path=self.forward_path,
+            since=self.within,
+        )
 
 
 @click.command()
@@ -148,18 +146,18 @@ def validate(
 
     Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
     """
-    settings = settings_of(config)
-    directory = stored_directory(settings) if draft is None else _draft(settings, draft)
+    gateway = gateway_of(config)
+    directory = gateway.directory() if draft is None else _draft(gateway, draft)
     chosen = choose_connector(directory.resources, name, organization, direction)
     wanted = _Asked(**asked)
     wanted.check(chosen)
     try:
-        validation = _run(settings, directory, chosen, wanted)
-    except CannotValidate as error:
-        fail(BAD_INPUT, str(error))
+        validation = tried(gateway, directory, chosen, wanted.trial, Course(_progress))
+    finally:
+        _progress("")
     record = validation_record(validation)
-    if draft is None:
-        _keep(settings, chosen, record)
+    if draft is None and (failure := keep_validation(gateway, chosen, record)):
+        click.echo(failure, err=True)
     if as_json:
         print_json(record | {"draft": str(draft) if draft else ""})
     else:
@@ -167,107 +165,17 @@ def validate(
     sys.exit(_STATUS[validation.outcome])
 
 
-def _draft(settings: Settings, file: Path) -> Directory:
+def _draft(gateway: Gateway, file: Path) -> Directory:
     """The stored resources with the organizations of a file in place of their own, not stored."""
-    outcome = applied(file, Here(Gateway(settings)), Wish(author(), dry_run=True))
+    outcome = applied(file, Here(gateway), Wish(author(), dry_run=True))
     print_warnings(outcome, standing=True)
     return Directory(outcome.after, outcome.version)
-
-
-def _run(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked) -> Validation:
-    if isinstance(chosen.connector, InboundConnector):
-        return _inbound(settings, directory, chosen, asked)
-    request = OutboundRequest(
-        chosen.organization,
-        chosen.connector,
-        settings.server.hostname,
-        asked.recipient,
-        asked.sender,
-        settings.tls.profile,
-        time.time(),
-    )
-
-    async def run() -> Validation:
-        async with resolver_of(settings) as resolver:
-            probing = prober(settings, resolver)
-            try:
-                return await validate_outbound(probing, directory, request, _progress)
-            finally:
-                await probing.close()
-
-    try:
-        return asyncio.run(run())
-    finally:
-        _progress("")
 
 
 def _progress(text: str) -> None:
     """One line on a terminal that the next one replaces; nothing in a pipe."""
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{printable(text)[: get_terminal_size().columns - 1]}", err=True, nl=False)
-
-
-def _inbound(settings: Settings, directory: Directory, chosen: Chosen, asked: _Asked) -> Validation:
-    connector = chosen.connector
-    assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
-    directory = with_enabled(directory, chosen.organization, connector)
-    trace = _Trace(Path(settings.server.data_dir) / "trace")
-    now = time.time()
-    presented = None
-    if asked.ip and asked.reverse_path is not None:
-        pem = _pem(asked.certificate) if asked.certificate else b""
-        session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now)
-        session = asyncio.run(_checked(settings, session, directory))
-        presented = Presented(session, asked.reverse_path, asked.forward_path)
-    request = InboundRequest(
-        chosen.organization,
-        connector,
-        now,
-        asked.within,
-        captured=_captured(trace.search, asked.session) if asked.session else (),
-        presented=presented,
-        offers_tls=bool(settings.certificates),
-        anchors=settings.tls.trust_anchors,
-    )
-    validation = validate_inbound(directory, request, trace.search)
-    return replace(validation, notes=(*validation.notes, *trace.notes))
-
-
-async def _checked(settings: Settings, session: SessionFacts, directory: Directory) -> SessionFacts:
-    """Revocation is looked for as for a real session."""
-    async with resolver_of(settings) as resolver:
-        checker = revocation_checker(settings, resolver)
-        try:
-            return await checked_session(session, directory, partial(checker.check, now=time.time()))
-        finally:
-            await checker.close()
-
-
-class _Trace:
-    """Rows of how mail came in. notes: what of the trace could not be read."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._unreadable: list[str] = []
-        if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
-            self._unreadable.append(str(directory))
-
-    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
-        """The newest that match, newest first."""
-        rows = scan_trace(self._directory, wanted, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
-        return [trace_event(_COLUMNS, row) for row in islice(rows, wanted.limit)]
-
-    @property
-    def notes(self) -> list[str]:
-        return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
-
-
-def _captured(search: Callable[[TraceFilter], list[TraceEvent]], identity: str) -> list[TraceEvent]:
-    """The rows of a session, or of a message."""
-    found = search(TraceFilter(session=identity, limit=_ROWS)) or search(TraceFilter(message=identity, limit=_ROWS))
-    if not found:
-        fail(BAD_INPUT, f"--session: nothing in the trace has the id {printable(identity)}")
-    return found
 
 
 def _pem(file: Path) -> bytes:
@@ -277,16 +185,6 @@ def _pem(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
-
-
-def _keep(settings: Settings, chosen: Chosen, record: dict[str, Any]) -> None:
-    path = record_path(
-        Path(settings.server.data_dir), VALIDATIONS, chosen.organization.name, chosen.direction, chosen.connector.name
-    )
-    try:
-        keep(path, record)
-    except OSError as error:
-        click.echo(f"the result cannot be kept for lists: {path}: {error.strerror}", err=True)
 
 
 # what a person reads

@@ -113,8 +113,8 @@ def check(name: str, organization: str, message: Path | None, config: str | None
 
 
 async def _try(asked: AskedHook, settings: Settings, file: Path | None) -> list[Trial]:
+    from gatepost.administration.resolving import resolver_of  # noqa: PLC0415
     from gatepost.checks.content_hook import samples, try_hook  # noqa: PLC0415 - only a trial needs what they import
-    from gatepost.cli.resolving import resolver_of  # noqa: PLC0415
 
     hostname = settings.server.hostname
     messages: dict[str, tuple[bytes, bool | None]] = {**samples(asked.hook.type, hostname, time.time())}

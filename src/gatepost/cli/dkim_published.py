@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.administration.resolving import resolver_of
 from gatepost.checks.dkim_record import RecordSight, Seen, seen_record
-from gatepost.cli.resolving import resolver_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sys
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, settings_of
+from gatepost.administration import evidence
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of
 from gatepost.cli.times import MOMENT
-from gatepost.reports.evidence_export import Selection, chosen_segments, write_csv, write_json
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.interface import StoreFailure
+from gatepost.reports.evidence_export import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatepost.administration.gateway import Gateway
     from gatepost.reports.evidence_export import Summary
-    from gatepost.settings.model import Settings
 
 __all__ = ["export"]
 
@@ -50,17 +47,13 @@ def export(form: str, output: Path | None, proof: Path | None, config: str | Non
 
     Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
     """
-    settings = settings_of(config)
+    gateway = gateway_of(config)
     selection = Selection(**wanted)
     _check_use(form, output, proof)
     try:
-        summary = _exported(settings, selection, form, output, proof)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+        summary = _exported(gateway, selection, form, output, proof)
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
-    except ValueError as error:
-        fail(UNKNOWN, f"{settings.server.data_dir}/evidence/keys: {error}")
     if not summary.entries:
         fail(NO, "no entry matches")
     click.echo(f"{summary.entries} entries of {len(summary.messages)} messages", err=True)
@@ -72,7 +65,7 @@ def export(form: str, output: Path | None, proof: Path | None, config: str | Non
 def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
     if form == "pdf" and output is None:
         fail(BAD_INPUT, "--format pdf needs -o FILE")
-    if form == "pdf" and find_spec("reportlab") is None:
+    if form not in evidence.export_forms():
         fail(
             BAD_INPUT,
             "--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]",
@@ -81,28 +74,16 @@ def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
         fail(BAD_INPUT, "--proof goes with csv and pdf: the JSON is its own proof")
 
 
-def _exported(settings: Settings, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
-    evidence = evidence_directory(Path(settings.server.data_dir))
-    node = settings.server.hostname
-    proven = ""
+def _exported(gateway: Gateway, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
+    who, proven = administrator(), ("", "")
     if proof is not None:
         with _written(proof) as out:
-            write_json(out, evidence, selection, node, chosen_segments(evidence, selection))
+            evidence.export(gateway, who, selection, "json", out)
         with proof.open("rb") as file:
-            proven = hashlib.file_digest(file, "sha256").hexdigest()
-        click.echo(f"proof: {proof}, SHA-256 {proven}", err=True)
-    found = chosen_segments(evidence, selection)
+            proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
+        click.echo(f"proof: {proof}, SHA-256 {proven[1]}", err=True)
     with _written(output) as out:
-        if form == "json":
-            return write_json(out, evidence, selection, node, found)
-        if form == "csv":
-            text = io.TextIOWrapper(out, "utf-8", newline="")
-            summary = write_csv(text, found)
-            text.detach()  # flushes, and leaves `out` open
-            return summary
-        from gatepost.reports.evidence_pdf import write_pdf  # noqa: PLC0415 - reportlab may be missing
-
-        return write_pdf(out, evidence, selection, node, found, proof=(proof.name if proof else "", proven))
+        return evidence.export(gateway, who, selection, form, out, proven)
 
 
 @contextmanager

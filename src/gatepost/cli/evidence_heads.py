@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from gatepost.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration import evidence
+from gatepost.cli.options import NO, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import print_json, print_table
 from gatepost.cli.times import MOMENT
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.evidence_heads import read_heads
-from gatepost.store.interface import StoreFailure
 from gatepost.store.trace_files import day_of
 
 __all__ = ["heads", "key"]
@@ -30,23 +25,9 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are some, 1 none, 3 unreadable.
     """
-    evidence = evidence_directory(Path(settings_of(config).server.data_dir))
-    try:
-        book = read_heads(evidence)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
-    first = day_of(since) if since else ""
-    found = [one for day, one in sorted(book.days.items()) if day >= first]
+    found = evidence.heads(gateway_of(config), day_of(since) if since else "")
     if as_json:
-        rows = [
-            {
-                "day": one.day,
-                "hash": one.hash,
-                "writers": {name: {"number": end.number, "head": end.head} for name, end in one.writers.items()},
-            }
-            for one in found
-        ]
-        print_json(rows)
+        print_json([evidence.head_record(one) for one in found])
     elif found:
         ends = (", ".join(f"{name}: {end.number}" for name, end in one.writers.items()) for one in found)
         table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
@@ -65,13 +46,9 @@ def key(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there is one, 1 none is made yet (the gateway makes it at its start), 3 unreadable.
     """
-    evidence = evidence_directory(Path(settings_of(config).server.data_dir))
-    try:
-        found = [(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)]
-    except (OSError, ValueError) as error:
-        fail(UNKNOWN, f"{evidence / 'keys'}: {error}")
+    found = evidence.keys(gateway_of(config))
     if as_json:
-        print_json([{"id": name, "pem": pem} for name, pem in found])
+        print_json([evidence.key_record(one) for one in found])
     else:
         for name, pem in found:
             click.echo(f"key {name}", err=True)

@@ -5,29 +5,25 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.administration.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
 from gatepost.cli.tables import printable
 from gatepost.connectors.units import format_duration
-from gatepost.connectors.values import Mode
-from gatepost.policy.outbound import describe
 from gatepost.policy.route import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from gatepost.administration.explain import Answer, Assumption, Certificates
     from gatepost.checks.tasks import HostReport
-    from gatepost.connectors.hook_index import AskedHook
     from gatepost.policy.content_demand import ContentDemand
-    from gatepost.policy.decision import OutboundDecision
     from gatepost.policy.explain import Explanation
     from gatepost.policy.failures import FailureOutcome
-    from gatepost.policy.requirement import Requirement
 
-__all__ = ["Asked", "Certificates", "print_explanation"]
+__all__ = ["print_explanation"]
 
 _WIDTH = 100
 _SHOWN = 15  # other connectors of one direction; --json has them all
@@ -35,47 +31,11 @@ _TITLE = 14
 _LABEL = 16
 _NAME = 24
 
-_KINDS = {
-    "no-starttls": "no STARTTLS offered",
-    "handshake-fails": "handshake fails",
-    "tls-1.1-only": "TLS 1.1 only",
-    "self-signed": "self-signed",
-    "unknown-root": "unknown root",
-    "chain-incomplete": "chain incomplete",
-    "expired": "expired",
-    "revoked": "revoked",
-    "revocation-unknown": "revocation unknown",
-    "wrong-name": "wrong name",
-    "no-requiretls": "no REQUIRETLS offered",
+_SAY = {
+    "ip": "; say --ip ADDRESS to be somebody",
+    "tls": "; say --tls TLSv1.3 or --certificate FILE",
+    "revocation": "; --live looks it up",
 }
-_RESULTS = {
-    "delivered": "delivered",
-    "delivered-in-clear": "delivered in clear",
-    "delivered-in-clear-later": "waits, then delivered in clear by a later attempt",
-}
-_WAYS = {
-    "mailbox": "into the mailbox {}",
-    "lmtp": "over LMTP to {}",
-    "internal": "to the node {}",
-    "smart-hosts": "to the smart hosts {}",
-    "mx": "to the MX hosts of {}",
-}
-
-
-class Asked(NamedTuple):
-    """The session that is meant. tls: version, "" in clear. assumed: what was not said, a clause each."""
-
-    ip: str
-    tls: str
-    certificate: Path | None
-    assumed: tuple[str, ...]
-
-
-class Certificates(NamedTuple):
-    """What there is for S/MIME. found: a sentence of the recipient's. missing: why mail waits, "" if it does not."""
-
-    found: str
-    missing: str
 
 
 class _Page:
@@ -113,28 +73,29 @@ class _Page:
         self.line(f"  {mark} {text}", 4)
 
 
-def print_explanation(
-    explanation: Explanation,
-    asked: Asked,
-    reports: Sequence[HostReport] | None,
-    expiration: float,
-    certificates: Certificates | None = None,
-) -> None:
-    """All of it on standard output. certificates: for S/MIME, None where nobody asks for that."""
-    page = _Page()
+def print_explanation(answer: Answer, certificate: str = "") -> None:
+    """All of it on standard output. certificate: the file that it was in."""
+    page, explanation, asked = _Page(), answer.explanation, answer.asked
     channel = f"over {asked.tls}" if asked.tls else "in clear"
     if asked.tls:
-        channel += f", certificate {asked.certificate}" if asked.certificate else ", without a certificate"
+        channel += f", certificate {certificate}" if asked.certificate else ", without a certificate"
     ends = f"<{explanation.reverse_path.text}> {page.arrow} <{explanation.recipient.text}>"
     page.line(f"{ends}, from {asked.ip} {channel}; by configuration {explanation.inbound.configuration}", 2)
     for one in asked.assumed:
-        page.line(f"assumed: {one}", 9)
+        page.line(f"assumed: {_assumed(one)}", 9)
     _inbound(page, explanation)
-    _outbound(page, explanation, certificates)
+    _outbound(page, explanation, answer.certificates)
     if explanation.failures:
-        _failures(page, explanation, expiration)
-    if reports is not None:
-        _live(page, reports)
+        _failures(page, explanation, answer.expiration)
+    if answer.reports is not None:
+        _live(page, answer.reports)
+
+
+def _assumed(one: Assumption) -> str:
+    """With the option that says otherwise, where there is one."""
+    if one.field == "tls" and one.text != "in clear":
+        return one.text
+    return f"{one.text}{_SAY[one.field]}"
 
 
 def _inbound(page: _Page, explanation: Explanation) -> None:
@@ -151,7 +112,7 @@ def _inbound(page: _Page, explanation: Explanation) -> None:
     if verdict.would_refuse is not None:
         page.field("rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}")
     for asked in verdict.hooks:
-        page.field("content hook", _hook(asked))
+        page.field("content hook", hook_words(asked))
     for number, reason in enumerate(verdict.reasons, 1):
         if not verdict.accepted and number == len(verdict.reasons):
             page.mark(page.no, reason)
@@ -162,29 +123,20 @@ def _inbound(page: _Page, explanation: Explanation) -> None:
     _others(page, [one for one in explanation.others_inbound if " ".join(one) not in told])
 
 
-def _hook(asked: AskedHook) -> str:
-    """Who will be asked about the content, and what happens without an answer."""
-    hook = asked.hook
-    whose = f"{hook.name} of {asked.organization}"
-    trial = " (in rehearsal)" if hook.mode is Mode.REHEARSE else ""
-    without = f"without its answer within {format_duration(hook.timeout)}: {hook.on_failure}"
-    return f"{whose}{trial}: {hook.type} at {hook.address} is asked when the message has come; {without}"
-
-
 def _outbound(page: _Page, explanation: Explanation, certificates: Certificates | None) -> None:
     outbound = explanation.outbound
     if outbound is None:
         page.section("OUTBOUND", "nowhere: it is no organization's mail")
         return
     supposed = "if it were accepted: " if explanation.supposed else ""
-    page.section("OUTBOUND", f"{supposed}{_way(outbound)}")
+    page.section("OUTBOUND", f"{supposed}{way_words(outbound)}")
     if outbound.way == "nowhere":
         page.mark(page.no, outbound.detail)
     if outbound.requirement is not None:
         page.field("connector", outbound.connector or "none")
-        page.field("requirement", _demand(outbound.requirement))
+        page.field("requirement", demand_words(outbound.requirement))
     if outbound.rehearsed is not None:
-        page.field("rehearsal", f"would require {_demand(outbound.rehearsed)}")
+        page.field("rehearsal", f"would require {demand_words(outbound.rehearsed)}")
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}")
@@ -212,18 +164,6 @@ def _content(page: _Page, demand: ContentDemand, certificates: Certificates | No
         page.mark(page.no if certificates.missing else page.yes, certificates.missing or certificates.found)
 
 
-def _way(outbound: OutboundDecision) -> str:
-    if outbound.reply is not None:
-        verb = "waits with" if outbound.reply.transient else "returned with"
-        return f"nowhere, {verb} {outbound.reply.text}"
-    return _WAYS[outbound.way].format(", ".join(outbound.next_hops))
-
-
-def _demand(requirement: Requirement) -> str:
-    sources = ", ".join(str(source) for source in requirement.sources)
-    return f"{describe(requirement)}  (asked by {sources})"
-
-
 def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
     """Those that did not apply: name and why not; whose they are, unless they are all of one organization."""
     owners = {label.rpartition(" of ")[2] for label, _ in others}
@@ -239,7 +179,7 @@ def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
     after = format_duration(int(expiration))
     page.section("IF TLS FAILS", f"what waits is returned after {after}, with the code behind the arrow")
     for outcome in explanation.failures:
-        page.line(f"  {_KINDS[outcome.kind]:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+        page.line(f"  {KINDS[outcome.kind]:{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if isinstance(explanation.route, SmartHosts | MxRoute):
         page.line(
             "  What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more; "
@@ -260,7 +200,7 @@ def _result(page: _Page, outcome: FailureOutcome) -> str:
         if outcome.result == "fails":
             return f"returned at once: {final.code} {final.enhanced} {outcome.message}"
         return f"waits: {last.code} {last.enhanced} {outcome.message} {page.arrow} {final.code} {final.enhanced}"
-    said = _RESULTS[outcome.result]
+    said = RESULTS[outcome.result]
     if outcome.rehearsed is not None:
         said += f"; in force it would wait: {outcome.rehearsed.code} {outcome.rehearsed.enhanced}"
     return said

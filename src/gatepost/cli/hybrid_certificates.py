@@ -12,8 +12,9 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gatepost.administration.gateway import Gateway
+from gatepost.administration.inventory import inventory_of, listed_certificates
 from gatepost.certificates.entry import Purpose, State
-from gatepost.cli.certificate_store import listed_certificates, opened
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.cli.tables import printable
 from gatepost.connectors.values import ConnectorType
@@ -54,8 +55,9 @@ class ExchangeChain(NamedTuple):
 
 def own_certificates(settings: Settings, organization: Organization) -> OwnCertificates:
     """What the gateway presents: the inventory's current ones, and what outbound connectors name as files."""
-    with opened(settings, keys=False) as inventory:
-        found = listed_certificates(inventory, settings)
+    gateway = Gateway(settings)
+    with inventory_of(gateway, keys=False) as inventory:
+        found = listed_certificates(inventory, gateway)
     for line in found.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     current = sorted(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gatepost.administration.refusal import Refusal
 
 __all__ = ["LazyGroup"]
 
@@ -23,12 +25,17 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Do the command; what an administrator is refused ends it with its text and exit code."""
         from gatepost.administration.refusal import Refusal  # noqa: PLC0415 - `--help` does without
-        from gatepost.cli.options import refused  # noqa: PLC0415 - as above
 
         try:
             return super().invoke(ctx)
         except Refusal as refusal:
-            refused(refusal)
+            self.end(refusal)
+
+    def end(self, refusal: Refusal) -> NoReturn:
+        """How it ends."""
+        from gatepost.cli.options import refused  # noqa: PLC0415 - `--help` does without
+
+        refused(refusal)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order in which they were declared."""

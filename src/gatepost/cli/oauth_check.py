@@ -14,9 +14,9 @@ import jwt
 
 from gatepost.administration.choice import choose_part
 from gatepost.administration.parts import ISSUER
+from gatepost.administration.resolving import resolver_of
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.cli.resolving import resolver_of
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.inbound.tokens import judge_token
 from gatepost.lookup.http import HttpFailed

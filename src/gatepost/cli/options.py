@@ -122,11 +122,12 @@ def fail(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
+# The one table of all commands.
 _CODES = {
     Kind.INPUT: BAD_INPUT,
     Kind.FORBIDDEN: BAD_INPUT,
     Kind.MISSING: BAD_INPUT,
-    Kind.CONFLICT: UNKNOWN,
+    Kind.CONFLICT: NO,
     Kind.UNREADABLE: UNKNOWN,
 }
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CODES", "SHOW_CODES", "WORDS_HELP", "add_commands"]
 
-CODES = "Exit codes: 0 done (or nothing to do), 2 wrong input, with every error by field, 3 not readable or writable."
+CODES = (
+    "Exit codes: 0 done (or nothing to do), 1 changed by others meanwhile, again and again, 2 wrong input, with every "
+    "error by field, 3 not readable or writable."
+)
 SHOW_CODES = "Exit codes: 0 found, 2 there is none of that name, 3 not readable."
 WORDS_HELP = (
     "Keys are those of docs/resources.md (`show --fields` explains them). KEY= goes back to the default; lists are "

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.queue import QueueAction, acted, entries, entry_record, message_body, message_entries
+from gatepost.administration.queue import (
+    RETURN_TEXT,
+    QueueAction,
+    acted,
+    entries,
+    entry_record,
+    message_body,
+    message_entries,
+)
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.cli.door import door
 from gatepost.cli.options import (
@@ -103,26 +111,54 @@ def _print_records(found: list[QueueEntry]) -> None:
     print_json([entry_record(entry, administrator()) for entry in found])
 
 
+def _telling[F: Callable[..., Any]](action: QueueAction) -> Callable[[F], F]:
+    """What a sender is told, where one is told anything."""
+    if action is not QueueAction.RETURN:
+        return lambda command: command
+    return click.option("--text", default=RETURN_TEXT, show_default=True, help="What the sender is told.")
+
+
 def _action(action: QueueAction, summary: str) -> None:
     @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
     @click.argument("messages", nargs=-1, metavar="[ID]...")
     @_filters
     @click.option("--all", "everything", is_flag=True, help="All mail in the queue.")
+    @click.option("--reason", default="", help="Why, for the trace and the evidence log.")
+    @click.option("--dry-run", is_flag=True, help="Only say to how many deliveries it would be done.")
+    @_telling(action)
     @config_option
     @json_option
-    def command(messages: tuple[str, ...], config: str | None, as_json: bool, everything: bool, **wanted: Any) -> None:
+    def command(  # noqa: PLR0913 - the options of a command
+        *,
+        messages: tuple[str, ...],
+        config: str | None,
+        as_json: bool,
+        everything: bool,
+        reason: str,
+        dry_run: bool,
+        text: str = "",
+        **wanted: Any,
+    ) -> None:
         if not messages and not everything and not any(wanted.values()):
             fail(
                 BAD_INPUT,
                 f"say which mail to {action}: queue ids, --domain, --sender, --recipient, --organization or --all",
             )
-        done = door(config)(acted, action, QueueFilter(**wanted), messages=messages)
+        done = door(config)(
+            acted,
+            action,
+            QueueFilter(**wanted),
+            messages=messages,
+            dry_run=dry_run,
+            reason=reason,
+            text=text,
+        )
         if as_json:
             _print_records(done.shown)
             if len(done.shown) < done.changed:
                 click.echo(f"{action}: {done.changed} deliveries; the first {len(done.shown)} are printed", err=True)
         else:
-            click.echo(f"{action}: {done.changed} deliveries")
+            click.echo(f"{action}: {done.changed} deliveries{' (dry run)' if dry_run else ''}")
         if not done.changed:
             raise SystemExit(NO)
 
@@ -130,6 +166,7 @@ def _action(action: QueueAction, summary: str) -> None:
 _action(QueueAction.RETRY, "Try again now.")
 _action(QueueAction.HOLD, "Keep from being tried until released.")
 _action(QueueAction.RELEASE, "Let held mail go, even to a destination that protects less than before.")
+_action(QueueAction.RETURN, "End delivery with a notice to the sender.")
 _action(QueueAction.DROP, "Remove without telling the sender.")
 
 

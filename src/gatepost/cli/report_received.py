@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration import reports
+from gatepost.cli.options import NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.report_tlsrpt import domain_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
-from gatepost.reports.received import Wished, failed_there, reported
-from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.received_reports import read_reports
-from gatepost.store.trace_search import scan_trace
-from gatepost.tls.names import normalise
+from gatepost.reports.received import Wished
 
 if TYPE_CHECKING:
     from gatepost.reports.received import FailedThere, Reported
-    from gatepost.store.received_reports import Kept
 
 __all__ = ["received"]
 
@@ -51,42 +45,24 @@ def received(*, since: float, until: float, failures: bool, config: str | None, 
 
     Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
-    domain = normalise(chosen["domain"])
-    if chosen["domain"] and not domain:
-        fail(BAD_INPUT, f"--domain {chosen['domain']!r} is no domain name")
-    data = Path(settings_of(config).server.data_dir)
+    wished = Wished(domain_option(chosen["domain"]), chosen["reporter"], chosen["result"])
+    gateway, who = gateway_of(config), administrator()
     now = time.time()
     begin, end = since or now - _DAYS, until or now
-    try:
-        found = list(read_reports(data, begin, end))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
-    wished = Wished(domain, chosen["reporter"], chosen["result"])
+    found = reports.received(gateway, who, wished, begin, end)
     if failures:
-        failed = list(failed_there(found, wished, _seen(data / "trace", found, wished)))
+        failed = reports.received_failures(gateway, who, found)
         _print_failures(failed, as_json=as_json)
     else:
-        sums = reported(found, wished)
+        sums = found.sums()
         _print_sums(sums, as_json=as_json)
     if not (failed if failures else sums):
         fail(NO, f"no such reports about the time from {moment(begin)} to {moment(end)}")
 
 
-def _seen(trace: Path, found: list[Kept], wished: Wished) -> Counter[tuple[str, str]]:
-    """Rows of our trace by event and peer address, of the clients that reports name, in the time of all reports."""
-    addresses = {
-        failure.sending_address for kept in found for one in wished.policies(kept) for failure in one.failures
-    } - {""}
-    if not addresses:
-        return Counter()
-    wanted = TraceFilter(since=min(one.report.begin for one in found), until=max(one.report.end for one in found))
-    rows = scan_trace(trace, wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
-    return Counter((event, address) for event, address in rows if address in addresses)
-
-
 def _print_sums(found: list[Reported], *, as_json: bool) -> None:
     if as_json:
-        print_json([asdict(one) | {"results": dict(one.results.most_common())} for one in found])
+        print_json([reports.received_record(one) for one in found])
     elif found:
         print_table(_COLUMNS, [_sum_row(one) for one in found])
 
@@ -98,7 +74,7 @@ def _sum_row(one: Reported) -> tuple[Any, ...]:
 
 def _print_failures(found: list[FailedThere], *, as_json: bool) -> None:
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([reports.failures_record(one) for one in found])
     elif found:
         print_table(_FAILURES, [_failure_row(one) for one in found])
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration.resolving import resolver_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.cli.report_tlsrpt import counted, day_option, domain_option
-from gatepost.cli.resolving import resolver_of
 from gatepost.cli.tables import print_json, printable
 from gatepost.dns.text_record import RecordError
 from gatepost.lookup.dns import LookupFailed
@@ -64,12 +64,13 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 wrong use, or sending is off; 3 counts cannot be
     read, or with --dry-run a record could not be looked up.
     """
-    settings = settings_of(config)
+    gateway = gateway_of(config)
+    settings = gateway.settings
     now = time.time()
     chosen = day_option(day) if day else day_of(now - _DAY)
     if chosen >= day_of(now):
         fail(BAD_INPUT, f"--day {chosen} is not over: reports are of whole days, UTC")
-    found = counted(settings, chosen, domain_option(domain))
+    found = counted(gateway, chosen, domain_option(domain))
     if dry_run:
         reports = [outgoing(report_object(one), reporter_of(settings.tls_reports), chosen, one.domain) for one in found]
         _show(asyncio.run(_looked_up(settings, reports)), as_json=as_json)

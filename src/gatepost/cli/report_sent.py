@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration import reports
+from gatepost.cli.options import NO, config_option, fail, gateway_of, json_option
 from gatepost.cli.report_tlsrpt import domain_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
-from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SentState, read_sent
+from gatepost.store.sent_reports import SentState
 from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
@@ -41,14 +39,10 @@ def sent(since: float, domain: str, config: str | None, *, as_json: bool) -> Non
     Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
     name = domain_option(domain)
-    data = Path(settings_of(config).server.data_dir)
     day = day_of(since or time.time() - _DAYS)
-    try:
-        found = read_sent(data, day, lambda one: name in {"", one.domain})
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+    found = reports.sent(gateway_of(config), day, name)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([reports.sent_record(one) for one in found])
     elif found:
         print_table(_COLUMNS, [_row(one) for one in found])
     if not found:

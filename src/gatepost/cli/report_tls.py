@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration.reports import Period, connectors_record, report_record, tls_report
+from gatepost.administration.spreadsheet import csv_lines
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.cli.times import MOMENT
-from gatepost.reports.tls import TlsCounter, Wanted
-from gatepost.reports.tls_record import CSV_COLUMNS, csv_rows, report_record
+from gatepost.reports.tls import Wanted
+from gatepost.reports.tls_record import CSV_COLUMNS, csv_rows
 from gatepost.store.trace_files import day_of
-from gatepost.store.trace_tally import tally_trace
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:
@@ -77,23 +76,19 @@ def connectors(since: float, until: float, organization: str, config: str | None
     """
     report = _report(config, since, until, Wanted(organization))
     if as_json:
-        print_json(report_record(report)["connectors"])
+        print_json(connectors_record(report))
     else:
         print_table(CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
     _end(report)
 
 
 def _report(config: str | None, since: float, until: float, wanted: Wanted) -> TlsReport:
-    directory = Path(settings_of(config).server.data_dir) / "trace"
+    gateway = gateway_of(config)
     now = time.time()
     first, last = day_of(since or now - _DAYS), day_of(until or now)
     if first > last:
         fail(BAD_INPUT, f"--since {first} is after --until {last}")
-    counter = TlsCounter(wanted)
-    unreadable: list[str] = []
-    for day, kinds in tally_trace(directory, first, last, unreadable):
-        counter.add(day, kinds)
-    return counter.report(first, last, unreadable)
+    return tls_report(gateway, administrator(), wanted, Period(first, last))
 
 
 def _end(report: TlsReport) -> None:
@@ -124,16 +119,7 @@ def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: P
 
 
 def _write_csv(report: TlsReport, path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([_harmless(cell) for cell in row] for row in csv_rows(report))
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
-def _harmless(cell: object) -> object:
-    """A spreadsheet shall not take what a peer named itself for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+    path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(report))), encoding="utf-8", newline="")
 
 
 def _write_json(report: TlsReport, path: Path) -> None:

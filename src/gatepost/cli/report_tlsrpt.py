@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.administration import reports
+from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import print_json, print_table
-from gatepost.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries
-from gatepost.store.interface import StoreFailure
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
 from gatepost.store.trace_files import day_of
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatepost.administration.gateway import Gateway
     from gatepost.reports.tlsrpt import DomainSummary
-    from gatepost.settings.model import Settings
 
 __all__ = ["counted", "day_option", "domain_option", "tlsrpt"]
 
@@ -43,24 +40,23 @@ def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
     """
-    settings = settings_of(config)
+    gateway = gateway_of(config)
     chosen = day_option(day) if day else day_of(time.time())
     name = domain_option(domain)
-    found = _summaries(settings, chosen, name)
+    found = reports.sessions(gateway, chosen, name)
     if as_json:
-        reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
-        print_json({"day": chosen, "left_to_the_sender": list(LEFT_TO_THE_SENDER), "reports": reports})
+        print_json(reports.sessions_record(chosen, found))
     elif found:
         print_table(_COLUMNS, [row for one in found for row in _rows(one)])
     if not found:
-        _none(settings, chosen, name)
+        _none(gateway, chosen, name)
 
 
-def counted(settings: Settings, day: str, domain: str) -> list[DomainSummary]:
+def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
-    found = _summaries(settings, day, domain)
+    found = reports.sessions(gateway, day, domain)
     if not found:
-        _none(settings, day, domain)
+        _none(gateway, day, domain)
     return found
 
 
@@ -80,20 +76,9 @@ def domain_option(text: str) -> str:
     return name
 
 
-def _summaries(settings: Settings, day: str, domain: str) -> list[DomainSummary]:
-    try:
-        return summaries(_directory(settings), day, domain)
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
-
-
-def _directory(settings: Settings) -> Path:
-    return Path(settings.server.data_dir) / SESSIONS_DIRECTORY
-
-
-def _none(settings: Settings, day: str, domain: str) -> NoReturn:
+def _none(gateway: Gateway, day: str, domain: str) -> NoReturn:
     whose = f" with {domain}" if domain else ""
-    there = _there(counted_days(_directory(settings)))
+    there = _there(reports.session_days(gateway))
     fail(NO, f"no TLS sessions{whose} were counted on {day}; {there}")
 
 

@@ -54,8 +54,9 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     A running gateway takes the change up within two seconds. With --dry-run nothing is changed, and besides the changes
     it is said which domains they touch and what they would have done to recent mail.
 
-    Exit codes: 0 done (or nothing to do), 2 errors in the file or settings, each named by file and line or field, and
-    nothing changed; 3 the configuration could not be written, or with --dry-run not be compared.
+    Exit codes: 0 done (or nothing to do), 1 changed by somebody else meanwhile, 2 errors in the file or settings, each
+    named by file and line or field, and nothing changed; 3 the configuration could not be written, or with --dry-run
+    not be compared.
     """
     wish = Wish(author(), note, dry_run, since)
     report(applied(source, door(config), wish), as_json=as_json, standing=True)

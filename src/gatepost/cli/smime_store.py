@@ -15,8 +15,7 @@ from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.cli.tables import moment, printable
 from gatepost.net.certificate import certificate_facts
-from gatepost.smime.certificate import ID_DIGITS, addresses, fingerprint, owner_of
-from gatepost.smime.readiness import readiness
+from gatepost.smime.certificate import addresses, owner_of
 from gatepost.smime.store import NotAdded, SmimeStore, SmimeStoreError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
 
-__all__ = ["found_for", "opened", "organization_of", "owner_given", "soon", "view"]
+__all__ = ["opened", "organization_of", "owner_given", "soon", "view"]
 
 _SOON = timedelta(days=30).total_seconds()
 
@@ -89,12 +88,3 @@ def view(certificate: x509.Certificate, unfit: str) -> dict[str, Any]:
         "usable": not unfit,
         "why": unfit,
     }
-
-
-def found_for(settings: Settings, organization: str, recipient: str) -> tuple[str, str]:
-    """Of a recipient: what mail is encrypted to, a sentence; and why it waits, "" if it does not."""
-    with opened(settings) as store:
-        ready = readiness(store, organization, recipient, time.time())
-    count = len(ready.certificates)
-    numbers = ", ".join(fingerprint(one)[:ID_DIGITS] for one in ready.certificates)
-    return f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}", ready.missing

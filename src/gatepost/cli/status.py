@@ -9,24 +9,24 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.alarms import alarms, summary
+from gatepost.administration.refusal import Refusal
 from gatepost.administration.status import COUNTED, Found, configuration, queue_depth, workers
-from gatepost.cli.alarms import found_alarms, summary
 from gatepost.cli.chosen import stored_directory
 from gatepost.cli.options import NO, administrator, config_option, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, printable
 from gatepost.connectors.names import host_port
 from gatepost.inbound.login import mechanisms
 from gatepost.settings.model import ListenerRole
-from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gatepost.administration.gateway import Gateway
     from gatepost.settings.model import Listener, Settings
 
 __all__ = ["status"]
@@ -47,7 +47,7 @@ def status(config: str | None, as_json: bool) -> None:
     gateway = gateway_of(config)
     settings = gateway.settings
     in_force, queue = configuration(gateway)._asdict(), queue_depth(gateway, administrator())
-    alarms = _alarms(settings)
+    told_alarms = _alarms(gateway)
     listeners = [*(_greeting(one) for one in settings.listeners), *_served(settings)]
     logins = _logins(settings) if any(one.role.for_users for one in settings.listeners) else None
     alive = workers(gateway)
@@ -61,7 +61,7 @@ def status(config: str | None, as_json: bool) -> None:
                 "workers": [one._asdict() for one in alive],
                 "queue": queue,
                 "logins": logins,
-                **alarms,
+                **told_alarms,
             }
         )
     else:
@@ -71,7 +71,7 @@ def status(config: str | None, as_json: bool) -> None:
             _line(f"worker {one.name}", one.detail)
         _line("configuration", _changed(in_force))
         _line("queue", _waiting(queue))
-        for name, told in alarms.items():
+        for name, told in told_alarms.items():
             _line(name, told["text"])
         if logins is not None:
             _line("log-ins", _ways(logins))
@@ -90,15 +90,14 @@ def _changed(configuration: dict[str, Any]) -> str:
     return f"version {configuration['version']}, {moment(configuration['at'])}, by {configuration['author']}"
 
 
-def _alarms(settings: Settings) -> dict[str, dict[str, Any]]:
+def _alarms(gateway: Gateway) -> dict[str, dict[str, Any]]:
     """How much is wrong with the gateway's own certificates, and with mail; None if it cannot be told. A line each."""
     try:
-        found = found_alarms(settings, time.time())
-    except StoreFailure as failure:
-        untold = {"alarms": None, "text": f"cannot be told: {failure}"}
+        found = alarms(gateway, administrator(), time.time())
+    except Refusal as refusal:
+        untold = {"alarms": None, "text": f"cannot be told: {refusal.text}"}
         return {"certificates": untold, "mail": untold}
-    own = replace(found, alarms=tuple(one for one in found.alarms if not one.kind.of_mail))
-    mail = replace(found, alarms=tuple(one for one in found.alarms if one.kind.of_mail), unknown=())
+    own, mail = found.of_certificates(), found.of_mail()
     return {
         "certificates": {"alarms": len(own.alarms), "text": summary(own, "gatepost certificate alarms")},
         "mail": {"alarms": len(mail.alarms), "text": summary(mail)},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from gatepost.administration.times import stamp as moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +22,6 @@ _LAST = 80  # characters that the last column of a table gets in any case
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
-
-
-def moment(seconds: float) -> str:
-    """A time as 2026-11-24 16:12:52Z, "" for 0."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ import click
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.trace import EVENTS, MOST, event_record, events, events_of
+from gatepost.administration.trace_text import detail_lines, tls_lines
 from gatepost.cli.door import door
 from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
@@ -36,6 +37,7 @@ def trace() -> None:
 @click.option("--organization", default="")
 @click.option("--sender", default="", help="Reverse-path, or @domain.")
 @click.option("--recipient", default="", help="Forward-path, or @domain.")
+@click.option("--address", default="", help="Of sender or recipient.")
 @click.option("--domain", default="", help="Of sender or recipient.")
 @click.option("--peer", default="", help="Host name or IP address of the other side.")
 @click.option("--connector", default="")
@@ -122,66 +124,5 @@ def _print_event(event: TraceEvent) -> None:
     for name, value in facts.items():
         if value:
             click.echo(f"    {name:13} {printable(value)}")
-    for name, value in event.tls.items():
-        _print_tls(name, value)
-    for name, value in event.detail.items():
-        for line in _lines(name, value):
-            click.echo(f"    {_LABELS.get(name, name):13} {printable(line)}")
-
-
-# Keys of `detail` as a person reads them; the rest are words already.
-_LABELS = {
-    "content_hooks": "content hook",
-    "passed_over": "passed over",
-    "would_refuse": "would refuse",
-    "would_refuse_connector": "in rehearsal",
-    "requirement_sources": "asked by",
-    "handshake_error": "handshake",
-    "starttls_offered": "STARTTLS",
-    "next_attempt": "next attempt",
-    "reasons": "why",
-    "dsn_passed_on": "DSN passed on",
-    "requiretls": "REQUIRETLS",
-    "tls_required": "TLS-Required",
-    "protection_drop": "less than",
-    "handover": "between nodes",
-}
-
-
-_TIMES = {"not_before", "not_after", "next_attempt", "since"}
-
-
-def _print_tls(name: str, value: Any) -> None:
-    if name == "certificate":
-        for field, content in value.items():
-            if content not in ("", []):
-                click.echo(f"    certificate   {field}: {printable(_shown(field, content))}")
-    elif name == "chains":
-        for anchors, judged in value.items():
-            said = ", ".join(text for text in judged.values() if text)
-            click.echo(f"    tls           by {printable(anchors)}: {printable(said)}")
-    elif value != "":
-        click.echo(f"    tls           {name}: {printable(_shown(name, value))}")
-
-
-def _lines(name: str, value: Any) -> list[str]:
-    """A value of `detail`, a line each: lists item by item, and of records what they say."""
-    return [_line(name, one) for one in value] if isinstance(value, list) else [_line(name, value)]
-
-
-def _line(name: str, value: Any) -> str:
-    if not isinstance(value, dict):
-        return _shown(name, value)
-    if set(value) == {"connector", "why"}:
-        return f"{value['connector']} {value['why']}"
-    said = {each: _shown(each, one) for each, one in value.items() if one is not None}
-    return "; ".join(f"{each}: {one}" for each, one in said.items() if one)
-
-
-def _shown(name: str, value: Any) -> str:
-    """One value for a person."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return moment(value) if name in _TIMES and isinstance(value, float) else str(value)
+    for name, text in (*tls_lines(event.tls), *detail_lines(event.detail)):
+        click.echo(f"    {name:13} {printable(text)}")

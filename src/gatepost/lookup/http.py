@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.lookup.dns import Answer, Resolver
     from gatepost.net.anchors import TrustAnchors
 
-__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "host_addresses", "https_context"]
+__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "host_addresses", "https_context", "is_public"]
 
 _MAX_URL: Final = 2048
 _MAX_FRAME: Final = (
@@ -296,7 +296,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         """The first address that takes the connection. Raises HttpFailed, or the library's own errors."""
         problem: Exception = HttpFailed(f"{host} has no address", temporary=False)
         for address in (await self._addresses(host))[:_MAX_ADDRESSES]:
-            if not (self._request.private or _is_public(address)):
+            if not (self._request.private or is_public(address)):
                 where = address if host == address else f"{host} is at {address}, which"
                 detail = f"{where} is no public address"
                 problem = HttpFailed(detail, temporary=False, forbidden=True)
@@ -388,7 +388,7 @@ class _Bounded(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def _is_public(text: str) -> bool:
+def is_public(text: str) -> bool:
     """Whether an address is of the public internet, whatever form an IPv4 address is wrapped up in."""
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):

@@ -9,7 +9,7 @@ from typing import Final
 
 from gatepost.message.dsn_report import Actor, Advice
 
-__all__ = ["NO_CERTIFICATE", "advice_for"]
+__all__ = ["NO_CERTIFICATE", "RETURNED", "advice_for"]
 
 # The keys are subject and detail of the status, or the subject alone; the class (4 or 5) does not change who can help.
 # The statuses of three digits are Exchange's (exchange.md sections 7.3 and 10).
@@ -125,6 +125,13 @@ NO_CERTIFICATE: Final = Advice(
     "the author), then send the message again. They find in this report whose is missing, and the command for it.",
 )
 """Where the status alone would not say it: mail that waited for S/MIME."""
+
+RETURNED: Final = Advice(
+    "An administrator of this mail service ended the delivery of the message.",
+    Actor.SERVICE,
+    "Ask the administrators of this mail service why, or reach the recipient by other means.",
+)
+"""Mail that waited and was returned by hand."""
 
 _UNKNOWN: Final = Advice("The receiving side did not accept the message.", Actor.RECIPIENT, _TELL_RECIPIENT[0])
 

@@ -7,10 +7,10 @@ null reverse-path, so that notices never answer notices.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gatepost.message.dsn import build_dsn, build_redacted
-from gatepost.message.dsn_advice import NO_CERTIFICATE
+from gatepost.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.policy.forwarding import Target
 from gatepost.queue.outcome import Sort
@@ -19,8 +19,9 @@ from gatepost.store.interface import Delivery, Message, Recipient
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from gatepost.message.dsn_report import Advice
     from gatepost.queue.outcome import Fate
 
 __all__ = ["Bouncer"]
@@ -247,10 +248,17 @@ def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> Ds
         remote_mta=str(fate.detail.get("host", "")),
         diagnostic=fate.reply.text,
         detail=str(fate.detail.get("detail", "")),
-        advice=NO_CERTIFICATE if "waits_for" in fate.detail.get("smime", ()) else None,
+        advice=_advice(fate.detail),
         last_attempt=now,
         retry_until=retry_until,
     )
+
+
+def _advice(detail: Mapping[str, Any]) -> Advice | None:
+    """What the status alone would not say."""
+    if "returned" in detail:
+        return RETURNED
+    return NO_CERTIFICATE if "waits_for" in detail.get("smime", ()) else None
 
 
 def _hops(delivery: Delivery, hostname: str, now: float) -> tuple[DsnHop, ...]:

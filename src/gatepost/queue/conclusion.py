@@ -11,12 +11,13 @@ from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.queue.schedule import Schedule
-    from gatepost.store.interface import Delivery, Recipient
+    from gatepost.store.interface import Delivery, Recipient, Return
 
-__all__ = ["INTERNAL", "Conclusion", "conclude", "suspended", "uniform"]
+__all__ = ["INTERNAL", "UNTRIED", "Conclusion", "conclude", "suspended", "uniform"]
 
 _WAITING = {Sort.DEFERRED, Sort.HELD}
 
+UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
@@ -42,6 +43,8 @@ def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: floa
     expires_at = schedule.expires_at(delivery.message.received, delivery.expires_at)
     if now >= expires_at:
         outcome = replace(outcome, fates=[_expired(fate) for fate in outcome.fates])
+    elif delivery.returned is not None:
+        outcome = replace(outcome, fates=[_returned(fate, delivery.returned) for fate in outcome.fates])
     waiting = [fate for fate in outcome.fates if fate.sort in _WAITING]
     held = bool(waiting) and all(fate.sort is Sort.HELD for fate in waiting)
     next_at = 0.0
@@ -90,6 +93,15 @@ def _complete(delivery: Delivery, outcome: Outcome) -> Outcome:
             open_[recipient.address] -= 1
             fates.append(Fate(recipient, Sort.DEFERRED, INTERNAL, {}))
     return replace(outcome, fates=fates)
+
+
+def _returned(fate: Fate, order: Return) -> Fate:
+    """What an administrator's order to return it makes of a deferral."""
+    if fate.sort not in _WAITING:
+        return fate
+    return Fate(
+        fate.recipient, Sort.FAILED, Reply(550, "5.3.0", (order.text,)), fate.detail | {"returned": order.author}
+    )
 
 
 def _expired(fate: Fate) -> Fate:

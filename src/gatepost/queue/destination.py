@@ -22,6 +22,7 @@ class Destination:
     gate: no attempt before then (seconds since 1970). failures: attempts in a row that no host answered. reply: what
     the last of them said. more: the store has due deliveries beyond those that are ready. growing: the timer that may
     add a lane. leasing, sweeping, queued: one lease, one sweep, one place in the line for a lane at a time.
+    returning: ids of deliveries in flight that go back to their senders if they cannot be delivered.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Destination:
         "queued",
         "ready",
         "reply",
+        "returning",
         "sweeping",
     )
 
@@ -49,6 +51,7 @@ class Destination:
         self.leasing = False
         self.sweeping = False
         self.queued = False
+        self.returning: set[int] = set()
         self.growing: asyncio.TimerHandle | None = None
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
 from gatepost.queue.agenda import Agenda
-from gatepost.queue.conclusion import INTERNAL, suspended, uniform
+from gatepost.queue.conclusion import INTERNAL, UNTRIED, suspended, uniform
 from gatepost.queue.destination import Destination
 from gatepost.queue.settling import Settler
 from gatepost.queue.window import QueueLimits, Window
@@ -111,19 +111,26 @@ class QueueManager:
             self._offer(delivery)
 
     def administered(self, notices: list[AdminNotice]) -> None:
-        """An administrator changed the queue: forget what waits here and is held or dropped, try what is due."""
+        """An administrator changed the queue: forget what waits here and is not to be tried, take up what is due."""
         for notice in notices:
             destination = self._destinations.get(notice.destination)
+            if destination is not None and notice.action in {"hold", "drop", "return"}:
+                self._forget(destination, notice)
             if notice.action in {"hold", "drop"}:
-                delivery = destination.take(notice.delivery) if destination else None
-                if delivery is not None:
-                    self._window.waiting -= 1
-                    self._settler.put_back(delivery, self._clock())
                 continue
-            if destination is not None and notice.action == "retry":
+            if destination is not None and notice.action in {"retry", "return"}:
                 destination.gate = 0.0
                 self._start_lanes(destination)
             self._note(notice.destination, self._clock())
+
+    def _forget(self, destination: Destination, notice: AdminNotice) -> None:
+        """The store knows what is to become of it. What is to be returned comes back from there at once."""
+        delivery = destination.take(notice.delivery)
+        if delivery is not None:
+            self._window.waiting -= 1
+            self._settler.put_back(delivery, self._clock())
+        elif notice.action == "return" and destination.lanes:
+            destination.returning.add(notice.delivery)  # in flight, as it seems
 
     def failed(self, failure: StoreFailure) -> None:
         """Nothing can be settled any more: begin nothing, so that nothing is delivered again and again."""
@@ -338,6 +345,9 @@ class QueueManager:
         return bool(destination.ready)
 
     async def _attempt(self, destination: Destination, delivery: Delivery) -> None:
+        if delivery.returned is not None:
+            await self._settler.finish(delivery, uniform(delivery, UNTRIED))
+            return
         begun = time.monotonic()
         try:
             outcome = await self._deliver(delivery)
@@ -350,6 +360,9 @@ class QueueManager:
         outcome = replace(outcome, seconds=time.monotonic() - begun)
         self._judge(destination, outcome)
         await self._settler.finish(delivery, outcome)
+        if delivery.id in destination.returning:  # the store has it due now
+            destination.returning.discard(delivery.id)
+            destination.gate, destination.more = 0.0, True
 
     def _judge(self, destination: Destination, outcome: Outcome) -> None:
         """What an attempt says of the destination."""

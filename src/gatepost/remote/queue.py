@@ -39,11 +39,21 @@ def message_entries(connection: Connection, wanted: QueueFilter) -> list[QueueEn
     return [_entry(one) for one in found["items"]]
 
 
-def acted(connection: Connection, action: QueueAction, wanted: QueueFilter, *, messages: Sequence[str] = ()) -> Acted:
+def acted(  # noqa: PLR0913 - as there
+    connection: Connection,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    dry_run: bool = False,
+    reason: str = "",
+    text: str = "",
+) -> Acted:
     """As `administration.queue.acted`."""
     chosen = _filter(wanted)
     body = {"action": str(action), "messages": list(messages), "all": not messages and not any(chosen.values())}
-    answer = connection.call("POST", "/queue/actions", body=body | chosen).value
+    body |= {"reason": reason, "text": text, **chosen}
+    answer = connection.call("POST", "/queue/actions", query={"dry_run": dry_run}, body=body).value
     return Acted(answer["changed"], [_entry(one) for one in answer["items"]])
 
 

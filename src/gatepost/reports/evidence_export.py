@@ -40,7 +40,7 @@ class Selection:
 
     partner: a connector's name, or a domain (and those below it) at the other end. domain: of sender or recipient.
     message: a queue id, or a Message-ID in angle brackets. address: of sender or recipient, found where entries keep
-    it whole or hashed.
+    it whole or hashed. organizations: entries of any of these; None for all, those of none too.
     """
 
     partner: str = ""
@@ -50,6 +50,7 @@ class Selection:
     address: str = ""
     since: float = 0.0
     until: float = 0.0
+    organizations: frozenset[str] | None = None
 
     def matches(self, body: Mapping[str, Any]) -> bool:
         """Whether an entry of an event is wanted."""
@@ -60,7 +61,8 @@ class Selection:
         if at < self.since or (self.until and at > self.until):
             return False
         return (
-            (not self.organization or str(body.get("organization", "")).lower() == self.organization.lower())
+            (self.organizations is None or str(body.get("organization", "")) in self.organizations)
+            and (not self.organization or str(body.get("organization", "")).lower() == self.organization.lower())
             and (not self.partner or self._is_partner(body))
             and (not self.domain or self.domain.lower() in _domains(body))
             and (not self.message or self._is_message(body))
@@ -76,7 +78,8 @@ class Selection:
         texts = ("partner", "domain", "organization", "message", "address")
         words = {name: getattr(self, name) for name in texts if getattr(self, name)}
         times = {name: instant(at) for name, at in (("since", self.since), ("until", self.until)) if at}
-        return words | times
+        among = {"organizations": ", ".join(sorted(self.organizations))} if self.organizations is not None else {}
+        return words | times | among
 
     def _is_partner(self, body: Mapping[str, Any]) -> bool:
         wanted = self.partner.lower().rstrip(".")

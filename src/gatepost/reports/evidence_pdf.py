@@ -267,6 +267,7 @@ _EVENTS: Final = {
     "REFUSE": "refused",
     "HOLD": "held",
     "RELEASE": "released by an administrator",
+    "RETURN": "returned by an administrator",
     "DROP": "dropped by an administrator",
     "DRILL": "drills",
 }

@@ -20,16 +20,23 @@ __all__ = ["FailedThere", "Reported", "SeenHere", "Wished", "failed_there", "rep
 
 @dataclass(frozen=True, slots=True)
 class Wished:
-    """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name."""
+    """Which reports; empty fields take all. domain: of a policy. reporter: a part of the organization's name.
+
+    domains: policies of any of these; None for all.
+    """
 
     domain: str = ""
     reporter: str = ""
     result: str = ""
+    domains: frozenset[str] | None = None
 
     def policies(self, kept: Kept) -> Iterator[ReceivedPolicy]:
         """Those of a report that are asked for."""
         if self.reporter.lower() in kept.report.organization.lower():
-            yield from (one for one in kept.report.policies if not self.domain or one.domain == self.domain)
+            yield from (one for one in kept.report.policies if self._takes(one.domain))
+
+    def _takes(self, domain: str) -> bool:
+        return (not self.domain or domain == self.domain) and (self.domains is None or domain in self.domains)
 
 
 @dataclass(slots=True)

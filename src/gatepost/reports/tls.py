@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
     from gatepost.store.trace_tally import HopKind
 
-__all__ = ["Direction", "HopSummary", "Named", "Protection", "TlsCounter", "TlsReport", "Wanted", "protection_of"]
+__all__ = [
+    "Direction",
+    "HopSummary",
+    "Named",
+    "PartnerKey",
+    "Protection",
+    "TlsCounter",
+    "TlsReport",
+    "Wanted",
+    "direction_of",
+    "has_failed",
+    "is_hop",
+    "protection_of",
+]
 
 
 class Protection(StrEnum):
@@ -113,6 +126,18 @@ class HopSummary:
         elif kind.event in _FAILED and kind.result_type:
             self.failures[kind.result_type] += rows
 
+    def absorb(self, other: HopSummary) -> None:
+        """What another counted, too."""
+        for name in ("protections", "versions", "groups", "suites", "failures"):
+            getattr(self, name).update(getattr(other, name))
+        self.trusted += other.trusted
+        self.refused += other.refused
+
+    @property
+    def weight(self) -> int:
+        """Rows that say something of it."""
+        return self.carried + self.refused + self.failures.total()
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
@@ -128,7 +153,8 @@ class TlsReport:
     """first, last: UTC days. days: what protected the mail of each. partners, connectors: most mail first.
 
     never_tls: domains that were only ever reached in clear, and how much went there. ready: partners for whom TLS could
-    be demanded without losing mail. unreadable: files of the trace that are not counted.
+    be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that were not
+    told apart any more, as there were too many, summed up; empty where there were not.
     """
 
     first: str
@@ -140,37 +166,52 @@ class TlsReport:
     never_tls: tuple[tuple[str, int], ...]
     ready: tuple[Ready, ...]
     unreadable: tuple[str, ...] = ()
+    others: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a report is about; empty fields take everything.
 
-    partner: a domain. at_least: messages below which no partner is called ready.
+    partner: a domain. at_least: messages below which no partner is called ready. organizations: any of these; None for
+    all, mail of no organization too.
     """
 
     organization: str = ""
     partner: str = ""
     connector: str = ""
     at_least: int = 10
+    organizations: frozenset[str] | None = None
 
     def takes(self, kind: HopKind) -> bool:
         """Whether rows of a kind belong to it."""
         return (
-            (not self.organization or kind.organization.lower() == self.organization.lower())
+            (self.organizations is None or kind.organization in self.organizations)
+            and (not self.organization or kind.organization.lower() == self.organization.lower())
             and (not self.partner or (normalise(kind.partner) or kind.partner) == normalise(self.partner))
             and (not self.connector or kind.connector.lower() == self.connector.lower())
         )
 
 
+type PartnerKey = tuple[str, Direction]
+"""A partner's domain, and which way."""
+
+
 class TlsCounter:
-    """Takes days, makes a report."""
+    """Takes days, makes a report.
+
+    Domains of senders are strangers' to choose, so that there may be as many as messages: who keeps a counter calls
+    `shed` from time to time.
+    """
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._days: dict[str, dict[Direction, Counter[Protection]]] = {}
         self._hops = {direction: HopSummary() for direction in Direction}
-        self._partners: dict[tuple[str, Direction], HopSummary] = {}
+        self._partners: dict[PartnerKey, HopSummary] = {}
+        self._others = {direction: HopSummary() for direction in Direction}
+        self._late: set[PartnerKey] = set()
+        self._has_shed = False
         self._connectors: dict[tuple[str, Direction], HopSummary] = {}
         self._readiness = Readiness(wanted.at_least)
 
@@ -178,15 +219,37 @@ class TlsCounter:
         """A day, or a part of one."""
         of_day = self._days.setdefault(day, {direction: Counter() for direction in Direction})
         for kind, rows in kinds.items():
-            if not _is_hop(kind) or not self._wanted.takes(kind):
+            if not is_hop(kind) or not self._wanted.takes(kind):
                 continue
-            direction = Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
+            direction = direction_of(kind)
             self._hops[direction].add(kind, rows)
-            self._partners.setdefault((kind.partner, direction), HopSummary()).add(kind, rows)
+            key = kind.partner, direction
+            if key not in self._partners:
+                self._partners[key] = HopSummary()
+                if self._has_shed:
+                    self._late.add(key)
+            self._partners[key].add(kind, rows)
             self._connectors.setdefault((kind.connector, direction), HopSummary()).add(kind, rows)
             self._readiness.add(kind, rows, inbound=direction is Direction.INBOUND)
             if kind.event in _CARRIED:
                 of_day[direction][protection_of(kind)] += rows
+
+    def shed(self, most: int) -> set[PartnerKey]:
+        """If more partners than that are told apart, forget the lighter ones down to half of it, and say which.
+
+        They stay in all sums, and in `TlsReport.others`. Of who comes after that nobody knows whether it was there
+        before: it is not called ready, nor said never to have offered TLS.
+        """
+        if len(self._partners) <= most:
+            return set()
+        lighter = sorted(self._partners, key=lambda key: self._partners[key].weight)[: len(self._partners) - most // 2]
+        for key in lighter:
+            self._others[key[1]].absorb(self._partners.pop(key))
+            self._readiness.forget(key[0], inbound=key[1] is Direction.INBOUND)
+        gone = set(lighter)
+        self._late -= gone
+        self._has_shed = True
+        return gone
 
     def report(self, first: str, last: str, unreadable: Iterable[str] = ()) -> TlsReport:
         """All that was added, as of days first to last."""
@@ -198,6 +261,12 @@ class TlsCounter:
             and one.hops.carried
             and not one.hops.versions
             and not one.hops.failures
+            and (one.name, one.direction) not in self._late
+        )
+        ready = (
+            one
+            for one in self._readiness.ready()
+            if (one.partner, Direction.INBOUND if one.inbound else Direction.OUTBOUND) not in self._late
         )
         connectors = _by_weight(self._connectors)
         days = dict(sorted(self._days.items()))
@@ -209,20 +278,31 @@ class TlsCounter:
             partners,
             connectors,
             tuple(never),
-            self._readiness.ready(),
+            tuple(ready),
             tuple(unreadable),
+            tuple(Named("", direction, hops) for direction, hops in self._others.items() if hops.weight),
         )
 
 
-def _is_hop(kind: HopKind) -> bool:
+def direction_of(kind: HopKind) -> Direction:
+    """Which way the hops of a kind went."""
+    return Direction.INBOUND if kind.event in _INBOUND else Direction.OUTBOUND
+
+
+def is_hop(kind: HopKind) -> bool:
     """Whether it is about mail on its way between hosts: users' own mail programs and mailboxes are not partners."""
     if kind.event == "REFUSE":
         return True
-    return kind.event in _CARRIED or (kind.event in _FAILED and kind.result_type != "")
+    return kind.event in _CARRIED or has_failed(kind)
+
+
+def has_failed(kind: HopKind) -> bool:
+    """Whether it is about attempts that failed for TLS."""
+    return kind.event in _FAILED and kind.result_type != ""
 
 
 def _by_weight(found: Mapping[tuple[str, Direction], HopSummary]) -> tuple[Named, ...]:
     def weight(one: Named) -> tuple[int, str, str]:
-        return -(one.hops.carried + one.hops.refused + one.hops.failures.total()), one.name, one.direction
+        return -one.hops.weight, one.name, one.direction
 
     return tuple(sorted((Named(name, way, hops) for (name, way), hops in found.items()), key=weight))

@@ -71,6 +71,10 @@ class Readiness:
         else:
             self._look_at_certificate(seen, kind, rows, inbound=inbound)
 
+    def forget(self, partner: str, *, inbound: bool) -> None:
+        """What was seen of a partner."""
+        self._seen.pop((partner, inbound), None)
+
     @staticmethod
     def _look_at_certificate(seen: _Seen, kind: HopKind, rows: int, *, inbound: bool) -> None:
         if kind.chain != ChainStatus.TRUSTED:

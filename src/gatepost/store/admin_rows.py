@@ -1,4 +1,4 @@
-"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry and drop change.
+"""The SQL of an administrator: which deliveries a filter means, and what hold, release, retry, return and drop change.
 
 Counterpart of `store.rows`, which is the owner's. Works in transactions of `store.administration`.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
+from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient, Return
 from gatepost.store.queue_id import parse_id
 
 if TYPE_CHECKING:
@@ -17,16 +17,27 @@ if TYPE_CHECKING:
 
     import apsw
 
-__all__ = ["APPLIES", "Conditions", "QueueEntry", "apply", "conditions", "select"]
+__all__ = [
+    "APPLIES",
+    "Conditions",
+    "DestinationCount",
+    "QueueEntry",
+    "apply",
+    "conditions",
+    "select",
+    "select_destinations",
+]
 
 type Conditions = tuple[str, list[Any]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
+_decode_return = msgspec.json.Decoder(Return).decode
 _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
 
 _SELECT = (
-    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error"
+    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
+    " d.returned"
     " FROM delivery AS d JOIN message AS m ON m.id = d.message"
     " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
 )
@@ -42,13 +53,54 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 _HELD_BY_MEMORY = "d.next_at > 0 AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
 _HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
-APPLIES = {"hold": "NOT d.held", "release": _HELD, "retry": "NOT d.held", "drop": "TRUE"}
+_STATES = {
+    "active": "NOT d.held AND d.next_at = 0",
+    "deferred": f"NOT {_HELD} AND d.next_at > 0",
+    "held": _HELD,
+}
+_STAYS = "d.returned = ''"  # it is not on its way back to its sender
+APPLIES = {
+    "hold": f"NOT d.held AND {_STAYS}",
+    "release": _HELD,
+    "retry": "NOT d.held",
+    "return": _STAYS,
+    "drop": "TRUE",
+}
 _CHANGES = {
     "hold": "UPDATE delivery SET held = 1",
     "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
     "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?1, 0)",
+    "return": "UPDATE delivery SET returned = ?4, held = 0, next_at = iif(next_at > 0, ?1, 0)",
     "drop": "UPDATE delivery SET dropped = 1",
 }
+
+
+# A bare column beside one min() is of the row that has it: what the oldest delivery met last.
+_BY_DESTINATION = (
+    "SELECT d.destination, count(*), sum({active}), sum({held}), min(d.message), d.last_error"
+    " FROM delivery AS d JOIN message AS m ON m.id = d.message WHERE NOT d.dropped AND {where}"
+    " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
+)
+
+
+class DestinationCount(msgspec.Struct):
+    """What waits for one destination.
+
+    destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
+    last attempt met.
+    """
+
+    destination: str
+    count: int
+    active: int
+    held: int
+    oldest: int
+    last_error: str
+
+    @property
+    def deferred(self) -> int:
+        """Those that are tried again later."""
+        return self.count - self.active - self.held
 
 
 class QueueEntry(msgspec.Struct):
@@ -86,6 +138,8 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.recipient:
         term, parameters = _address("value ->> '$.address'", wanted.recipient)
         add(f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})", *parameters)  # noqa: S608 - ours
+    if wanted.state:
+        add(_STATES[wanted.state])
     if wanted.held is not None:
         add(_HELD if wanted.held else f"NOT {_HELD}")
     return " AND ".join(terms), values
@@ -104,8 +158,15 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
     return [_entry(shard, row) for row in rows]
 
 
+def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
+    """The deliveries meant, counted by destination, the fullest first."""
+    terms, values = where
+    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, where=terms)
+    return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
+
+
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
-    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error = row
+    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error, returned = row
     delivery = Delivery(
         id=number,
         message=_decode_message(facts),
@@ -116,20 +177,27 @@ def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
         expires_at=expires_at,
         held=bool(held),
         last_error=last_error,
+        returned=_decode_return(returned) if returned else None,
     )
-    waits = next_at and any(recipient.held for recipient in delivery.recipients)
+    waits = next_at and not returned and any(recipient.held for recipient in delivery.recipients)
     return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if next_at else "active")
 
 
-def apply(connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float) -> list[int]:
-    """Change deliveries and leave their owner notices; returns the big files that are no longer needed."""
+def apply(
+    connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float, text: str = ""
+) -> list[int]:
+    """Change deliveries and leave their owner notices; returns the big files that are no longer needed.
+
+    text: what the senders of returned mail are told.
+    """
     statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
-    connection.executemany(statement, [(now, delivery.message.id, delivery.id) for delivery in deliveries])
+    more = (_encode(Return(author, text)).decode(),) if action == "return" else ()
+    connection.executemany(statement, [(now, delivery.message.id, delivery.id, *more) for delivery in deliveries])
     if action == "release":
         connection.executemany(_LET_GO, [_released(delivery) for delivery in deliveries if delivery.next_at])
     active = [delivery for delivery in deliveries if not delivery.next_at]
     notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
-    if action in {"release", "retry"}:
+    if action in {"release", "retry", "return"}:
         waiting = {delivery.destination for delivery in deliveries if delivery.next_at}
         notices += [(action, destination, 0, 0, author) for destination in sorted(waiting)]
     connection.executemany(_NOTICE, notices)

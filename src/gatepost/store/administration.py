@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
-from gatepost.store.admin_rows import APPLIES, Conditions, QueueEntry, apply, conditions, select
+from gatepost.store.admin_rows import (
+    APPLIES,
+    Conditions,
+    DestinationCount,
+    QueueEntry,
+    apply,
+    conditions,
+    select,
+    select_destinations,
+)
 from gatepost.store.interface import Delivery, QueueFilter, StoreFailure, TraceEvent, TraceFilter
 from gatepost.store.queue_id import format_id, parse_id
 from gatepost.store.schema import (
@@ -37,7 +46,7 @@ __all__ = ["Administration", "QueueEntry", "QueuePlace"]
 _WRITER = "admin"
 _PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
 _CHUNK = 256 * 1024
-_EVENTS = {"hold": "HOLD", "release": "RELEASE", "drop": "DROP"}
+_EVENTS = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
 
 
@@ -51,12 +60,14 @@ class QueuePlace(NamedTuple):
 
 @dataclass(slots=True)
 class _Change:
-    """One command on its way through the shards."""
+    """One command on its way through the shards. text: what senders are told. reason: why, for the trace."""
 
     action: str
     where: Conditions
     limit: int
     author: str
+    text: str
+    reason: str
     done: list[QueueEntry] = field(default_factory=list)
 
     @property
@@ -87,6 +98,19 @@ class Administration:
         """
         return self._selected(conditions(wanted), wanted.limit, after)
 
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations.
+
+        Raises as `entries`.
+        """
+        where = conditions(wanted)
+        found: dict[str, DestinationCount] = {}
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                for one in select_destinations(connection, where, wanted.limit or -1):
+                    found[one.destination] = _sum(found[one.destination], one) if one.destination in found else one
+        return sorted(found.values(), key=lambda one: (-one.count, one.destination))
+
     def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
         terms, values = wanted
         found: list[QueueEntry] = []
@@ -102,34 +126,43 @@ class Administration:
         return found
 
     def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
-        """The deliveries that "hold", "release", "retry" or "drop" would change. Raises as `entries`."""
+        """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
         terms, values = conditions(wanted)
         return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
 
-    def hold(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
 
-        Raises ValueError for what is no queue id, StoreFailure if the change, or its trace, cannot be written.
+        reason: why, for the trace. Raises ValueError for what is no queue id, StoreFailure if the change, or its trace,
+        cannot be written.
         """
-        return self._change("hold", wanted, author)
+        return self._change("hold", wanted, author, reason)
 
-    def release(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Let held deliveries go: they are due now. Returns them as they were. Raises as `hold`."""
-        return self._change("release", wanted, author)
+        return self._change("release", wanted, author, reason)
 
-    def retry(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Try deliveries that are not held now, whatever their destination's back-off says.
 
         Returns them as they were. Raises as `hold`.
         """
-        return self._change("retry", wanted, author)
+        return self._change("retry", wanted, author, reason)
 
-    def drop(self, wanted: QueueFilter, *, author: str) -> list[QueueEntry]:
+    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
+        """Have deliveries end with a notice to their senders, which their owner makes as it does for every failure.
+
+        text: what the senders are told. Returns them as they were. Raises as `hold`. One that is in flight is returned
+        when its attempt ends, unless that delivered it.
+        """
+        return self._change("return", wanted, author, reason, text)
+
+    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Remove deliveries without telling their senders. Returns them as they were. Raises as `hold`.
 
         One that is in flight is removed when its attempt ends, unless that delivered it.
         """
-        return self._change("drop", wanted, author)
+        return self._change("drop", wanted, author, reason)
 
     def body(self, message: str) -> Iterator[bytes]:
         """The stored body of a queued message, in chunks.
@@ -151,8 +184,8 @@ class Administration:
     def _shards(self) -> list[Path]:
         return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
 
-    def _change(self, action: str, wanted: QueueFilter, author: str) -> list[QueueEntry]:
-        change = _Change(action, conditions(wanted), wanted.limit, author)
+    def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
+        change = _Change(action, conditions(wanted), wanted.limit, author, text, reason)
         for shard in self._shards():
             with _opened(shard, open_for_change) as connection:
                 self._change_shard(connection, shard, change)
@@ -177,11 +210,25 @@ class Administration:
     def _record(self, change: _Change, entries: list[QueueEntry], now: float) -> None:
         event = _EVENTS.get(change.action)
         if event is not None:
-            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, change.author, now)]
+            said = {"author": change.author, "why": change.reason, "text": change.text}
+            told = {name: value for name, value in said.items() if value}
+            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, told, now)]
             try:
                 write_events(self._trace, _WRITER, rows)
             finally:
                 self._evidence(rows)
+
+
+def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
+    older = min(one, other, key=lambda each: each.oldest)
+    return DestinationCount(
+        one.destination,
+        one.count + other.count,
+        one.active + other.active,
+        one.held + other.held,
+        older.oldest,
+        older.last_error,
+    )
 
 
 def _change_page(
@@ -190,7 +237,7 @@ def _change_page(
     with exclusively(connection):
         entries = select(connection, shard, where, change.page)
         deliveries = [entry.delivery for entry in entries]
-        unlink = apply(connection, change.action, deliveries, change.author, time.time())
+        unlink = apply(connection, change.action, deliveries, change.author, time.time(), change.text)
     return entries, unlink
 
 
@@ -218,7 +265,7 @@ def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]
         raise LookupError("the message has just left the queue") from error
 
 
-def _trace_rows(event: str, delivery: Delivery, author: str, now: float) -> list[TraceEvent]:
+def _trace_rows(event: str, delivery: Delivery, told: dict[str, str], now: float) -> list[TraceEvent]:
     message = delivery.message
     return [
         TraceEvent(
@@ -233,7 +280,7 @@ def _trace_rows(event: str, delivery: Delivery, author: str, now: float) -> list
             message_id=message.message_id,
             subject=message.subject,
             size=message.size,
-            detail={"author": author, "destination": delivery.destination},
+            detail={**told, "destination": delivery.destination},
         )
         for recipient in delivery.recipients
     ]

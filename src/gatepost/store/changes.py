@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Change", "ConfigConflict", "ConfigStore"]
+__all__ = ["Change", "ConfigConflict", "ConfigStore", "Version"]
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
 _SCHEMA_VERSION = 2
@@ -74,6 +75,16 @@ class Change(msgspec.Struct):
     name: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+
+
+class Version(msgspec.Struct):
+    """What was changed at once. at: seconds since 1970. names: of the organizations."""
+
+    version: int
+    at: float
+    author: str
+    note: str
+    names: tuple[str, ...]
 
 
 class ConfigStore:
@@ -163,6 +174,38 @@ class ConfigStore:
             (kind, name, limit, version, before),
         ).fetchall()
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
+
+    def versions(
+        self,
+        *,
+        names: Iterable[str] | None = None,
+        author: str = "",
+        since: float = 0.0,
+        until: float = 0.0,
+        before: int = 0,
+        limit: int = 100,
+    ) -> list[Version]:
+        """The newest versions of organizations first, without what they changed, which may be much.
+
+        names: only those that changed one of these, and of these alone; None is any. since, until: seconds since 1970;
+        before: only versions before this one; 0 is any.
+        """
+        among = None if names is None else _encode(sorted(names)).decode()
+        rows = self._connection.execute(
+            "SELECT version, at, author, note, name FROM change WHERE kind = 'organization'"
+            " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1))) AND (?2 = '' OR author = ?2)"
+            " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND (?5 = 0 OR version < ?5) ORDER BY id DESC",
+            (among, author, since, until, before),
+        )
+        found = []
+        for _, group in groupby(rows, key=lambda row: row[0]):
+            parts = list(group)
+            version, at, who, note, _ = parts[0]
+            found.append(Version(version, at, who, note, tuple(sorted(row[4] for row in parts))))
+            if len(found) >= limit:
+                break
+        rows.close()
+        return found
 
     def close(self) -> None:
         """Close the file."""

@@ -140,6 +140,13 @@ class Message(msgspec.Struct, omit_defaults=True):
         return "renamed" in self.inbound.get("headers", {})
 
 
+class Return(msgspec.Struct):
+    """That an administrator has a delivery returned to its sender. text: what the sender is told."""
+
+    author: str
+    text: str
+
+
 class Delivery(msgspec.Struct, omit_defaults=True):
     """One message's recipients for one destination: what is scheduled, leased, retried and settled together.
 
@@ -157,6 +164,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     expires_at: float = 0.0
     held: bool = False
     last_error: str = ""
+    returned: Return | None = None
     body: bytes | None = None
 
     @property
@@ -191,8 +199,8 @@ class DestinationWork(msgspec.Struct):
 class TraceEvent(msgspec.Struct, omit_defaults=True):
     """One row of the message trace: one recipient, one event (exchange.md §12).
 
-    event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD or RELEASE; or DRILL, which is about a
-    connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` prints it,
+    event: RECEIVE, REFUSE, SEND, DELIVER, DEFER, FAIL, EXPIRE, DROP, HOLD, RELEASE or RETURN; or DRILL, which is about
+    a connector and no message (`checks.drill`). at: seconds since 1970. message: the queue id as `queue list` has it,
     "" for a refusal. requirement, achieved: as `policy` prints them ("opportunistic", "authenticated(*.b.example)";
     "none/authenticated" for MX ladder/TLS ladder). reply: the reply given or received. result_type: RFC 8460, "" unless
     TLS failed. tls: facts of the handshake as JSON. detail: the decision's reasons and whatever else the event knows.
@@ -225,8 +233,8 @@ class TraceEvent(msgspec.Struct, omit_defaults=True):
 class AdminNotice(msgspec.Struct):
     """What an administrator did to the queue behind its owner's back, told to the owner within a second.
 
-    action: "hold", "release", "retry" or "drop". message, delivery: ids of a delivery that was in the owner's memory or
-    in flight; 0 if it waited in the store, where the change is made already and only the destination is of interest.
+    action: "hold", "release", "retry", "return" or "drop". message, delivery: ids of a delivery that was in the owner's
+    memory or in flight; 0 if it waited in the store, where the change is made already and only the destination matters.
     """
 
     action: str
@@ -240,7 +248,8 @@ class QueueFilter(msgspec.Struct):
     """Which deliveries an administrator means; empty fields match all.
 
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
-    leading "@" means the domain. limit: at most so many deliveries, 0 for all. organization: of the message.
+    leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
+    organization: of the message.
     organizations: of the deliveries, any of these; None for all, as who asks sees all.
     """
 
@@ -250,6 +259,7 @@ class QueueFilter(msgspec.Struct):
     sender: str = ""
     recipient: str = ""
     held: bool | None = None
+    state: str = ""
     limit: int = 1000
     organizations: frozenset[str] | None = None
 
@@ -258,8 +268,9 @@ class TraceFilter(msgspec.Struct):
     """Which trace rows are wanted; empty fields match all.
 
     since, until: seconds since 1970, both included. Text fields match whole values, ASCII case-insensitively; a leading
-    "@" in sender or recipient means the domain. domain: of sender or recipient. achieved: "authenticated" is every way
-    to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so many.
+    "@" in sender or recipient means the domain. domain, address: of sender or recipient. achieved: "authenticated" is
+    every way to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so
+    many.
     organizations: any of these; None for all, those of no organization too, as who asks sees all.
     """
 
@@ -275,6 +286,7 @@ class TraceFilter(msgspec.Struct):
     event: str = ""
     limit: int = 100
     domain: str = ""
+    address: str = ""
     peer: str = ""
     achieved: str = ""
     tls_version: str = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.store.interface import AdminNotice, Delivery, DestinationWork, Message, Recipient
+from gatepost.store.interface import AdminNotice, Delivery, DestinationWork, Message, Recipient, Return
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +36,7 @@ type Row = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
+_decode_return = msgspec.json.Decoder(Return).decode
 _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
 
 _INSERT_MESSAGE = "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)"
@@ -46,8 +47,8 @@ _INSERT_DELIVERY = (
 )
 _FINISH = "DELETE FROM delivery WHERE message = ? AND id = ?"
 _DEFER = (
-    "UPDATE delivery SET next_at = ?, attempts = ?, expires_at = ?, last_error = ?, recipients = ?"
-    " WHERE message = ? AND id = ?"
+    "UPDATE delivery SET next_at = iif(returned = '', ?, 1.0), attempts = ?, expires_at = ?, last_error = ?,"
+    " recipients = ? WHERE message = ? AND id = ?"
 )
 _SWEEP_DROPPED = "DELETE FROM delivery INDEXED BY dropped WHERE dropped AND next_at > 0 RETURNING message"
 _REMOVE_MESSAGE = (
@@ -55,7 +56,7 @@ _REMOVE_MESSAGE = (
 )
 _REMOVE_BODY = "DELETE FROM body WHERE id = ?"
 _LEASE = (
-    "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, m.facts"
+    "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, d.returned, m.facts"
     " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
     " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
 )
@@ -155,7 +156,7 @@ class Plan:
 
 def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Delivery]:
     rows: list[Row] = connection.execute(_LEASE, (lease.destination, lease.now, lease.limit)).fetchall()
-    for number, destination, recipients, attempts, next_at, expires_at, last_error, facts in rows:
+    for number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts in rows:
         message = _decode_message(facts)
         connection.execute(_MARK_LEASED, (message.id, number))
         yield Delivery(
@@ -167,6 +168,7 @@ def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Deliver
             next_at=next_at,
             expires_at=expires_at,
             last_error=last_error,
+            returned=_decode_return(returned) if returned else None,
         )
 
 

@@ -42,11 +42,12 @@ BIG_DIRECTORY = "big"
 LOCK_FILE = "lock"
 
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
 
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
+# returned: who has it returned to its sender, and what that is told, as JSON; '' for nobody.
 # body apart from message: a list of the queue does not read through the bodies.
 # due ends in `held`, which is always 0 in it: otherwise SQLite reads each row to see that it is.
 _TABLES = """
@@ -67,6 +68,7 @@ CREATE TABLE delivery (
     next_at     REAL NOT NULL,
     held        INTEGER NOT NULL DEFAULT 0,
     dropped     INTEGER NOT NULL DEFAULT 0,
+    returned    TEXT NOT NULL DEFAULT '',
     attempts    INTEGER NOT NULL,
     expires_at  REAL NOT NULL,
     last_error  TEXT NOT NULL,
@@ -195,6 +197,7 @@ def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
 def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
     """Make the tables of a new shard. Raises StoreFailure if the file is of another program or version."""
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        _bring_up_to_date(connection)
         check_queue_tables(connection, path)
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -202,6 +205,14 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def _bring_up_to_date(connection: apsw.Connection) -> None:
+    """What a queue of version 1 lacks."""
+    if connection.pragma("application_id") == _APPLICATION_ID and connection.pragma("user_version") == 1:
+        with exclusively(connection):
+            connection.execute("ALTER TABLE delivery ADD COLUMN returned TEXT NOT NULL DEFAULT ''")
+            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
 def make_file(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TraceFile", "day_of", "prune_trace", "trace_files"]
+__all__ = ["TraceFile", "day_of", "file_state", "prune_trace", "trace_files"]
 
 _NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
 
@@ -52,6 +52,20 @@ def trace_files(directory: Path) -> list[TraceFile]:
     """All files of the trace, in order; other names are left out. [] if there is no directory yet."""
     found = (_NAME.fullmatch(path.name) for path in directory.glob("*.db"))
     return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in found if name)
+
+
+def file_state(directory: Path, file: TraceFile) -> tuple[int, ...]:
+    """Changes whenever rows are added: in the file, or in its log before they are moved there."""
+    return *_stat(directory / file.name), *_stat(directory / f"{file.name}-wal")
+
+
+def _stat(path: Path) -> tuple[int, ...]:
+    """Nothing for a file that is empty: whoever looks at a database leaves an empty log behind."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else ()
 
 
 def prune_trace(directory: Path, before: float) -> list[str]:

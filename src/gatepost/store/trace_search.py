@@ -186,7 +186,7 @@ class _Conditions:
 
     def __init__(self, wanted: TraceFilter, events: Collection[str] = (), *, elsewhere: bool = False) -> None:
         ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
-        alternatives = [[*_times(wanted), *ids, *_texts(wanted, either)] for either in _of_domain(wanted.domain)]
+        alternatives = [[*_times(wanted), *ids, *_texts(wanted, either)] for either in _on_either_side(wanted)]
         if events:
             among = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
             alternatives = [[*conditions, among] for conditions in alternatives]
@@ -207,8 +207,21 @@ def _joined(conditions: Sequence[_Condition], index: str = "") -> _Where:
     return " AND ".join(terms) or "TRUE", [value for one in conditions for value in one.values]
 
 
+def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
+    """What sender or recipient may have, whole or its domain: each way to meet both."""
+    return [[*address, *domain] for address in _of_address(wanted.address) for domain in _of_domain(wanted.domain)]
+
+
+def _of_address(address: str) -> list[list[_Condition]]:
+    """An address on either side: looked up on each, and rows that have it on both are found on one."""
+    if not address:
+        return [[]]
+    other = _Condition("recipient <> ?", (address,))
+    return [[_equal("recipient", address)], [_equal("sender", address), other]]
+
+
 def _of_domain(domain: str) -> list[list[_Condition]]:
-    """A domain on either side: looked up on each, and rows that have it on both are found on one."""
+    """The same of a domain."""
     if not domain:
         return [[]]
     sent = _in_domain("sender", domain)

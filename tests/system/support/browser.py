@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
-# A form with errors in it is shown again with this status, which the browser thinks worth a line.
-_WRONG_INPUT = "the server responded with a status of 422"
+# A form that was refused is shown again with one of these statuses, which the browser thinks worth a line.
+_REFUSED_FORM = tuple(f"the server responded with a status of {status}" for status in (409, 422, 429))
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -58,7 +58,7 @@ class Complaints:
         context.on("request", self._request)
 
     def _add(self, text: str) -> None:
-        if _WRONG_INPUT not in text:
+        if not any(part in text for part in _REFUSED_FORM):
             self.found.append(text)
 
     def _request(self, request: Request) -> None:
@@ -101,7 +101,7 @@ def shot(page: Page, name: str) -> None:
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
+        page.screenshot(path=Path(folder, f"{name}.png"), full_page=True, caret="initial")
 
 
 def overflow(page: Page) -> int:

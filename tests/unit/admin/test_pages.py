@@ -199,3 +199,11 @@ def test_a_fragment_is_one_block():
 def test_every_template_compiles():
     for name in environment().list_templates(extensions=["html"]):
         environment().get_template(name)
+
+
+def test_a_link_to_the_same_page_is_as_escaped_as_its_address():
+    request = asked("/connectors/a/../b", principal=TENANT)
+    request.scope["raw_path"] = b"/connectors/a%2F..%2Fb"
+    text = render(request, "error.html", **ERROR).body.decode()
+    assert "/connectors/a%2F..%2Fb?organization=contoso" in text
+    assert "a/../b" not in text

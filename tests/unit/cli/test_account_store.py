@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import click
-import pytest
 from click.testing import CliRunner
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.cli.account_store import of_organizations, opened, organization_option
-from gatepost.connectors.errors import FieldError
 
 
 def run(home, refusal=None):
@@ -25,14 +23,9 @@ def test_what_a_command_works_on(home, monkeypatch):
     assert run(home).stdout == "ada '' 0 True\n"
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [(Kind.INPUT, 2), (Kind.MISSING, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)]
-)
-def test_how_a_refusal_ends_it(home, kind, code):
-    result = run(home, Refusal(kind, "why"))
-    assert (result.exit_code, result.stderr) == (code, "why\n")
-    fields = [FieldError("name", "is taken"), FieldError("role", "is none")]
-    assert run(home, Refusal(kind, "why", fields)).stderr == "name: is taken\nrole: is none\n"
+def test_a_refusal_goes_on_to_whoever_ends_commands(home):
+    result = run(home, Refusal(Kind.CONFLICT, "why"))
+    assert isinstance(result.exception, Refusal)
 
 
 def test_organizations():

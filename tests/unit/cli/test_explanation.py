@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.cli.explanation import Asked, print_explanation
+from gatepost.administration.explain import Answer, Asked, Assumption
+from gatepost.cli.explanation import print_explanation
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 from gatepost.policy.explain import explain
@@ -43,14 +44,18 @@ DIRECTORY = Directory(
     ),
     17,
 )
-ASKED = Asked("203.0.113.1", "", None, ("nothing",))
+ASKED = Asked("203.0.113.1", "", False, (Assumption("ip", "nothing"),))
+
+
+def print_all(explanation, asked=ASKED, reports=None):
+    print_explanation(Answer(explanation, asked, reports, 86400.0, None, False))
 
 
 @pytest.fixture
 def page(capsys):
     def run(sender, recipient, asked=ASKED, reports=None):
         ends = (parse_path(f"<{one}>", smtputf8=True) for one in (sender, recipient))
-        print_explanation(explain(DIRECTORY, SessionFacts("", asked.ip), *ends), asked, reports, 86400.0)
+        print_all(explain(DIRECTORY, SessionFacts("", asked.ip), *ends), asked, reports)
         return capsys.readouterr().out
 
     return run
@@ -61,7 +66,7 @@ def test_what_a_connector_in_rehearsal_demands_is_told_apart(capsys):
     table = {"accepted_domain": [{"name": "contoso.example"}], "inbound_connector": [locked]}
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
     explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
-    print_explanation(explanation, ASKED, None, 86400.0)
+    print_all(explanation)
     assert "connector     trial, which demands: opportunistic; in rehearsal: encrypted\n" in capsys.readouterr().out
 
 
@@ -70,7 +75,7 @@ def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
     explanation = explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends)
     lacks = "connector 'trial' of contoso names a.test, but the client's certificate that bears it is not trusted"
     inbound = replace(explanation.inbound, reasons=("connector 'trial' of contoso matches", lacks, "also"))
-    print_explanation(replace(explanation, inbound=inbound), ASKED, None, 86400.0)
+    print_all(replace(explanation, inbound=inbound))
     text = capsys.readouterr().out
     assert "  ✓ connector 'trial' of contoso matches\n" in text
     assert "  · connector 'trial' of contoso names a.test, but" in text
@@ -80,7 +85,7 @@ def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
 def test_the_heading_says_who_and_by_which_configuration(page):
     text = page("x@any.test", "ann@contoso.example")
     assert text.startswith("<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; by configuration 17\n")
-    assert "assumed: nothing\n" in text
+    assert "assumed: nothing; say --ip ADDRESS to be somebody\n" in text
 
 
 def test_what_a_connector_in_rehearsal_would_do_is_told(page):
@@ -113,7 +118,9 @@ def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
 
 
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
-    text = page("x@any.test", "ann@contoso.example", Asked("203.0.113.1", "TLSv1.3", None, ("\x1b[31mred",)))
+    text = page(
+        "x@any.test", "ann@contoso.example", Asked("203.0.113.1", "TLSv1.3", False, (Assumption("ip", "\x1b[31mred"),))
+    )
     assert "\x1b" not in text
     assert "over TLSv1.3, without a certificate" in text
     assert max(map(len, text.splitlines())) <= 100
@@ -144,8 +151,8 @@ def test_mail_that_memory_may_hold_is_said_to_be(capsys):
     table = {"accepted_domain": [{"name": "contoso.example"}], "protection_drop": "hold"}
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("ann@contoso.example", "x@any.test"))
     explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
-    print_explanation(explanation, ASKED, None, 86400.0)
+    print_all(explanation)
     told = " ".join(capsys.readouterr().out.split())
     assert 'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to' in told
-    print_explanation(replace(explanation, held_below_memory=False), ASKED, None, 86400.0)
+    print_all(replace(explanation, held_below_memory=False))
     assert "protection_drop" not in capsys.readouterr().out

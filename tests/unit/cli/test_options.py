@@ -7,9 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatepost.cli.options import author, config_option, fail, json_option, settings_of
-
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.cli.options import author, config_option, fail, json_option, refused, settings_of
 from gatepost.cli.reach import Reach
+from gatepost.connectors.errors import FieldError
 
 
 @click.group()
@@ -87,3 +88,13 @@ def test_an_account_without_a_name_has_a_number(monkeypatch, missing):
 
     monkeypatch.setattr(getpass, "getuser", fails)
     assert author() == f"uid {os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(Kind.INPUT, 2), (Kind.MISSING, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)]
+)
+def test_how_a_refusal_ends_any_command(capsys, kind, code):
+    with pytest.raises(SystemExit) as ended:
+        refused(Refusal(kind, "why", [FieldError("name", "is taken"), FieldError("role", "is none")]))
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "name: is taken\nrole: is none\nwhy\n"

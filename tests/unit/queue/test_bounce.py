@@ -305,3 +305,13 @@ def test_of_a_message_that_was_to_leave_encrypted_only_the_header_is_returned(ma
     assert (b"The figures." in notice[2]) is not secret
     assert b"Subject: Figures" in notice[2]
     assert b"may leave only encrypted" in b" ".join(notice[2].split())
+
+
+def test_a_notice_of_what_was_returned_by_hand_says_so(make):
+    given = make.delivery()
+    (notice,) = notices(given, fate(given.recipients[0], Reply(550, "5.3.0", ("Closed",)), returned="olga"))
+    text = b" ".join(notice[2].split())
+    assert b"An administrator of this mail service ended the delivery" in text
+    assert b"[x] this mail service" in text
+    assert b"550 5.3.0 Closed" in text
+    assert b"olga" not in text, "who it was is for the trace alone"

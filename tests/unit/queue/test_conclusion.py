@@ -4,7 +4,7 @@ from gatepost.queue.conclusion import INTERNAL, conclude, suspended, uniform
 from gatepost.queue.outcome import Fate, Outcome, Sort, sort_of
 from gatepost.queue.schedule import Schedule
 from gatepost.smtp.replies import Reply
-from gatepost.store.interface import Recipient
+from gatepost.store.interface import Recipient, Return
 
 ANN, JOE, EVE = (Recipient(f"{name}@partner.example") for name in ("ann", "joe", "eve"))
 
@@ -120,3 +120,15 @@ def test_held_mail_expires_like_any_other(make):
     assert conclusion.outcome.fates[0].sort is Sort.FAILED
     assert conclusion.outcome.fates[0].reply.enhanced == "5.4.317"
     assert (conclusion.remaining, conclusion.held) == ([], False)
+
+
+def test_what_is_to_be_returned_fails_with_the_words_of_who_did_it_unless_it_was_delivered(make):
+    delivery = make.delivery(2, ANN, JOE, EVE)
+    delivery.returned = Return("olga", "The case is closed")
+    conclusion = end(delivery, outcome((ANN, make.ok), (JOE, make.later), (EVE, make.unknown)))
+    assert conclusion.remaining == []
+    assert [(fate.sort, fate.reply.text, fate.detail.get("returned")) for fate in conclusion.outcome.fates] == [
+        (Sort.DELIVERED, make.ok.text, None),
+        (Sort.FAILED, "550 5.3.0 The case is closed", "olga"),
+        (Sort.FAILED, make.unknown.text, None),
+    ]

@@ -522,6 +522,96 @@ def test_a_drop_in_flight_takes_effect_when_the_attempt_ends(rig):
     run(main)
 
 
+TEXT = "The case is closed"
+
+
+def _send_back(rig):
+    return asyncio.to_thread(rig.admin.send_back, QueueFilter(recipient=ANN), author="olga", text=TEXT)
+
+
+def _returned(rig):
+    """What the trace was told of the one that was returned, and to whom mail was sent since."""
+    return [line[2] for line in rig.told if line[:2] == ("failed", ANN)], rig.tried()
+
+
+def test_what_waits_is_returned_at_once_though_its_destination_is_left_alone(rig):
+    rig.peer.failing = {PARTNER}
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            rig.tried()
+            assert rig.manager.backing_off
+            await _send_back(rig)
+            rig.now = max(rig.now + 0.001, time.time())  # as above
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["bob@contoso.example"])
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_what_waits_in_memory_is_returned_untried(rig):
+    async def main():
+        async with rig.open(connections_per_destination=1):
+            rig.peer.gate = asyncio.Event()
+            await rig.accept("first@partner.example")
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await _send_back(rig)
+            await asyncio.sleep(0.15)
+            rig.now = max(rig.now + 0.001, time.time())
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["first@partner.example", "bob@contoso.example"])
+            assert rig.entries() == []
+
+    run(main)
+
+
+@pytest.mark.parametrize(("reply", "failing"), [(LATER, False), (None, True), (None, False)])
+def test_what_is_in_flight_is_returned_when_the_attempt_ends_unless_it_was_delivered(rig, reply, failing):
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            if reply:
+                rig.peer.replies[ANN] = reply
+            if failing:
+                rig.peer.failing = {PARTNER}
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await _send_back(rig)
+            await asyncio.sleep(0.15)  # and the queue has heard of it
+            rig.now = max(rig.now + 0.001, time.time())
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            deferred = bool(reply) or failing
+            expected = ([f"550 5.3.0 {TEXT}"], [ANN, "bob@contoso.example"]) if deferred else ([], [ANN])
+            assert _returned(rig) == expected
+            assert rig.entries() == []
+
+    run(main)
+
+
+def test_an_order_that_a_crash_left_is_carried_out_at_the_next_start(rig):
+    async def main():
+        async with rig.open(paused=True):
+            await rig.accept(ANN)
+        await _send_back(rig)
+        async with rig.open():
+            rig.now = max(rig.now + 0.001, time.time())
+            await asyncio.sleep(0.15)
+            await rig.calm()
+            assert _returned(rig) == ([f"550 5.3.0 {TEXT}"], ["bob@contoso.example"])
+
+    run(main)
+
+
 def test_retry_opens_the_gate(rig):
     rig.peer.failing = {PARTNER}
 

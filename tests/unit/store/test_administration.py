@@ -11,7 +11,7 @@ import pytest
 
 from gatepost.store import administration
 from gatepost.store.administration import Administration
-from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
+from gatepost.store.interface import AdminNotice, QueueFilter, Return, Settlement, StoreFailure, TraceFilter
 from gatepost.store.queue_id import format_id
 from gatepost.store.schema import QUEUE_FILE
 
@@ -259,6 +259,45 @@ def test_a_hold_in_flight_takes_effect_at_settle(shop, admin):
             assert (entry.state, entry.delivery.held) == ("held", True)
             await asyncio.to_thread(admin.release, QueueFilter(), author="me")
             assert len(await store.lease(delivery.destination, 5, time.time())) == 1
+
+    asyncio.run(main())
+
+
+TEXT = "The case is closed"
+
+
+def test_a_return_is_due_at_once_and_says_who_and_what(shop, admin):
+    deferred, _, other = asyncio.run(fill(shop))
+    admin.hold(QueueFilter(organization="fabrikam"), author="me")
+    wanted = QueueFilter(domain="partner.example")
+    assert ids(admin.applying("return", wanted)) == [deferred.id, other.id]
+    assert ids(admin.send_back(wanted, author="ann", text=TEXT, reason="ticket 7")) == [deferred.id, other.id]
+    assert admin.send_back(wanted, author="ann", text="again") == [], "it is on its way already"
+    assert admin.hold(wanted, author="me") == []
+    entries = admin.entries(wanted)
+    assert [(entry.state, entry.delivery.returned) for entry in entries] == [("deferred", Return("ann", TEXT))] * 2
+
+    async def look():
+        async with shop.open() as store:
+            (found,) = await store.lease(deferred.destination, 5, time.time())
+            assert found.returned == Return("ann", TEXT)
+
+    asyncio.run(look())
+    events = admin.trace(TraceFilter(event="RETURN", recipient="joe@partner.example"))
+    assert [event.detail for event in events] == [
+        {"author": "ann", "why": "ticket 7", "text": TEXT, "destination": deferred.destination}
+    ]
+
+
+def test_a_return_in_flight_is_due_when_the_attempt_ends(shop, admin):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store)
+            await asyncio.to_thread(admin.send_back, QueueFilter(), author="me", text=TEXT)
+            store.settle([Settlement(delivery, delivery.recipients, 9e9)])
+            await store.flushed()
+            (found,) = await store.lease(delivery.destination, 5, time.time())
+            assert found.returned == Return("me", TEXT)
 
     asyncio.run(main())
 

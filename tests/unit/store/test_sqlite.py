@@ -259,6 +259,21 @@ def test_a_shard_has_one_owner(shop):
     asyncio.run(main())
 
 
+def test_a_queue_of_the_version_before_is_brought_up_to_date(shop):
+    async def main():
+        async with shop.open() as store:
+            delivery = await shop.accept(store)
+        connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
+        connection.execute("ALTER TABLE delivery DROP COLUMN returned; PRAGMA user_version = 1")
+        connection.close()
+        for _ in range(2):
+            async with shop.open() as store:
+                (found,) = await store.lease(delivery.destination, 5, 9e9)
+                assert (found.id, found.returned) == (delivery.id, None)
+
+    asyncio.run(main())
+
+
 def test_a_file_of_another_version_is_left_alone(shop):
     async def main():
         async with shop.open() as store:

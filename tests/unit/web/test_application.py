@@ -4,13 +4,13 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from gatepost.access.accounts import Accounts
-from gatepost.access.records import Actor
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+from gatepost.access.accounts import Accounts
 from gatepost.access.principal import Role
+from gatepost.access.records import Actor
 from gatepost.web.application import application
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from gatepost.access.accounts import Accounts
-from gatepost.access.records import Actor, DeedFilter, Outcome
 
+from gatepost.access.accounts import Accounts
 from gatepost.access.principal import Role, Scope
+from gatepost.access.records import Actor, DeedFilter, Outcome
 from gatepost.web.forms import FormBody
 from gatepost.web.identity import COOKIE, Identity, address_of, is_open
 

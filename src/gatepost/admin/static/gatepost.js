@@ -142,6 +142,7 @@
       labels: labels.slice(1),
       x: sorted.map((cells, at) => (timed ? stamp(cells[0]) : at)),
       series: labels.slice(1).map((_, at) => sorted.map((cells) => value(cells[at + 1]))),
+      links: sorted.map((cells) => cells.map((cell) => cell.querySelector("a")?.href)),
     };
   }
 
@@ -219,14 +220,18 @@
     figure.plot?.destroy();
     if (!data.x.length) return;
     holder.hidden = false;
+    figure.querySelector(".chart-still")?.setAttribute("hidden", "");
     const shown = figure.dataset.chart === "stack" ? stackedUp(data.series) : data.series;
     figure.plot = new uPlot(options(figure, data, holder.clientWidth), [data.x, ...shown], holder);
-    if (figure.dataset.href) {
-      figure.plot.over.addEventListener("click", () => {
-        const at = figure.plot.cursor.idx;
-        if (at != null) location.href = figure.dataset.href.replace("{x}", encodeURIComponent(data.timed ? new Date(data.x[at] * 1000).toISOString() : data.names[at]));
-      });
-    }
+    figure.plot.over.addEventListener("click", () => {
+      const at = figure.plot.cursor.idx;
+      if (at == null) return;
+      const height = figure.plot.posToVal(figure.plot.cursor.top, "y");
+      const hit = figure.dataset.chart === "stack" ? shown.findIndex((values) => height <= values[at]) : 0;
+      const link = data.links[at][hit + 1] ?? data.links[at][0];
+      if (link) location.href = link;
+      else if (figure.dataset.href) location.href = figure.dataset.href.replace("{x}", encodeURIComponent(data.timed ? new Date(data.x[at] * 1000).toISOString() : data.names[at]));
+    });
   }
 
   const resized = window.ResizeObserver && new ResizeObserver((entries) => {

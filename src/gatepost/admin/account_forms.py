@@ -1,0 +1,53 @@
+"""What the forms of users and tokens have in common: errors beside fields, and the organizations that were chosen."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.datastructures import ImmutableMultiDict
+
+__all__ = ["ALL", "SOME", "chosen_organizations", "field_errors", "reach_of", "refused_fields"]
+
+ALL: Final = "all"
+SOME: Final = "some"
+_BETWEEN: Final = re.compile(r"[,\s]+")
+
+
+def chosen_organizations(form: ImmutableMultiDict[str, str]) -> list[str] | None:
+    """Those that are ticked, or written with commas between; None if the whole gateway is chosen.
+
+    Raises Refusal (INPUT) if nothing is chosen: an account of everything is never made by leaving something out.
+    """
+    reach = form.get("reach", "")
+    if reach == ALL:
+        return None
+    if reach != SOME:
+        raise refused_fields({"reach": "choose the whole gateway, or some organizations"})
+    return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
+
+
+def reach_of(organizations: frozenset[str] | None) -> str:
+    """What is chosen in the form for that."""
+    return ALL if organizations is None else SOME
+
+
+def field_errors(refusal: Refusal) -> dict[str, str]:
+    """Texts by field; "" is the form itself. Raises the refusal if no person can mend it in the form."""
+    if refusal.kind not in {Kind.INPUT, Kind.CONFLICT}:
+        raise refusal
+    found: dict[str, str] = {}
+    for one in refusal.errors:
+        found[one.path] = f"{found[one.path]}; {one.message}" if one.path in found else one.message
+    return found or {"": f"{refusal.text[:1].upper()}{refusal.text[1:]}."}
+
+
+def refused_fields(errors: Mapping[str, str]) -> Refusal:
+    """To be raised."""
+    return Refusal(Kind.INPUT, "nothing was changed", [FieldError(name, text) for name, text in errors.items()])

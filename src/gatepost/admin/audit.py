@@ -1,0 +1,154 @@
+"""Who did what: a list with filters, and a page for each deed and each change with what was before and after.
+
+For everyone, as far as they see the organizations (`administration.audit`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from gatepost.access.principal import Scope
+from gatepost.access.records import DeedFilter, Outcome
+from gatepost.admin.exports import exported
+from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
+from gatepost.admin.pages import render
+from gatepost.administration.accounts import deed_record
+from gatepost.administration.audit import (
+    CHANGE,
+    AuditPlace,
+    audit,
+    audit_entry_record,
+    deed,
+    deed_differences,
+    every_entry,
+)
+from gatepost.administration.history import version_changes, version_record
+from gatepost.administration.times import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.administration.differences import FieldChange
+
+__all__ = ["ROUTES"]
+
+_SIZE: Final = 50
+_SHOWN: Final = 200  # changes of a page
+_LONGEST: Final = 500  # characters of a value that is shown
+_COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
+# Those that the gateway keeps today, to choose from; an address may ask for any other.
+_ACTIONS = (
+    *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
+    *("user-add", "user-set", "user-remove", "session-end", "passkey-add", "passkey-remove"),
+    *("token-add", "token-remove"),
+)
+
+
+def _list(request: Request) -> Response:
+    gateway, accounts, principal = gateway_of(request), accounts_of(request), who(request)
+    wanted, errors = _wanted(request)
+    if not errors and (
+        found := exported(
+            request,
+            "audit",
+            _COLUMNS,
+            lambda: map(audit_entry_record, every_entry(gateway, accounts, principal, wanted)),
+        )
+    ):
+        return found
+    rows, after = (
+        ([], None) if errors else audit(gateway, accounts, principal, wanted, limit=_SIZE, before=_place(request))
+    )
+    return render(
+        request,
+        "accounts/audit.html",
+        422 if errors else 200,
+        rows=rows,
+        after=f"{after.deed}-{after.version}" if after else "",
+        given={name: request.query_params.get(name, "") for name in ("who", "action", "outcome", "since", "until")},
+        actions=_ACTIONS,
+        outcomes=list(Outcome),
+        errors=errors,
+        links_users=principal.may(Scope.OWNER),
+    )
+
+
+def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
+    """What is asked for, and what of it cannot be read."""
+    query = request.query_params
+    errors: dict[str, str] = {}
+    times: dict[str, Any] = {}
+    for name in ("since", "until"):
+        try:
+            times[name] = moment(query[name].strip()) if query.get(name, "").strip() else 0.0
+        except ValueError as error:
+            errors[name] = str(error)
+    outcome = query.get("outcome", "")
+    if outcome and outcome not in set(Outcome):
+        errors["outcome"] = f"must be one of {', '.join(Outcome)}"
+        outcome = ""
+    wanted = DeedFilter(
+        who=query.get("who", "").strip(),
+        action=query.get("action", "").strip(),
+        organization=query.get("organization", "").strip() or None,
+        outcome=Outcome(outcome) if outcome else None,
+        **times,
+    )
+    return wanted, errors
+
+
+def _place(request: Request) -> AuditPlace:
+    """Where the page begins; the newest, for what no page gave."""
+    numbers = request.query_params.get("before", "").split("-")
+    if len(numbers) != 2 or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in numbers):
+        return AuditPlace()
+    return AuditPlace(*map(int, numbers))
+
+
+def _deed(request: Request) -> Response:
+    one = deed(accounts_of(request), who(request), _number(request))
+    if request.query_params.get("format") == "json":
+        return JSONResponse(deed_record(one))
+    shown = [(name, _text(value)) for name, value in one.detail.items() if name not in {"before", "after"}]
+    return render(request, "accounts/deed.html", deed=one, changes=_shown(deed_differences(one)), detail=shown)
+
+
+def _version(request: Request) -> Response:
+    change, changes = version_changes(gateway_of(request), who(request), _number(request))
+    if request.query_params.get("format") == "json":
+        return JSONResponse(version_record(change, changes))
+    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
+
+
+def _number(request: Request) -> int:
+    text: str = request.path_params["number"]
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise not_there()
+    return int(text)
+
+
+def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
+    """For the macro `diff`."""
+    return [
+        (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
+        for one in changes
+    ]
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+ROUTES = [
+    Route("/audit", _list),
+    Route("/audit/deeds/{number}", _deed),
+    Route("/audit/versions/{number}", _version),
+]

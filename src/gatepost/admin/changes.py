@@ -1,0 +1,79 @@
+"""The history of resources: who changed what, when and why, and each field before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from gatepost.admin.editor import words_of
+from gatepost.admin.exports import exported
+from gatepost.admin.guard import gateway_of, not_there, who
+from gatepost.admin.pages import render
+from gatepost.admin.places import organization_path, version_path
+from gatepost.administration.history import change_record, change_summary, history, version_changes, version_record
+from gatepost.administration.refusal import Kind, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["ROUTES"]
+
+_SIZE = 25
+_EXPORTED = 1000
+_GREATEST = 2**63 - 1  # that a database can be asked for
+_COLUMNS = ("version", "at", "author", "organization", "changes", "note")
+_FIELDS = ("sign", "field", "before", "after")
+
+
+def _list(request: Request) -> Response:
+    gateway, principal, query = gateway_of(request), who(request), request.query_params
+    organization = query.get("organization", "")
+    if organization and not principal.sees(organization):
+        raise not_there()
+    text = query.get("before", "")
+    before = int(text) if text.isascii() and text.isdigit() and len(text) < 15 else 0
+
+    def records() -> Iterator[dict[str, Any]]:
+        left, place = _EXPORTED, before
+        while left > 0:
+            found = history(gateway, principal, organization=organization, limit=min(left, _SIZE), before=place)
+            yield from map(change_record, found)
+            if len(found) < _SIZE:
+                return
+            left, place = left - len(found), found[-1].version
+
+    if file := exported(request, "history", _COLUMNS, records):
+        return file
+    found = history(gateway, principal, organization=organization, limit=_SIZE + 1, before=before)
+    return render(
+        request,
+        "history/list.html",
+        rows=[(one, change_summary(one)) for one in found[:_SIZE]],
+        after=found[_SIZE - 1].version if len(found) > _SIZE else 0,
+        before=before,
+        path=version_path,
+        organization_path=organization_path,
+    )
+
+
+def _version(request: Request) -> Response:
+    version: int = request.path_params["version"]
+    if version > _GREATEST:
+        raise not_there(f"There is no version {version}.")
+    try:
+        change, changes = version_changes(gateway_of(request), who(request), version)
+    except Refusal as refusal:
+        if refusal.kind is Kind.MISSING:
+            raise not_there(f"There is no version {version}.") from None
+        raise
+    if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
+        return file
+    told = [(one.path.removeprefix("organization."), words_of(one.before), words_of(one.after)) for one in changes]
+    return render(request, "history/version.html", change=change, changes=told[:1000], more=len(told) - 1000)
+
+
+ROUTES = [Route("/history", _list), Route("/history/{version:int}", _version)]

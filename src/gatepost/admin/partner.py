@@ -1,0 +1,164 @@
+"""The pages that check a partner or one host, live as the stages end, and the report for the partner's postmaster.
+
+A check runs on a thread of its own (`administration.check_runs`); a page shows it at its address for an hour. Without a
+script the page loads itself anew until the check has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from gatepost.access.principal import Scope
+from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs_scope, who
+from gatepost.admin.pages import environment, event, fragment, render, see_other
+from gatepost.admin.partner_report import check_view
+from gatepost.administration.partner import MAIL_PORTS, check_record, look, look_of, target_of
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.times import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from gatepost.admin.partner_report import CheckView
+    from gatepost.administration.check_runs import CheckRun
+
+__all__ = ["ROUTES"]
+
+_PARTNER, _HOST = "/check", "/check/host"
+_LOOKS: Final = 0.25  # seconds between two looks at a run
+_PULSE: Final = 40  # looks after which a silent stream says that it is there
+_SHORT: Final = 2.0  # seconds that a form waits, so that most answers are there at once
+
+
+def _form(request: Request) -> Response:
+    needs_scope(request, Scope.READ)
+    is_host = request.url.path == _HOST
+    if request.method == "GET":
+        return _form_page(request, is_host=is_host, text=request.query_params.get("target", ""))
+    text = request.state.form.get("target", "").strip()
+    try:
+        run = _begun(request, text, is_host=is_host)
+    except Refusal as refusal:
+        status = _STATUSES.get(refusal.kind)
+        if status is None:
+            raise
+        error = refusal.errors[0].message if refusal.errors else refusal.text
+        return _form_page(request, status, is_host=is_host, text=text, errors={"target": error})
+    return see_other(request, f"{_PARTNER}/run/{run.id}")
+
+
+_STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def _begun(request: Request, text: str, *, is_host: bool) -> CheckRun:
+    gateway, principal = gateway_of(request), who(request)
+    wanted = look_of(gateway, principal, target_of(text, host=is_host))
+    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
+    accounts_of(request).record(actor_of(request), f"check-{wanted.target.kind}", subject=wanted.target.text)
+    run.wait(_SHORT)
+    return run
+
+
+def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
+    recent = gateway_of(request).checks.recent(who(request))
+    context: dict[str, Any] = {"errors": {}, "text": ""} | given
+    return render(
+        request,
+        "partner/form.html",
+        status,
+        is_host=is_host,
+        ports=MAIL_PORTS,
+        recent=[(one, _view(one)) for one in recent],
+        **context,
+    )
+
+
+def _run(request: Request) -> CheckRun:
+    needs_scope(request, Scope.READ)
+    return gateway_of(request).checks.find(request.path_params["run"], who(request))
+
+
+def _view(run: CheckRun) -> CheckView | None:
+    found, done = run.found, run.done
+    return check_view(found, done=done and not run.trouble) if found is not None else None
+
+
+def _result(request: Request) -> Response:
+    run = _run(request)
+    if request.query_params.get("format") == "json":
+        return _json(run)
+    return render(request, "partner/result.html", **_context(run))
+
+
+def _context(run: CheckRun) -> dict[str, Any]:
+    view = _view(run)
+    is_whole = view is not None and run.done and run.target.kind == "partner"
+    return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
+
+
+def _json(run: CheckRun) -> Response:
+    record = {"id": run.id, "done": run.done, "result": check_record(run.found) if run.found is not None else None}
+    return Response(msgspec.json.encode(record), media_type="application/json")
+
+
+async def _events(request: Request) -> Response:
+    run = await run_in_threadpool(_run, request)
+
+    async def stream() -> AsyncIterator[bytes]:
+        seen, silent = -1, 0
+        while not await request.is_disconnected():
+            version, done = run.version, run.done
+            if version != seen:
+                seen, silent = version, 0
+                html = await run_in_threadpool(fragment, request, "partner/result.html", "found", **_context(run))
+                yield event(html)
+            if done:
+                yield event("", "done")
+                return
+            silent += 1
+            if silent % _PULSE == 0:
+                yield b": still looking\n\n"
+            await asyncio.sleep(_LOOKS)
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+def _report(request: Request) -> Response:
+    """A file that needs nothing else, for the partner's postmaster."""
+    run = _run(request)
+    view = _view(run)
+    if view is None or not run.done:
+        raise Refusal(Kind.CONFLICT, "the check has not ended yet; load its page again in some seconds")
+    own = gateway_of(request).settings.server.hostname
+    text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
+    name = f"check-{run.target.name.replace(':', '-')}.html"
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _letter(view: CheckView) -> str:
+    """An address that begins a message to the partner's postmaster."""
+    theirs = [one for one in view.loud if one.actor == "theirs"][:10]
+    lines = [f"Dear postmaster of {view.target},", "", "we looked at how mail to you is protected:", view.headline, ""]
+    lines += [f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs]
+    body = "\n".join([*lines, "", "The whole report is attached."])
+    return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body[:1800])}"
+
+
+ROUTES = [
+    Route(_PARTNER, _form, methods=["GET", "POST"]),
+    Route(_HOST, _form, methods=["GET", "POST"]),
+    Route(f"{_PARTNER}/run/{{run}}", _result),
+    Route(f"{_PARTNER}/run/{{run}}/events", _events),
+    Route(f"{_PARTNER}/run/{{run}}/report", _report),
+]

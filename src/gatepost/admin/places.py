@@ -1,0 +1,78 @@
+"""Addresses of resources: where a page stands that shows, changes or lists one. Used by pages and templates. Pure.
+
+Names may hold any printable sign, a slash too: they come last, and are escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from gatepost.administration.parts import Part, PartKind
+
+__all__ = [
+    "FOLDERS",
+    "connector_path",
+    "edit_path",
+    "list_path",
+    "named_path",
+    "organization_path",
+    "part_path",
+    "trace_path",
+    "version_path",
+]
+
+FOLDERS: Final = {
+    "accepted_domain": "domains",
+    "mailbox": "mailboxes",
+    "mail_flow_rule": "rules",
+    "content_hook": "hooks",
+    "oauth_issuer": "issuers",
+}
+"""The first step of the addresses of each kind that has pages of its own, by its key."""
+
+
+def connector_path(organization: str, direction: str, name: str) -> str:
+    """The page of a connector. direction: "inbound" or "outbound"."""
+    return f"/connectors/{quote(organization, safe='')}/{direction}/{quote(name, safe='')}"
+
+
+def list_path(kind: PartKind) -> str:
+    """The list of a kind."""
+    return f"/{FOLDERS.get(kind.key, 'connectors')}"
+
+
+def named_path(kind: PartKind, organization: str, name: str) -> str:
+    """The page that shows the part of that name."""
+    if kind.command == "connector":
+        return connector_path(organization, kind.key.partition("_")[0], name)
+    return f"{list_path(kind)}/view/{quote(organization, safe='')}/{quote(name, safe='')}"
+
+
+def part_path(part: Part) -> str:
+    """The page that shows a part."""
+    return named_path(part.kind, part.organization.name, part.name)
+
+
+def edit_path(part: Part) -> str:
+    """The page that changes a part."""
+    owner, name = quote(part.organization.name, safe=""), quote(part.name, safe="")
+    if part.kind.command == "connector":
+        return f"/connectors/edit/{owner}/{part.kind.key.partition('_')[0]}/{name}"
+    return f"{list_path(part.kind)}/edit/{owner}/{name}"
+
+
+def trace_path(identity: str) -> str:
+    """The page of a message or session in the trace."""
+    return f"/trace/{quote(identity, safe='')}"
+
+
+def version_path(version: int) -> str:
+    """The page of what one version changed."""
+    return f"/history/{version}"
+
+
+def organization_path(name: str, step: str = "view") -> str:
+    """The page of an organization; step "edit" is the form that changes it."""
+    return f"/organizations/{step}/{quote(name, safe='')}"

@@ -1,0 +1,129 @@
+"""What each accepted domain is to publish: the records to copy, and what the DNS says now, looked up when asked for.
+
+The look takes seconds, so that a page comes without it and asks for it afterwards; without a script a link does.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gatepost.access.principal import Scope
+from gatepost.admin.guard import gateway_of, needs_scope
+from gatepost.admin.pages import is_partial, link, render
+from gatepost.administration.listings import domains
+from gatepost.administration.pages import Selection
+from gatepost.administration.publication import publication_of, publication_record
+from gatepost.administration.refusal import Refusal
+from gatepost.administration.sights import sight_record
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gatepost.administration.publication import Publication
+    from gatepost.administration.sights import Sight
+
+__all__ = ["ROUTES"]
+
+_INDEX: Final = "/domains/publish"
+_ROWS: Final = 25
+_LIGHTS: Final = {
+    "pass": "As it should be",
+    "info": "Could be better",
+    "unknown": "Cannot be told",
+    "warn": "To look at",
+    "fail": "Wrong",
+}
+
+
+def _index(request: Request) -> Response:
+    principal = needs_scope(request, Scope.READ)
+    gateway, query = gateway_of(request), request.query_params
+    number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
+    selection = Selection(query.get("organization", ""), query.get("q", "")[:253], _ROWS, (number - 1) * _ROWS)
+    page = domains(gateway, principal, selection)
+    found = [publication_of(gateway, principal, row.name, row.organization) for row in page.rows]
+    rows = [(one, gateway.sights.known(one), _path(one)) for one in found]
+    if query.get("format") == "json":
+        return _json([_record(one, sight) for one, sight, _ in rows])
+    return render(
+        request,
+        "domains/index.html",
+        rows=rows,
+        lights=_LIGHTS,
+        page=page,
+        number=number,
+        is_last=page.offset + len(page.rows) >= page.total,
+    )
+
+
+def _domain(request: Request) -> Response:
+    found = _found(request)
+    looks = request.query_params.get("look") == "now"
+    sight = _look(request, found) if looks else gateway_of(request).sights.known(found)
+    if request.query_params.get("format") == "json":
+        return _json(_record(found, sight))
+    return _page(request, found, sight)
+
+
+def _sight(request: Request) -> Response:
+    """The part of a page that takes long."""
+    found = _found(request)
+    if not is_partial(request):
+        return _page(request, found, _look(request, found))
+    sight = _look(request, found)
+    name = "domains/light.html" if request.query_params.get("part") == "light" else "domains/sections.html"
+    return render(request, name, block="part", **_context(found, sight))
+
+
+def _page(request: Request, found: Publication, sight: Sight | str | None) -> Response:
+    return render(request, "domains/publish.html", HTTPStatus.OK, **_context(found, sight))
+
+
+def _context(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
+    trouble = sight if isinstance(sight, str) else ""
+    known = None if isinstance(sight, str) else sight
+    return {"found": found, "sight": known, "trouble": trouble, "path": _path(found), "lights": _LIGHTS}
+
+
+def _found(request: Request) -> Publication:
+    principal = needs_scope(request, Scope.READ)
+    organization = request.query_params.get("organization", "")
+    return publication_of(gateway_of(request), principal, request.path_params["name"], organization)
+
+
+def _look(request: Request, found: Publication) -> Sight | str:
+    """What is there now, or why that cannot be told."""
+    gateway = gateway_of(request)
+    known = gateway.sights.known(found)
+    if known is not None and request.query_params.get("look") != "now":
+        return known
+    try:
+        return gateway.sights.look(gateway, found)
+    except Refusal as refusal:
+        return refusal.text
+
+
+def _path(found: Publication) -> str:
+    return f"/domains/{found.domain}/publish"
+
+
+def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
+    seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
+    return publication_record(found) | {"seen": seen, "page": link(_path(found), organization=found.organization)}
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+ROUTES = [
+    Route(_INDEX, _index),
+    Route("/domains/{name}/publish", _domain),
+    Route("/domains/{name}/publish/sight", _sight),
+]
+"""To stand before routes of the form /domains/{name}."""

@@ -1,0 +1,20 @@
+"""Values of resources as pages write them, and as their forms send them back. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["in_words"]
+
+
+def in_words(value: Any) -> str:
+    """As a person writes it: lists with commas, switches as true and false, a part as its fields."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value))
+    if isinstance(value, dict):
+        named = sorted(value, key=lambda key: key not in {"name", "address"})
+        return "; ".join(f"{key} = {in_words(value[key])}" for key in named)
+    return "" if value is None else str(value)

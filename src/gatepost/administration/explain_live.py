@@ -1,0 +1,80 @@
+"""The part of an explanation that asks the network: the next hops, reached as a message would reach them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gatepost.administration.resolving import resolver_of
+from gatepost.checks.probe import HostReport, prober
+from gatepost.outbound.contexts import our_certificate
+from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.checks.probe import Prober
+    from gatepost.outbound.contexts import OurCertificate
+    from gatepost.outbound.published import Publication
+    from gatepost.policy.requiretls import Asks
+    from gatepost.policy.route import Route
+    from gatepost.settings.model import Settings
+
+__all__ = ["probe"]
+
+_HOSTS = 10
+
+
+async def probe(
+    settings: Settings, route: Route | None, asks: Asks, organization: str, *, public: bool = False
+) -> list[HostReport]:
+    """A report for each address of each next hop; [] where there is none to reach.
+
+    asks: what the message asks. organization: whose connectors route it. public: MX hosts, which whoever owns a domain
+    may name, are reached at addresses of the public internet only; smart hosts always are.
+    """
+    async with resolver_of(settings) as resolver:
+        probing = prober(settings, resolver, public=public and isinstance(route, MxRoute))
+        try:
+            return await _reports(probing, route, asks, organization)
+        finally:
+            await probing.close()
+
+
+async def _reports(probing: Prober, route: Route | None, asks: Asks, organization: str) -> list[HostReport]:
+    match route:
+        case SmartHosts():
+            publication = await probing.publication(route.connector, None, asks)
+            return await _reach(probing, route.hops, our_certificate(route.connector, organization), publication)
+        case MxRoute():
+            return await _reach_mail_hosts(probing, route, asks, organization)
+        case LmtpRoute():
+            return []  # it speaks LMTP, which the prober does not
+        case _:
+            return []
+
+
+async def _reach(
+    probing: Prober,
+    hops: Sequence[NextHop],
+    certificate: OurCertificate | None,
+    publication: Publication,
+    domain: str = "",
+) -> list[HostReport]:
+    groups = await asyncio.gather(
+        *(
+            probing.probe(hop, certificate=certificate, listed_by=domain, publication=publication)
+            for hop in hops[:_HOSTS]
+        )
+    )
+    return [report for group in groups for report in group]
+
+
+async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks, organization: str) -> list[HostReport]:
+    found = await probing.mail_hosts(route.domain)
+    if isinstance(found, HostReport):
+        return [found]
+    hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
+    certificate = our_certificate(route.connector, organization)
+    publication = await probing.publication(route.connector, found, asks)
+    return await _reach(probing, hops, certificate, publication, route.domain)

@@ -1,0 +1,106 @@
+"""How administrators come by the inventory of certificates, and by the one certificate that is meant.
+
+Used by its neighbours and by the `certificate` commands. Certificates belong to the gateway: whether somebody may see
+or change them is for the door (`Principal.may(Scope.CERTIFICATES)`).
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.administration.choice import choose_organization
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.sealed_store import store_and_vault
+from gatepost.certificates.entry import Purpose
+from gatepost.certificates.files import CertificateFileError
+from gatepost.certificates.inventory import CertificateUnknown, Inventory, find_among
+from gatepost.certificates.listed import listed
+from gatepost.certificates.vault import Vault, VaultError
+from gatepost.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.administration.gateway import Gateway
+    from gatepost.certificates.entry import Entry
+    from gatepost.certificates.listed import Listed
+    from gatepost.settings.model import Settings
+
+__all__ = [
+    "check_client",
+    "choose_certificate",
+    "inventory_for_look",
+    "inventory_of",
+    "listed_certificates",
+    "settings_files",
+]
+
+_LABEL = 64
+
+
+@contextmanager
+def inventory_of(gateway: Gateway, *, keys: bool = True) -> Iterator[Inventory]:
+    """The inventory, closed afterwards. keys: whether keys are opened or sealed. Raises Refusal, as `store_and_vault`.
+
+    What is wrong with a certificate's files or its key becomes a Refusal (INPUT), too.
+    """
+    try:
+        with store_and_vault(gateway, keys=keys) as (store, vault):
+            yield Inventory(store, vault)
+    except CertificateFileError as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+
+
+@contextmanager
+def inventory_for_look(gateway: Gateway) -> Iterator[Inventory]:
+    """The inventory, with the master key if this account has it; without it the key's gate says what to do."""
+    try:
+        Vault.of(gateway.settings.store.master_key)
+        keys = True
+    except VaultError:
+        keys = False
+    with inventory_of(gateway, keys=keys) as inventory:
+        yield inventory
+
+
+def settings_files(settings: Settings) -> list[tuple[Path, Path]]:
+    """Chain and key of each `[[certificate]]`."""
+    return [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+
+
+def listed_certificates(inventory: Inventory, gateway: Gateway) -> Listed:
+    """All certificates. Raises Refusal (UNREADABLE) if an entry cannot be read by this version."""
+    try:
+        return listed(inventory, settings_files(gateway.settings), now=time.time())
+    except ValueError as error:
+        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {error}") from error
+
+
+def choose_certificate(found: Listed, number: str) -> Entry:
+    """The certificate that goes by an id, a thumbprint or a label. Raises Refusal (MISSING) if no single one does."""
+    try:
+        return find_among(found.entries.values(), number)
+    except CertificateUnknown as error:
+        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows those there are") from error
+
+
+def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
+    """Raises Refusal unless it is said whose client identity it is, and by which label connectors name it."""
+    if purpose is Purpose.SERVER:
+        if organization:
+            text = "--organization is for client identities: say --client too, or leave it out"
+            raise Refusal(Kind.INPUT, text, [FieldError("organization", "is for client identities: leave it out")])
+        return
+    if not organization or not label:
+        text = "a client identity needs --organization, whose it is, and --label, by which connectors name it"
+        given = {"organization": organization, "label": label}
+        raise Refusal(
+            Kind.INPUT, text, [FieldError(name, "is needed here") for name, value in given.items() if not value]
+        )
+    if len(label) > _LABEL or not label.isprintable():
+        wrong = f"text of 1 to {_LABEL} characters is needed"
+        raise Refusal(Kind.INPUT, f"--label {label!r}: {wrong}", [FieldError("label", wrong)])
+    choose_organization(gateway.directory().resources, organization)

@@ -1,0 +1,172 @@
+"""How well mail to a domain, or to one host, would be protected: `gatepost check`, the page and the call of that name.
+
+What is looked at and what it means is `checks.partner`'s. Here: by which settings, how long, and where the gateway lets
+itself be sent by whoever asks. `administration.check_runs` keeps many of these apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.administration.choice import visible
+from gatepost.administration.reach import may_reach_inside
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.checks.partner import Bounds, Checker
+from gatepost.checks.partner_report import check_record
+from gatepost.connectors.errors import FieldError
+from gatepost.connectors.names import domain_name, host_port
+from gatepost.lookup.mtasts import PolicyHosts
+from gatepost.lookup.validator import ValidatorError
+from gatepost.net.anchors import AnchorsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+    from gatepost.checks.partner_report import PartnerCheck
+    from gatepost.settings.model import DnsValidation, Settings
+
+__all__ = ["MAIL_PORTS", "Look", "Target", "adjusted", "bounds_of", "check_record", "look", "look_of", "target_of"]
+
+MAIL_PORTS: Final = (25, 465, 587)
+"""Ports of a host that is no smart host of ours."""
+_SMTP: Final = 25
+_STEPS: Final = 6  # of the time for one step is what a whole host gets: DNS, connect, greeting, TLS, EHLO, revocation
+_SECONDS: Final = 15.0
+
+type Watch = Callable[[PartnerCheck], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is looked at: a domain (A-labels) by its MX hosts where port is 0, else a host."""
+
+    name: str
+    port: int = 0
+
+    @property
+    def text(self) -> str:
+        """As people write it."""
+        if not self.port:
+            return self.name
+        host = f"[{self.name}]" if ":" in self.name else self.name
+        return host if self.port == _SMTP else f"{host}:{self.port}"
+
+    @property
+    def kind(self) -> str:
+        """Either "partner" or "host"."""
+        return "host" if self.port else "partner"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One check that may be made: of whom, by which settings, how far."""
+
+    target: Target
+    settings: Settings
+    bounds: Bounds
+
+
+def target_of(text: str, *, host: bool = False) -> Target:
+    """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
+    try:
+        if host:
+            return Target(*host_port(text.strip(), _SMTP))
+        return Target(domain_name(text.strip().rpartition("@")[2]))
+    except ValueError as error:
+        raise _wrong("host" if host else "domain", str(error)) from error
+
+
+def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:
+    """A check as they may make it. Raises Refusal (INPUT) for a port that is none of mail.
+
+    Hosts that their own connectors name as smart hosts may be anywhere and listen on any port. Others are reached at
+    addresses of the public internet, unless they may make connectors for the whole gateway.
+    """
+    inside = may_reach_inside(gateway.settings, who) or _is_smart_host(gateway, who, target)
+    if target.port and not inside and target.port not in MAIL_PORTS:
+        ports = ", ".join(map(str, MAIL_PORTS))
+        raise _wrong(
+            "host", f"port {target.port} is none of mail; the ports {ports} are, and those of your smart hosts"
+        )
+    settings = adjusted(gateway.settings, _SECONDS)
+    bounds = bounds_of(_SECONDS, private=gateway.settings.outbound.private_policy_hosts)
+    return Look(target, settings, replace(bounds, public=not inside))
+
+
+def look(one: Look, watch: Watch | None = None) -> PartnerCheck:
+    """Make the check; takes seconds, up to a minute and a half where hosts do not answer. watch: told as it goes.
+
+    Raises Refusal (INPUT), with the setting that is to blame as its field.
+    """
+
+    async def run() -> PartnerCheck:
+        checker = _checker(one, watch)
+        try:
+            if one.target.port:
+                return await checker.host(one.target.name, one.target.port)
+            return await checker.partner(one.target.name)
+        finally:
+            await checker.close()
+
+    return asyncio.run(run())
+
+
+def adjusted(
+    settings: Settings,
+    timeout: float,
+    *,
+    nameservers: Sequence[str] = (),
+    validation: DnsValidation | None = None,
+    anchors: str = "",
+) -> Settings:
+    """The settings with no step of a check longer than `timeout` seconds; the rest in place of theirs, if given."""
+    dns: dict[str, Any] = {"timeout": min(timeout, settings.dns.timeout)}
+    if validation is not None:
+        dns["validation"] = validation
+    if nameservers:
+        dns["nameservers"] = nameservers
+    waits = dict.fromkeys(("connect_timeout", "greeting_timeout", "hello_timeout", "handshake_timeout"), timeout)
+    tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
+    if anchors:
+        tls["trust_anchors"] = anchors
+    return settings.model_copy(
+        update={
+            "dns": settings.dns.model_copy(update=dns),
+            "outbound": settings.outbound.model_copy(update=waits),
+            "tls": settings.tls.model_copy(update=tls),
+        }
+    )
+
+
+def bounds_of(timeout: float, *, private: bool) -> Bounds:
+    """How far a check goes. private: the MTA-STS policy host may be at any address."""
+    return Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
+
+
+def _checker(one: Look, watch: Watch | None) -> Checker:
+    try:
+        return Checker(one.settings, one.bounds, watch)
+    except AnchorsError as error:
+        raise _wrong("anchors", str(error)) from error
+    except ValidatorError as error:
+        raise _wrong("validate", str(error)) from error
+    except ValueError as error:
+        raise _wrong("nameserver", str(error)) from error
+
+
+def _is_smart_host(gateway: Gateway, who: Principal, target: Target) -> bool:
+    seen = visible(gateway.directory().resources, who).organizations
+    return bool(target.port) and any(
+        (host.host, host.port) == (target.name, target.port)
+        for organization in seen
+        for connector in organization.outbound_connectors
+        for host in connector.smart_hosts
+    )
+
+
+def _wrong(field: str, text: str) -> Refusal:
+    return Refusal(Kind.INPUT, f"{field}: {text}", [FieldError(field, text)])

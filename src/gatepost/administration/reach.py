@@ -1,0 +1,23 @@
+"""Who may let the gateway connect to addresses that are not of the public internet, by asking what is there.
+
+A look at a partner connects to wherever the DNS of that partner says, so that whoever owns a domain chooses where:
+asked by anybody, it would be a port scanner of the network that the gateway stands in. Who may make connectors for the
+whole gateway could do so anyway. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.access.principal import Scope
+
+if TYPE_CHECKING:
+    from gatepost.access.principal import Principal
+    from gatepost.settings.model import Settings
+
+__all__ = ["may_reach_inside"]
+
+
+def may_reach_inside(settings: Settings, who: Principal) -> bool:
+    """Those who may make connectors for the whole gateway; everybody where the settings say that all is private."""
+    return settings.outbound.private_policy_hosts or who.may(Scope.CONNECTORS)

@@ -1,0 +1,242 @@
+"""Trying a connector, for every door: what is asked, how it runs, how it is followed while it runs, and what is kept.
+
+Used by `gatepost connector validate` and by the pages. It blocks, for as long as hosts take to answer: a page runs it
+on a thread and may stop it. What is tried is always a connector of one organization, as it is stored or would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resolving import resolver_of
+from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
+from gatepost.checks.presented import checked_session, presented_session
+from gatepost.checks.probe import prober, revocation_checker
+from gatepost.checks.records import VALIDATIONS, keep, last, record_path
+from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
+from gatepost.connectors.model import InboundConnector
+from gatepost.store.interface import TraceEvent, TraceFilter
+from gatepost.store.trace_search import scan_trace, trace_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from gatepost.administration.choice import Chosen
+    from gatepost.administration.gateway import Gateway
+    from gatepost.checks.tasks import HostReport
+    from gatepost.checks.validation import Validation
+    from gatepost.connectors.match import Directory
+    from gatepost.policy.facts import SessionFacts
+    from gatepost.settings.model import Settings
+
+__all__ = ["Course", "Stopped", "Trial", "keep_validation", "last_validation", "validate", "validation_record"]
+
+_ROWS = 1000
+_EVENTS = ("RECEIVE", "REFUSE")
+_COLUMNS = tuple(TraceEvent.__struct_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is to be tried, beyond the connector itself.
+
+    recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
+    queue id of the trace that is decided anew. certificate, ip, reverse_path, forward_path: inbound, a session that
+    might come; certificate is PEM, b"" for none, reverse_path None if there is no such session. since: inbound, from
+    when on mail counts as seen, seconds since 1970.
+    """
+
+    recipients: tuple[str, ...] = ()
+    sender: str = ""
+    session: str = ""
+    certificate: bytes = b""
+    ip: str = ""
+    reverse_path: str | None = None
+    forward_path: str = ""
+    since: float = 0.0
+
+
+class Stopped(Exception):  # noqa: N818 - it names what happened
+    """Somebody stopped the trial, or its time was over."""
+
+
+class Course:
+    """How a trial goes, for whoever follows it. Its two functions are called on the thread of the trial.
+
+    progress: told what is tried now. found: gets the report on each address of a host.
+    """
+
+    def __init__(
+        self,
+        progress: Callable[[str], None] = lambda _: None,
+        found: Callable[[HostReport], None] = lambda _: None,
+        seconds: float | None = None,
+    ) -> None:
+        self.progress = progress
+        self.found = found
+        self.seconds = seconds
+        self._lock = Lock()
+        self._stopped = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def stop(self) -> None:
+        """End the trial, from any thread; connections are closed."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                loop, task = self._running
+                loop.call_soon_threadsafe(task.cancel)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Around what may be stopped. Raises Stopped when it was, or after `seconds`."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - within a coroutine there is one
+        try:
+            async with asyncio.timeout(self.seconds):
+                with self._lock:
+                    if self._stopped:
+                        raise Stopped
+                    self._running = asyncio.get_running_loop(), task
+                yield
+        except TimeoutError:
+            raise Stopped from None
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise Stopped from None
+            raise
+        finally:
+            with self._lock:
+                self._running = None
+
+
+def validate(
+    gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course | None = None
+) -> Validation:
+    """Try a connector, enabled or not.
+
+    directory: the resources that it is a part of, stored or not. Raises Refusal (INPUT) if it cannot be tried so, and
+    Stopped if the course says so.
+    """
+    course = course or Course()
+    try:
+        if isinstance(chosen.connector, InboundConnector):
+            return _inbound(gateway, directory, chosen, trial, course)
+        return asyncio.run(_outbound(gateway.settings, directory, chosen, trial, course))
+    except CannotValidate as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+
+
+def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
+    """Keep the result for lists and pages; why it could not be kept, "" if it was."""
+    path = _path(gateway, chosen)
+    try:
+        keep(path, record)
+    except OSError as error:
+        return f"the result cannot be kept for lists: {path}: {error.strerror}"
+    return ""
+
+
+def last_validation(gateway: Gateway, chosen: Chosen) -> dict[str, Any] | None:
+    """The result that was kept last, as `validation_record` made it; None if there is none."""
+    return last(_path(gateway, chosen))
+
+
+def _path(gateway: Gateway, chosen: Chosen) -> Path:
+    return record_path(gateway.data, VALIDATIONS, chosen.organization.name, chosen.direction, chosen.connector.name)
+
+
+async def _outbound(
+    settings: Settings, directory: Directory, chosen: Chosen, trial: Trial, course: Course
+) -> Validation:
+    assert not isinstance(chosen.connector, InboundConnector)  # noqa: S101 - asked by the only caller
+    request = OutboundRequest(
+        chosen.organization,
+        chosen.connector,
+        settings.server.hostname,
+        trial.recipients,
+        trial.sender,
+        settings.tls.profile,
+        time.time(),
+    )
+    async with course.running(), resolver_of(settings) as resolver:
+        probing = prober(settings, resolver)
+        try:
+            return await validate_outbound(probing, directory, request, course.progress, course.found)
+        finally:
+            await probing.close()
+
+
+def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course) -> Validation:
+    connector, settings = chosen.connector, gateway.settings
+    assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
+    directory = with_enabled(directory, chosen.organization, connector)
+    trace = _Trace(gateway.data / "trace")
+    now = time.time()
+    presented = None
+    if trial.ip and trial.reverse_path is not None:
+        session = presented_session(trial.certificate, trial.ip, directory, settings.tls.trust_anchors, now=now)
+        session = asyncio.run(_checked(settings, session, directory, course))
+        presented = Presented(session, trial.reverse_path, trial.forward_path)
+    course.progress("looking at mail that was seen")
+    request = InboundRequest(
+        chosen.organization,
+        connector,
+        now,
+        trial.since,
+        captured=_captured(trace, trial.session) if trial.session else (),
+        presented=presented,
+        offers_tls=bool(settings.certificates),
+        anchors=settings.tls.trust_anchors,
+    )
+    validation = validate_inbound(directory, request, trace.search)
+    return replace(validation, notes=(*validation.notes, *trace.notes))
+
+
+async def _checked(settings: Settings, session: SessionFacts, directory: Directory, course: Course) -> SessionFacts:
+    """Revocation is looked for as for a real session."""
+    async with course.running(), resolver_of(settings) as resolver:
+        checker = revocation_checker(settings, resolver)
+        try:
+            return await checked_session(session, directory, partial(checker.check, now=time.time()))
+        finally:
+            await checker.close()
+
+
+class _Trace:
+    """Rows of how mail came in. notes: what of the trace could not be read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._unreadable: list[str] = []
+        if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
+            self._unreadable.append(str(directory))
+
+    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """The newest that match, newest first."""
+        rows = scan_trace(self._directory, wanted, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
+        return [trace_event(_COLUMNS, row) for row in islice(rows, wanted.limit)]
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
+
+
+def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
+    """The rows of a session, or of a message."""
+    found = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
+        TraceFilter(message=identity, limit=_ROWS)
+    )
+    if not found:
+        raise Refusal(Kind.INPUT, f"--session: nothing in the trace has the id {identity}")
+    return found

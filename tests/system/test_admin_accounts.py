@@ -1,0 +1,297 @@
+"""Proves that owners look after users and tokens in the browser, that everybody sees what was done, and who may not."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.browser import PHONE, axe, overflow, shot
+from support.scenes import contoso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+    from support.gateway import Gateway
+
+WORD = "another horse battery"
+
+
+@pytest.fixture
+def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
+    return served(gateway, contoso())
+
+
+def look(page: Page, name: str) -> None:
+    """As everybody can read it: light, dark, and on a telephone."""
+    desktop = page.viewport_size
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        axe(page)
+        shot(page, f"{name}-{scheme}")
+    page.set_viewport_size(PHONE)
+    assert overflow(page) == 0, f"{page.url} must be scrolled sideways"
+    axe(page)
+    shot(page, f"{name}-360")
+    page.emulate_media(color_scheme="light")
+    assert desktop
+    page.set_viewport_size(desktop)
+
+
+def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizations: str) -> None:
+    page.goto(f"{centre.url}/users/-/add")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password", exact=True).fill(WORD)
+    page.get_by_label("Password again").fill(WORD)
+    page.get_by_role("radio", name=role).check()
+    page.get_by_role("radio", name="Only some organizations" if organizations else "The whole gateway").check()
+    for one in organizations:
+        page.get_by_role("checkbox", name=one).check()
+    page.get_by_role("button", name="Add user").click()
+    page.wait_for_url(f"{centre.url}/users/{name}")
+
+
+def wait_quarter_of_an_hour(centre: AdminCentre) -> None:
+    """Since the last proof of all sessions."""
+    with sqlite3.connect(centre.gateway.data / "access.db", timeout=30) as database:
+        database.execute("UPDATE session SET confirmed = confirmed - 901")
+    database.close()
+
+
+def deeds(centre: AdminCentre, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = centre.gateway.cli("audit", *words, json=True).data
+    return found
+
+
+def test_an_owner_adds_changes_and_removes_a_user(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/users")
+    look(page, "users")
+    page.get_by_role("link", name="Add user").click()
+    look(page, "user-add")
+    page.get_by_label("Name").fill("Tom Thumb")
+    page.get_by_label("Password", exact=True).fill("short")
+    page.get_by_label("Password again").fill("short")
+    page.get_by_role("radio", name="Operator").check()
+    page.get_by_role("radio", name="Only some organizations").check()
+    page.get_by_role("button", name="Add user").click()
+    for label in ("Name", "Password"):
+        assert page.get_by_label(label, exact=True).get_attribute("aria-invalid") == "true"
+    assert page.get_by_role("alert").get_by_text("name at least one organization").is_visible()
+    axe(page)
+    add_user(page, centre, "tom", "Operator", "contoso")
+    assert page.get_by_text("User tom was added.").is_visible()
+    look(page, "user")
+
+    page.get_by_role("radio", name="Auditor").check()
+    page.get_by_label("May log in").uncheck()
+    page.get_by_role("button", name="Save").click()
+    assert page.get_by_text("User tom was changed").is_visible()
+    (tom,) = [one for one in centre.gateway.cli("user", "list", json=True).data if one["name"] == "tom"]
+    assert (tom["role"], tom["enabled"], tom["organizations"]) == ("auditor", False, ["contoso"])
+
+    page.get_by_label("New password", exact=True).fill(PASSWORD)
+    page.get_by_label("New password again").fill(PASSWORD)
+    page.get_by_role("button", name="Set password").click()
+    assert page.get_by_text("tom has a new password").is_visible()
+
+    page.get_by_role("link", name="What they did").click()
+    assert page.get_by_text("Nothing matches").is_visible()
+    page.goto(f"{centre.url}/audit?action=user-set")
+    page.get_by_role("row").nth(2).get_by_role("link").first.click()
+    diff = page.get_by_role("region", name="Changes")
+    assert diff.get_by_role("row", name="role").get_by_text("auditor").is_visible()
+    look(page, "deed")
+
+    page.goto(f"{centre.url}/users/tom/remove")
+    look(page, "user-remove")
+    page.get_by_role("button", name="Remove tom").click()
+    page.wait_for_url(f"{centre.url}/users")
+    assert page.get_by_text("User tom was removed.").is_visible()
+    assert not page.get_by_role("link", name="tom", exact=True).count()
+    assert [one["action"] for one in deeds(centre, "--who", OWNER)][:4] == [
+        *("user-remove", "user-set", "user-set", "user-add")
+    ]
+
+
+def test_the_last_owner_stays_and_the_try_is_on_record(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, f"/users/{OWNER}/remove")
+    page.get_by_role("button", name=f"Remove {OWNER}").click()
+    assert page.get_by_text("is the last owner who can log in").is_visible()
+    (refused,) = deeds(centre, "--outcome", "refused")
+    assert (refused["who"], refused["action"], refused["subject"]) == (OWNER, "user-remove", OWNER)
+    page.goto(f"{centre.url}/users/{OWNER}")
+    page.get_by_role("radio", name="Auditor").check()
+    page.get_by_role("button", name="Save").click()
+    assert page.get_by_text("is the last owner who can log in").first.is_visible()
+    axe(page)
+    assert deeds(centre, "--outcome", "refused")[0]["action"] == "user-set"
+
+
+def test_a_token_is_shown_once(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/tokens")
+    look(page, "tokens-none")
+    page.get_by_role("link", name="Add token").first.click()
+    look(page, "token-add")
+    page.get_by_role("button", name="Add token").click()
+    assert page.get_by_role("alert").get_by_text("choose at least one").is_visible()
+    axe(page)
+    page.get_by_label("Name").fill("monitoring")
+    page.get_by_role("checkbox", name="read").check()
+    page.get_by_role("radio", name="The whole gateway").check()
+    page.get_by_role("button", name="Add token").click()
+    secret = page.locator("#secret code").inner_text()
+    assert secret.startswith("gp_")
+    assert page.get_by_role("button", name="Copy token").is_visible()
+    look(page, "token-made")
+    assert secret not in page.url
+    assert secret not in json.dumps(page.context.cookies())
+    assert centre.call("/api/v1/status", secret)[0] == 200
+    page.goto(f"{centre.url}/tokens")
+    look(page, "tokens")
+    assert secret not in page.content()
+    for path in ("/tokens?format=json", "/tokens?format=csv", "/audit?format=json", "/audit?format=csv"):
+        answer = page.request.get(f"{centre.url}{path}")
+        assert answer.status == 200
+        assert "monitoring" in answer.text()
+        assert secret not in answer.text()
+    assert secret not in centre.gateway.log()
+
+    page.get_by_role("link", name="Remove token monitoring").click()
+    look(page, "token-remove")
+    page.get_by_role("button", name="Remove token monitoring").click()
+    page.wait_for_url(f"{centre.url}/tokens")
+    assert centre.call("/api/v1/status", secret)[0] == 401
+
+
+def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/tokens/-/add")
+    page.get_by_label("Name").fill("mine")
+    page.get_by_role("checkbox", name="owner").check()
+    page.get_by_role("radio", name="The whole gateway").check()
+    wait_quarter_of_an_hour(centre)
+    page.get_by_role("button", name="Add token").click()
+    assert page.get_by_role("heading", name="Is it you?").is_visible()
+    assert page.get_by_text("Nothing was changed").is_visible()
+    assert centre.gateway.cli("token", "list", json=True).data == []
+    look(page, "confirm")
+    page.get_by_label("Your password").fill("not my password at all")
+    page.get_by_role("button", name="Confirm").click()
+    assert page.get_by_text("The password is wrong.").is_visible()
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Confirm").click()
+    page.wait_for_url(f"{centre.url}/tokens/-/add")
+    assert page.get_by_role("heading", name="Add token").is_visible()
+    assert deeds(centre, "--action", "confirm")[0]["who"] == OWNER
+
+
+def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: AdminCentre, page: Page) -> None:
+    with page.context.browser.new_context(ignore_https_errors=True) as elsewhere:  # type: ignore[union-attr]
+        other = elsewhere.new_page()
+        centre.log_in(other)
+        centre.log_in(page, "/account")
+        assert page.get_by_role("row").count() == 3
+        look(page, "account")
+        page.get_by_role("button", name="Log out everywhere else").click()
+        assert page.get_by_text("You were logged out everywhere else (1).").is_visible()
+        other.goto(f"{centre.url}/account")
+        assert other.url == f"{centre.url}/login?next=%2Faccount"
+        centre.log_in(other)
+
+        page.get_by_label("Present password").fill("not my password at all")
+        page.get_by_label("New password", exact=True).fill(WORD)
+        page.get_by_label("New password again").fill(WORD)
+        page.get_by_role("button", name="Change password").click()
+        assert page.get_by_label("Present password").get_attribute("aria-invalid") == "true"
+        axe(page)
+        page.get_by_label("Present password").fill(PASSWORD)
+        page.get_by_label("New password", exact=True).fill(WORD)
+        page.get_by_label("New password again").fill(WORD)
+        page.get_by_role("button", name="Change password").click()
+        assert page.get_by_text("Your password was changed").is_visible()
+        other.goto(centre.url)
+        assert other.url == f"{centre.url}/login", "the other session ended with the password"
+        centre.log_in(other, password=WORD)
+
+
+def test_whom_the_pages_of_owners_are_not_for(centre: AdminCentre, page: Page) -> None:
+    for name, role, *organizations in (("ada", "administrator"), ("tina", "administrator", "contoso")):
+        words = [word for one in organizations for word in ("--organization", one)]
+        centre.gateway.cli("user", "add", name, "--role", role, *words, "--password-stdin", given=f"{WORD}\n")
+    for name, status in (("ada", 403), ("tina", 404)):
+        page.context.clear_cookies()
+        centre.log_in(page, "/account", name=name, password=WORD)
+        csrf = page.locator("input[name=csrf]").first.get_attribute("value") or ""
+        headers = {"sec-fetch-site": "same-origin"}
+        assert not page.get_by_role("link", name="Users").count()
+        for path in ("/users", "/users/-/add", f"/users/{OWNER}", f"/users/{OWNER}/remove", "/tokens", "/tokens/-/add"):
+            assert page.request.get(f"{centre.url}{path}").status == status, path
+        for path in ("/users/-/add", f"/users/{OWNER}", f"/users/{OWNER}/password", "/tokens/-/add"):
+            answer = page.request.post(f"{centre.url}{path}", form={"csrf": csrf, "role": "owner"}, headers=headers)
+            assert answer.status == status, path
+        assert len(deeds(centre, "--who", name, "--outcome", "refused")) == 4
+
+
+def test_the_audit_shows_deeds_and_changes_as_far_as_one_sees(centre: AdminCentre, page: Page) -> None:
+    centre.gateway.cli("organization", "add", "fabrikam")
+    centre.gateway.cli("organization", "set", "contoso", "display_name=<b>Contoso</b>")
+    centre.gateway.cli(
+        *("user", "add", "tina", "--role", "auditor", "--organization", "contoso", "--password-stdin"),
+        given=f"{WORD}\n",
+    )
+    centre.log_in(page, "/audit")
+    assert page.get_by_role("row", name="user-add").first.is_visible()
+    assert page.get_by_role("row", name="fabrikam").first.is_visible()
+    look(page, "audit")
+    page.get_by_label("Action").select_option("change")
+    page.get_by_role("button", name="Show").click()
+    assert page.get_by_role("row", name="user-add").count() == 0
+    page.get_by_role("row", name="contoso").first.get_by_role("link").first.click()
+    assert page.get_by_role("region", name="Changes").get_by_text("<b>Contoso</b>").is_visible()
+    look(page, "audit-version")
+    assert json.loads(page.request.get(f"{page.url}?format=json").text())["changes"][0]["after"] == "<b>Contoso</b>"
+    page.goto(f"{centre.url}/audit?since=yesterday")
+    assert page.get_by_text("'yesterday' is neither").is_visible()
+    axe(page)
+
+    page.context.clear_cookies()
+    centre.log_in(page, "/audit", name="tina", password=WORD)
+    assert page.get_by_role("row", name="contoso").first.is_visible()
+    assert "fabrikam" not in page.content()
+    assert OWNER not in page.content()
+    rows = page.request.get(f"{centre.url}/audit?format=json").json()
+    assert {one["organization"] for one in rows} == {"contoso"}
+
+
+def test_the_audit_is_paged(centre: AdminCentre, page: Page) -> None:
+    for number in range(60):
+        centre.call("/api/v1/status", f"gp_{number}")
+    token = centre.token("read")
+    for number in range(30):
+        centre.call(f"/users/nobody{number}/password", token, "POST")
+        centre.gateway.cli("organization", "set", "contoso", f"display_name=Contoso {number}")
+    centre.log_in(page, "/audit")
+    seen = []
+    for _ in range(5):
+        seen += [link.get_attribute("href") for link in page.locator("tbody th a").all()]
+        behind = page.get_by_role("link", name="Next")
+        if not behind.count():
+            break
+        behind.click()
+    assert len(seen) == len(set(seen)) > 60
+    assert sum("/versions/" in str(one) for one in seen) >= 30
+    assert sum("/deeds/" in str(one) for one in seen) >= 30
+    assert len(page.request.get(f"{centre.url}/audit?format=json").json()) == len(seen)
+
+
+def test_whoever_guesses_waits_and_is_told_how_long(centre: AdminCentre, page: Page) -> None:
+    page.goto(f"{centre.url}/login")
+    for _ in range(8):
+        page.get_by_label("Name").fill("nobody")
+        page.get_by_label("Password").fill("wrong password wrong")
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_load_state()
+    assert page.get_by_text("After many failures, wait").is_visible()
+    axe(page)

@@ -1,0 +1,286 @@
+"""Proves the connectors' pages: the list, one connector with what it did, its switches, and who may see and do what."""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import PASSWORD, AdminCentre, served
+from support.browser import PHONE, axe, context, overflow, shot
+from support.debian import need
+from support.gateway import Gateway
+from support.scenes import OWN_SERVERS, connector, contoso, outcomes, send
+from support.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+    from support.pki import Pki
+
+HOSTILE = "<script>alert(1)</script>/../x"
+PARTNER_IN: dict[str, Any] = {
+    "name": "bank-in",
+    "sender_domains": ["bank.example", "*.bank.example"],
+    "restrict_domains_to_certificate": True,
+    "tls_sender_certificate_name": "mail.bank.example",
+}
+RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank-out"}
+
+
+@dataclass
+class Scene:
+    """One gateway for all tests here: what a test changes is named for it alone."""
+
+    centre: AdminCentre
+    partner: Sink
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.centre.gateway
+
+    @property
+    def url(self) -> str:
+        return self.centre.url
+
+
+def strict(name: str, host: str, certificate: str = "mx.bank.example", **fields: Any) -> dict[str, Any]:
+    made = connector(f"{name}.example", host, tls_settings="domain-validation", tls_domain=certificate)
+    return made | {"name": f"{name}-out"} | fields
+
+
+@pytest.fixture(scope="module")
+def scene(pki: Pki) -> Iterator[Scene]:
+    need("chromium")
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink(certificate=pki.leaf("mx.bank.example")))
+        host = partner.address
+        outbound = [
+            strict("bank", host),
+            strict("clinic", host, "mx.clinic.example", mode="rehearse"),
+            strict("live", host, "mx.clinic.example"),
+            strict("plain", host),
+            strict("switched", host),
+            strict("old", host, enabled=False, comment="<b>old</b>"),
+            connector("lab.example") | {"name": HOSTILE},
+        ]
+        resources = contoso(outbound=outbound, inbound=[OWN_SERVERS, PARTNER_IN], mail_flow_rule=[RULE])
+        resources["organization"]["fabrikam"] = {
+            "accepted_domain": [{"name": "fabrikam.example"}],
+            "outbound_connector": [{"name": "theirs", "recipient_domains": ["bank.example"]}],
+        }
+
+        def make(given: Any, **options: Any) -> Gateway:
+            return stack.enter_context(Gateway(given, **options))
+
+        centre = served(make, resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+        centre.gateway.cli("user", "add", "audrey", "--role", "auditor", "--password-stdin", given=f"{PASSWORD}\n")
+        send(centre.gateway.port, ["bob@bank.example", "bob@clinic.example"])
+        outcomes(centre.gateway, {"bob@bank.example": "SEND", "bob@clinic.example": "SEND"})
+        yield Scene(centre, partner)
+
+
+@pytest.fixture
+def centre(scene: Scene) -> AdminCentre:
+    return scene.centre
+
+
+@pytest.fixture(scope="module")
+def tokens(scene: Scene) -> dict[str, str]:
+    """By what they may: to read everything, or to change what is fabrikam's."""
+    return {
+        "reader": scene.centre.token("read", name="reader"),
+        "tenant": scene.centre.token("connectors", "read", name="tenant", organizations=("fabrikam",)),
+    }
+
+
+def test_the_list_says_what_connectors_are_and_did(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors")
+    table = page.locator("#connectors")
+    table.get_by_text("1 passed").first.wait_for()
+    assert table.get_by_text("1 would be held").is_visible()
+    rows = table.locator("tbody tr").all_inner_texts()
+    assert len(rows) >= 9
+    (rehearsed,) = [row for row in rows if "clinic-out" in row]
+    for words in ("In rehearsal", "This gateway", "Partner organization", "clinic.example", "Rehearse", "Never"):
+        assert words in rehearsed
+    assert table.get_by_text(HOSTILE).is_visible(), "a name is text, whatever it holds"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        axe(page)
+        shot(page, f"connectors-{scheme}")
+    page.set_viewport_size(PHONE)
+    axe(page)
+    assert overflow(page) == 0
+    shot(page, "connectors-phone")
+
+
+def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors")
+    page.get_by_label("Name or domain").fill("bank.example")
+    page.get_by_label("Direction").select_option("outbound")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.wait_for_url("**/connectors?q=bank.example&direction=outbound&status=")
+    assert page.get_by_text("1 to 2 of 2 connectors").is_visible()
+    page.get_by_text("Organization: All organizations").click()
+    page.get_by_role("link", name="fabrikam", exact=True).click()
+    assert page.get_by_text("1 to 1 of 1 connectors").is_visible()
+    page.get_by_label("Status").select_option("disabled")
+    page.get_by_role("button", name="Show", exact=True).click()
+    assert page.get_by_text("No connector matches").is_visible()
+    axe(page)
+
+
+def test_the_list_is_a_file_too(centre: AdminCentre, tokens: dict[str, str]) -> None:
+    token = tokens["reader"]
+    status, headers, text = centre.call("/connectors?format=csv&organization=contoso&q=bank", token)
+    assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert "attachment" in headers["content-disposition"]
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(text))}
+    assert set(rows) == {"bank-in", "bank-out"}
+    assert rows["bank-in"]["from"] == "Partner organization"
+    _, _, found = centre.call("/connectors?format=json", token)
+    assert {row["name"] for row in found} >= {"bank-in", "theirs", HOSTILE}
+    assert centre.call("/connectors?format=xls", token)[0] == 422
+
+
+def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors/contoso/outbound/clinic-out")
+    assert page.get_by_text("It was never validated.").is_visible()
+    report = page.locator("#report")
+    report.get_by_text("Not ready to enforce: 1 of 1 messages would have been held").wait_for()
+    assert report.get_by_text("certificate-host-mismatch").is_visible()
+    page.locator("#mail").get_by_text("bob@clinic.example").wait_for()
+    changes = page.locator("#changes")
+    changes.get_by_text("outbound_connector['clinic-out']").wait_for()
+    assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
+    page.get_by_text("As command and file").click()
+    assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        axe(page)
+        shot(page, f"connector-{scheme}")
+    page.set_viewport_size(PHONE)
+    axe(page)
+    assert overflow(page) == 0
+
+
+def test_a_connector_is_validated_live_and_the_list_knows(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors/contoso/outbound/live-out")
+    page.get_by_role("button", name="Validate").click()
+    verdict = page.locator("#task-verdict")
+    verdict.wait_for(timeout=60_000)
+    assert "Not validated: Name failed" in verdict.inner_text()
+    assert "Fail" in page.locator("#task-name").inner_text()
+    assert "What to do:" in page.locator("#task-name").inner_text()
+    axe(page)
+    page.goto(f"{centre.url}/connectors?q=live")
+    assert page.get_by_text("Not validated").is_visible()
+    deeds = [one for one in centre.gateway.cli("audit", json=True).data if one["action"] == "connector.validate"]
+    (deed,) = [one for one in deeds if "live-out" in one["subject"]]
+    assert deed["organization"] == "contoso"
+
+
+def test_without_a_script_everything_is_there(scene: Scene, centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/connectors")
+        page.get_by_role("link", name="Count what they did in the last 7 days").click()
+        assert page.get_by_text("No mail").first.is_visible()
+        page.get_by_role("link", name="plain-out").click()
+        page.get_by_role("link", name="Read the trace").click()
+        assert page.get_by_text("no mail met it in this time").is_visible()
+        page.get_by_label("Send a test message to").fill("bob@plain.example")
+        page.get_by_role("button", name="Validate").click()
+        page.get_by_text("validated: all 9 tasks succeeded").first.wait_for(timeout=60_000)
+    got = [one for one in scene.partner.messages if one.recipients == ("bob@plain.example",)]
+    assert len(got) == 1
+
+
+def test_switches_change_the_connector_and_nothing_else(centre: AdminCentre, page: Page) -> None:
+    def stored(field: str) -> Any:
+        shown = centre.gateway.cli("connector", "show", "switched-out", "--organization", "contoso", json=True).data
+        return next(one["value"] for one in shown["fields"] if one["field"] == field)
+
+    centre.log_in(page, "/connectors/contoso/outbound/switched-out")
+    page.get_by_role("button", name="Rehearse").click()
+    page.get_by_role("dialog").get_by_role("button", name="Rehearse").click()
+    page.get_by_text("is in rehearsal").wait_for()
+    assert (stored("mode"), stored("tls_domain")) == ("rehearse", "mx.bank.example")
+    page.get_by_role("button", name="Enforce").click()
+    page.get_by_role("dialog").get_by_role("button", name="Enforce").click()
+    page.get_by_text("is enforced").wait_for()
+    page.get_by_role("button", name="Disable").click()
+    page.get_by_role("dialog").get_by_role("button", name="Disable").click()
+    page.get_by_role("button", name="Enable").click()
+    page.get_by_text("is enabled").wait_for()
+    assert (stored("mode"), stored("enabled")) == ("enforce", True)
+    changes = centre.gateway.cli("history", json=True).data
+    assert {change["author"] for change in changes[:4]} == {"olga"}
+
+
+def test_what_a_rule_needs_is_not_removed(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors/contoso/outbound/bank-out")
+    page.get_by_role("button", name="Remove…").click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("link", name="secrets").is_visible()
+    axe(page)
+    dialog.get_by_role("button", name="Remove it").click()
+    page.get_by_text("cannot be removed, it is needed by").wait_for()
+    page.goto(f"{centre.url}/connectors/contoso/outbound/old-out")
+    page.get_by_role("button", name="Remove…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove it").click()
+    page.wait_for_url(f"{centre.url}/connectors")
+    assert page.get_by_text("was removed").is_visible()
+    names = [row["name"] for row in centre.gateway.cli("connector", "list", json=True).data]
+    assert "old-out" not in names
+    assert "bank-out" in names
+
+
+def test_a_name_with_a_slash_has_a_page_and_stays_text(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors?q=lab")
+    page.get_by_role("link", name=HOSTILE).click()
+    page.locator("#changes").get_by_text("added").first.wait_for()
+    assert page.get_by_role("heading", name=HOSTILE).is_visible()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/connectors/contoso/outbound/bank-out",
+        "/connectors/contoso/outbound/none",
+        "/connectors/edit/contoso/outbound/bank-out",
+        "/connectors/live/contoso/outbound/bank-out",
+        "/connectors?organization=contoso",
+        "/organizations/view/contoso",
+        "/domains/view/contoso/contoso.example",
+        "/domains?organization=contoso",
+        "/history?organization=contoso",
+    ],
+)
+def test_anothers_connector_is_not_there(centre: AdminCentre, tokens: dict[str, str], path: str) -> None:
+    status, _, text = centre.call(path, tokens["tenant"])
+    assert status == 404
+    assert "bank-in" not in text
+    assert "mx.bank.example" not in text
+
+
+def test_who_only_reads_changes_nothing(centre: AdminCentre, tokens: dict[str, str], page: Page) -> None:
+    before = centre.gateway.cli("history", json=True).data
+    centre.log_in(page, "/connectors/contoso/outbound/bank-out", name="audrey")
+    for name in ("Edit", "Validate", "Disable", "Remove…"):
+        assert page.get_by_role("button", name=name).count() + page.get_by_role("link", name=name).count() == 0
+    token = tokens["reader"]
+    for path in ("/connectors/contoso/outbound/bank-out", "/connectors/validate/contoso/outbound/bank-out"):
+        assert centre.call(path, token, "POST")[0] == 403
+    for path in (
+        "/connectors/new",
+        "/connectors/edit/contoso/outbound/bank-out",
+        "/connectors/live/contoso/outbound/x",
+    ):
+        assert centre.call(path, token)[0] in {403, 404}
+    assert centre.gateway.cli("history", json=True).data == before

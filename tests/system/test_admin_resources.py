@@ -1,0 +1,156 @@
+"""Proves the pages of organizations, domains, mailboxes, rules, hooks and issuers, and of the history, in a browser."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import AdminCentre, served
+from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
+from support.debian import need
+from support.gateway import Gateway
+from support.process import wait_until
+from support.scenes import OWN_SERVERS, connector, contoso, send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
+HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}
+ISSUER = {"name": "id", "issuer": "https://id.example/x", "audiences": ["us"], "enabled": False}
+PAGES = {
+    "domains": "/domains",
+    "domain": "/domains/view/contoso/contoso.example",
+    "domain-edit": "/domains/edit/contoso/contoso.example",
+    "mailboxes": "/mailboxes",
+    "rules": "/rules",
+    "rule-new": "/rules/new",
+    "hooks": "/hooks",
+    "issuers": "/issuers",
+    "organizations": "/organizations",
+    "organization": "/organizations/view/contoso",
+    "organization-edit": "/organizations/edit/contoso",
+    "connector-edit": "/connectors/edit/contoso/outbound/bank.example",
+    "history": "/history",
+    "version": "/history/1",
+}
+
+
+@pytest.fixture(scope="module")
+def centre() -> Iterator[AdminCentre]:
+    need("chromium")
+    with ExitStack() as stack:
+        resources = contoso(
+            inbound=[OWN_SERVERS],
+            outbound=[connector("bank.example", "127.0.0.1:1")],
+            mail_flow_rule=[RULE],
+            content_hook=[HOOK],
+            oauth_issuer=[ISSUER],
+        )
+        resources["organization"]["fabrikam"] = {"accepted_domain": [{"name": "fabrikam.example"}]}
+
+        def make(given: Any, **options: Any) -> Gateway:
+            return stack.enter_context(Gateway(given, **options))
+
+        yield served(make, resources)
+
+
+@pytest.fixture(scope="module")
+def inside(centre: AdminCentre, browser: Browser) -> Iterator[Page]:
+    """A page of somebody who is logged in."""
+    with context(browser) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page)
+        yield page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, name: str) -> None:
+    inside.set_viewport_size(DESKTOP)
+    for scheme in ("light", "dark"):
+        inside.emulate_media(color_scheme=scheme)
+        inside.goto(f"{centre.url}{PAGES[name]}", wait_until="networkidle")
+        assert inside.locator("#main h1").is_visible()
+        axe(inside)
+        shot(inside, f"resources-{name}-{scheme}")
+    inside.set_viewport_size(PHONE)
+    axe(inside)
+    assert overflow(inside) == 0
+
+
+def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/mailboxes")
+    page.get_by_role("link", name="Add a mailbox").click()
+    page.get_by_label("Organization", exact=True).select_option("contoso")
+    page.get_by_label("Address", exact=True).fill("zoe@elsewhere.example")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("alert").get_by_text("elsewhere.example").first.wait_for()
+    assert page.get_by_label("Address", exact=True).get_attribute("aria-invalid") == "true"
+    axe(page)
+    page.get_by_label("Address", exact=True).fill("zoe@contoso.example")
+    page.get_by_label("Aliases").fill("z@contoso.example")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("was saved as version").wait_for()
+    assert page.url == f"{centre.url}/mailboxes/view/contoso/zoe%40contoso.example"
+    version = centre.gateway.cli("history", json=True).data[0]["version"]
+    wait_until(lambda: f"resources version {version} in force" in centre.gateway.log(), "the change is in force")
+    assert send(centre.gateway.port, "z@contoso.example", sender="eve@elsewhere.example") == {}
+
+
+def test_what_would_change_is_seen_before(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors/edit/contoso/outbound/bank.example")
+    before = centre.gateway.cli("connector", "show", "bank.example", json=True).data
+    page.get_by_text("More fields, with their defaults").click()
+    page.get_by_label("TLS settings").select_option("encryption-only")
+    page.get_by_role("button", name="What would change?").click()
+    effects = page.locator("#effects")
+    effects.get_by_text("tls_settings").first.wait_for()
+    axe(page)
+    shot(page, "resources-preview")
+    assert centre.gateway.cli("connector", "show", "bank.example", json=True).data == before
+    assert page.get_by_label("TLS settings").input_value() == "encryption-only"
+
+
+def test_two_people_see_both_changes(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser) as (opened, complaints):
+        complaints.expected.append("the server responded with a status of 409")
+        _two_people(centre, opened.new_page())
+
+
+def _two_people(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/rules/edit/contoso/secrets")
+    centre.gateway.cli("rule", "set", "secrets", "comment=theirs")
+    page.get_by_label("Header name").fill("X-Mine")
+    page.get_by_label("Why, for the history").fill("mine")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Somebody else changed it meanwhile.").wait_for()
+    both = page.get_by_role("region", name="Both changes")
+    assert both.get_by_text("theirs").is_visible()
+    assert both.get_by_text("X-Mine").is_visible()
+    axe(page)
+    shot(page, "resources-conflict")
+    assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Secret"
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("was saved as version").wait_for()
+    assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Mine"
+    page.goto(f"{centre.url}/history")
+    page.locator("tbody a").first.click()
+    page.locator("table.diff").get_by_text("X-Mine").wait_for()
+    axe(page)
+
+
+def test_without_a_script_forms_work(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/organizations/new")
+        page.get_by_label("Name", exact=True).fill("lab")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("was saved as version").wait_for()
+        page.get_by_role("link", name="Edit").click()
+        page.get_by_text("More fields, with their defaults").click()
+        page.get_by_label("Display name").fill("The laboratory")
+        page.get_by_role("button", name="Save").click()
+        assert page.get_by_role("heading", name="The laboratory").is_visible()

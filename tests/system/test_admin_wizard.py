@@ -1,0 +1,308 @@
+"""Proves the way to a new connector: by scenario, tried live against a real partner, and saved as it was shown."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomlkit
+from support.admin import AdminCentre, served
+from support.browser import PHONE, axe, context, overflow, shot
+from support.debian import need
+from support.gateway import Gateway
+from support.process import wait_until
+from support.scenes import OWN_SERVERS, contoso, send
+from support.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+    from support.peers import Postfix
+    from support.pki import Pki
+    from support.sink import Sink
+
+NAME = "mx.bank.example"
+START = "/connectors/new?organization=contoso"
+
+
+@pytest.fixture(scope="module")
+def centre(pki: Pki) -> Iterator[AdminCentre]:
+    """One gateway for all tests here: each makes connectors of its own names."""
+    need("chromium")
+    with ExitStack() as stack:
+        resources = contoso(inbound=[OWN_SERVERS])
+        resources["organization"]["fabrikam"] = {
+            "accepted_domain": [{"name": "fabrikam.example", "type": "internal-relay"}]
+        }
+
+        def make(given: Any, **options: Any) -> Gateway:
+            return stack.enter_context(Gateway(given, **options))
+
+        yield served(make, resources, anchors=pki.root, certificates=[pki.leaf("mx1.contoso.example")])
+
+
+def newest(centre: AdminCentre) -> Any:
+    """The last change of resources."""
+    return centre.gateway.cli("history", json=True).data[0]
+
+
+class Way:
+    """Answers the questions of one page after the other. looked: at each page by axe, and in a picture."""
+
+    def __init__(self, page: Page, looked: bool = False) -> None:
+        self.page = page
+        self.looked = looked
+
+    def go(self, wanted: str) -> None:
+        """Continue, to the step of that title."""
+        if self.looked:
+            axe(self.page)
+        self.page.get_by_role("button", name="Continue").click()
+        self.page.get_by_role("heading", name=wanted, exact=True).wait_for()
+        if self.looked:
+            shot(self.page, f"wizard-{wanted.lower().replace(' ', '-')}")
+
+    def to_partner(self, name: str, domains: str, host: str, certificate: str) -> None:
+        """Up to the step of the validation."""
+        page = self.page
+        page.get_by_label("This gateway → Partner organization").check()
+        self.go("Connector name")
+        page.get_by_label("Name", exact=True).fill(name)
+        self.go("Use of connector")
+        page.get_by_label("Domains of the partner").fill(domains)
+        self.go("Routing")
+        page.get_by_label("Through these smart hosts").check()
+        page.get_by_label("Smart hosts", exact=True).fill(host)
+        self.go("Security restrictions")
+        page.get_by_label("And the certificate bears this name").check()
+        page.get_by_label("Name in the certificate").fill(certificate)
+        self.go("Validation")
+
+
+def test_a_partner_is_tried_live_and_saved_in_rehearsal(
+    centre: AdminCentre, page: Page, postfix: Callable[..., Postfix], pki: Pki
+) -> None:
+    partner = postfix(certificates=[pki.leaf(NAME)])
+    before = newest(centre)
+    centre.log_in(page, "/connectors")
+    page.get_by_role("link", name="Add a connector").first.click()
+    page.get_by_label("Organization", exact=True).select_option("contoso")
+    way = Way(page, looked=True)
+    way.to_partner("bank-out", "bank.example\n*.bank.example", f"127.0.0.1:{partner.port}", NAME)
+    page.get_by_label("Send a test message to").fill("bob@bank.example")
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-verdict").get_by_text("all 9 tasks succeeded").wait_for(timeout=60_000)
+    (mail,) = partner.wait_mails(1)
+    assert mail.recipient == "bob@bank.example"
+    way.go("Review")
+    effects = page.locator("#effects")
+    effects.get_by_text("The same as a command and in a file").wait_for(timeout=60_000)
+    effects.get_by_text("The same as a command and in a file").click()
+    shown = effects.get_by_role("region", name="TOML").inner_text()
+    axe(page)
+    assert page.locator("#main").get_by_text("validated: all 9 tasks succeeded").is_visible()
+    assert newest(centre) == before, "nothing was changed so far"
+    page.get_by_label("Why, for the history").fill("the bank asked for it")
+    page.get_by_role("button", name="Save the connector").click()
+    page.get_by_text("was saved as version").wait_for()
+    assert page.url.startswith(f"{centre.url}/connectors/contoso/outbound/bank-out")
+    assert "gatepost connector add outbound bank-out" in page.locator("#made").inner_text()
+    assert page.locator("#validation").get_by_text("all 9 tasks succeeded").is_visible()
+    axe(page)
+    shot(page, "wizard-saved")
+
+    found = centre.gateway.cli("connector", "show", "bank-out", json=True).data["table"]
+    (written,) = tomlkit.parse(shown).unwrap()["organization"]["contoso"]["outbound_connector"]
+    assert found == {**written, "mode": "rehearse"}
+    (row,) = [one for one in centre.gateway.cli("connector", "list", json=True).data if one["name"] == "bank-out"]
+    assert (row["status"], row["validated"]["outcome"]) == ("rehearsal", "validated")
+    change = newest(centre)
+    assert (change["author"], change["note"]) == ("olga", "the bank asked for it")
+    wait_until(
+        lambda: f"resources version {change['version']} in force" in centre.gateway.log(), "the change is in force"
+    )
+    send(centre.gateway.port, "carl@sub.bank.example")
+    partner.wait_mails(2)
+
+
+def test_the_command_that_is_shown_makes_the_same(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    page.get_by_label("Partner organization → This gateway").check()
+    way = Way(page)
+    way.go("Connector name")
+    page.get_by_label("Name", exact=True).fill("bank in")
+    way.go("Use of connector")
+    page.get_by_label("Sender domains of the partner").fill("bank.example, *.bank.example")
+    way.go("Security restrictions")
+    page.get_by_label("And require that the certificate bears this name").check()
+    page.get_by_label("Name in the certificate").fill("mail.bank.example")
+    way.go("Validation")
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-verdict").wait_for(timeout=60_000)
+    way.go("Review")
+    page.get_by_label("Enforced").check()
+    page.get_by_role("button", name="Save the connector").click()
+    page.locator("#made").wait_for()
+    command = page.locator("#made").get_by_role("region", name="command").inner_text()
+    before = centre.gateway.cli("connector", "show", "bank in", json=True).data["table"]
+    assert before == {
+        "name": "bank in",
+        "connector_type": "partner",
+        "sender_domains": ["bank.example", "*.bank.example"],
+        "restrict_domains_to_certificate": True,
+        "tls_sender_certificate_name": "mail.bank.example",
+    }
+    centre.gateway.cli("connector", "remove", "bank in")
+    centre.gateway.cli(*shlex.split(command)[1:])
+    assert centre.gateway.cli("connector", "show", "bank in", json=True).data["table"] == before
+
+
+def test_going_back_loses_nothing(centre: AdminCentre, page: Page, sink: Callable[..., Sink]) -> None:
+    host = sink().address
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    Way(page).to_partner("back-out", "bank.example", host, NAME)
+    for _ in range(5):
+        page.get_by_role("button", name="Back").click()
+    assert page.get_by_label("This gateway → Partner organization").is_checked()
+    page.go_back()
+    assert page.get_by_label("Name", exact=True).input_value() == "back-out"
+    way = Way(page)
+    way.go("Use of connector")
+    assert page.get_by_label("Domains of the partner").input_value() == "bank.example"
+    page.get_by_label("Domains of the partner").fill("not a domain!")
+    page.get_by_role("button", name="Back").click()
+    way.go("Use of connector")
+    assert page.get_by_label("Domains of the partner").input_value() == "not a domain!", "what is wrong is kept, too"
+    page.get_by_label("Domains of the partner").fill("bank.example")
+    way.go("Routing")
+    assert page.get_by_label("Smart hosts", exact=True).input_value() == host
+    way.go("Security restrictions")
+    assert page.get_by_label("Name in the certificate").input_value() == NAME
+    page.reload()
+    assert page.get_by_label("Name in the certificate").input_value() == NAME
+
+
+@pytest.mark.parametrize(
+    ("domains", "said"),
+    [("", "Write at least one domain"), ("*", ""), ("bank..example", "bank..example"), ("-.example", "-.example")],
+)
+def test_what_is_wrong_is_said_beside_the_field(centre: AdminCentre, page: Page, domains: str, said: str) -> None:
+    centre.log_in(page, "/connectors")
+    page.goto(
+        f"{centre.url}/connectors/new?organization=contoso&scenario=to-partner&step=use&name=x&done=scenario,name"
+    )
+    page.get_by_label("Domains of the partner").fill(domains)
+    page.get_by_role("button", name="Continue").click()
+    if not said:
+        page.get_by_role("heading", name="Routing", exact=True).wait_for()
+        return
+    page.get_by_role("alert").get_by_text(said).wait_for()
+    assert page.get_by_label("Domains of the partner").get_attribute("aria-invalid") == "true"
+    axe(page)
+    page.set_viewport_size(PHONE)
+    assert overflow(page) == 0
+
+
+def test_it_says_whether_a_connector_is_needed(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    scenarios = page.get_by_role("group", name="From where to where does the mail go?").locator("label")
+    said = [one.inner_text() for one in scenarios.all()]
+    assert ["Optional" in said[0], "Optional" in said[1], "Not needed" in said[2]] == [True, True, True]
+    assert "own servers already" in said[3]
+    page.goto(f"{centre.url}/connectors/new?organization=fabrikam")
+    said = [one.inner_text() for one in scenarios.all()]
+    assert "Needed" in said[2]
+    assert "fabrikam.example" in said[2]
+    assert "Needed" in said[3]
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        axe(page)
+    page.set_viewport_size(PHONE)
+    axe(page)
+    assert overflow(page) == 0
+
+
+def test_a_partner_that_fails_can_be_saved_and_is_shown_so(
+    centre: AdminCentre, page: Page, sink: Callable[..., Sink], pki: Pki
+) -> None:
+    partner = sink(certificate=pki.leaf("other.example"))
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    way = Way(page)
+    way.to_partner("failing-out", "failing.example", partner.address, NAME)
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-verdict").get_by_text("Not validated: Name failed").wait_for(timeout=60_000)
+    axe(page)
+    way.go("Review")
+    assert page.get_by_text("Not validated", exact=True).is_visible()
+    page.get_by_label("Disabled").check()
+    page.get_by_role("button", name="Save the connector").click()
+    page.locator("#made").wait_for()
+    page.goto(f"{centre.url}/connectors?q=failing-out")
+    assert page.get_by_text("Not validated").is_visible()
+    assert page.locator("tbody").get_by_text("Disabled").is_visible()
+    assert not partner.messages
+
+
+def test_without_a_script_it_is_the_same_way(
+    centre: AdminCentre, browser: Browser, sink: Callable[..., Sink], pki: Pki
+) -> None:
+    partner = sink(certificate=pki.leaf(NAME))
+    with context(browser, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/connectors")
+        page.goto(f"{centre.url}{START}")
+        way = Way(page)
+        way.to_partner("plain-out", "plain.example", partner.address, NAME)
+        page.get_by_role("button", name="Validate").click()
+        page.get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
+        way.go("Review")
+        page.get_by_role("link", name="Decide the mail of the last 7 days again").click()
+        page.get_by_text("The same as a command and in a file").wait_for()
+        page.get_by_label("Enforced").check()
+        page.get_by_role("button", name="Save the connector").click()
+        page.get_by_text("was saved as version").wait_for()
+    assert centre.gateway.cli("connector", "show", "plain-out", json=True).data["table"]["tls_domain"] == NAME
+
+
+def test_a_trial_ends_when_nobody_follows_it(
+    centre: AdminCentre, page: Page, sink: Callable[..., Sink], pki: Pki
+) -> None:
+    slow = sink(certificate=pki.leaf(NAME), behaviour=Behaviour(delays={"CONNECT": 100.0}))
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    Way(page).to_partner("slow-out", "slow.example", slow.address, NAME)
+    for _ in range(3):  # one person has two at a time
+        page.get_by_role("button", name="Validate").click()
+        wait_until(lambda: slow.counts["CONNECT"] > 0, "the partner is tried")
+        page.goto(page.url)
+        slow.counts.clear()
+
+
+def test_a_foreign_page_begins_nothing(centre: AdminCentre, page: Page, sink: Callable[..., Sink]) -> None:
+    partner = sink()
+    centre.log_in(page, "/connectors")
+    cookies = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
+    draft: dict[str, Any] = {
+        "scenario": "to-partner",
+        "organization": "contoso",
+        "name": "x",
+        "use": "domains",
+        "recipient_domains": "bank.example",
+        "routing": "smart-hosts",
+        "smart_hosts": partner.address,
+        "tls_settings": "opportunistic",
+    }
+    query = "&".join(f"{key}={value}" for key, value in draft.items())
+    status, _, text = centre.call(f"/connectors/new/live?{query}", headers={"Cookie": cookies})
+    assert (status, "Begin the validation from" in text) == (403, True)
+    token = centre.token("connectors", "read", name="tenant", organizations=("fabrikam",))
+    assert centre.call(f"/connectors/new/live?{query}", token)[0] == 404
+    assert centre.call(f"/connectors/new/live?{query}", centre.token("read", name="reader"))[0] == 403
+    assert not partner.counts

@@ -1,0 +1,144 @@
+"""The admin centre's application on real files, asked without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlencode
+
+import pytest
+
+from gatepost.access.accounts import Accounts
+from gatepost.access.principal import ROLES, Principal, Role, Scope
+from gatepost.access.records import Actor
+from gatepost.admin.routes import HANDLERS, ROUTES
+from gatepost.administration.change import Wish
+from gatepost.administration.gateway import Gateway
+from gatepost.administration.resources import apply_document
+from gatepost.settings.loader import load
+from gatepost.web.application import application
+
+OWNER = Principal("ann", ROLES[Role.OWNER])
+SETTINGS = """
+[server]
+hostname = "mx.gate.example"
+data_dir = "data"
+
+[dns]
+nameservers = ["127.0.0.1:1"]
+"""
+BASE = {
+    "contoso": {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "mailbox": [{"address": "ann@contoso.example"}],
+        "inbound_connector": [{"name": "bank-in", "sender_domains": ["bank.example"]}],
+        "outbound_connector": [
+            {"name": "bank-out", "recipient_domains": ["bank.example"], "smart_hosts": ["127.0.0.1:1"]},
+            {"name": "off", "recipient_domains": ["off.example"], "enabled": False, "mode": "rehearse"},
+        ],
+        "mail_flow_rule": [{"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank-out"}],
+    },
+    "fabrikam": {"accepted_domain": [{"name": "fabrikam.example"}]},
+}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def words(self):
+        """What a person reads of it, tags taken out."""
+        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.text)))
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    def value(self, name):
+        """Of a hidden or one-line field of a form."""
+        found = re.search(rf'name="{re.escape(name)}"[^>]*? value="([^"]*)"', self.text)
+        return html.unescape(found[1]) if found else None
+
+
+class Centre:
+    """Asks as whoever has a token: "owner" may do everything, "reader" reads, "tenant" changes what is fabrikam's."""
+
+    def __init__(self, path):
+        file = path / "gatepost.toml"
+        file.write_text(
+            '[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n'
+        )
+        self.gateway = Gateway(load(str(file), {}))
+        apply_document(self.gateway, OWNER, {"organization": BASE}, Wish("root"))
+        self.accounts = Accounts(self.gateway.data / "access.db")
+        here = Actor("", "")
+        changes = [Scope.READ, Scope.CONNECTORS]
+        self.tokens = {
+            "owner": self.accounts.add_token("owner", [Scope.OWNER], by=here),
+            "reader": self.accounts.add_token("reader", [Scope.READ], by=here),
+            "tenant": self.accounts.add_token("tenant", changes, by=here, organizations=["fabrikam"]),
+        }
+        self.app = application(self.gateway, self.accounts, ROUTES, HANDLERS)
+
+    def stored(self, key, name, organization="contoso"):
+        """The table of a part, None if there is none."""
+        with self.gateway.config() as store:
+            _, found = store.load()
+        parts = found["organization"][organization].get(key, [])
+        return next((one for one in parts if name in {one.get("name"), one.get("address")}), None)
+
+    def get(self, path, who="owner", **headers):
+        return self.ask("GET", path, who, b"", headers)
+
+    def post(self, path, who="owner", headers=None, **form):
+        return self.ask("POST", path, who, urlencode(form).encode(), headers or {})
+
+    def ask(self, method, path, who, body, headers):
+        address, _, query = path.partition("?")
+        given = {"host": "localhost", "authorization": f"Bearer {self.tokens[who]}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        if method == "POST":
+            given["content-type"] = "application/x-www-form-urlencoded"
+            given["content-length"] = str(len(body))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": unquote(address),
+            "raw_path": address.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 443),
+        }
+        return asyncio.run(self._asked(scope, body))
+
+    async def _asked(self, scope, body):
+        got = []
+        given = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive():
+            if not given:
+                await asyncio.Event().wait()
+            return given.pop()
+
+        async def send(message):
+            got.append(message)
+
+        await self.app(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in got[0]["headers"]}
+        return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode())
+
+
+@pytest.fixture
+def centre(tmp_path):
+    return Centre(tmp_path)

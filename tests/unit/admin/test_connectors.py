@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", {"bank-in", "bank-out", "off"}),
+        ("?direction=inbound", {"bank-in"}),
+        ("?direction=sideways", {"bank-in", "bank-out", "off"}),
+        ("?status=disabled", {"off"}),
+        ("?q=off.EXAMPLE", {"off"}),
+        ("?page=2", set()),
+        ("?verdicts=yes", {"bank-in", "bank-out", "off"}),
+    ],
+)
+def test_the_list_has_what_is_wanted(centre, query, shown):
+    answer = centre.get(f"/connectors{query}")
+    assert answer.status == 200
+    assert {name for name in ("bank-in", "bank-out", "off") if f">{name}</a>" in answer.text} == shown
+
+
+def test_what_it_did_is_counted_when_htmx_asks(centre):
+    assert 'hx-trigger="load"' in centre.get("/connectors").text
+    part = centre.get("/connectors?verdicts=yes", hx_request="true", hx_request_type="partial")
+    assert part.text.lstrip().startswith('<div id="connectors">')
+    assert "No mail" in part.words
+
+
+def test_a_tenant_sees_none_of_others(centre):
+    assert "There is no connector yet" in centre.get("/connectors", "tenant").words
+    assert centre.get("/connectors?organization=contoso", "tenant").status == 404
+
+
+def test_files_have_every_column(centre):
+    rows = centre.get("/connectors?format=json").json
+    (row,) = [one for one in rows if one["name"] == "off"]
+    assert (row["mode"], row["validated"], row["passed_7d"]) == ("rehearse", None, 0)
+    assert centre.get("/connectors?format=csv").text.startswith("status,name,direction,organization,from,to,mode")
+
+
+def test_who_only_reads_is_not_offered_to_add(centre):
+    assert "Add a connector" in centre.get("/connectors").words
+    assert "Add a connector" not in centre.get("/connectors", "reader").words

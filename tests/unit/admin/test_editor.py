@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gatepost.administration.change import Wish
+from gatepost.administration.parts import KINDS
+from gatepost.administration.resources import PartName, set_part
+
+from .conftest import OWNER
+
+EDIT = "/connectors/edit/contoso/outbound/bank-out"
+NAMED = PartName(KINDS["outbound_connector"], "contoso", "bank-out")
+
+
+def form(centre, **more):
+    """What a browser sends back of the form as it is, with some of it changed."""
+    page = centre.get(EDIT)
+    table = json.loads(page.value("was"))
+    texts = {key: "\n".join(value) if isinstance(value, list) else value for key, value in table.items()}
+    return {**texts, "was": page.value("was"), "do": "save", **more}
+
+
+def test_a_change_is_made_and_the_rest_stays(centre):
+    answer = centre.post(EDIT, **form(centre, tls_settings="encryption-only", note="they asked"))
+    assert (answer.status, answer.headers["location"]) == (303, "/connectors/contoso/outbound/bank-out")
+    assert centre.stored("outbound_connector", "bank-out") == {
+        "name": "bank-out",
+        "recipient_domains": ["bank.example"],
+        "smart_hosts": ["127.0.0.1:1"],
+        "tls_settings": "encryption-only",
+    }
+
+
+def test_another_name_takes_its_rules_along(centre):
+    answer = centre.post(EDIT, **form(centre, name="the bank"))
+    assert answer.headers["location"] == "/connectors/contoso/outbound/the%20bank"
+    assert centre.stored("mail_flow_rule", "secrets")["route_via_connector"] == "the bank"
+
+
+def test_errors_stand_beside_their_fields_and_nothing_is_lost(centre):
+    answer = centre.post(EDIT, **form(centre, smart_hosts="good.example\nhost:99999", priority="5000", comment="mine"))
+    assert answer.status == 422
+    assert 'id="error-smart_hosts"' in answer.text
+    assert 'id="error-priority"' in answer.text
+    assert answer.value("comment") == "mine"
+    assert centre.stored("outbound_connector", "bank-out")["smart_hosts"] == ["127.0.0.1:1"]
+
+
+def test_what_would_change_is_shown_and_not_done(centre):
+    answer = centre.post(EDIT, **form(centre, tls_settings="encryption-only", do="preview"))
+    assert answer.status == 200
+    assert "Nothing was changed yet." in answer.words
+    assert "No message was delivered or sent on since" in answer.words
+    assert "tls_settings" in answer.words
+    assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
+
+
+def test_two_people_do_not_overwrite_each_other(centre):
+    mine = form(centre, comment="mine")
+    set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, Wish("bob"))
+    answer = centre.post(EDIT, **mine)
+    assert answer.status == 409
+    assert "bob did, with version 2." in answer.words
+    assert "theirs" in answer.words
+    assert answer.value("comment") == "mine"
+    assert centre.stored("outbound_connector", "bank-out")["comment"] == "theirs"
+    again = centre.post(EDIT, **{**mine, "was": answer.value("was")})
+    assert again.status == 303, "who has seen both may save"
+    assert centre.stored("outbound_connector", "bank-out")["comment"] == "mine"
+
+
+def test_what_others_change_elsewhere_is_no_conflict(centre):
+    mine = form(centre, comment="mine")
+    other = PartName(KINDS["outbound_connector"], "contoso", "off")
+    set_part(centre.gateway, OWNER, other, {"comment": "theirs"}, Wish("bob"))
+    assert centre.post(EDIT, **mine).status == 303
+    assert centre.stored("outbound_connector", "off")["comment"] == "theirs"
+
+
+def test_a_form_that_changes_nothing_says_so(centre):
+    before = centre.gateway.directory().version
+    assert centre.post(EDIT, **form(centre)).status == 303
+    assert centre.gateway.directory().version == before
+
+
+@pytest.mark.parametrize("was", ["", "[]", "{", "null", '{"name": "x"}'])
+def test_a_form_that_does_not_say_what_it_saw_changes_nothing(centre, was):
+    assert centre.post(EDIT, **form(centre, comment="mine", was=was)).status == 409
+    assert "comment" not in centre.stored("outbound_connector", "bank-out")
+
+
+@pytest.mark.parametrize(("who", "status"), [("reader", 403), ("tenant", 404)])
+def test_who_may_not_has_no_form(centre, who, status):
+    assert centre.get(EDIT, who).status == status
+    assert centre.post(EDIT, who, **form(centre, comment="mine")).status == status

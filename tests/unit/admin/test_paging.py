@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from gatepost.admin.paging import SIZE, foot, offset_of, page_of
+from gatepost.administration.pages import Page
+
+
+def asked(page):
+    return SimpleNamespace(query_params={"page": page} if page is not None else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [(None, 1), ("", 1), ("0", 1), ("3", 3), ("-3", 1), ("x", 1), ("²", 1), ("9" * 30, 1), ("9999999", 1_000_000)],
+)
+def test_a_page_is_a_number_from_one_on(text, number):
+    assert page_of(asked(text)) == number
+    assert offset_of(asked(text)) == (number - 1) * SIZE
+
+
+@pytest.mark.parametrize(
+    ("total", "offset", "rows", "said"),
+    [
+        (0, 0, 0, ("0 of 0 things", 0, 0)),
+        (3, 0, 3, ("1 to 3 of 3 things", 0, 0)),
+        (10_000, 0, SIZE, ("1 to 50 of 10,000 things", 0, 2)),
+        (10_000, SIZE, SIZE, ("51 to 100 of 10,000 things", 1, 3)),
+        (60, SIZE, 10, ("51 to 60 of 60 things", 1, 0)),
+        (60, 5 * SIZE, 0, ("0 of 60 things", 5, 0)),
+    ],
+)
+def test_the_foot_says_what_is_shown(total, offset, rows, said):
+    assert tuple(foot(Page(1, total, offset, [None] * rows), "things")) == said

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.admin.tasks import host_items, running_item, task_items, verdict_item, waiting_items
+from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, host_record, skipped
+
+REPORT = HostReport(
+    "mx.bank.example",
+    "192.0.2.1:25",
+    (
+        Task("Resolve", TaskStatus.SUCCEEDED, "has 192.0.2.1", seconds=0.25),
+        Task("Connect", TaskStatus.FAILED, "refused", "Ask them."),
+        *skipped(["EHLO", "STARTTLS"], "Connect failed"),
+    ),
+)
+
+
+def test_a_host_is_its_tasks_and_what_was_skipped_is_one():
+    items = host_items(host_record(REPORT), several=False)
+    assert [(item["title"], item["level"]) for item in items] == [
+        ("Resolve", "pass"),
+        ("Connect", "fail"),
+        ("EHLO, STARTTLS", "waiting"),
+    ]
+    assert (items[0]["took"], items[1]["advice"], items[2]["word"]) == (0.25, "Ask them.", "Skipped")
+
+
+def test_of_several_hosts_each_task_says_whose_it_is_and_has_a_key_of_its_own():
+    other = HostReport("mx2.bank.example", "", REPORT.tasks)
+    items = task_items(
+        {"hosts": [host_record(REPORT), host_record(other)], "outcome": "not-validated", "verdict": "no"}
+    )
+    assert items[0]["key"] == "verdict"
+    assert "mx.bank.example (192.0.2.1:25): Resolve" in [item["title"] for item in items]
+    keys = [item["key"] for item in items]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [("validated", "pass"), ("not-validated", "fail"), ("unknown", "unknown"), ("else", "unknown")],
+)
+def test_the_verdict_says_how_it_ended(outcome, level):
+    item = verdict_item({"outcome": outcome, "verdict": "all is said", "notes": ["a", "b"]})
+    assert (item["level"], item["title"], item["text"]) == (level, "All is said", "Note: a; b")
+
+
+def test_what_failed_by_our_own_doing_is_no_failure():
+    task = Task("Resolve", TaskStatus.FAILED, "no answer", ours=True)
+    (item,) = host_items(host_record(HostReport("mx", "", (task,))), several=False)
+    assert (item["level"], item["word"]) == ("unknown", "Could not tell")
+
+
+def test_a_hint_of_the_command_is_left_out():
+    task = {"name": "Test message", "status": "skipped", "detail": "none (--recipient ADDRESS)", "seconds": 0}
+    _, item = task_items({"tasks": [task]})
+    assert item["text"] == "none"
+
+
+def test_before_anything_is_known_all_wait_but_the_first():
+    items = waiting_items("Trying mx")
+    assert [item["title"] for item in items] == list(PROBE_TASKS)
+    assert [item["level"] for item in items[:2]] == ["running", "waiting"]
+    assert running_item("More")["level"] == "running"
