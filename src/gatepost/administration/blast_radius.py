@@ -6,24 +6,24 @@ Used by `change` where nothing is to be changed yet. Reads the trace.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.connectors.match import Directory
-from gatepost.reports.blast_radius import COLUMNS, BlastRadius, Kind, blast_radius
+from gatepost.reports.blast_radius import COLUMNS, BlastRadius, Difference, Kind, Total, blast_radius
 from gatepost.reports.replay import INBOUND, OUTBOUND
 from gatepost.reports.touched import Touched, touched
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.connectors.model import Resources
-    from gatepost.reports.blast_radius import Difference
 
-__all__ = ["Radius", "find_radius", "kinds_also", "peers_of", "radius_record"]
+__all__ = ["Radius", "find_radius", "kinds_also", "peers_of", "radius_of", "radius_record"]
 
 _PEERS = 20
 _ORGANIZATION = COLUMNS.index("organization")
@@ -74,6 +74,7 @@ def radius_record(radius: Radius) -> dict[str, Any]:
         "parts": [{"sign": sign, "part": label, "fields": list(fields)} for sign, label, fields in change.parts],
         "senders": sorted(change.senders),
         "recipients": sorted(change.recipients),
+        "touches": {"inbound": change.inbound, "outbound": change.outbound, "content": change.content},
         "inbound": {"messages": found.inbound.messages, "different": found.inbound.different},
         "outbound": {"messages": found.outbound.messages, "different": found.outbound.different},
         "differences": list(_rows(found.differences())),
@@ -81,14 +82,41 @@ def radius_record(radius: Radius) -> dict[str, Any]:
     }
 
 
+def radius_of(record: Mapping[str, Any]) -> Radius:
+    """What `radius_record` made this of."""
+    parts = [(one["sign"], one["part"], tuple(one["fields"])) for one in record["parts"]]
+    change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
+    found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
+    for row in record["differences"]:
+        one = _difference(row)
+        found.by_kind[one.kind, one.direction] = one
+    return Radius(record["since"], record["until"], change, found, list(record["unreadable"]))
+
+
+def _difference(row: Mapping[str, Any]) -> Difference:
+    return Difference(
+        direction=row["direction"],
+        kind=Kind(row["kind"]),
+        messages=row["messages"],
+        also=Counter({Kind(each["kind"]): each["messages"] for each in row["also"]}),
+        peers=Counter({each["peer"]: each["messages"] for each in row["peers"]}),
+        unnamed=row["more_peers"],
+        sample=row["sample"],
+        before=row["before"],
+        after=row["after"],
+    )
+
+
 def _rows(differences: Iterable[Difference]) -> Iterable[dict[str, Any]]:
     for one in differences:
+        peers = peers_of(one)
         yield {
             "direction": one.direction,
             "kind": str(one.kind),
             "messages": one.messages,
             "also": [{"kind": kind, "messages": count} for kind, count in kinds_also(one)],
-            "peers": [{"peer": peer, "messages": count} for peer, count in peers_of(one)[:_PEERS]],
+            "peers": [{"peer": peer, "messages": count} for peer, count in peers[:_PEERS]],
+            "more_peers": max(0, len(peers) - _PEERS) + one.unnamed,
             "sample": one.sample,
             "before": one.before,
             "after": one.after,

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatepost.administration.blast_radius import Radius, find_radius, radius_record
+from gatepost.administration.blast_radius import Radius, find_radius, radius_of, radius_record
 from gatepost.administration.choice import visible
-from gatepost.administration.differences import changes_record, differences
+from gatepost.administration.differences import changes_of, changes_record, differences
 from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.describe import warnings
@@ -25,7 +25,7 @@ from gatepost.connectors.publication import to_do
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.access.principal import Principal
     from gatepost.administration.differences import FieldChange
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from gatepost.connectors.model import Organization, PrefixLimits
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["NOTHING", "Edit", "Outcome", "Step", "Wish", "change", "outcome_record"]
+__all__ = ["NOTHING", "TRIES", "Edit", "Outcome", "Step", "Wish", "change", "outcome_of", "outcome_record"]
 
 NOTHING = "nothing was changed"
-_TRIES = 5
+TRIES = 5
+"""How often a change is made again that others overtook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Outcome:
 
     version: the one in force now. warnings: what to think about because of it, a sentence each; standing: what was so
     before. notes: what is left to do elsewhere. after: all resources as they are then, those too that who asked does
-    not see. radius: what it would have done to mail, if that was to be found out.
+    not see; none of them of a change that another gateway made. radius: what it would have done to mail, if that was
+    to be found out.
     """
 
     version: int
@@ -103,7 +105,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
     with every error there is, CONFLICT, UNREADABLE, and what the step raises.
     """
     with gateway.config() as store:
-        for left in reversed(range(1 if whole else _TRIES)):
+        for left in reversed(range(1 if whole else TRIES)):
             version, stored = store.load()
             if wish.expected is not None and wish.expected != version:
                 raise _overtaken(version, wish.expected)
@@ -120,7 +122,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                 except ConfigConflict as conflict:
                     if left:
                         continue
-                    tries = "" if whole else f" ({_TRIES} tries, each overtaken by another change; {NOTHING})"
+                    tries = "" if whole else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
                     raise Refusal(Kind.CONFLICT, f"{conflict}{tries}") from conflict
             break
     return _outcome(gateway, who, wish, made, (version, changes, lacking))
@@ -130,6 +132,21 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
     """For machines. Warnings and notes are not in it, since commands say them beside it."""
     found = {"version": outcome.version, "dry_run": outcome.dry_run, "changes": changes_record(outcome.changes)}
     return found if outcome.radius is None else found | {"blast_radius": radius_record(outcome.radius)}
+
+
+def outcome_of(record: Mapping[str, Any]) -> Outcome:
+    """What a call of REST says that a change did: `outcome_record` with warnings, standing ones and notes."""
+    radius = record["blast_radius"]
+    return Outcome(
+        version=record["version"],
+        dry_run=record["dry_run"],
+        changes=changes_of(record["changes"]),
+        warnings=record["warnings"],
+        standing=record["standing"],
+        notes=record["notes"],
+        after=Resources(),
+        radius=None if radius is None else radius_of(radius),
+    )
 
 
 # ------------------------------------------------------------------------------------------------ what it becomes

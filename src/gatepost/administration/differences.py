@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["FieldChange", "changes_record", "differences"]
+__all__ = ["FieldChange", "changes_of", "changes_record", "differences"]
 
 
 class FieldChange(NamedTuple):
@@ -44,6 +44,11 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any
 def changes_record(changes: Sequence[FieldChange]) -> list[dict[str, Any]]:
     """For machines."""
     return [{"sign": one.sign, "field": one.path, "before": one.before, "after": one.after} for one in changes]
+
+
+def changes_of(record: Sequence[Mapping[str, Any]]) -> list[FieldChange]:
+    """What `changes_record` made this of."""
+    return [FieldChange(one["sign"], one["field"], one["before"], one["after"]) for one in record]
 
 
 def _compare(path: str, before: Any, after: Any, changes: list[FieldChange]) -> None:

@@ -28,9 +28,11 @@ __all__ = [
     "change_summary",
     "differences_of",
     "history",
+    "history_records",
     "part_history",
     "version_changes",
     "version_record",
+    "version_records",
 ]
 
 _STEP = 10
@@ -114,7 +116,7 @@ def change_summary(change: Change) -> str:
 
 
 def change_record(change: Change) -> dict[str, Any]:
-    """For machines. changes: how many fields."""
+    """For machines. changes: how many fields. summary: which."""
     return {
         "version": change.version,
         "at": change.at,
@@ -122,13 +124,26 @@ def change_record(change: Change) -> dict[str, Any]:
         "organization": change.name,
         "note": change.note,
         "changes": len(differences_of(change)),
+        "summary": change_summary(change),
     }
+
+
+def history_records(
+    gateway: Gateway, who: Principal, *, organization: str = "", limit: int = 20
+) -> list[dict[str, Any]]:
+    """`history`, for machines."""
+    return [change_record(one) for one in history(gateway, who, organization=organization, limit=limit)]
 
 
 def version_record(change: Change, changes: Sequence[FieldChange]) -> dict[str, Any]:
     """The same of what `version_changes` says, with each field before and after."""
     head = {"version": change.version, "at": change.at, "author": change.author, "note": change.note}
     return head | {"changes": changes_record(changes)}
+
+
+def version_records(gateway: Gateway, who: Principal, version: int) -> dict[str, Any]:
+    """`version_changes`, for machines. Raises Refusal (MISSING)."""
+    return version_record(*version_changes(gateway, who, version))
 
 
 def _counted(changes: Sequence[FieldChange]) -> list[str]:

@@ -7,7 +7,7 @@ message that came with recipients of others, too, it learns nothing but what is 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RETURN_TEXT",
+    "Acted",
     "QueueAction",
     "act",
+    "acted",
     "destinations",
     "entries",
     "entry_record",
@@ -139,6 +141,29 @@ def act(  # noqa: PLR0913 - what is done to which mail, by whom and why
     return found
 
 
+class Acted(NamedTuple):
+    """What an action was done to: how many deliveries, and those as they were; the first of them if they are many."""
+
+    changed: int
+    shown: list[QueueEntry]
+
+
+def acted(  # noqa: PLR0913 - as `act`
+    gateway: Gateway,
+    who: Principal,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    dry_run: bool = False,
+    reason: str = "",
+    text: str = "",
+) -> Acted:
+    """`act`, for who needs not know all of what it was done to."""
+    found = act(gateway, who, action, wanted, messages=messages, dry_run=dry_run, reason=reason, text=text)
+    return Acted(len(found), found)
+
+
 def entry_record(entry: QueueEntry, who: Principal) -> dict[str, Any]:
     """For machines, as `gatepost queue list --json` prints it; without what is another organization's."""
     delivery, message = entry.delivery, entry.delivery.message
@@ -149,6 +174,7 @@ def entry_record(entry: QueueEntry, who: Principal) -> dict[str, Any]:
     return {
         "message": record,
         "state": entry.state,
+        "held": delivery.held,
         "destination": delivery.destination,
         "recipients": [msgspec.structs.asdict(recipient) for recipient in delivery.recipients],
         "attempts": delivery.attempts,

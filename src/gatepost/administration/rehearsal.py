@@ -20,7 +20,7 @@ from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatepost.reports.decision import Decision
     from gatepost.store.trace_search import TraceRow
 
-__all__ = ["Question", "Rehearsal", "conclusion", "rehearsal", "rehearsal_record"]
+__all__ = ["Question", "Rehearsal", "conclusion", "rehearsal", "rehearsal_of", "rehearsal_record"]
 
 _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
@@ -133,6 +133,32 @@ def rehearsal_record(found: Rehearsal) -> dict[str, Any]:
         "peers": [{"peer": peer, **_counts(counts), "last": last} for peer, counts, last in report.peers()],
         "days": [{"day": day, **_counts(counts)} for day, counts in sorted(report.days.items())],
     }
+
+
+def rehearsal_of(record: Mapping[str, Any], question: Question) -> Rehearsal:
+    """What `rehearsal_record` made this of, in answer to the question."""
+    return Rehearsal(
+        question=question,
+        report=_report_of(record),
+        mode=Mode(record["mode"]),
+        **{key: record[key] for key in ("name", "label", "direction", "enabled", "until", "formed", "unreadable")},
+    )
+
+
+def _report_of(record: Mapping[str, Any]) -> Report:
+    groups = [reports.Group(**{**one, "judged": Judged(one["judged"])}) for one in record["groups"]]
+    # of messages that passed it is known how many there were of each peer
+    groups += [
+        reports.Group(one["peer"], "", Judged.PASSED, "", "", messages=one["passed"], last=one["last"])
+        for one in record["peers"]
+        if one["passed"]
+    ]
+    return Report(
+        groups={(one.peer, one.judged, one.reason, one.result_type): one for one in groups},
+        days={one["day"]: _counts_of(one) for one in record["days"]},
+        counts=_counts_of(record),
+        waited=record["waited"],
+    )
 
 
 def conclusion(found: Rehearsal) -> str:
@@ -238,6 +264,10 @@ class _Run:
 
 def _counts(found: dict[Judged, int]) -> dict[str, int]:
     return {"passed": found[Judged.PASSED], "failed": found[Judged.FAILED], "unknown": found[Judged.UNKNOWN]}
+
+
+def _counts_of(record: Mapping[str, Any]) -> dict[Judged, int]:
+    return {Judged.PASSED: record["passed"], Judged.FAILED: record["failed"], Judged.UNKNOWN: record["unknown"]}
 
 
 def _group_record(group: reports.Group) -> dict[str, Any]:

@@ -37,7 +37,9 @@ __all__ = [
     "add_part",
     "apply_document",
     "document",
+    "domain_of",
     "organization",
+    "organization_set",
     "part",
     "part_added",
     "part_removed",
@@ -48,6 +50,7 @@ __all__ = [
     "put_part",
     "remove_organization",
     "remove_part",
+    "seen",
     "set_organization",
     "set_part",
 ]
@@ -78,9 +81,14 @@ def document(gateway: Gateway, who: Principal) -> tuple[int, dict[str, Any]]:
     return version, {"organization": named} if named else {}
 
 
+def seen(gateway: Gateway, who: Principal) -> Resources:
+    """All resources that who asks sees."""
+    return visible(gateway.directory().resources, who)
+
+
 def organization(gateway: Gateway, who: Principal, name: str) -> Organization:
     """The organization of that name. Raises Refusal (MISSING)."""
-    return choose_organization(visible(gateway.directory().resources, who), name)
+    return choose_organization(seen(gateway, who), name)
 
 
 def parts(gateway: Gateway, who: Principal, kind: PartKind, selection: Selection = ALL) -> Page[Part]:
@@ -95,7 +103,7 @@ def parts(gateway: Gateway, who: Principal, kind: PartKind, selection: Selection
 
 def part(gateway: Gateway, who: Principal, named: PartName) -> Part:
     """The part of that name. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
-    return _chosen(visible(gateway.directory().resources, who), named)
+    return _chosen(seen(gateway, who), named)
 
 
 def _chosen(resources: Resources, named: PartName) -> Part:
@@ -159,7 +167,7 @@ def add_organization(gateway: Gateway, who: Principal, name: str, fields: Fields
             raise Refusal(Kind.BLOCKED, text)
         _of_gateway(who, resources, name)
         draft[name] = {}
-        return _organization_set(name, fields, draft)
+        return organization_set(name, fields, draft)
 
     return change(gateway, who, step, wish)
 
@@ -169,7 +177,7 @@ def set_organization(gateway: Gateway, who: Principal, name: str, fields: Fields
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         choose_organization(resources, name)
-        return _organization_set(name, fields, draft)
+        return organization_set(name, fields, draft)
 
     return change(gateway, who, step, wish)
 
@@ -216,7 +224,8 @@ def _of_gateway(who: Principal, resources: Resources, name: str) -> None:
         raise Refusal(Kind.INPUT, f"{name} is removed by whoever administers the gateway itself; {NOTHING}")
 
 
-def _organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
+def organization_set(name: str, fields: Fields, draft: dict[str, Any]) -> Edit:
+    """Change an organization's own fields in the draft."""
     table = draft[name]
     errors = _fill(Organization, table, fields)
     if "name" in table:
@@ -232,7 +241,7 @@ def add_part(gateway: Gateway, who: Principal, named: PartName, fields: Fields, 
     """A new part. Where no organization is named it is the one whose domain it is in, or the only one there is."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        owner = owner_of(resources, named.organization, _domain_of(named.kind, named.name))
+        owner = owner_of(resources, named.organization, domain_of(named.kind, named.name))
         return part_added(named.kind, owner.name, named.name, fields, draft)
 
     return change(gateway, who, step, wish)
@@ -335,6 +344,6 @@ def _edit(kind: PartKind, owner: str, place: tuple[int, str], errors: list[Field
     return Edit((owner,), named, (f"{name!r}", f"{kind.label} {name} of {owner}"), errors)
 
 
-def _domain_of(kind: PartKind, name: str) -> str:
+def domain_of(kind: PartKind, name: str) -> str:
     """The domain by which a new mailbox finds its organization; "" if it has none, and for other parts."""
     return kind.one_form(name).rpartition("@")[2] if kind.identity == "address" and "@" in name else ""

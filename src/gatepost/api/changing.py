@@ -50,14 +50,16 @@ class FieldChange(msgspec.Struct):
 class ChangeOutcome(msgspec.Struct):
     """What a change did, or with dry_run would do.
 
-    version: the one in force now. warnings: what to think about because of it. notes: what is left to do elsewhere,
-    such as DNS records. blast_radius: with dry_run, what it touches and what it would have done to recent mail.
+    version: the one in force now. warnings: what to think about because of it; standing: what was so before. notes:
+    what is left to do elsewhere, such as DNS records. blast_radius: with dry_run, what it touches and what it would
+    have done to recent mail.
     """
 
     version: int
     dry_run: bool
     changes: list[FieldChange]
     warnings: list[str]
+    standing: list[str]
     notes: list[str]
     blast_radius: dict[str, Any] | None = None
 
@@ -70,8 +72,8 @@ def wish(asked: Asked) -> Wish:
 
 def answer(outcome: Outcome, *, location: str = "", status: int | None = None) -> Answer:
     """The outcome as JSON, of the version that is in force now."""
-    found = outcome_record(outcome) | {"warnings": outcome.warnings, "notes": outcome.notes}
-    return Answer({"blast_radius": None} | found, outcome.version, location, status)
+    said = {"warnings": outcome.warnings, "standing": outcome.standing, "notes": outcome.notes}
+    return Answer({"blast_radius": None} | outcome_record(outcome) | said, outcome.version, location, status)
 
 
 def seconds(name: str, text: str) -> float:

@@ -114,8 +114,9 @@ class Endpoint:
 
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
-    without which nothing is changed. may_create: it may answer 201. most: bytes of a body. tag: its chapter.
-    grave: a session must have proved lately who it is (`web.confirmed`), and the state may forbid it.
+    without which nothing is changed. may_create: it may answer 201. grave: a session must have proved lately who it is
+    (`web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most: bytes of
+    a body. tag: its chapter.
     """
 
     method: str
@@ -135,6 +136,7 @@ class Endpoint:
     versioned: bool = False
     may_create: bool = False
     grave: bool = False
+    seeks: bool = False
     most: int = 256 * _KILOBYTE
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

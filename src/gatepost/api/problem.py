@@ -24,6 +24,7 @@ __all__ = ["Problem", "ProblemType", "later", "problem_response", "refused"]
 
 _OF_REFUSALS = {
     Kind.INPUT: ProblemType.INVALID,
+    Kind.FORBIDDEN: ProblemType.FORBIDDEN,
     Kind.MISSING: ProblemType.MISSING,
     Kind.BLOCKED: ProblemType.CONFLICT,
     Kind.CONFLICT: ProblemType.CONFLICT,

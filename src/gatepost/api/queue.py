@@ -76,11 +76,12 @@ class QueueMessage(msgspec.Struct):
 class QueueDelivery(msgspec.Struct):
     """One message's recipients for one destination. Times: seconds since 1970; next_at 0 while it is being tried.
 
-    state: active, deferred or held.
+    state: active, deferred or held. held: by an administrator; if it is not, its destination protects less than it did.
     """
 
     message: QueueMessage
     state: str
+    held: bool
     destination: str
     recipients: list[Recipient]
     attempts: int

@@ -62,7 +62,10 @@ class _HistoryPlace(msgspec.Struct, array_like=True):
 
 
 class HistoryEntry(msgspec.Struct):
-    """What one version changed in one organization. at: seconds since 1970. changes: how many fields."""
+    """What one version changed in one organization. at: seconds since 1970. changes: how many fields.
+
+    summary: which parts.
+    """
 
     version: int
     at: float
@@ -70,6 +73,7 @@ class HistoryEntry(msgspec.Struct):
     organization: str
     note: str
     changes: int
+    summary: str
 
 
 class HistoryVersion(msgspec.Struct):

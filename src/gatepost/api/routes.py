@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.api import accounts, certificates, checks, explain, parts, queue, reports, resources, status, trace
+from gatepost.api import (
+    accounts,
+    certificates,
+    checks,
+    connectors,
+    explain,
+    parts,
+    queue,
+    reports,
+    resources,
+    status,
+    trace,
+)
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
 from gatepost.api.problem import Problem, ProblemType
@@ -69,6 +81,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
+    *connectors.ENDPOINTS,
     *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,

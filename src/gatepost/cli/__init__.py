@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from gatepost.cli.lazy import LazyGroup
+from gatepost.cli.reach import reach_of, reach_options
 
 __all__ = ["main"]
 
@@ -64,7 +65,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     commands=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG).")
+@reach_options
 @click.option(
     "--version",
     is_flag=True,
@@ -74,9 +75,9 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     help="Print the version, the interpreter and the TLS library, then exit.",
 )
 @click.pass_context
-def main(ctx: click.Context, config: str | None) -> None:
+def main(ctx: click.Context, /, config: str | None, server: str, **options: str) -> None:
     """gatepost: a mail gateway that decides, proves and rehearses how every mail connection is protected.
 
     Exit codes: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell.
     """
-    ctx.obj = config
+    ctx.obj = reach_of(ctx, config, server, options)

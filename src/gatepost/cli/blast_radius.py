@@ -58,7 +58,7 @@ def _print_difference(difference: Difference) -> None:
     click.echo(f"{found} (also {also})" if also else found)
     peers = peers_of(difference)
     shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
-    rest = len(peers) - _PEERS
+    rest = len(peers) - _PEERS + difference.unnamed
     click.echo(f"    {shown}{f'; and {rest} more' if rest > 0 else ''}")
     click.echo(f"    was: {printable(difference.before)}")
     click.echo(f"    now: {printable(difference.after)}")

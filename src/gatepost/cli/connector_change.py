@@ -8,10 +8,11 @@ import click
 
 from gatepost.administration.choice import choose_connector
 from gatepost.administration.parts import INBOUND, OUTBOUND
-from gatepost.administration.resources import PartName, add_part, remove_part, set_part
+from gatepost.administration.resources import PartName, add_part, remove_part, seen, set_part
 from gatepost.cli.chosen import connector_options
+from gatepost.cli.door import door
 from gatepost.cli.edit import Asked, change_options, edit
-from gatepost.cli.options import config_option, gateway_of, json_option
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import CODES, WORDS_HELP
 
 __all__ = ["add", "remove", "set_"]
@@ -72,5 +73,5 @@ def remove(name: str, organization: str, direction: str | None, **asked: Any) ->
 
 def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
     """Which of the two kinds is meant, and whose."""
-    part = choose_connector(gateway_of(asked.config).directory().resources, name, organization, direction).part
+    part = choose_connector(door(asked.config)(seen), name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)

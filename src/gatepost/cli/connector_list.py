@@ -8,8 +8,10 @@ import click
 
 from gatepost.administration.choice import choose_connector
 from gatepost.administration.connectors import ConnectorSelection, connector_record, connectors
+from gatepost.administration.resources import seen
 from gatepost.cli.chosen import connector_options
-from gatepost.cli.options import administrator, config_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import SHOW_CODES
 from gatepost.cli.part_view import show_part, view_options
 from gatepost.cli.tables import moment, print_json, print_table
@@ -30,7 +32,7 @@ def list_(organization: str, direction: str | None, config: str | None, as_json:
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
     selection = ConnectorSelection(organization, direction=direction or "")
-    rows = [connector_record(row) for row in connectors(gateway_of(config), administrator(), selection).rows]
+    rows = [connector_record(row) for row in door(config)(connectors, selection).rows]
     if as_json:
         print_json(rows)
     else:
@@ -46,7 +48,7 @@ def list_(organization: str, direction: str | None, config: str | None, as_json:
 @json_option
 def show(name: str, organization: str, direction: str | None, config: str | None, **form: Any) -> None:
     """One connector."""
-    show_part(choose_connector(gateway_of(config).directory().resources, name, organization, direction).part, **form)
+    show_part(choose_connector(door(config)(seen), name, organization, direction).part, **form)
 
 
 def _validated(row: dict[str, Any]) -> str:

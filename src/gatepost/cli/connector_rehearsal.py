@@ -9,7 +9,8 @@ import click
 from gatepost.administration.rehearsal import Question, conclusion, rehearsal_record
 from gatepost.administration.rehearsal import rehearsal as rehearsed
 from gatepost.cli.chosen import connector_options
-from gatepost.cli.options import NO, UNKNOWN, administrator, config_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
 from gatepost.reports.rehearsal import Judged
@@ -44,9 +45,7 @@ def rehearsal(
     Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 wrong use,
     3 cannot tell (no mail to judge by, or a part of the trace cannot be read).
     """
-    found = rehearsed(
-        gateway_of(config), administrator(), Question(name, asked.pop("since"), organization, direction, **asked)
-    )
+    found = door(config)(rehearsed, Question(name, asked.pop("since"), organization, direction, **asked))
     if as_json:
         print_json(rehearsal_record(found))
     else:

@@ -19,6 +19,7 @@ from gatepost.administration.validation import validate as tried
 from gatepost.checks.tasks import Outcome, TaskStatus
 from gatepost.cli.changes import print_warnings
 from gatepost.cli.chosen import connector_options
+from gatepost.cli.door import Here
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, gateway_of, json_option
 from gatepost.cli.resources import applied
 from gatepost.cli.tables import moment, print_json, printable
@@ -166,7 +167,7 @@ def validate(
 
 def _draft(gateway: Gateway, file: Path) -> Directory:
     """The stored resources with the organizations of a file in place of their own, not stored."""
-    outcome = applied(file, gateway, Wish(author(), dry_run=True))
+    outcome = applied(file, Here(gateway), Wish(author(), dry_run=True))
     print_warnings(outcome, standing=True)
     return Directory(outcome.after, outcome.version)
 

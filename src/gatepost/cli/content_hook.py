@@ -12,7 +12,9 @@ import click
 
 from gatepost.administration.choice import choose_part, chosen_organizations
 from gatepost.administration.parts import HOOK
+from gatepost.administration.resources import seen
 from gatepost.cli.chosen import stored_directory
+from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table, printable
@@ -47,7 +49,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    resources = stored_directory(settings_of(config)).resources
+    resources = door(config)(seen)
     owners = chosen_organizations(resources, organization)
     rows: list[tuple[Any, ...]] = [
         (

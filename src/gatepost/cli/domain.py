@@ -8,7 +8,8 @@ from gatepost.administration.listings import DomainRow, domains
 from gatepost.administration.pages import Selection
 from gatepost.administration.parts import DOMAIN
 from gatepost.cli.domain_mta_sts import mta_sts
-from gatepost.cli.options import administrator, config_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 
@@ -26,7 +27,7 @@ def domain() -> None:
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """Accepted domains. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    rows = domains(gateway_of(config), administrator(), Selection(organization)).rows
+    rows = door(config)(domains, Selection(organization)).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:

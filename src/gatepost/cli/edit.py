@@ -9,7 +9,8 @@ import click
 
 from gatepost.administration.change import Wish
 from gatepost.cli.changes import report
-from gatepost.cli.options import administrator, author, gateway_of
+from gatepost.cli.door import door
+from gatepost.cli.options import author
 from gatepost.cli.times import MOMENT
 
 if TYPE_CHECKING:
@@ -53,5 +54,5 @@ def change_options[F: Callable[..., Any]](command: F) -> F:
 
 def edit(asked: Asked, change: Callable[..., Outcome], *what: Any) -> None:
     """Change something by a function of `administration.resources` and say what it did. what: its own arguments."""
-    outcome = change(gateway_of(asked.config), administrator(), *what, asked.wish)
+    outcome = door(asked.config)(change, *what, asked.wish)
     report(outcome, as_json=asked.as_json)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from gatepost.administration.history import (
-    change_record,
-    change_summary,
-    version_changes,
-    version_record,
-)
-from gatepost.administration.history import history as newest
+from gatepost.administration.differences import changes_of
+from gatepost.administration.history import history_records, version_records
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.cli.changes import print_changes
-from gatepost.cli.options import NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
-
-if TYPE_CHECKING:
-    from gatepost.store.changes import Change
 
 __all__ = ["history"]
 
@@ -40,9 +33,9 @@ def history(context: click.Context, organization: str, limit: int, config: str |
     """
     if context.invoked_subcommand:
         return
-    found = newest(gateway_of(config), administrator(), organization=organization, limit=limit)
+    found = door(config)(history_records, organization=organization, limit=limit)
     if as_json:
-        print_json([change_record(one) for one in found])
+        print_json(found)
     else:
         print_table(_COLUMNS, [_row(one) for one in found])
 
@@ -54,18 +47,19 @@ def history(context: click.Context, organization: str, limit: int, config: str |
 def show(version: int, config: str | None, as_json: bool) -> None:
     """What VERSION changed, in the form of `gatepost apply`. Exit codes: 0 found, 1 no such version, 3 not readable."""
     try:
-        one, changes = version_changes(gateway_of(config), administrator(), version)
+        one = door(config)(version_records, version)
     except Refusal as refusal:
         if refusal.kind is not Kind.MISSING:
             raise
         fail(NO, refusal.text)
     if as_json:
-        print_json(version_record(one, changes))
+        print_json(one)
         return
-    note = f": {one.note}" if one.note else ""
-    click.echo(printable(f"version {version}, {moment(one.at)}, by {one.author}{note}"), err=True)
-    print_changes(changes)
+    note = f": {one['note']}" if one["note"] else ""
+    click.echo(printable(f"version {version}, {moment(one['at'])}, by {one['author']}{note}"), err=True)
+    print_changes(changes_of(one["changes"]))
 
 
-def _row(change: Change) -> tuple[object, ...]:
-    return change.version, moment(change.at), change.author, change.name, change_summary(change), change.note
+def _row(change: dict[str, Any]) -> tuple[object, ...]:
+    at, rest = moment(change["at"]), ("author", "organization", "summary", "note")
+    return change["version"], at, *(change[key] for key in rest)

@@ -8,8 +8,9 @@ import click
 
 from gatepost.administration.choice import chosen_organizations
 from gatepost.administration.parts import RULE
-from gatepost.cli.chosen import stored_directory
-from gatepost.cli.options import config_option, json_option, settings_of
+from gatepost.administration.resources import seen
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 from gatepost.connectors.values import ContentProtection, Mode
@@ -36,7 +37,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    resources = stored_directory(settings_of(config)).resources
+    resources = door(config)(seen)
     owners = chosen_organizations(resources, organization)
     rows: list[tuple[Any, ...]] = [
         (_status(one), one.priority, one.name, owner.name, _conditions(one), _actions(one))

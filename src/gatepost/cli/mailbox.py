@@ -6,8 +6,9 @@ import click
 
 from gatepost.administration.listings import MailboxRow, MailboxSelection, mailboxes
 from gatepost.administration.parts import MAILBOX
+from gatepost.cli.door import door
 from gatepost.cli.mailbox_password import password
-from gatepost.cli.options import administrator, config_option, gateway_of, json_option
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 
@@ -26,7 +27,7 @@ def mailbox() -> None:
 @json_option
 def list_(organization: str, domain: str, config: str | None, as_json: bool) -> None:
     """Mailboxes. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    rows = mailboxes(gateway_of(config), administrator(), MailboxSelection(organization, domain=domain)).rows
+    rows = door(config)(mailboxes, MailboxSelection(organization, domain=domain)).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:

@@ -6,9 +6,10 @@ import click
 
 from gatepost.administration.choice import chosen_organizations
 from gatepost.administration.parts import ISSUER
-from gatepost.cli.chosen import stored_directory
+from gatepost.administration.resources import seen
+from gatepost.cli.door import door
 from gatepost.cli.oauth_check import check
-from gatepost.cli.options import config_option, json_option, settings_of
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table
 
@@ -28,7 +29,7 @@ def issuer() -> None:
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """OAuth issuers. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    resources = stored_directory(settings_of(config)).resources
+    resources = door(config)(seen)
     owners = chosen_organizations(resources, organization)
     rows = [
         (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gatepost.administration.refusal import Kind
-from gatepost.settings.loader import SettingsError, load
+from gatepost.cli.reach import Reach, only_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.administration.refusal import Refusal
+    from gatepost.cli.reach import Server
     from gatepost.settings.model import Settings
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "force_option",
     "gateway_of",
     "json_option",
+    "reach",
     "refused",
+    "server_of",
     "settings_of",
 ]
 
@@ -63,10 +66,28 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
     return click.option("--force", metavar="REASON", default="", callback=given, help=text)
 
 
-def settings_of(config: str | None) -> Settings:
-    """The settings a command works with; ends the command with exit code 2 and every error if they are wrong."""
-    context = click.get_current_context()
-    chosen = config or context.find_root().obj
+def reach() -> Reach:
+    """What the options of `gatepost` itself say."""
+    found = click.get_current_context().find_root().obj
+    return found if isinstance(found, Reach) else Reach()
+
+
+def server_of() -> Server | None:
+    """The other gateway that is meant, None for this machine's."""
+    return reach().server
+
+
+def settings_of(config: str | None, *, anywhere: bool = False) -> Settings:
+    """The settings a command works with; ends the command with exit code 2 and every error if they are wrong.
+
+    Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
+    """
+    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - what asks another gateway needs none
+
+    given = reach()
+    if given.server is not None and not anywhere:
+        raise only_here(click.get_current_context())
+    chosen = config or given.config
     try:
         return load(chosen, os.environ)
     except SettingsError as error:
@@ -104,6 +125,7 @@ def fail(code: int, message: str) -> NoReturn:
 # The one table of all commands.
 _CODES = {
     Kind.INPUT: BAD_INPUT,
+    Kind.FORBIDDEN: BAD_INPUT,
     Kind.MISSING: BAD_INPUT,
     Kind.BLOCKED: BAD_INPUT,
     Kind.CONFLICT: NO,

@@ -8,8 +8,9 @@ import click
 
 from gatepost.administration import resources
 from gatepost.administration.listings import OrganizationRow, organizations
+from gatepost.cli.door import door
 from gatepost.cli.edit import Asked, change_options, edit
-from gatepost.cli.options import administrator, config_option, gateway_of, json_option
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.cli.part_view import show_organization, view_options
 from gatepost.cli.tables import print_json, print_table
@@ -27,7 +28,7 @@ def organization() -> None:
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
     """Organizations, and how much each has. Exit codes: 0 done (also if there are none), 3 not readable."""
-    rows = organizations(gateway_of(config), administrator()).rows
+    rows = door(config)(organizations).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:
@@ -45,7 +46,7 @@ def list_(config: str | None, as_json: bool) -> None:
 @json_option
 def show(name: str, config: str | None, **form: Any) -> None:
     """One organization."""
-    show_organization(resources.organization(gateway_of(config), administrator(), name), **form)
+    show_organization(door(config)(resources.organization, name), **form)
 
 
 @organization.command(

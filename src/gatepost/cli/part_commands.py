@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.administration.resources import PartName, add_part, part, remove_part, set_part
+from gatepost.cli.door import door
 from gatepost.cli.edit import Asked, change_options, edit
-from gatepost.cli.options import administrator, config_option, gateway_of, json_option
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_view import show_part, view_options
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _add_show(group: click.Group, kind: PartKind) -> None:
     @config_option
     @json_option
     def show(name: str, organization: str, config: str | None, **form: Any) -> None:
-        show_part(part(gateway_of(config), administrator(), PartName(kind, organization, name)), **form)
+        show_part(door(config)(part, PartName(kind, organization, name)), **form)
 
 
 def _add_add(group: click.Group, kind: PartKind, example: str) -> None:

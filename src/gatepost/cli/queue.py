@@ -10,13 +10,14 @@ import click
 from gatepost.administration.queue import (
     RETURN_TEXT,
     QueueAction,
-    act,
+    acted,
     entries,
     entry_record,
     message_body,
     message_entries,
 )
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.cli.door import door
 from gatepost.cli.options import (
     BAD_INPUT,
     NO,
@@ -75,7 +76,7 @@ def queue() -> None:
 @json_option
 def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
     """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
-    found = entries(gateway_of(config), administrator(), QueueFilter(**wanted, held=True if held else None))
+    found = door(config)(entries, QueueFilter(**wanted, held=True if held else None))
     if as_json:
         _print_records(found)
     else:
@@ -89,15 +90,15 @@ def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
 @json_option
 def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
     """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
-    gateway = gateway_of(config)
+    gateway = gateway_of(config) if body else None  # what is in a message is not served over REST
     try:
-        found = message_entries(gateway, administrator(), QueueFilter(message=message))
+        found = door(config)(message_entries, QueueFilter(message=message))
         if as_json:
             _print_records(found)
         else:
             for entry in found:
                 _print_entry(entry)
-        if body:
+        if gateway is not None:
             for chunk in message_body(gateway, message):
                 sys.stdout.buffer.write(chunk)
     except Refusal as refusal:
@@ -143,9 +144,8 @@ def _action(action: QueueAction, summary: str) -> None:
                 BAD_INPUT,
                 f"say which mail to {action}: queue ids, --domain, --sender, --recipient, --organization or --all",
             )
-        changed = act(
-            gateway_of(config),
-            administrator(),
+        done = door(config)(
+            acted,
             action,
             QueueFilter(**wanted),
             messages=messages,
@@ -154,10 +154,12 @@ def _action(action: QueueAction, summary: str) -> None:
             text=text,
         )
         if as_json:
-            _print_records(changed)
+            _print_records(done.shown)
+            if len(done.shown) < done.changed:
+                click.echo(f"{action}: {done.changed} deliveries; the first {len(done.shown)} are printed", err=True)
         else:
-            click.echo(f"{action}: {len(changed)} deliveries{' (dry run)' if dry_run else ''}")
-        if not changed:
+            click.echo(f"{action}: {done.changed} deliveries{' (dry run)' if dry_run else ''}")
+        if not done.changed:
             raise SystemExit(NO)
 
 

@@ -16,13 +16,14 @@ from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resources import apply_document
 from gatepost.administration.resources import document as stored_document
 from gatepost.cli.changes import report
-from gatepost.cli.options import BAD_INPUT, administrator, author, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, author, config_option, fail, json_option
 from gatepost.cli.tables import print_json
 from gatepost.cli.times import MOMENT
 
 if TYPE_CHECKING:
     from gatepost.administration.change import Outcome
-    from gatepost.administration.gateway import Gateway
+    from gatepost.cli.door import Door
 
 __all__ = ["applied", "apply", "export"]
 
@@ -58,7 +59,7 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     not be compared.
     """
     wish = Wish(author(), note, dry_run, since)
-    report(applied(source, gateway_of(config), wish), as_json=as_json, standing=True)
+    report(applied(source, door(config), wish), as_json=as_json, standing=True)
 
 
 @click.command()
@@ -66,18 +67,18 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
 @json_option
 def export(config: str | None, as_json: bool) -> None:
     """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
-    _, document = stored_document(gateway_of(config), administrator())
+    _, document = door(config)(stored_document)
     if as_json:
         print_json(document)
     else:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def applied(source: Path, gateway: Gateway, wish: Wish) -> Outcome:
+def applied(source: Path, through: Door, wish: Wish) -> Outcome:
     """What becomes of the resources by a file; ends the command with every error there is."""
     given = _read_document(source)
     try:
-        return apply_document(gateway, administrator(), given, wish)
+        return through(apply_document, given, wish)
     except Refusal as refusal:
         if refusal.kind is not Kind.INPUT:
             raise

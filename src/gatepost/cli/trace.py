@@ -9,7 +9,8 @@ import click
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.trace import EVENTS, MOST, event_record, events, events_of
 from gatepost.administration.trace_text import detail_lines, tls_lines
-from gatepost.cli.options import NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.cli.times import MOMENT
 from gatepost.store.interface import TraceFilter
@@ -52,7 +53,7 @@ def trace() -> None:
 @json_option
 def search(config: str | None, as_json: bool, **wanted: Any) -> None:
     """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
-    found = events(gateway_of(config), administrator(), TraceFilter(**wanted))
+    found = door(config)(events, TraceFilter(**wanted))
     if as_json:
         print_json([event_record(event) for event in found])
     else:
@@ -71,7 +72,7 @@ def show(identity: str, config: str | None, as_json: bool) -> None:
     Exit codes: 0 found, 1 nothing has this id, 3 unreadable.
     """
     try:
-        found = events_of(gateway_of(config), administrator(), identity)
+        found = door(config)(events_of, identity)
     except Refusal as refusal:
         if refusal.kind is Kind.MISSING:
             fail(NO, printable(refusal.text))

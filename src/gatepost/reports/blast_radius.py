@@ -62,7 +62,8 @@ _GRAVITY = {kind: place for place, kind in enumerate(Kind)}
 class Difference:
     """Messages whose gravest difference this is.
 
-    also: how many of them differ in another way too. peers: how many of each. sample: the latest, for `trace show`.
+    also: how many of them differ in another way too. peers: how many of each. unnamed: peers that are not among these.
+    sample: the latest, for `trace show`.
     """
 
     direction: str
@@ -70,6 +71,7 @@ class Difference:
     messages: int = 0
     also: Counter[Kind] = field(default_factory=Counter)
     peers: Counter[str] = field(default_factory=Counter)
+    unnamed: int = 0
     at: float = 0.0
     sample: str = ""
     before: str = ""

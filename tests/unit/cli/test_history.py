@@ -70,7 +70,7 @@ def test_a_version_may_change_several_organizations(home):
 
 def test_for_machines(changed):
     newest, *_, first = changed.json("history")
-    assert list(first) == ["version", "at", "author", "organization", "note", "changes"]
+    assert list(first) == ["version", "at", "author", "organization", "note", "changes", "summary"]
     assert (first["version"], first["note"], first["changes"]) == (1, "a new customer", 2)
     assert newest["organization"] == "fabrikam"
     shown = changed.json("history", "show", "9")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.cli.options import author, config_option, fail, json_option, refused, settings_of
+from gatepost.cli.reach import Reach
 from gatepost.connectors.errors import FieldError
 
 
@@ -16,7 +17,7 @@ from gatepost.connectors.errors import FieldError
 @click.option("--config")
 @click.pass_context
 def group(context, config):
-    context.obj = config
+    context.obj = Reach(config)
 
 
 @group.command()

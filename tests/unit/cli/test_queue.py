@@ -80,6 +80,7 @@ def test_the_list_for_machines(home):
     assert first["message"]["reverse_path"] == "ann@contoso.example"
     del first["message"]
     assert first == {
+        "held": False,
         "state": "deferred",
         "destination": "contoso/partner.example",
         "recipients": [

@@ -1,0 +1,507 @@
+"""Proves that a command says the same of a gateway from afar as beside it, and goes to no other than the one meant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import smtplib
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import pytest
+from click.testing import CliRunner
+from support.admin import AdminCentre, served
+from support.gateway import CliRun, Gateway
+from support.process import free_port, wait_until
+from support.scenes import STRANGER, connector, contoso, message, send
+
+from gatepost.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from click.testing import Result
+    from support.pki import Leaf, Pki
+
+ANN = "ann@contoso.example"
+BANK = connector("bank.example", "127.0.0.1:1", tls_settings="encryption-only")
+PARTNER = {"name": "partner in", "sender_domains": ["elsewhere.example"], "require_tls": True, "mode": "rehearse"}
+OWN = {"name": "own servers", "connector_type": "on-premises", "sender_ip_addresses": ["127.0.0.1/32"]}
+RULE = {"name": "secrets", "header_name": "Sensitivity", "header_contains": ["confidential"], "require_tls": True}
+ISSUER = {
+    "name": "entra",
+    "issuer": "https://login.example/v2.0",
+    "audiences": ["app"],
+    "username_claim": "upn",
+    "required_scopes": ["SMTP.Send"],
+}
+HOOK = {"name": "av", "type": "clamav", "address": "127.0.0.1:3310", "mode": "rehearse"}
+FABRIKAM = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "joe@fabrikam.example"}]}
+
+
+def resources() -> dict[str, Any]:
+    """Two organizations with some of everything."""
+    found = contoso(
+        inbound=(OWN, PARTNER),
+        outbound=(BANK,),
+        display_name="Contoso Hospital",
+        mail_flow_rule=[RULE],
+        oauth_issuer=[ISSUER],
+        content_hook=[HOOK],
+    )
+    found["organization"]["fabrikam"] = FABRIKAM
+    return found
+
+
+_VARIABLES = ("GATEPOST_SERVER", "GATEPOST_TOKEN", "GATEPOST_TOKEN_FILE", "GATEPOST_CA", "GATEPOST_FINGERPRINT")
+
+
+class Remote(NamedTuple):
+    """A gateway, and a command that reaches it from afar with a token. folder: for files."""
+
+    centre: AdminCentre
+    folder: Path
+
+    def token_file(self, name: str, *scopes: str, organizations: tuple[str, ...] = ()) -> str:
+        """A file with a new token."""
+        file = self.folder / name
+        file.touch(mode=0o600)
+        file.write_text(self.centre.token(*scopes, name=name, organizations=organizations) + "\n", encoding="ascii")
+        return str(file)
+
+    @property
+    def ca(self) -> str:
+        """The certificate that the gateway made for itself."""
+        return str(self.centre.gateway.data_dir / "admin" / "certificate.pem")
+
+    def there(
+        self,
+        *words: str,
+        token: str = "",
+        url: str = "",
+        trust: tuple[str, ...] = (),
+        json: bool = False,
+        expect: int = 0,
+    ) -> CliRun:
+        """A command that has no file of the gateway: only its address, a token and its certificate."""
+        where = ("--server", url or self.centre.url, "--token-file", token or str(self.folder / "owner"))
+        done = _run(*where, *(trust or ("--ca", self.ca)), *words, *(["--json"] if json else []))
+        run = CliRun(done.exit_code, done.stdout, done.stderr)
+        assert run.status == expect, f"{' '.join(words)}: {run}"
+        return run
+
+    def both(self, *words: str, as_json: bool = False) -> tuple[Result, Result]:
+        """The same command beside the gateway and from afar."""
+        rest = [*words, *(["--json"] if as_json else [])]
+        there = ["--server", self.centre.url, "--token-file", str(self.folder / "owner"), "--ca", self.ca]
+        return _here(self.centre.gateway, *rest), _run(*there, *rest)
+
+
+def _here(server: Gateway, *words: str) -> Result:
+    return _run("--config", str(server.config), *words)
+
+
+def _run(*words: str) -> Result:
+    """A command within this process: an interpreter takes its time to start."""
+    return CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words)
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    """One gateway for the tests that change nothing that others look at."""
+    started: list[Gateway] = []
+
+    def make(given: Any = "", **options: Any) -> Gateway:
+        started.append(Gateway(given, **options))
+        return started[0].__enter__()
+
+    found = Remote(served(make, resources()), tmp_path_factory.mktemp("remote"))
+    try:
+        found.token_file("owner")
+        server = found.centre.gateway
+        send(server.port, ANN)
+        send(server.port, "teller@bank.example")
+        with smtplib.SMTP("127.0.0.1", server.port, "client.example", 30, ("127.0.0.2", 0)) as stranger:
+            stranger.sendmail(STRANGER, [ANN], message(sender=STRANGER))
+        server.wait_maildir(ANN, 2)
+        wait_until(lambda: _deferred(server), "the mail to the bank waits")
+        _here(server, "queue", "hold", "--domain", "bank.example")
+        _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
+        yield found
+    finally:
+        for one in started:
+            one.__exit__(None, None, None)
+
+
+def _deferred(server: Gateway) -> bool:
+    return any(one["state"] == "deferred" for one in json.loads(_here(server, "queue", "list", "--json").stdout))
+
+
+LOOKS = {
+    "export": ("export",),
+    "organizations": ("organization", "list"),
+    "an organization": ("organization", "show", "contoso"),
+    "an organization as TOML": ("organization", "show", "contoso", "--toml"),
+    "no organization": ("organization", "show", "contosso"),
+    "domains": ("domain", "list"),
+    "domains of one": ("domain", "list", "--organization", "fabrikam"),
+    "a domain": ("domain", "show", "contoso.example", "--fields"),
+    "mailboxes": ("mailbox", "list"),
+    "mailboxes of a domain": ("mailbox", "list", "--domain", "contoso.example"),
+    "a mailbox": ("mailbox", "show", ANN),
+    "no mailbox": ("mailbox", "show", "an@contoso.example"),
+    "connectors": ("connector", "list"),
+    "outbound connectors": ("connector", "list", "--direction", "outbound", "--organization", "contoso"),
+    "connectors of nobody": ("connector", "list", "--organization", "nobody"),
+    "a connector": ("connector", "show", "bank.example"),
+    "a connector as the command": ("connector", "show", "partner in", "--command"),
+    "no connector": ("connector", "show", "banc.example"),
+    "rules": ("rule", "list"),
+    "a rule": ("rule", "show", "secrets"),
+    "issuers": ("issuer", "list"),
+    "an issuer": ("issuer", "show", "entra"),
+    "hooks": ("hook", "list"),
+    "a hook": ("hook", "show", "av"),
+    "history": ("history",),
+    "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
+    "a version": ("history", "show", "2"),
+    "no version": ("history", "show", "99"),
+    "queue": ("queue", "list"),
+    "queue, held": ("queue", "list", "--held", "--limit", "0"),
+    "queue, of another domain": ("queue", "list", "--domain", "fabrikam.example"),
+    "no message": ("queue", "show", "17mGJgd3rc7"),
+    "no queue id": ("queue", "show", "not/an?id"),
+    "trace": ("trace", "search"),
+    "trace, of a recipient": ("trace", "search", "--recipient", ANN, "--limit", "1"),
+    "trace, since": ("trace", "search", "--since", "2026-01-01", "--until", "2099-01-01T00:00", "--event", "deliver"),
+    "trace, none": ("trace", "search", "--recipient", "nobody@contoso.example"),
+    "no trace": ("trace", "show", "<nothing/of this@name>"),
+    "rehearsal of nothing": ("connector", "rehearsal", "partner"),
+}
+
+
+@pytest.mark.parametrize("words", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_what_a_command_says_is_the_same_from_afar(remote: Remote, words: tuple[str, ...], as_json: bool) -> None:
+    here, there = remote.both(*words, as_json=as_json)
+    assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
+    assert there.output
+
+
+def test_mail_is_told_alike(remote: Remote) -> None:
+    (waiting,) = remote.centre.gateway.cli("queue", "list", json=True).data
+    identity = waiting["message"]["id"]
+    for words in (("queue", "show", identity), ("trace", "show", identity)):
+        for as_json in (False, True):
+            here, there = remote.both(*words, as_json=as_json)
+            assert there.stdout == here.stdout
+            assert identity in there.stdout
+    assert "by an administrator" in remote.there("queue", "show", identity).stdout
+    refused = remote.there("queue", "show", identity, "--body", expect=2)
+    assert "on the gateway's machine only" in refused.stderr
+
+
+@pytest.mark.parametrize("replay", [(), ("--replay",)], ids=["counted", "replayed"])
+def test_a_rehearsal_is_told_alike(remote: Remote, replay: tuple[str, ...]) -> None:
+    words = ("connector", "rehearsal", "partner in", "--since", "2026-01-01", *replay)
+    here, there = remote.both(*words, as_json=True)
+    assert json.loads(here.stdout)["failed"] == 1
+    assert _untimed(there.stdout) == _untimed(here.stdout)
+    here, there = remote.both(*words)
+    texts = [re.sub(r" to \S+ \S+Z$", "", run.stdout, count=1, flags=re.MULTILINE) for run in (here, there)]
+    assert texts[0] == texts[1]
+    assert here.exit_code == there.exit_code == 1
+
+
+DRY = {
+    "a domain": ("domain", "add", "new.example", "--organization", "contoso"),
+    "a mailbox": ("mailbox", "add", "eve@contoso.example", "delivery=lmtp:127.0.0.1:24"),
+    "weaker": ("connector", "set", "bank.example", "tls_settings=opportunistic", "comment=a, b", "smart_hosts="),
+    "enforced": ("connector", "set", "partner in", "mode=enforce"),
+    "a rule": ("rule", "add", "all", "--organization", "contoso", "require_tls=true", "recipients=x.example,y.example"),
+    "removed": ("connector", "remove", "bank.example"),
+    "organization": ("organization", "set", "contoso", "display_name=", "message_expiration=2d"),
+    "new organization": ("organization", "add", "woodgrove", "display_name=Bank"),
+    "organization removed": ("organization", "remove", "contoso"),
+    "nothing": ("organization", "set", "contoso", "display_name=Contoso Hospital"),
+    "no word": ("mailbox", "set", ANN, "delivery"),
+    "wrong words and values": (
+        "connector",
+        "set",
+        "bank.example",
+        "colour=red",
+        "tls_settings=tight",
+        "enabled=so",
+    ),
+    "taken": ("domain", "add", "fabrikam.example", "--organization", "contoso"),
+    "there already": ("mailbox", "add", ANN),
+    "nobody's domain": ("mailbox", "add", "joe@strange.example"),
+    "whose": ("domain", "add", "strange.example"),
+    "needed": ("domain", "remove", "contoso.example"),
+}
+
+
+@pytest.mark.parametrize("words", DRY.values(), ids=DRY)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_what_a_change_would_do_is_the_same_from_afar(remote: Remote, words: tuple[str, ...], as_json: bool) -> None:
+    here, there = remote.both(*words, "--dry-run", "--since", "2026-01-01", as_json=as_json)
+    assert _untimed(there.stdout) == _untimed(here.stdout)
+    assert (there.stderr, there.exit_code) == (here.stderr, here.exit_code)
+    assert there.output
+
+
+def _untimed(text: str) -> str:
+    return re.sub(r'"until": [\d.]+', '"until": 0', text)
+
+
+def test_a_file_is_tried_alike(remote: Remote) -> None:
+    wanted = resources()
+    wanted["organization"]["contoso"]["outbound_connector"][0]["mode"] = "rehearse"
+    file = remote.folder / "wanted.json"
+    for document, status in ((wanted, 0), ({"organization": {"contoso": {"colour": "red", "mailbox": [{}]}}}, 2)):
+        file.write_text(json.dumps(document), encoding="utf-8")
+        for as_json in (False, True):
+            here, there = remote.both("apply", "-f", str(file), "--dry-run", "--since", "2026-01-01", as_json=as_json)
+            assert _untimed(there.stdout) == _untimed(here.stdout)
+            assert (there.stderr, there.exit_code) == (here.stderr, here.exit_code)
+            assert there.exit_code == status
+    dated = remote.folder / "dated.toml"
+    dated.write_text("[organization.contoso]\ndisplay_name = 2026-01-01\n", encoding="utf-8")
+    assert "dates" in remote.there("apply", "-f", str(dated), expect=2).stderr
+
+
+# ------------------------------------------------------------------------------------------------ changes
+
+
+@pytest.fixture
+def changing(gateway: Callable[..., Gateway], tmp_path: Path) -> Remote:
+    """A gateway of one's own."""
+    found = Remote(served(gateway, contoso(outbound=(BANK,))), tmp_path)
+    found.token_file("owner")
+    return found
+
+
+def test_a_gateway_is_administered_from_afar(changing: Remote) -> None:
+    server, there = changing.centre.gateway, changing.there
+    there("organization", "add", "woodgrove", "display_name=Bank")
+    there("domain", "add", "woodgrove.example", "--organization", "woodgrove", "--note", "agreed")
+    there("mailbox", "add", "Sue@Woodgrove.example", "aliases=s@woodgrove.example")
+    there("connector", "add", "inbound", "a/b", "--organization", "woodgrove", "sender_domains=b.example")
+    there("connector", "set", "A/B", "sender_domains+=c.example", "mode=rehearse", "name=c/d")
+    there("connector", "set", "c/d", "mode=", "sender_domains-=b.example")
+    assert server.cli("connector", "show", "c/d", json=True).data["table"] == {
+        "name": "c/d",
+        "sender_domains": ["c.example"],
+    }
+    newest, *_, domain, _ = server.cli("history", "--organization", "woodgrove", json=True).data
+    assert newest["author"] == "token owner"
+    assert domain["note"] == "agreed"
+    there("connector", "remove", "c/d")
+    exported = there("export", json=True).data
+    assert exported == server.cli("export", json=True).data
+    assert "inbound_connector" not in exported["organization"]["woodgrove"]
+
+    file = changing.folder / "resources.json"
+    exported["organization"]["woodgrove"]["display_name"] = "Woodgrove Bank"
+    file.write_text(json.dumps(exported), encoding="utf-8")
+    done = there("apply", "-f", str(file), json=True).data
+    assert [one["field"] for one in done["changes"]] == ["organization.woodgrove.display_name"]
+    there("organization", "remove", "woodgrove")
+    assert [one["name"] for one in there("organization", "list", json=True).data] == ["contoso"]
+
+
+def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
+    server, there = changing.centre.gateway, changing.there
+    send(server.port, "teller@bank.example")
+    wait_until(lambda: _deferred(server), "the mail to the bank waits")
+    assert there("queue", "hold", "--domain", "bank.example").stdout == "hold: 1 deliveries\n"
+    (held,) = server.cli("queue", "list", "--held", json=True).data
+    identity = held["message"]["id"]
+    assert there("queue", "release", identity, json=True).data == [held]
+    assert there("queue", "retry", "--recipient", "nobody@bank.example", expect=1).stdout == "retry: 0 deliveries\n"
+    assert "not a queue id" in there("queue", "drop", "???", expect=2).stderr
+    assert there("queue", "drop", "--all").stdout == "drop: 1 deliveries\n"
+    assert server.cli("queue", "list", json=True).data == []
+    assert "token owner" in there("trace", "show", identity).stdout
+
+
+def test_nobody_is_overwritten(changing: Remote) -> None:
+    """Many change one list at the same time, and none of it is lost."""
+    names = [f"d{number}.example" for number in range(4)]
+    runs: list[CliRun] = []
+
+    def add(name: str) -> None:
+        where = ("--server", changing.centre.url, "--token-file", str(changing.folder / "owner"), "--ca", changing.ca)
+        words = ("domain", "add", name, "--organization", "contoso")
+        runs.append(changing.centre.gateway.cli(*where, *words, expect=None, timeout=110))
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in names]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [run.stderr for run in runs if run.status] == []
+    found = {one["name"] for one in changing.there("domain", "list", json=True).data}
+    assert found == {"contoso.example", *names}
+
+
+# ------------------------------------------------------------------------------------------------ who may, and who
+
+
+def test_a_tenants_token_reaches_its_own_alone(remote: Remote) -> None:
+    token = remote.token_file("tenant", "read", "connectors", "queue", organizations=("fabrikam",))
+    assert [one["name"] for one in remote.there("organization", "list", token=token, json=True).data] == ["fabrikam"]
+    assert set(remote.there("export", token=token, json=True).data["organization"]) == {"fabrikam"}
+    assert remote.there("connector", "list", token=token, json=True).data == []
+    assert remote.there("queue", "list", token=token, json=True).data == []
+    assert remote.there("trace", "search", token=token, expect=1, json=True).data == []
+    for words in (
+        ("organization", "show", "contoso"),
+        ("mailbox", "set", ANN, "comment=mine"),
+        ("domain", "add", "x.example", "--organization", "contoso"),
+        ("connector", "rehearsal", "partner in"),
+    ):
+        refused = remote.there(*words, token=token, expect=2)
+        assert "contoso" not in refused.stderr.replace("'contoso'", "").replace(ANN, "")
+    assert remote.there("queue", "drop", "--all", token=token, expect=1).stdout == "drop: 0 deliveries\n"
+    assert "some organizations only" in remote.there("organization", "add", "mine", token=token, expect=2).stderr
+
+
+def test_a_token_does_what_its_scope_says(remote: Remote) -> None:
+    token = remote.token_file("reader", "read")
+    remote.there("queue", "list", token=token)
+    for words, scope in (
+        (("queue", "drop", "--all"), "queue"),
+        (("mailbox", "set", ANN, "comment=mine"), "connectors"),
+    ):
+        assert f"The scope '{scope}' is needed" in remote.there(*words, token=token, expect=2).stderr
+    wrong = remote.folder / "wrong"
+    wrong.touch(mode=0o600)
+    wrong.write_text("gp_" + "A" * 43, encoding="ascii")
+    refused = remote.there("queue", "list", token=str(wrong), expect=2)
+    assert "no such API token" in refused.stderr
+    assert "gp_A" not in refused.stderr
+
+
+def test_a_gateway_is_known_by_its_certificate(remote: Remote, pki: Pki) -> None:
+    sha256 = hashlib.sha256(ssl.PEM_cert_to_DER_cert(Path(remote.ca).read_text(encoding="ascii"))).hexdigest()
+    pinned = ":".join(sha256[place : place + 2] for place in range(0, 64, 2)).upper()
+    remote.there("queue", "list", trust=("--fingerprint", pinned))
+    remote.there("queue", "list", trust=("--fingerprint", sha256, "--ca", remote.ca))
+    other = remote.there("queue", "list", trust=("--fingerprint", sha256[::-1]), expect=3)
+    assert sha256 in other.stderr
+    assert "nothing was sent" in other.stderr
+    strange = remote.there("queue", "list", trust=("--ca", str(pki.root)), expect=3)
+    assert "not trusted" in strange.stderr
+    unknown = remote.there("queue", "list", trust=("--config", str(remote.centre.gateway.config)), expect=3)
+    assert "--fingerprint" in unknown.stderr
+    named = remote.centre.url.replace("127.0.0.1", "127.0.0.2")
+    assert "IP address mismatch" in remote.there("queue", "list", url=named, expect=3).stderr or _refuses(named)
+    empty = remote.folder / "owner"
+    assert "no PEM certificates" in remote.there("queue", "list", trust=("--ca", str(empty)), expect=2).stderr
+
+
+def _refuses(url: str) -> bool:
+    """The admin centre listens at one address alone."""
+    host, _, port = url.removeprefix("https://").partition(":")
+    with socket.socket() as one:
+        return one.connect_ex((host, int(port))) != 0
+
+
+@pytest.fixture
+def impostor(pki: Pki) -> Iterator[_Answers]:
+    with _Answers(pki.leaf("localhost")) as started:
+        yield started
+
+
+ANSWERS = {
+    "a redirect": (
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://thief.example/\r\n",
+        b"",
+        "sends us elsewhere",
+    ),
+    "a page": (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", b"<html>", "no JSON"),
+    "an error of somebody else": (b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n", b"<html>", "answers 404"),
+    "no HTTP": (b"220 mx ESMTP\r\n", b"", "no HTTP"),
+    "nothing": (b"", b"", "ended the connection"),
+    "a problem that plays with the terminal": (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 7\r\n",
+        b'{"detail": "\\u001b[2Jwiped"}',
+        "?[2Jwiped (again in 7 seconds)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "body", "text"), ANSWERS.values(), ids=ANSWERS)
+def test_what_is_no_gateway_is_called_so(
+    remote: Remote, impostor: _Answers, pki: Pki, head: bytes, body: bytes, text: str
+) -> None:
+    length = f"Content-Length: {len(body)}\r\n\r\n".encode() if head.startswith(b"HTTP") else b""
+    impostor.answer = head + length + body
+    url = f"https://localhost:{impostor.port}"
+    refused = remote.there("queue", "list", url=url, trust=("--ca", str(pki.root)), expect=3)
+    assert text in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_a_dead_server_is_told(remote: Remote) -> None:
+    url = f"https://127.0.0.1:{free_port()}"
+    assert "Connection refused" in remote.there("queue", "list", url=url, expect=3).stderr
+
+
+HERE_ONLY = {
+    "serve": ("serve",),
+    "certificates": ("certificate", "list"),
+    "validate": ("connector", "validate", "bank.example"),
+    "password": ("mailbox", "password", ANN),
+    "a site": ("site", "status"),
+    "evidence": ("evidence", "verify"),
+    "alarms": ("alarms",),
+}
+
+
+@pytest.mark.parametrize("words", HERE_ONLY.values(), ids=HERE_ONLY)
+def test_other_commands_say_that_they_work_on_the_machine_only(remote: Remote, words: tuple[str, ...]) -> None:
+    refused = remote.there(*words, expect=2)
+    assert "works on the gateway's machine only" in refused.stderr
+    assert refused.stdout == ""
+
+
+class _Answers:
+    """A TLS server that says the same to everybody. seen: what it was sent."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.answer = b""
+        self.seen: list[bytes] = []
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(leaf.chain, leaf.key)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, name="answers")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join(30)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listening.accept()
+            except OSError:
+                return
+            try:
+                with self._context.wrap_socket(plain, server_side=True) as connection:
+                    connection.settimeout(30)
+                    self.seen.append(connection.recv(65536))
+                    connection.sendall(self.answer)
+            except OSError:
+                continue

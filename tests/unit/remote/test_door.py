@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+
+import pytest
+
+from gatepost.administration import listings, status
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import seen
+from gatepost.remote.address import Address
+from gatepost.remote.door import COUNTERPARTS, OF_RESOURCES, RemoteDoor
+
+from .conftest import OWNER
+
+
+@pytest.fixture
+def door(there):
+    made = RemoteDoor(Address("https://gate.example:443", "gate.example", 443, "gp_x"))
+    made._connection = there
+    return made
+
+
+@pytest.mark.parametrize("name", sorted(COUNTERPARTS))
+def test_a_counterpart_takes_what_its_function_takes(name):
+    module, _, function = name.partition(".")
+    here = getattr(import_module(f"gatepost.administration.{module}"), function)
+    there = getattr(import_module(f"gatepost.remote.{module}"), function)
+    wanted = list(inspect.signature(here).parameters)[2:]
+    taken = list(inspect.signature(there).parameters)[1:]
+    assert taken == [one for one in wanted if one in taken]
+    left = set(wanted) - set(taken)
+    assert left <= {"after", "before"}, "only what the command line never asks for"
+
+
+@pytest.mark.parametrize("name", sorted(OF_RESOURCES))
+def test_functions_of_resources_exist(name):
+    module, _, function = name.partition(".")
+    assert callable(getattr(import_module(f"gatepost.administration.{module}"), function))
+
+
+def test_what_reads_resources_reads_what_was_fetched(door, there):
+    assert door(seen) == seen(there.api.gateway, OWNER)
+    assert door(listings.mailboxes) == listings.mailboxes(there.api.gateway, OWNER)
+
+
+def test_what_has_no_counterpart_is_refused(door):
+    with pytest.raises(Refusal, match="not served over REST") as refused:
+        door(status.queue_depth)
+    assert refused.value.kind is Kind.INPUT
