@@ -168,6 +168,4 @@ def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCent
         assert "target" not in json.loads(answer.text())
     numbers = f"https://127.0.0.1:{centre.port}"
     assert page.request.post(f"{numbers}/login/passkey", headers=ticket, data=body).status == 404
-    page.context.clear_cookies()
-    page.goto(f"{numbers}/login")
-    assert not page.get_by_role("button", name="Use a passkey").count()
+    assert "Use a passkey" not in page.request.get(f"{numbers}/login").text()
