@@ -161,12 +161,11 @@ def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCent
     page.wait_for_url(f"{centre.url}/")
     ((headers, body),) = sent
     ticket = {"cookie": headers["cookie"], "content-type": headers["content-type"], "sec-fetch-site": "same-origin"}
+    page.context.clear_cookies()  # else its new session would be asked for a CSRF token, and refused for want of it
     for given in (ticket, {name: text for name, text in ticket.items() if name != "cookie"}):
         answer = page.request.post(f"{centre.url}/login/passkey", headers=given, data=body)
         assert answer.status == 422, "it was used, or is not this browser's"
         assert "target" not in json.loads(answer.text())
     numbers = f"https://127.0.0.1:{centre.port}"
     assert page.request.post(f"{numbers}/login/passkey", headers=ticket, data=body).status == 404
-    page.context.clear_cookies()
-    page.goto(f"{numbers}/login")
-    assert not page.get_by_role("button", name="Use a passkey").count()
+    assert "Use a passkey" not in page.request.get(f"{numbers}/login").text()
