@@ -99,7 +99,7 @@ def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page:
         ("two.example", 1, 1),
     ]
     page.goto(f"{centre.url}/")
-    page.locator("#flows").get_by_text("Sent to other servers").wait_for()
+    page.locator("#flows").get_by_role("heading", name="Sent to other servers").wait_for()
     assert page.get_by_role("link", name="Deferred").inner_text().split("\n")[1] == "3"
     shot(page, "overview")
 
