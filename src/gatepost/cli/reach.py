@@ -124,7 +124,7 @@ def only_here(context: click.Context) -> Refusal:
     words = context.command_path.split()[1:]
     why = next(
         (text for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),
-        "it works with files that are not served over REST",
+        "the command line does not ask this over REST (docs/rest.md has what can be asked)",
     )
     text = (
         f"gatepost {' '.join(words)} works on the gateway's machine only: {why}. Give it there, without --server "

@@ -20,7 +20,7 @@ def call(*words, **environment):
         (("connector", "validate", "x"), "it opens connections"),
         (("certificate", "list"), "private keys"),
         (("queue", "show", "x", "--body"), "messages are not served"),
-        (("alarms",), "not served over REST"),
+        (("alarms",), "does not ask this over REST"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):
