@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AccessDatabase"]
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x67706163  # "gpac"
 _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite itself waits 5 s for other processes
 

@@ -65,7 +65,8 @@ def test_what_raises_changes_nothing(database):
     "text",
     [
         "CREATE TABLE other (a)",
-        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 2",
+        f"PRAGMA user_version = 1; PRAGMA application_id = {0x67706163}",
         f"PRAGMA user_version = 9; PRAGMA application_id = {0x67706163}",
     ],
 )

@@ -52,6 +52,7 @@ def test_users(gateway, accounts):
         "enabled": True,
         "created": bob.created,
         "last_login": None,
+        "issuer": None,
     }
     both = set_user(gateway, accounts, "bob", organizations=["fabrikam", "contoso"], by=ROOT)
     assert user_record(both)["organizations"] == ["contoso", "fabrikam"]

@@ -182,3 +182,52 @@ def test_a_file_of_the_first_schema_is_taken_over(path, config):
     again.apply({"certificate": {"ab12": {}}}, author="ann", content={"key/ab12": b"sealed"})
     assert (again.load()[1], again.content("key/ab12")) == ({"organization": {"contoso": CONTOSO}}, b"sealed")
     again.close()
+
+
+def test_the_versions_of_organizations_the_newest_first(config):
+    config.apply({"organization": {"contoso": CONTOSO, "fabrikam": FABRIKAM}}, author="ann", note="both")
+    config.apply({"organization": {"contoso": FABRIKAM}}, author="joe")
+    config.apply({"organization": {"fabrikam": None}}, author="ann")
+    assert config.versions(names=[]) == []
+    third, second, first = config.versions()
+    assert (first.version, first.author, first.note, first.names) == (1, "ann", "both", ("contoso", "fabrikam"))
+    assert (second.version, second.author, second.names) == (2, "joe", ("contoso",))
+    assert (third.version, third.names) == (3, ("fabrikam",))
+    assert first.at == config.history(version=1)[0].at
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"author": "ann"}, [4, 1]),
+        ({"author": "nobody"}, []),
+        ({"names": ["contoso"]}, [4, 2, 1]),
+        ({"names": ["contoso", "fabrikam"], "author": "joe"}, [3, 2]),
+        ({"names": ['"]contoso']}, []),
+        ({"before": 3}, [2, 1]),
+        ({"before": 3, "limit": 1}, [2]),
+        ({"limit": 2}, [4, 3]),
+    ],
+)
+def test_versions_that_are_looked_for(config, asked, found):
+    config.apply({"organization": {"contoso": CONTOSO, "fabrikam": FABRIKAM}}, author="ann")
+    config.apply({"organization": {"contoso": FABRIKAM}}, author="joe")
+    config.apply({"organization": {"fabrikam": None}}, author="joe")
+    config.apply({"organization": {"contoso": None}}, author="ann")
+    assert [one.version for one in config.versions(**asked)] == found
+
+
+def test_versions_of_a_time_and_of_names_that_one_sees(config):
+    config.apply({"organization": {"contoso": CONTOSO, "fabrikam": FABRIKAM}}, author="ann")
+    (only,) = config.versions(names=["contoso"])
+    assert only.names == ("contoso",), "who sees one organization does not learn that another changed with it"
+    assert config.versions(since=only.at) == config.versions(until=only.at + 1)
+    assert [one.version for one in config.versions(since=only.at, until=only.at + 1)] == [1]
+    assert config.versions(until=only.at) == config.versions(since=only.at + 1) == []
+
+
+def test_other_resources_are_no_versions_of_organizations(config):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    assert [one.version for one in config.versions()] == [1]
+    config.apply({"transport_rule": {"x": {}}}, author="ann")
+    assert [one.version for one in config.versions()] == [1]
