@@ -19,6 +19,8 @@ from gatepost.access.principal import Role
 from gatepost.administration import issuer_login
 from gatepost.administration.gateway import Gateway
 from gatepost.administration.issuer_login import IssuerLogInFailed, begin, end
+from gatepost.lookup.http import https_context
+from gatepost.net.anchors import TrustAnchors
 from gatepost.settings.loader import load
 
 SECRET = "a client secret + with / signs"
@@ -66,9 +68,7 @@ class Stay(HTTPRedirectHandler):
 
 def sent_back(gateway, url):
     """What the person's browser brings back from the issuer."""
-    from ssl import create_default_context  # noqa: PLC0415
-
-    context = create_default_context(cafile=gateway.settings.oidc.trust_anchors)
+    context = https_context(TrustAnchors.load(gateway.settings.oidc.trust_anchors))
     with build_opener(HTTPSHandler(context=context), Stay()).open(url, timeout=30) as answer:
         return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
 

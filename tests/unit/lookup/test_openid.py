@@ -207,9 +207,9 @@ async def test_every_wait_ends(pki: Pki, leaf: Leaf) -> None:
     async with opened(pki, leaf) as scene:
         provider = await scene.openid().provider()
         scene.web.hanging |= {METADATA, "/token"}
-        with pytest.raises(OpenIdFailed, match="within 0.2 s"):
+        with pytest.raises(OpenIdFailed, match=r"within 0\.2 s"):
             await scene.openid(timeout=0.2).provider()
-        with pytest.raises(OpenIdFailed, match="within 0.2 s"):
+        with pytest.raises(OpenIdFailed, match=r"within 0\.2 s"):
             await scene.openid(timeout=0.2).claims(provider, "the code", "the verifier", BACK, "n")
 
 
