@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once. More than there are cores makes no run quicker, and tests miss their minute.
 JOBS ?= $(shell nproc)
-LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf dev)
+LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf sso dev)
 PYTEST := $(BIN)/pytest
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 
