@@ -115,8 +115,8 @@ class Endpoint:
     path: below /api/v1; "{name:path}" takes slashes, too, and stands last. scope: needed; None lets everyone who is
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
     without which nothing is changed. may_create: it may answer 201. grave: a session must have proved lately who it is
-    (`web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most: bytes of
-    a body. tag: its chapter.
+    (`web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most: bytes
+    of a body. tag: its chapter.
     """
 
     method: str

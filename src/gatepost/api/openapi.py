@@ -75,7 +75,8 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 def statuses(endpoint: Endpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
     found = _ALWAYS
-    if endpoint.path_names or endpoint.seeks:
+    # A query or a body may name what is not seen.
+    if endpoint.path_names or endpoint.seeks or endpoint.reach is not Reach.GATEWAY:
         found |= {404}
     if endpoint.body is not None:
         found |= _BODY

@@ -20,7 +20,7 @@ _KINDS: Final = {
     403: Kind.FORBIDDEN,
     404: Kind.MISSING,
     405: Kind.INPUT,
-    409: Kind.CONFLICT,
+    409: Kind.BLOCKED,  # what is overtaken is 412, but for a whole document
     412: Kind.CONFLICT,
     413: Kind.INPUT,
     415: Kind.INPUT,

@@ -76,7 +76,12 @@ def document(connection: Connection) -> tuple[int, dict[str, Any]]:
 
 def apply_document(connection: Connection, given: Mapping[str, Any], wish: Wish) -> Outcome:
     """As `administration.resources.apply_document`."""
-    return _asked(connection, _Call("PATCH", "/resources", given), wish, "*")
+    try:
+        return _asked(connection, _Call("PATCH", "/resources", given), wish, "*")
+    except Refusal as refusal:
+        if refusal.kind is Kind.BLOCKED:  # nothing stands in the way of whole organizations but another change
+            raise Refusal(Kind.CONFLICT, refusal.text, refusal.errors) from refusal
+        raise
 
 
 # ------------------------------------------------------------------------------------------------ organizations

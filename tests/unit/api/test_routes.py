@@ -41,7 +41,7 @@ CERTIFICATE = replace(entry_from(IDENTITY, now=1.0), state=State.CURRENT)
 CONTOSO = Principal("token contoso", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 NO_SCOPE = Principal("token none", frozenset())
 # What is there only where something else was done before: see tests of their own.
-ELSEWHERE = {"/checks/{id}"}
+ELSEWHERE = {"/checks/{id}", "/users/{name}", "/users/{name}/sessions"}  # no such user is in this gateway
 ALL = {f"{one.method} {one.template}": one for one in ENDPOINTS}
 
 

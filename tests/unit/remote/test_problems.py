@@ -22,7 +22,7 @@ def told(status, **document):
         (401, Kind.FORBIDDEN),
         (403, Kind.FORBIDDEN),
         (404, Kind.MISSING),
-        (409, Kind.CONFLICT),
+        (409, Kind.BLOCKED),
         (412, Kind.CONFLICT),
         (422, Kind.INPUT),
         (500, Kind.UNREADABLE),

@@ -113,3 +113,13 @@ def test_resources_of_a_newer_gateway(there, monkeypatch):
     with pytest.raises(Refusal, match="this version of the command") as refused:
         FetchedGateway(there)
     assert refused.value.kind is Kind.UNREADABLE
+
+
+def test_a_file_that_was_overtaken_is_a_conflict(there, monkeypatch):
+    def overtaken(*_, **__):
+        raise Refusal(Kind.BLOCKED, "the configuration is at version 3, not 2")
+
+    monkeypatch.setattr(there, "call", overtaken)
+    with pytest.raises(Refusal, match="at version 3") as refused:
+        resources.apply_document(there, {}, Wish("ann"))
+    assert refused.value.kind is Kind.CONFLICT
