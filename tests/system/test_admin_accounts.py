@@ -190,6 +190,7 @@ def test_an_old_session_is_asked_who_it_is_before_something_grave(centre: AdminC
 
 def test_a_person_changes_their_own_password_and_ends_their_sessions(centre: AdminCentre, page: Page) -> None:
     with page.context.browser.new_context(ignore_https_errors=True) as elsewhere:  # type: ignore[union-attr]
+        elsewhere.set_default_timeout(90_000)
         other = elsewhere.new_page()
         centre.log_in(other)
         centre.log_in(page, "/account")

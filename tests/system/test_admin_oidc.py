@@ -45,6 +45,7 @@ class Scene:
             "client_secret": f"file:{file}",
             "private_issuer": True,
             "trust_anchors": str(pki.root),
+            "timeout": 60,
             "group": groups,
         }
         self.centre: AdminCentre = served(gateway, contoso(), settings={"oidc": oidc})
