@@ -201,7 +201,7 @@ def _verified(request: Request, party: str) -> tuple[Passkey, int]:
         challenge = _challenge(request, _LOG_IN, "")
         passkey = accounts.passkey(_credential_id(text))
         if challenge is None or passkey is None:
-            raise ValueError  # noqa: TRY301 - one way out
+            raise ValueError
         # Its counter is compared where it is written, in one transaction: `access.passkey_rows.used`.
         found = webauthn.verify_authentication_response(
             credential=text,
@@ -213,7 +213,7 @@ def _verified(request: Request, party: str) -> tuple[Passkey, int]:
             require_user_verification=True,
         )
         if not _used.take(challenge, time.time()):
-            raise ValueError  # noqa: TRY301 - one way out
+            raise ValueError
     except (WebAuthnException, *_MALFORMED):
         by = Actor(passkey.user if passkey else "", address_of(request.scope))
         detail = {"why": "a passkey that is not known, or a signature that is not right"}
