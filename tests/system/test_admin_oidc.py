@@ -45,6 +45,7 @@ class Scene:
             "client_secret": f"file:{file}",
             "private_issuer": True,
             "trust_anchors": str(pki.root),
+            "timeout": 60,
             "group": groups,
         }
         self.centre: AdminCentre = served(gateway, contoso(), settings={"oidc": oidc})
@@ -82,8 +83,8 @@ def guest(browser: Browser, scene: Scene) -> Iterator[Page]:
 
 def come_in(page: Page, scene: Scene) -> None:
     page.goto(f"{scene.centre.url}/login?next=%2Faccount")
-    page.get_by_role("link", name="Log in at your organization").click()
-    page.wait_for_load_state()
+    with page.expect_navigation():  # to the issuer and back at once: it has no page
+        page.get_by_role("link", name="Log in at your organization").click()
 
 
 def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Page) -> None:
@@ -93,7 +94,7 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     shot(guest, "login-issuer")
     come_in(guest, scene)
     assert guest.url == f"{centre.url}/account"
-    assert guest.get_by_text(scene.issuer.url).is_visible()
+    guest.get_by_text(scene.issuer.url).wait_for()
     assert not guest.get_by_label("Present password").count(), "the issuer keeps the password"
     axe(guest)
     shot(guest, "account-issuer")
@@ -112,7 +113,7 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     centre.gateway.cli("user", "set", "wendy", "--disable")
     guest.context.clear_cookies()
     come_in(guest, scene)
-    assert guest.get_by_text("did not work").is_visible()
+    guest.get_by_text("did not work").wait_for()
     axe(guest)
     centre.log_in(guest)  # the local owner, whatever the issuer does
     scene.issuer.stop()
@@ -128,7 +129,7 @@ def test_whoever_is_in_no_group_or_has_the_name_of_another_stays_outside(scene: 
     ):
         scene.issuer.person = dict(person)
         come_in(guest, scene)
-        assert guest.get_by_text("did not work").is_visible()
+        guest.get_by_text("did not work").wait_for()
     assert list(scene.users()) == [OWNER]
     assert len(scene.why()) == 3
 
@@ -138,7 +139,7 @@ def test_an_owner_of_the_issuer_logs_in_again_before_something_grave(scene: Scen
     scene.issuer.spoil = lambda claims: claims | {"auth_time": claims["auth_time"] - 3600}
     come_in(guest, scene)
     guest.goto(f"{scene.centre.url}/users/-/add")
-    assert guest.get_by_role("heading", name="Is it you?").is_visible()
+    guest.get_by_role("heading", name="Is it you?").wait_for()
     axe(guest)
     scene.issuer.spoil = dict
     guest.get_by_role("link", name="Log in again").click()

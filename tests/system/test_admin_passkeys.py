@@ -100,7 +100,7 @@ def test_a_passkey_is_made_logs_in_and_is_removed(centre: AdminCentre, desk: Des
     for _ in range(2):
         come_in(desk, centre)
         page.wait_for_url(f"{centre.url}/account")
-        assert page.get_by_role("row", name="My laptop").is_visible()
+        page.get_by_role("row", name="My laptop").wait_for()
     (made,) = desk.credentials()
     assert made["rpId"] == "localhost"
     assert made["signCount"] > 1
@@ -148,18 +148,10 @@ def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCent
     make(desk, centre)
     page.context.clear_cookies()
     page.goto(f"{centre.url}/login")
-    sent: list[tuple[dict[str, str], str]] = []
-    page.on(
-        "request",
-        lambda one: (
-            sent.append((one.all_headers(), one.post_data or ""))
-            if one.url.endswith("/login/passkey?next=%2F")
-            else None
-        ),
-    )
-    page.get_by_role("button", name="Use a passkey").click()
+    with page.expect_request(lambda one: one.url.endswith("/login/passkey?next=%2F")) as sent:
+        page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"{centre.url}/")
-    ((headers, body),) = sent
+    headers, body = sent.value.all_headers(), sent.value.post_data
     ticket = {"cookie": headers["cookie"], "content-type": headers["content-type"], "sec-fetch-site": "same-origin"}
     page.context.clear_cookies()  # else its new session would be asked for a CSRF token, and refused for want of it
     for given in (ticket, {name: text for name, text in ticket.items() if name != "cookie"}):

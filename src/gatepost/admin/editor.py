@@ -124,7 +124,7 @@ def _saved(request: Request, edited: Edited, given: Mapping[str, str], outcome: 
 def _was(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -41,6 +41,8 @@ _GOOD_FOR: Final = 300.0
 _AT_ONCE: Final = 10_000  # log-ins within that time
 _LONGEST: Final = 20_000  # characters of an answer
 _REFUSED: Final = "The passkey was not accepted."
+# What the parsers of JSON and CBOR raise for what no browser sends; RecursionError for what is nested too deep.
+_MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class _Challenge(msgspec.Struct, frozen=True):
@@ -119,7 +121,7 @@ def _make(request: Request) -> Response:
             expected_origin=origin(request),
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError, KeyError, TypeError, LogInRefused):
+    except (WebAuthnException, LogInRefused, *_MALFORMED):
         answer = see_other(request, "/account", f"{_REFUSED} Try again.", "fail")
     else:
         key = Passkey(
@@ -199,7 +201,7 @@ def _verified(request: Request, party: str) -> tuple[Passkey, int]:
         challenge = _challenge(request, _LOG_IN, "")
         passkey = accounts.passkey(_credential_id(text))
         if challenge is None or passkey is None:
-            raise ValueError  # noqa: TRY301 - one way out
+            raise ValueError
         # Its counter is compared where it is written, in one transaction: `access.passkey_rows.used`.
         found = webauthn.verify_authentication_response(
             credential=text,
@@ -211,8 +213,8 @@ def _verified(request: Request, party: str) -> tuple[Passkey, int]:
             require_user_verification=True,
         )
         if not _used.take(challenge, time.time()):
-            raise ValueError  # noqa: TRY301 - one way out
-    except (WebAuthnException, ValueError, KeyError, TypeError):
+            raise ValueError
+    except (WebAuthnException, *_MALFORMED):
         by = Actor(passkey.user if passkey else "", address_of(request.scope))
         detail = {"why": "a passkey that is not known, or a signature that is not right"}
         accounts.record(by, "log-in", outcome=Outcome.REFUSED, detail=detail)

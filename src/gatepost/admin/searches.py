@@ -61,7 +61,7 @@ def read(cookies: Mapping[str, str], who: str) -> Searches:
     """Those of this person; none if the cookie is another's, or not ours."""
     try:
         found = msgspec.json.decode(base64.urlsafe_b64decode(cookies.get(COOKIE, "")), type=Searches)
-    except ValueError:  # those of base64 and msgspec, too
+    except (ValueError, RecursionError):  # those of base64 and msgspec, too
         return Searches(who)
     if found.who != who:
         return Searches(who)

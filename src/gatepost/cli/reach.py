@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from gatepost.administration.refusal import Kind, Refusal
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.administration.refusal import Refusal
     from gatepost.remote.address import Address
 
 __all__ = ["Reach", "Server", "only_here", "reach_of", "reach_options"]
@@ -121,6 +120,8 @@ _WHY = {
 
 def only_here(context: click.Context) -> Refusal:
     """Why a command does not work with --server."""
+    from gatepost.administration.refusal import Kind, Refusal  # noqa: PLC0415 - `--help` needs it not
+
     words = context.command_path.split()[1:]
     why = next(
         (text for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),

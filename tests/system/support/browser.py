@@ -26,6 +26,7 @@ DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 # A form that was refused is shown again with one of these statuses, which the browser thinks worth a line.
 _REFUSED_FORM = tuple(f"the server responded with a status of {status}" for status in (409, 422, 429))
+_PATIENCE = 90_000  # milliseconds, on a machine that has other things to do
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -80,6 +81,7 @@ def context(browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, 
     """A context of its own, as `browser.new_context` makes it, with what it complains about: in the end, a failure."""
     options.setdefault("viewport", DESKTOP)
     opened = browser.new_context(**{"ignore_https_errors": True, "reduced_motion": "reduce", **options})
+    opened.set_default_timeout(_PATIENCE)
     complaints = Complaints(opened)
     try:
         yield opened, complaints

@@ -69,6 +69,7 @@ def test_a_change_in_words(changed):
         "organization": "fabrikam",
         "note": "as the bank asks",
         "changes": 3,
+        "summary": 'cleartext changed, outbound_connector["it\'s"] changed',
     }
 
 

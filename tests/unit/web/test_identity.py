@@ -67,7 +67,12 @@ def test_a_stranger_s_form_is_not_repeated_after_the_log_in(ask, app):
         ("/setup", True),
         ("/static/x.css", True),
         ("/static", False),
-        ("/login/x", False),
+        ("/login/issuer", True),
+        ("/login/issuer/answer", True),
+        ("/login/passkey", True),
+        ("/loginx", False),
+        ("/setup/x", False),
+        ("/account/passkeys", False),
         ("/", False),
     ],
 )
