@@ -96,8 +96,8 @@ NO_REQUESTS = {
     "NUL in a field": _head("GET /login HTTP/1.1", "X: a\0b", CLOSE),
     "a line end alone in a field": _head("GET /login HTTP/1.1", "X: a\rb", CLOSE),
     "a head without end": _head("GET /login HTTP/1.1", *[f"X-{number}: {'x' * 1000}" for number in range(70)]),
-    "a path that is longer than a head": _head(f"GET /{'x' * 70_000} HTTP/1.1", CLOSE),
-    "a cookie that is larger than a head": _head("GET /login HTTP/1.1", f"Cookie: a={'x' * 70_000}", CLOSE),
+    "a path that is longer than a head": _head(f"GET /{'x' * 600_000} HTTP/1.1", CLOSE),
+    "a cookie that is larger than a head": _head("GET /login HTTP/1.1", f"Cookie: a={'x' * 600_000}", CLOSE),
 }
 
 

@@ -77,8 +77,9 @@ def test_nobody_is_kept_out(browser: Browser, url: str, look: str) -> None:
         assert overflow(page) == 0
         axe(page)
         page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
-        page.locator("[data-menu] > summary").first.click()
         axe(page)
+        page.locator("[data-menu] > summary").first.click()
+        axe(page, within="header")  # what the open menu lies over cannot be reached until it is closed
         assert overflow(page) == 0
 
 

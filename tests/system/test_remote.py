@@ -128,6 +128,8 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         with smtplib.SMTP("127.0.0.1", server.port, "client.example", 30, ("127.0.0.2", 0)) as stranger:
             stranger.sendmail(STRANGER, [ANN], message(sender=STRANGER))
         server.wait_maildir(ANN, 2)
+        for event, count in (("RECEIVE", 3), ("DELIVER", 2)):
+            wait_until(lambda: len(server.trace(event=event)) >= count, f"the trace has {count} of {event}")  # noqa: B023 - asked at once
         wait_until(lambda: _deferred(server), "the mail to the bank waits")
         _here(server, "queue", "hold", "--domain", "bank.example")
         _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")

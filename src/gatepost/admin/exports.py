@@ -5,7 +5,7 @@ Used by every page with a table: `if found := exported(request, "connectors", CO
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -55,12 +55,18 @@ def exported[Item](
         return None
     if wanted not in {"csv", "json"}:
         raise Refusal(Kind.INPUT, f"format={wanted} is not possible: there are csv and json")
-    found = islice(items(), MOST)
+    found = _begun(islice(items(), MOST))
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":
         rows = map(cells or (lambda item: _in_columns(record(item), columns)), found)
         return StreamingResponse(csv_lines(columns, rows), media_type="text/csv; charset=utf-8", headers=headers)
     return StreamingResponse(_json(map(record, found)), media_type="application/json", headers=headers)
+
+
+def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:
+    """The same, of which the first is there: what cannot be found is refused before an answer has begun."""
+    first = list(islice(items, 1))
+    return chain(first, items)
 
 
 def _in_columns(row: Mapping[str, Any], columns: Sequence[str]) -> list[object]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.access.accounts import ACCESS_FILE, Accounts
+from gatepost.access.records import AccountError
 from gatepost.admin.routes import HANDLERS, ROUTES
 from gatepost.administration.gateway import Gateway
 from gatepost.api.routes import ROUTES as API_ROUTES
@@ -55,6 +56,14 @@ def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None
     known = "made here" if certificate.own else "of the settings"
     url = admin_url(settings, server.port, local=not owned)
     _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
-    if not owned:
-        where = setup_url(settings, accounts.setup_code(), server.port)
+    if not owned and (code := _setup_code(accounts)):
+        where = setup_url(settings, code, server.port)
         click.echo(f"admin centre: make the owner at {where} (valid once, 30 minutes)", err=True)
+
+
+def _setup_code(accounts: Accounts) -> str:
+    """A code that makes the owner; "" if one was made by a command just now."""
+    try:
+        return accounts.setup_code()
+    except AccountError:
+        return ""
