@@ -195,6 +195,7 @@ def test_methods_are_what_the_request_line_says(centre: AdminCentre) -> None:
             assert token not in answer, "nothing is echoed"
 
 
+@pytest.mark.timeout(300)  # on a busy machine the bodies take a minute
 def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     token = centre.token(name="bodies")
     tells = f"Authorization: Bearer {token}"
@@ -202,10 +203,10 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     assert announced.startswith("HTTP/1.1 413 "), "no byte of it is waited for"
     before = centre.gateway.resident()
     answers: list[str] = []
-    for path, field in (("/login", "X: 1"), ("/api/v1/resources", tells)):
+    for path, field, mebibytes in (("/login", "X: 1", 4), ("/api/v1/resources", tells, 36)):
         head = _head(f"{'PATCH' if field == tells else 'POST'} {path} HTTP/1.1", CHUNKED, field, "If-Match: *",
                      "Content-Type: application/json" if field == tells else "X-Y: 1")  # fmt: skip
-        threads = [threading.Thread(target=_pour, args=(centre, head, 48, answers)) for _ in range(6)]
+        threads = [threading.Thread(target=_pour, args=(centre, head, mebibytes, answers)) for _ in range(2)]
         for one in threads:
             one.start()
         for one in threads:
@@ -213,7 +214,7 @@ def test_a_body_that_is_too_large_is_not_kept(centre: AdminCentre) -> None:
     # Of some no answer comes: the rest of their body was sent to who listens no more.
     assert {answer.split()[1] for answer in answers if answer} == {"413"}
     grown = centre.gateway.resident() - before
-    assert grown < 6 * 2.5 * 32 * MEBI, f"grew by {grown / MEBI:.0f} MiB"
+    assert grown < 2 * 2.5 * 32 * MEBI, f"grew by {grown / MEBI:.0f} MiB"
     assert centre.call("/api/v1/status", token)[0] == 200
     kept = centre.gateway.cli("audit", "--outcome", "refused", json=True).data
     assert any("too large" in deed["detail"].get("why", "") for deed in kept)
