@@ -31,9 +31,7 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Itera
     for row in rows:
         text.seek(0)
         text.truncate()
-        writer.writerow(
-            [harmless(", ".join(map(str, cell)) if isinstance(cell, list | tuple) else cell) for cell in row]
-        )
+        writer.writerow([harmless(_text(cell)) for cell in row])
         yield text.getvalue()
 
 
