@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gatepost.access.principal import Role, Scope
 from gatepost.access.records import KEEP, DeedFilter, Outcome
 from gatepost.administration import accounts as accounts_of
-from gatepost.administration.accounts import refusing, session_record, token_record, user_record
+from gatepost.administration.accounts import known_user, refusing, session_record, token_record, user_record
 from gatepost.administration.audit import AuditPlace, audit, audit_entry_record
 from gatepost.administration.times import ahead, moment
 from gatepost.api.endpoint import Answer, Endpoint, ListOf, Reach
@@ -172,11 +172,7 @@ def _users(asked: Asked) -> Page:
 
 
 def _user(asked: Asked) -> dict[str, Any]:
-    with refusing():
-        found = asked.accounts.user(asked.path["name"])
-    if found is None:
-        raise _missing("user", asked)
-    return user_record(found)
+    return user_record(known_user(asked.accounts, asked.path["name"]))
 
 
 def _add_user(asked: Asked) -> Answer:
@@ -293,10 +289,6 @@ def _time(read: Callable[[str], float], field: str, text: str) -> float:
         return read(text)
     except ValueError as error:
         raise Problem(ProblemType.INVALID, "Nothing was done.", [FieldError(field, str(error))]) from None
-
-
-def _missing(what: str, asked: Asked) -> Problem:
-    return Problem(ProblemType.MISSING, f"There is no {what} {asked.path['name'][:100]!r}.")
 
 
 _OWNERS = (Scope.OWNER, Reach.GATEWAY)

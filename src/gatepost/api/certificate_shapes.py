@@ -123,10 +123,14 @@ class NewCertificateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CertificateAdded(msgspec.Struct):
-    """deprecated: ids of those whose place it took. notes: what was put right. warnings: what to think about."""
+    """deprecated: ids of those whose place it took. notes: what was put right. warnings: what to think about.
+
+    certificates: as they are now, the new one first.
+    """
 
     certificate: Certificate
     deprecated: list[str]
+    certificates: list[Certificate]
     notes: list[str]
     warnings: list[str]
 

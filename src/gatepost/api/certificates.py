@@ -105,6 +105,7 @@ def _add(asked: Asked) -> Answer:
     value = {
         "certificate": shown(done.entry),
         "deprecated": [one.id for one in done.deprecated],
+        "certificates": [shown(one) for one in (done.entry, *done.deprecated)],
         "notes": list(done.notes),
         "warnings": list(done.warnings),
     }
