@@ -1,7 +1,7 @@
 """The rows of deeds: who did or tried what, when. Called by `access.accounts` inside a transaction.
 
 Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
-of each who. Deeds that were done are as many as there were changes.
+of each who. Deeds that were done are as many as there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations
