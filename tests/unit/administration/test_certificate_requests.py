@@ -65,6 +65,13 @@ def test_what_is_sent_has_the_names_and_proves_the_key(sealed, key):
     assert (change.author, change.name, change.before) == ("ann", waiting.id, None)
 
 
+def test_without_a_master_key_nothing_can_be_sealed(gateway):
+    with pytest.raises(Refusal, match="gatepost certificate request --name HOST -o FILE") as refused:
+        request_certificate(gateway, ANN, Wish((NAME,)))
+    assert refused.value.kind is Kind.INPUT
+    assert listing(gateway).requests == ()
+
+
 def test_a_client_identity_needs_no_name(sealed):
     waiting, csr = request_certificate(sealed, ANN, Wish((), **CLIENT))
     assert (waiting.wish.purpose, waiting.wish.label) == (Purpose.CLIENT, "to-bank")

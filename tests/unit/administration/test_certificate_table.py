@@ -113,6 +113,18 @@ def test_a_root_that_is_not_known_is_said(sealed):
     assert "tls.trust_anchors" in note
 
 
+def test_an_entry_or_a_chain_that_is_lost(sealed, root):
+    entry = added(sealed, root)
+    with sealed.config() as store:
+        store.apply({}, author="test", content={f"certificate/{entry.id}/chain": None})
+    assert published_table(sealed).notes == (f"certificate {entry.id} is left out: its chain cannot be read",)
+    with sealed.config() as store:
+        store.apply({"certificate": {entry.id: {"state": "unheard-of"}}}, author="test")
+    with pytest.raises(Refusal) as refused:
+        published_table(sealed)
+    assert refused.value.kind is Kind.UNREADABLE
+
+
 def test_a_directory_that_cannot_be_written(sealed, root, tmp_path):
     added(sealed, root)
     (tmp_path / "file").write_text("no directory")

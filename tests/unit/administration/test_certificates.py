@@ -49,6 +49,7 @@ def test_all_that_there_is(sealed, root):
     assert [one["id"] for one in record["certificates"]] == [server.id]
     assert [(one["id"], one["label"]) for one in record["client_identities"]] == [(client.id, "to-bank")]
     assert record["requests"] == [request_record(waiting)]
+    assert request(sealed, waiting.id.upper())[0] == waiting
     assert (record["directories"], record["trouble"]) == ([], [])
     assert "PRIVATE KEY" not in json.dumps(record)
 

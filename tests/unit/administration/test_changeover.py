@@ -11,6 +11,7 @@ from gatepost.access.principal import Principal, Scope
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
 from gatepost.administration.changeover import (
+    check,
     concerned,
     look,
     looks,
@@ -60,6 +61,7 @@ def test_where_it_stands_without_asking_anybody(sealed, pair):
     assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
     assert [one.name for one in found.partners] == ["bank.example"]
     assert standing(sealed, old.id).olds == ()
+    assert {one.gate for one in check(sealed, old.id).findings} == set(Gate), "whatever its state"
 
 
 def test_what_is_under_way(sealed, root):

@@ -10,9 +10,10 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration import evidence
-from gatepost.administration.evidence_audit import Verification, verify_export, verify_log
+from gatepost.administration.evidence_audit import Verification, _told, verify_export, verify_log
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.evidence.audit import FaultKind, Faults
+from gatepost.reports.evidence_audit import LogAudit
 from gatepost.reports.evidence_export import Selection
 from gatepost.store.evidence_files import evidence_directory, log_directory
 
@@ -133,6 +134,39 @@ def test_heads_without_the_files_of_the_days_are_told(log, logs):
     assert verified([log], [logs.pem]).verified is False
 
 
+def test_what_the_log_says_of_itself_is_told():
+    gaps = [("0", {"number": 7, "count": 3, "what": "torn"}), ("1", {"number": 8, "count": 2, "what": "dropped"})]
+    audit = LogAudit(first="2026-11-01", last="2026-11-02", files=1, entries=2, unsigned={"0": 4}, gaps=gaps)
+    audit.pruned, audit.heads = "2026-10-01", 1
+    found = _told(audit, "the log", [], trusted=True)
+    assert found.lines == [
+        "the log: 2026-11-01 to 2026-11-02, 1 file, 2 entries, 0 checkpoints, 1 head",
+        "signed by: no key",
+    ]
+    assert found.notes == [
+        "writer 0: no signature covers the last 4 entries yet",
+        "writer 0, entry 7: 3 octets were torn by a crash; they are kept in a file .torn",
+        "writer 1, entry 8: 2 events were dropped, as the disk was behind",
+        "files of days before 2026-10-01 were removed in order (evidence.keep); heads say so",
+    ]
+    assert (found.verified, found.data["gaps"][0]["writer"]) == (True, "0")
+
+
+# days without heads, days whose heads are lost -> the verdict, the note
+@pytest.mark.parametrize(
+    ("unheaded", "headless", "verdict", "words"),
+    [
+        (["2026-11-02"], [], True, "no head of a day yet: 2026-11-02"),
+        (["2026-11-02"], ["2026-11-01"], None, "the heads of 2026-11-01 are missing"),
+        ([], [f"2026-11-{day:02}" for day in range(1, 9)], None, "the heads of 2026-11-01, 2026-11-02, "),
+    ],
+)
+def test_days_without_heads(unheaded, headless, verdict, words):
+    found = _told(LogAudit(unheaded=unheaded, headless=headless, heads=1), "the log", ["k"], trusted=True)
+    assert (found.verified, found.data["verified"]) == (verdict, verdict)
+    assert found.notes[0].startswith(words)
+
+
 def test_files_alone_do_not_tell_what_is_gone(log, logs):
     files = days(log)
     assert files
@@ -209,6 +243,13 @@ def test_whatever_nobody_signed_cannot_write_to_a_terminal(export, logs):
     made = export(made="\x1b[2J", node="mx\nverified", selection={"organization\x1b[31m": "a\rb"})
     found = verify_export(made, [logs.pem], ())
     assert [line for line in found.lines if not line.isprintable()] == []
+
+
+def test_an_export_from_before_the_next_signature(gateway, log, export, logs):
+    logs.chain(log).append(logs.events(2, at=time.time(), message="m4"), time.time())
+    found = verify_export(export(), [logs.pem], ())
+    assert (found.verified, found.data["unsigned"]) == (None, 2)
+    assert "no signature covers 2 of the entries yet" in found.notes[-1]
 
 
 def test_heads_are_for_a_whole_log(export, logs):

@@ -1,4 +1,4 @@
-"""Next hops that are asked what they present: a listener on loopback that answers as a server does, and nobody at all."""
+"""Next hops that are asked what they present: a listener on loopback that answers as a server does, and nobody."""
 
 from __future__ import annotations
 
