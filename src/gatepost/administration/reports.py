@@ -66,6 +66,7 @@ DAYS: Final = 30
 LONGEST: Final = 400
 """Days of a period, at most."""
 _DAY: Final = 86_400.0
+_LATEST: Final = date(9998, 12, 31)
 _PARTNERS: Final = 20_000  # told apart where not all are asked for
 
 
@@ -246,9 +247,12 @@ def _domains(gateway: Gateway, who: Principal) -> frozenset[str] | None:
 
 def _date(field: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise _wrong(field, f"{text!r} is no day like 2026-11-24") from None
+    if found > _LATEST:  # the day behind it must be one, too
+        raise _wrong(field, f"no mail is of {text}: give a day up to {_LATEST}")
+    return found
 
 
 def _wrong(field: str, text: str) -> Refusal:
