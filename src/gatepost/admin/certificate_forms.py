@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.access.records import Outcome
 from gatepost.admin.certificate_view import label_of, sentence
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
+from gatepost.administration.certificate_deeds import added_told, changes_told
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
 from gatepost.administration.certificate_removal import remove
 from gatepost.administration.certificate_requests import request_certificate
@@ -83,11 +85,14 @@ def _add(asked: Request) -> Response:
         current=form.get("current") == "on",
         note=form.get("note", "").strip()[:1000],
     )
+    changed: dict[str, Any] = {}
     try:
         if not new.content.strip():
             raise _missing("chain", "paste the certificate, from -----BEGIN CERTIFICATE----- on")
-        (entry, deprecated), prepared = add_certificate(gateway, principal, new)
+        with changes_told(gateway, principal, changed):
+            done = add_certificate(gateway, principal, new)
     except Refusal as refusal:
+        _refused(asked, "certificate-add", new.organization, "", refusal)
         known = {
             "chain": public_part(form.get("chain", "")),
             "client": new.client,
@@ -97,10 +102,10 @@ def _add(asked: Request) -> Response:
             "note": new.note,
         }
         return _add_page(asked, gateway, known, errors_of(refusal))
-    detail = {"state": str(entry.state), "names": list(entry.leaf.dns_names), "deprecated": [o.id for o in deprecated]}
-    _record(asked, "certificate-add", entry.organization, entry.id, detail)
+    entry = done.entry
+    _record(asked, "certificate-add", entry.organization, entry.id, added_told(done) | changed)
     said = f"{label_of(entry)} was added as {entry.state}."
-    remarks = [sentence(one) for one in (*prepared.notes, *prepared.warnings)]
+    remarks = [sentence(one) for one in (*done.notes, *done.warnings)]
     path = f"/certificates/{entry.id}" + ("/changeover" if entry.state is State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{one}." for one in remarks)]), "warn" if remarks else "pass")
 
@@ -148,9 +153,12 @@ def _ask(asked: Request) -> Response:
         form.get("label", "").strip(),
         must_staple=form.get("must_staple") == "on",
     )
+    changed: dict[str, Any] = {}
     try:
-        waiting, _ = request_certificate(gateway, principal, wish)
+        with changes_told(gateway, principal, changed):
+            waiting, _ = request_certificate(gateway, principal, wish)
     except Refusal as refusal:
+        _refused(asked, "certificate-request", wish.organization, "", refusal)
         known = {
             "names": names,
             "key": wish.key,
@@ -160,7 +168,7 @@ def _ask(asked: Request) -> Response:
             "must_staple": wish.must_staple,
         }
         return _ask_page(asked, gateway, known, errors_of(refusal))
-    _record(asked, "certificate-request", wish.organization, waiting.id, {"names": list(waiting.wish.names)})
+    _record(asked, "certificate-request", wish.organization, waiting.id, changed)
     return see_other(asked, f"/certificates/requests/{waiting.id}", "The request was made; its key waits, sealed.")
 
 
@@ -188,13 +196,16 @@ def _remove(asked: Request) -> Response:
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     entry = certificate(gateway, asked.path_params["number"]).entry
     reason = asked.state.form.get("reason", "").strip()[:1000]
+    changed: dict[str, Any] = {}
     try:
-        remove(gateway, principal, entry.id, force=reason)
+        with changes_told(gateway, principal, changed):
+            remove(gateway, principal, entry.id, force=reason)
     except Refusal as refusal:
+        _refused(asked, "certificate-remove", entry.organization, entry.id, refusal)
         text = refusal.text.partition("; to remove it all the same")[0]
         more = " Give a reason to remove it all the same." if refusal.kind is Kind.CONFLICT and not reason else ""
         return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {text}.{more}", "fail")
-    _record(asked, "certificate-remove", entry.organization, entry.id, {"reason": reason})
+    _record(asked, "certificate-remove", entry.organization, entry.id, changed | {"reason": reason})
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
     return see_other(asked, path, f"{label_of(entry)} ({entry.id}) was removed.")
 
@@ -202,13 +213,28 @@ def _remove(asked: Request) -> Response:
 def _remove_request(asked: Request) -> Response:
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     waiting, _ = request(gateway, asked.path_params["number"])
-    remove(gateway, principal, waiting.id)
-    _record(asked, "certificate-request-remove", waiting.wish.organization, waiting.id, {})
+    changed: dict[str, Any] = {}
+    with changes_told(gateway, principal, changed):
+        remove(gateway, principal, waiting.id)
+    _record(asked, "certificate-request-remove", waiting.wish.organization, waiting.id, changed)
     return see_other(asked, "/certificates/requests", "The request was removed, and its key with it.")
 
 
 def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:
     asked.app.state.accounts.record(actor_of(asked), action, organization=organization, subject=subject, detail=detail)
+
+
+def _refused(asked: Request, action: str, organization: str, subject: str, refusal: Refusal) -> None:
+    """On record as well; what is wrong with a pasted text never has a part of it."""
+    why = "; ".join(map(str, refusal.errors)) or refusal.text
+    asked.app.state.accounts.record(
+        actor_of(asked),
+        action,
+        outcome=Outcome.REFUSED,
+        organization=organization,
+        subject=subject,
+        detail={"why": why},
+    )
 
 
 ROUTES = [

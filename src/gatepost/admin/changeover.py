@@ -26,6 +26,7 @@ from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.acme_orders import acme_state
+from gatepost.administration.certificate_deeds import changes_told, switch_told
 from gatepost.administration.certificates import change_record, common_name, history, listing, presented_where
 from gatepost.administration.changeover import Look, notice, standing
 from gatepost.administration.changeover_steps import GatesClosed
@@ -165,7 +166,7 @@ def _partners(partners: Sequence[Partner], entry: Entry) -> list[dict[str, Any]]
 def _notice(asked: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, gateway = needs(asked, Scope.READ), gateway_of(asked)
-    found = notice(gateway, asked.path_params["number"], quick=True)
+    found = notice(gateway, principal, asked.path_params["number"], quick=True)
     seen = kept(gateway, found.entry.id)
     subject, _, body = found.text.partition("\n\n")
     return render(
@@ -233,10 +234,11 @@ def _switch(asked: Request) -> Response:
     form = asked.state.form
     entry = standing(gateway, asked.path_params["number"]).entry
     given = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    reason = given["reason"][:_REASON]
+    reason, detail = given["reason"][:_REASON], dict[str, Any]()
     try:
         at = _time(given["at"]) if given["when"] == "at" else None
-        done = steps.switch(gateway, principal, entry.id, at=at, force=reason)
+        with changes_told(gateway, principal, detail):
+            done = steps.switch(gateway, principal, entry.id, at=at, force=reason)
     except GatesClosed as closed:
         keep(gateway, Look(entry, {}, closed.report, None, (), closed.report.at))
         _record(asked, "switch", entry, {"reasons": closed.report.reasons}, Outcome.REFUSED)
@@ -245,9 +247,9 @@ def _switch(asked: Request) -> Response:
         text = f"{red}, so that nothing was switched: {what}. {closed.report.reasons}"
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": text}, **given)
     except Refusal as refusal:
+        _record(asked, "switch", entry, {"why": refusal.text}, Outcome.REFUSED)
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_of(refusal), **given)
-    detail = {"planned": done.new.switch_at or None, "replaced": [one.id for one in done.olds], "reason": reason}
-    _record(asked, "switch", entry, detail | {"red": done.report.reasons if reason else ""})
+    _record(asked, "switch", entry, detail | switch_told(done, reason))
     if done.is_planned:
         said = f"{label_of(entry)} becomes current at {_text(done.new.switch_at)}, if the gates are open then."
         if reason:
@@ -274,12 +276,14 @@ def _step(asked: Request, name: str, do: Callable[[Gateway, Principal, Entry], _
     """A step without a form of its own: done and said, or said why not."""
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     entry = standing(gateway, asked.path_params["number"]).entry
+    changed: dict[str, Any] = {}
     try:
-        said, level, detail = do(gateway, principal, entry)
+        with changes_told(gateway, principal, changed):
+            said, level, detail = do(gateway, principal, entry)
     except Refusal as refusal:
         _record(asked, name, entry, {"why": refusal.text}, Outcome.REFUSED)
         return see_other(asked, _path(entry), f"Not done: {refusal.text}.", "fail")
-    _record(asked, name, entry, detail)
+    _record(asked, name, entry, detail | changed)
     return see_other(asked, _path(entry), said, level)
 
 

@@ -28,6 +28,7 @@ from gatepost.administration.queue import (
     message_body,
     message_entries,
     place_of,
+    subject_of,
 )
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.store.administration import QueuePlace
@@ -269,7 +270,7 @@ def _do(request: Request) -> Response:
         return see_other(request, _back(form), f"Nothing was done: {said}", "fail")
     if not found:
         return see_other(request, _back(form), "Nothing was done: no such mail waits any more.", "warn")
-    _record(request, f"queue {action}", found, subject=_subject(found), reason=reason, text=text)
+    _record(request, f"queue {action}", found, subject=subject_of(found), reason=reason, text=text)
     back = _back(form)
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
     if len(found) == 1:
@@ -277,11 +278,6 @@ def _do(request: Request) -> Response:
     else:
         said = f"{len(found):,} deliveries are {DONE[action]}."
     return see_other(request, link("/queue") if gone else back, said)
-
-
-def _subject(found: Sequence[QueueEntry]) -> str:
-    ids = list(dict.fromkeys(format_id(one.delivery.message.id) for one in found))
-    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 def _record(request: Request, action: str, found: Iterable[QueueEntry], *, subject: str, **detail: str) -> None:

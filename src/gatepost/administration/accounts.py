@@ -30,6 +30,7 @@ __all__ = [
     "add_token",
     "add_user",
     "deed_record",
+    "known_user",
     "new_token_errors",
     "new_user_errors",
     "open_accounts",
@@ -119,6 +120,15 @@ def new_token_errors(name: str, scopes: Collection[Scope]) -> tuple[FieldError, 
     except AccountError as error:
         return error.errors
     return ()
+
+
+def known_user(accounts: Accounts, name: str) -> User:
+    """The user of that name. Raises Refusal (MISSING)."""
+    with refusing():
+        found = accounts.user(name)
+    if found is None:
+        raise Refusal(Kind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
+    return found
 
 
 def add_user(gateway: Gateway, accounts: Accounts, name: str, **account: Unpack[NewUser]) -> User:

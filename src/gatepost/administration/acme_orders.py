@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.acme.issuer import Standing
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["AcmeState", "acme_record", "acme_state", "issuer_of", "renewal_source"]
+__all__ = ["AcmeState", "acme_record", "acme_state", "acme_status", "issuer_of", "renewal_source"]
 
 
 class AcmeState(NamedTuple):
@@ -59,6 +59,11 @@ def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
     """Where every certificate stands. Raises Refusal, as `issuer_of`."""
     with issuer_of(gateway, who) as (issuer, hosts):
         return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.standing(hosts)))
+
+
+def acme_status(gateway: Gateway, who: Principal) -> dict[str, Any]:
+    """`acme_state`, for machines. Raises Refusal, as `issuer_of`."""
+    return acme_record(acme_state(gateway, who))
 
 
 def acme_record(state: AcmeState) -> dict[str, Any]:

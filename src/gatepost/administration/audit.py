@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 CHANGE: Final = "change"
-"""The action of a row that is a change of resources."""
+"""The action of a row that is a change of resources, and of a deed that is one which was refused."""
 _AT_ONCE: Final = 500
 
 
@@ -70,7 +70,7 @@ class AuditEntry:
     detail: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def audit(
+def audit(  # noqa: PLR0913 - which of them, and how many
     gateway: Gateway,
     accounts: Accounts,
     who: Principal,
@@ -78,13 +78,17 @@ def audit(
     *,
     limit: int = 50,
     before: AuditPlace = AuditPlace(),  # noqa: B008 - it is immutable
+    changes: bool = True,
 ) -> tuple[list[AuditEntry], AuditPlace | None]:
-    """A page, and where the one behind it begins, None on the last. limit: 1 to 999. Raises Refusal (UNREADABLE)."""
+    """A page, and where the one behind it begins, None on the last. limit: 1 to 999. changes: of resources, too.
+
+    Raises Refusal (UNREADABLE).
+    """
     most = limit + 1
     with refusing():
         deeds = _deeds(accounts, who, wanted, most, before.deed)
-    changes = _changes(gateway, who, wanted, most, before.version)
-    found = list(islice(merge(deeds, changes, key=lambda one: -one.at), most))
+    versions = _changes(gateway, who, wanted, most, before.version) if changes else []
+    found = list(islice(merge(deeds, versions, key=lambda one: -one.at), most))
     shown = found[:limit]
     if len(found) <= limit:
         return shown, None
@@ -143,8 +147,6 @@ def audit_entry_record(one: AuditEntry) -> dict[str, Any]:
 
 
 def _deeds(accounts: Accounts, who: Principal, wanted: DeedFilter, most: int, before: int) -> list[AuditEntry]:
-    if wanted.action == CHANGE:
-        return []
     return [
         AuditEntry(
             *(one.at, one.who, one.address, one.action, one.organization, one.subject, one.outcome),
@@ -157,6 +159,8 @@ def _deeds(accounts: Accounts, who: Principal, wanted: DeedFilter, most: int, be
 
 def _changes(gateway: Gateway, who: Principal, wanted: DeedFilter, most: int, before: int) -> list[AuditEntry]:
     if wanted.action not in {"", CHANGE} or wanted.outcome not in {None, Outcome.DONE} or wanted.organization == "":
+        return []
+    if wanted.subject:  # which they have not
         return []
     names = who.organizations
     if wanted.organization:

@@ -39,7 +39,17 @@ if TYPE_CHECKING:
     from gatepost.certificates.request import Request
     from gatepost.checks.intake import Intake
 
-__all__ = ["Added", "NewCertificate", "Prepared", "Watched", "add_certificate", "prepare", "store", "watch_directory"]
+__all__ = [
+    "Added",
+    "NewCertificate",
+    "Prepared",
+    "Taken",
+    "Watched",
+    "add_certificate",
+    "prepare",
+    "store",
+    "watch_directory",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,15 @@ class Added(NamedTuple):
     deprecated: tuple[Entry, ...]
 
 
+class Taken(NamedTuple):
+    """As `Added`, with what was put right (notes), and what partners may stumble over (warnings)."""
+
+    entry: Entry
+    deprecated: tuple[Entry, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class Watched(NamedTuple):
     """A directory that is watched from now on. pairs: what is in it now. troubles: what of that cannot be used."""
 
@@ -98,9 +117,7 @@ class Watched(NamedTuple):
     troubles: tuple[str, ...]
 
 
-def add_certificate(
-    gateway: Gateway, who: Principal, new: NewCertificate, *, dry_run: bool = False
-) -> tuple[Added, Prepared]:
+def add_certificate(gateway: Gateway, who: Principal, new: NewCertificate, *, dry_run: bool = False) -> Taken:
     """Read, check and store it in one; dry_run: all but the storing.
 
     Raises Refusal, as `prepare` and `store`; its errors name "chain", "key" or "password".
@@ -111,7 +128,8 @@ def add_certificate(
         except PasswordNeeded as why:
             error = FieldError("password", str(why).rpartition(": ")[2])
             raise Refusal(Kind.INPUT, str(why), [error]) from why
-        return store(gateway, who, inventory, prepared, dry_run=dry_run), prepared
+        added = store(gateway, who, inventory, prepared, dry_run=dry_run)
+        return Taken(*added, prepared.notes, prepared.warnings)
 
 
 def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prepared:

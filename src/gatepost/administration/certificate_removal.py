@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.certificates.entry import Entry
     from gatepost.certificates.inventory import Inventory
 
-__all__ = ["needed", "remove"]
+__all__ = ["needed", "remove", "remove_certificate", "remove_directory", "remove_request"]
 
 
 def remove(gateway: Gateway, who: Principal, number: str, *, force: str = "", note: str = "") -> str:
@@ -33,34 +33,72 @@ def remove(gateway: Gateway, who: Principal, number: str, *, force: str = "", no
     """
     why = f"forced: {force}" if force else note
     with inventory_of(gateway, keys=False) as inventory:
-        if done := _request_removed(inventory, who, number, why) or _directory_removed(inventory, who, number, why):
-            return done
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
-        if again := _found_again(entry, inventory, gateway):
-            raise Refusal(Kind.INPUT, f"{entry.id} {again}")
-        missed = needed(entry, found.entries.values(), gateway)
-        if missed and not force:
-            raise Refusal(Kind.CONFLICT, f"{entry.id} is needed: {missed}; to remove it all the same: --force REASON")
+        if number.lower() in inventory.requests.waiting():
+            return _request_removed(inventory, who, number, why)
+        if Path(number).absolute() in inventory.directories.paths():
+            return _directory_removed(inventory, who, Path(number).absolute(), why)
+        return _certificate_removed(gateway, who, inventory, number, why, force=bool(force))
+
+
+def remove_certificate(
+    gateway: Gateway, who: Principal, number: str, *, force: str = "", note: str = "", dry_run: bool = False
+) -> str:
+    """The same of a certificate alone."""
+    why = f"forced: {force}" if force else note
+    with inventory_of(gateway, keys=False) as inventory:
+        return _certificate_removed(gateway, who, inventory, number, why, force=bool(force), dry_run=dry_run)
+
+
+def remove_request(gateway: Gateway, who: Principal, number: str, *, note: str = "", dry_run: bool = False) -> str:
+    """The same of a request that waits. Raises Refusal (MISSING)."""
+    with inventory_of(gateway, keys=False) as inventory:
+        return _request_removed(inventory, who, number, note, dry_run=dry_run)
+
+
+def remove_directory(gateway: Gateway, who: Principal, path: str, *, note: str = "", dry_run: bool = False) -> str:
+    """The same of a directory, by its whole path. Raises Refusal (MISSING)."""
+    with inventory_of(gateway, keys=False) as inventory:
+        return _directory_removed(inventory, who, Path(path), note, dry_run=dry_run)
+
+
+def _certificate_removed(  # noqa: PLR0913 - as `remove_certificate`
+    gateway: Gateway,
+    who: Principal,
+    inventory: Inventory,
+    number: str,
+    note: str,
+    *,
+    force: bool,
+    dry_run: bool = False,
+) -> str:
+    found = listed_certificates(inventory, gateway)
+    entry = choose_certificate(found, number)
+    if again := _found_again(entry, inventory, gateway):
+        raise Refusal(Kind.INPUT, f"{entry.id} {again}")
+    missed = needed(entry, found.entries.values(), gateway)
+    if missed and not force:
+        raise Refusal(Kind.CONFLICT, f"{entry.id} is needed: {missed}; to remove it all the same: --force REASON")
+    if not dry_run:
         # If it became current meanwhile, at its time, it is needed after all.
-        inventory.remove(entry, author=who.name, note=why, expected=found.version)
+        inventory.remove(entry, author=who.name, note=note, expected=found.version)
     return f"{entry.id}: removed"
 
 
-def _request_removed(inventory: Inventory, who: Principal, number: str, note: str) -> str:
+def _request_removed(inventory: Inventory, who: Principal, number: str, note: str, *, dry_run: bool = False) -> str:
     waiting = inventory.requests.waiting().get(number.lower())
     if waiting is None:
-        return ""
-    inventory.requests.remove(waiting, author=who.name, note=note)
+        raise Refusal(Kind.MISSING, f"no request {number!r} waits; its certificate may have come meanwhile")
+    if not dry_run:
+        inventory.requests.remove(waiting, author=who.name, note=note)
     left = f"; its key is still in {waiting.key_file}" if waiting.key_file else ""
     return f"request {waiting.id}: removed{left}"
 
 
-def _directory_removed(inventory: Inventory, who: Principal, number: str, note: str) -> str:
-    path = Path(number).absolute()
+def _directory_removed(inventory: Inventory, who: Principal, path: Path, note: str, *, dry_run: bool = False) -> str:
     if path not in inventory.directories.paths():
-        return ""
-    inventory.directories.remove(path, author=who.name, note=note)
+        raise Refusal(Kind.MISSING, f"{path} is not watched; `gatepost certificate list` has those that are")
+    if not dry_run:
+        inventory.directories.remove(path, author=who.name, note=note)
     return f"{path}: not watched any more"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatepost.administration.inventory import check_client, inventory_of
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.entry import Purpose
-from gatepost.certificates.request import KEY_TYPES, Wish, made_request
+from gatepost.certificates.request import KEY_TYPES, Request, Wish, made_request, request_id
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.names import domain_pattern
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
-    from gatepost.certificates.request import Request
 
 __all__ = ["checked_wish", "request_certificate"]
 
@@ -32,10 +31,12 @@ def checked_wish(gateway: Gateway, wish: Wish) -> Wish:
     return Wish(names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple)
 
 
-def request_certificate(gateway: Gateway, who: Principal, wish: Wish) -> tuple[Request, bytes]:
+def request_certificate(
+    gateway: Gateway, who: Principal, wish: Wish, *, dry_run: bool = False
+) -> tuple[Request, bytes]:
     """Make a key, which waits in the store sealed, and the request for its certificate (PEM).
 
-    Raises Refusal: INPUT, too, where no master key is set, for then nothing can be sealed.
+    dry_run: all but the keeping. Raises Refusal: INPUT, too, where no master key is set, so that nothing can be sealed.
     """
     wanted = checked_wish(gateway, wish)
     with inventory_of(gateway) as inventory:
@@ -46,6 +47,8 @@ def request_certificate(gateway: Gateway, who: Principal, wish: Wish) -> tuple[R
             )
             raise Refusal(Kind.INPUT, text)
         csr, key = made_request(wanted)
+        if dry_run:
+            return Request(request_id(csr), wanted, time.time()), csr
         return inventory.requests.add(wanted, csr, key, author=who.name, now=time.time()), csr
 
 

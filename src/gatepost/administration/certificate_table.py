@@ -17,11 +17,21 @@ from gatepost.connectors.errors import FieldError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.certificates.forms import File
     from gatepost.certificates.published import Row, Table
 
-__all__ = ["Published", "PublishedTable", "base_url", "published_record", "published_table", "write_table"]
+__all__ = [
+    "Published",
+    "PublishedTable",
+    "TableFiles",
+    "base_url",
+    "published_record",
+    "published_table",
+    "table_files",
+    "write_table",
+]
 
 _PATH = re.compile(r"[\w.~!$&'()*+,;=:@%/\[\]-]+")  # RFC 3986 section 2 but "?" and "#"; and letters of any language
 
@@ -33,12 +43,25 @@ class PublishedTable(NamedTuple):
     notes: tuple[str, ...]
 
 
+class TableFiles(NamedTuple):
+    """The table as files for a web server.
+
+    notes: as of the table. version: what it is called as long as it says the same. changed: when it last said something
+    else, RFC 3339, None if not known. certificates: how many are in it.
+    """
+
+    files: tuple[File, ...]
+    notes: tuple[str, ...]
+    version: str
+    changed: str | None
+    certificates: int
+
+
 class Published(NamedTuple):
     """What was written. changed: the names of files that say something else than before."""
 
     directory: Path
-    table: Table
-    files: tuple[File, ...]
+    table: TableFiles
     changed: tuple[str, ...]
 
 
@@ -54,21 +77,27 @@ def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTa
     return PublishedTable(table, notes)
 
 
-def write_table(table: Table, directory: Path, base: str = "") -> Published:
-    """Write it into a directory: page, JSON, feed, bundles. base: as `base_url` gives it.
+def table_files(gateway: Gateway, _: Principal, base: str = "") -> TableFiles:
+    """Page, JSON, feed and bundles. base: as `base_url` gives it. Raises Refusal (UNREADABLE)."""
+    table, notes = published_table(gateway)
+    version, changed = version_of(table), written(table.changed) or None
+    return TableFiles(forms(table, base) if table.rows else (), notes, version, changed, len(table.rows))
+
+
+def write_table(table: TableFiles, directory: Path) -> Published:
+    """Write the files into a directory.
 
     Raises Refusal: CONFLICT if there is no certificate to publish, INPUT if the directory cannot be written.
     """
-    if not table.rows:
+    if not table.files:
         text = "nothing was written: no server certificate is current, next or deprecated; add one first"
         raise Refusal(Kind.CONFLICT, text)
-    files = forms(table, base)
     try:
-        changed = write_files(files, directory)
+        changed = write_files(table.files, directory)
     except OSError as error:
         text = f"{error.filename or directory}: {error.strerror}; nothing is half written"
         raise Refusal(Kind.INPUT, text) from error
-    return Published(directory, table, files, tuple(changed))
+    return Published(directory, table, tuple(changed))
 
 
 def published_record(done: Published) -> dict[str, Any]:
@@ -76,10 +105,10 @@ def published_record(done: Published) -> dict[str, Any]:
     return {
         "directory": str(done.directory),
         "page": str(done.directory / PAGE),
-        "version": version_of(done.table),
-        "changed": written(done.table.changed) or None,
-        "certificates": len(done.table.rows),
-        "files": [{"name": one.name, "size": len(one.body), "state": _state(one, done)} for one in done.files],
+        "version": done.table.version,
+        "changed": done.table.changed,
+        "certificates": done.table.certificates,
+        "files": [{"name": one.name, "size": len(one.body), "state": _state(one, done)} for one in done.table.files],
     }
 
 

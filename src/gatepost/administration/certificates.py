@@ -6,6 +6,7 @@ Times are seconds since 1970 UTC. No private key is in anything here. What chang
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
@@ -23,6 +24,7 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.certificates.entry import Entry
     from gatepost.certificates.request import Request
@@ -36,7 +38,11 @@ __all__ = [
     "certificate_record",
     "chain_records",
     "change_record",
+    "change_records",
     "common_name",
+    "details",
+    "entry_record",
+    "everything",
     "history",
     "in_order",
     "key_place",
@@ -123,6 +129,22 @@ def in_order(entries: Sequence[Entry], purpose: Purpose) -> list[Entry]:
     return sorted(chosen, key=lambda one: (STATES.index(one.state), -one.since))
 
 
+def details(gateway: Gateway, _: Principal, number: str) -> dict[str, Any]:
+    """`certificate`, for machines. Raises Refusal: MISSING, UNREADABLE."""
+    entry, chain, _version = certificate(gateway, number)
+    return certificate_record(entry, chain, time.time())
+
+
+def change_records(gateway: Gateway, _: Principal, limit: int) -> list[dict[str, Any]]:
+    """`history`, for machines. Raises Refusal (UNREADABLE)."""
+    return [change_record(one) for one in history(gateway, limit)]
+
+
+def everything(gateway: Gateway, _: Principal) -> Listing:
+    """`listing`, for who gives a command. Raises Refusal (UNREADABLE)."""
+    return listing(gateway)
+
+
 # as JSON
 
 
@@ -166,18 +188,28 @@ def list_record(entry: Entry, now: float) -> dict[str, Any]:
     }
 
 
-def certificate_record(entry: Entry, chain: bytes, now: float) -> dict[str, Any]:
-    """Everything about a certificate. chain: PEM, b"" if it is lost."""
+def entry_record(entry: Entry, now: float) -> dict[str, Any]:
+    """All that is kept of a certificate but its chain. told: partners that know of it. forced, held: as `Entry`."""
     leaf = entry.leaf
     return list_record(entry, now) | {
+        "common_name": leaf.common_name,
         "serial": leaf.serial,
         "sha1": leaf.sha1,
         "sha256": leaf.sha256,
         "spki_sha256": leaf.spki_sha256,
-        "tlsa": f"3 1 1 {leaf.spki_sha256}",
-        "key_is": key_place(entry),
         "key_file": entry.key_file,
         "chain_file": entry.chain_file,
+        "told": list(entry.told),
+        "forced": entry.forced,
+        "held": entry.held,
+    }
+
+
+def certificate_record(entry: Entry, chain: bytes, now: float) -> dict[str, Any]:
+    """Everything about a certificate. chain: PEM, b"" if it is lost."""
+    return entry_record(entry, now) | {
+        "tlsa": f"3 1 1 {entry.leaf.spki_sha256}",
+        "key_is": key_place(entry),
         "chain": chain_records(chain),
     }
 

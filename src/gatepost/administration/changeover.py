@@ -37,6 +37,7 @@ from gatepost.net.certificate import certificate_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
+    from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.certificates.entry import Entry
     from gatepost.certificates.inventory import Inventory
@@ -140,14 +141,14 @@ def look(gateway: Gateway, number: str, tell: Told | None = None) -> Look:
         return _look(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found), tell)
 
 
-def check(gateway: Gateway, number: str) -> GateReport:
+def check(gateway: Gateway, _: Principal, number: str) -> GateReport:
     """Look at the gates of a certificate, whatever its state. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         return gates_of(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found))
 
 
-def looks(gateway: Gateway, number: str = "") -> list[Look]:
+def looks(gateway: Gateway, _: Principal, number: str = "") -> list[Look]:
     """The same of all that are under way, as `concerned`. Raises Refusal."""
     with inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
@@ -205,7 +206,7 @@ def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[Gatekeep
     return asyncio.run(run())
 
 
-def notice(gateway: Gateway, number: str, *, quick: bool = False) -> Notice:
+def notice(gateway: Gateway, _: Principal, number: str, *, quick: bool = False) -> Notice:
     """The text of a mail to partners: both certificates, what to check, and when. Asks nobody.
 
     quick: without reading the trace, so that partners are those of connectors alone. Raises Refusal: MISSING, INPUT if

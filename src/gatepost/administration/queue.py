@@ -39,6 +39,7 @@ __all__ = [
     "message_body",
     "message_entries",
     "place_of",
+    "subject_of",
 ]
 
 
@@ -69,6 +70,12 @@ def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueueP
         raise Refusal(Kind.INPUT, str(error)) from error
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+
+
+def subject_of(found: Sequence[QueueEntry]) -> str:
+    """Which messages an action is about, for the audit: the first three ids."""
+    ids = list(dict.fromkeys(format_id(one.delivery.message.id) for one in found))
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
 def destinations(gateway: Gateway, who: Principal, wanted: QueueFilter) -> list[DestinationCount]:

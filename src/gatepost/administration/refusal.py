@@ -7,10 +7,10 @@ field. Its text is for the administrator who asked and holds no secret.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gatepost.connectors.errors import FieldError
 
@@ -35,10 +35,16 @@ class Kind(StrEnum):
 
 
 class Refusal(Exception):  # noqa: N818 - it names what happened
-    """Nothing was changed. text: what, where, why, what to do next. errors: by field, where fields are to blame."""
+    """Nothing was changed. text: what, where, why, what to do next. errors: by field, where fields are to blame.
 
-    def __init__(self, kind: Kind, text: str, errors: Iterable[FieldError] = ()) -> None:
+    more: what else is known of it, for JSON, by names of its own: in REST extension members (RFC 9457 section 3.2).
+    """
+
+    def __init__(
+        self, kind: Kind, text: str, errors: Iterable[FieldError] = (), *, more: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(text)
+        self.more = dict(more or {})
         self.kind = kind
         self.text = text
         self.errors = tuple(errors)

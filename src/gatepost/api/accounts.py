@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gatepost.access.principal import Role, Scope
 from gatepost.access.records import KEEP, DeedFilter, Outcome
 from gatepost.administration import accounts as accounts_of
-from gatepost.administration.accounts import recording, refusing, session_record, token_record, user_record
+from gatepost.administration.accounts import known_user, refusing, session_record, token_record, user_record
 from gatepost.administration.audit import AuditPlace, audit, audit_entry_record
 from gatepost.administration.times import ahead, moment
 from gatepost.api.endpoint import Answer, Endpoint, ListOf, Reach
@@ -154,10 +154,13 @@ class AuditQuery(msgspec.Struct, kw_only=True):
 
     who: _Text = ""
     action: _Text = ""
+    subject: _Text = ""
     organization: Annotated[_Text | None, Meta(description="Empty: the gateway itself.")] = None
     outcome: Outcome | None = None
     since: Annotated[str, Meta(max_length=100, description="2h, 7d, or a date.")] = ""
     until: Annotated[str, Meta(max_length=100, description="Before then.")] = ""
+    deeds: Annotated[bool, Meta(description="Only what is no change of resources.")] = False
+    before: Annotated[int, Meta(ge=0, lt=2**62, description="Only deeds of smaller numbers, with deeds.")] = 0
     limit: Limit = 100
     after: After = ""
 
@@ -169,41 +172,36 @@ def _users(asked: Asked) -> Page:
 
 
 def _user(asked: Asked) -> dict[str, Any]:
-    with refusing():
-        found = asked.accounts.user(asked.path["name"])
-    if found is None:
-        raise _missing("user", asked)
-    return user_record(found)
+    return user_record(known_user(asked.accounts, asked.path["name"]))
 
 
 def _add_user(asked: Asked) -> Answer:
     body: NewAccount = asked.body
-    with recording(asked.accounts, asked.by, "user-add", body.name):
-        user = accounts_of.add_user(
-            asked.gateway,
-            asked.accounts,
-            body.name,
-            role=body.role,
-            password=body.password,
-            organizations=body.organizations,
-            by=asked.by,
-        )
+    asked.told[0].subject = body.name
+    user = accounts_of.add_user(
+        asked.gateway,
+        asked.accounts,
+        body.name,
+        role=body.role,
+        password=body.password,
+        organizations=body.organizations,
+        by=asked.by,
+    )
     return Answer(user_record(user), location=f"/users/{user.name}")
 
 
 def _set_user(asked: Asked) -> dict[str, Any]:
     body: AccountChange = asked.body
-    with recording(asked.accounts, asked.by, "user-set", asked.path["name"]):
-        user = accounts_of.set_user(
-            asked.gateway,
-            asked.accounts,
-            asked.path["name"],
-            role=_given(body.role),
-            organizations=KEEP if body.organizations is UNSET else body.organizations,
-            enabled=_given(body.enabled),
-            password=_given(body.password),
-            by=asked.by,
-        )
+    user = accounts_of.set_user(
+        asked.gateway,
+        asked.accounts,
+        asked.path["name"],
+        role=_given(body.role),
+        organizations=KEEP if body.organizations is UNSET else body.organizations,
+        enabled=_given(body.enabled),
+        password=_given(body.password),
+        by=asked.by,
+    )
     return user_record(user)
 
 
@@ -213,7 +211,7 @@ def _given[T](value: T | UnsetType) -> T | None:
 
 def _remove_user(asked: Asked) -> AccountRemoved:
     name = asked.path["name"]
-    with recording(asked.accounts, asked.by, "user-remove", name), refusing():
+    with refusing():
         return AccountRemoved(name.lower(), asked.accounts.remove_user(name, by=asked.by))
 
 
@@ -238,23 +236,23 @@ def _tokens(asked: Asked) -> Page:
 
 def _add_token(asked: Asked) -> Answer:
     body: NewApiToken = asked.body
+    asked.told[0].subject = body.name
     expires = None if body.expires is None else _time(ahead, "expires", body.expires)
-    with recording(asked.accounts, asked.by, "token-add", body.name):
-        secret = accounts_of.add_token(
-            asked.gateway,
-            asked.accounts,
-            body.name,
-            scopes=body.scopes,
-            organizations=body.organizations,
-            expires=expires,
-            by=asked.by,
-        )
+    secret = accounts_of.add_token(
+        asked.gateway,
+        asked.accounts,
+        body.name,
+        scopes=body.scopes,
+        organizations=body.organizations,
+        expires=expires,
+        by=asked.by,
+    )
     return Answer(ApiTokenMade(body.name.strip().lower(), secret))
 
 
 def _remove_token(asked: Asked) -> ApiTokenRemoved:
     name = asked.path["name"]
-    with recording(asked.accounts, asked.by, "token-remove", name), refusing():
+    with refusing():
         asked.accounts.remove_token(name, by=asked.by)
     return ApiTokenRemoved(name.lower())
 
@@ -264,14 +262,21 @@ def _audit(asked: Asked) -> Page:
     wanted = DeedFilter(
         who=query.who,
         action=query.action,
+        subject=query.subject,
         organization=query.organization,
         outcome=query.outcome,
         since=_time(moment, "query.since", query.since) if query.since else 0.0,
         until=_time(moment, "query.until", query.until) if query.until else 0.0,
     )
-    place = AuditPlace(*position(query.after, tuple[_Number, _Number])) if query.after else AuditPlace()
+    place = AuditPlace(*position(query.after, tuple[_Number, _Number])) if query.after else AuditPlace(query.before)
     found, after = audit(
-        asked.gateway, asked.accounts, asked.principal, wanted, limit=min(query.limit, 999), before=place
+        asked.gateway,
+        asked.accounts,
+        asked.principal,
+        wanted,
+        limit=min(query.limit, 999),
+        before=place,
+        changes=not query.deeds,
     )
     return Page([audit_entry_record(one) for one in found], None if after is None else cursor(after))
 
@@ -286,11 +291,9 @@ def _time(read: Callable[[str], float], field: str, text: str) -> float:
         raise Problem(ProblemType.INVALID, "Nothing was done.", [FieldError(field, str(error))]) from None
 
 
-def _missing(what: str, asked: Asked) -> Problem:
-    return Problem(ProblemType.MISSING, f"There is no {what} {asked.path['name'][:100]!r}.")
-
-
 _OWNERS = (Scope.OWNER, Reach.GATEWAY)
+
+
 _NAMED: dict[str, Any] = {"parameters": {"name": "Its name, in any case."}}
 
 ENDPOINTS = (
@@ -306,6 +309,8 @@ ENDPOINTS = (
         body=NewAccount,
         status=201,
         grave=True,
+        action="user-add",
+        recorded=True,
     ),
     Endpoint("GET", "/users/{name}", "A user", _user, Account, *_OWNERS, "users", **_NAMED),
     Endpoint(
@@ -318,6 +323,8 @@ ENDPOINTS = (
         "users",
         body=AccountChange,
         grave=True,
+        action="user-set",
+        recorded=True,
         **_NAMED,
     ),
     Endpoint(
@@ -329,6 +336,8 @@ ENDPOINTS = (
         *_OWNERS,
         "users",
         grave=True,
+        action="user-remove",
+        recorded=True,
         **_NAMED,
     ),
     Endpoint(
@@ -351,6 +360,8 @@ ENDPOINTS = (
         *_OWNERS,
         "users",
         grave=True,
+        action="session-end",
+        recorded=True,
         **_NAMED,
     ),
     Endpoint("GET", "/tokens", "The API tokens", _tokens, ListOf(ApiToken), *_OWNERS, "tokens", query=Paging),
@@ -365,6 +376,8 @@ ENDPOINTS = (
         body=NewApiToken,
         status=201,
         grave=True,
+        action="token-add",
+        recorded=True,
     ),
     Endpoint(
         "DELETE",
@@ -375,6 +388,8 @@ ENDPOINTS = (
         *_OWNERS,
         "tokens",
         grave=True,
+        action="token-remove",
+        recorded=True,
         **_NAMED,
     ),
     Endpoint(

@@ -1,210 +1,95 @@
 """The certificates of the gateway and their changeover: looked at, brought in, switched, taken back.
 
-They belong to the gateway. A private key goes in and never comes out. Steps do not take If-Match: each says by itself
+They belong to the gateway. A private key goes in and never comes out. Every step is in the audit with what it changed
+(`administration.certificate_deeds`). Steps do not take If-Match: each says by itself
 what state it needs, and is refused (409) in another.
 """
 
 from __future__ import annotations
 
+import base64
 import time
-from typing import TYPE_CHECKING, Annotated, Any
-
-import msgspec
-from msgspec import Meta
+from typing import TYPE_CHECKING, Any
 
 from gatepost.access.principal import Scope
 from gatepost.administration import changeover_steps as steps
+from gatepost.administration.certificate_deeds import added_told, changes_told, switch_told
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
-from gatepost.administration.certificates import certificate, certificate_record, list_record, listing
-from gatepost.administration.changeover import check
+from gatepost.administration.certificate_removal import remove_certificate
+from gatepost.administration.certificates import certificate, details, entry_record, listing
+from gatepost.administration.changeover import check, notice, notice_record
 from gatepost.administration.changeover_steps import GatesClosed, switch_record
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.times import ahead
+from gatepost.api.certificate_shapes import (
+    Certificate,
+    CertificateAdded,
+    CertificateDetail,
+    ForceBody,
+    GatesLook,
+    NewCertificateBody,
+    Notice,
+    PartnersTold,
+    ReasonBody,
+    RemovalQuery,
+    Removed,
+    RolledBack,
+    StageBody,
+    SwitchBody,
+    Switched,
+    ToldBody,
+)
 from gatepost.api.endpoint import Answer, Endpoint, ListOf, Reach
 from gatepost.api.paging import Page, Paging, page_of
+from gatepost.certificates.entry import Purpose
 from gatepost.checks.gates import gates_record
 from gatepost.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    from gatepost.api.endpoint import Asked
+    from contextlib import AbstractContextManager
 
-__all__ = ["ENDPOINTS"]
+    from gatepost.api.endpoint import Asked
+    from gatepost.certificates.entry import Entry
+    from gatepost.checks.gates import GateReport
+
+__all__ = ["ENDPOINTS", "about", "changing", "gates_look", "shown"]
 
 _TAG = "certificates"
 _NUMBER = {"certificate": "Id, the beginning of a SHA-256 thumbprint, or label."}
-type _Reason = Annotated[str, Meta(max_length=1000)]
-type _Pem = Annotated[str, Meta(max_length=200_000)]
 
 
-class Certificate(msgspec.Struct):
-    """One of our certificates. Times: seconds since 1970, null if not yet or not known.
-
-    state: next, current, deprecated or retired. purpose: server or client. since: in this state. current_from,
-    current_until: presented. switch_at: planned. replaces: ids of those whose place it takes, or took.
-    """
-
-    id: str
-    state: str
-    purpose: str
-    organization: str
-    label: str
-    names: list[str]
-    subject: str
-    issuer: str
-    key: str
-    not_before: float
-    not_after: float
-    days_left: int
-    origin: str
-    added: float | None
-    since: float | None
-    current_from: float | None
-    current_until: float | None
-    switch_at: float | None
-    replaces: list[str]
-    must_staple: bool
+def shown(entry: Entry) -> dict[str, Any]:
+    """A `Certificate`."""
+    return entry_record(entry, time.time())
 
 
-class CertificateLink(msgspec.Struct):
-    """A certificate of a chain. crl, ocsp, aia: addresses that it names."""
-
-    subject: str
-    issuer: str
-    serial: str
-    sha256: str
-    key: str
-    not_before: float
-    not_after: float
-    crl: list[str]
-    ocsp: list[str]
-    aia: list[str]
+def about(asked: Asked, entry: Entry) -> None:
+    """For the audit: it is about this certificate, and whose it is."""
+    told = asked.told[0]
+    told.subject, told.organization = entry.id, entry.organization if entry.purpose is Purpose.CLIENT else ""
 
 
-class CertificateDetail(Certificate):
-    """Everything about one. tlsa: data of a TLSA record. key_is: where its private key is. chain: leaf first."""
-
-    serial: str
-    sha1: str
-    sha256: str
-    spki_sha256: str
-    tlsa: str
-    key_is: str
-    key_file: str
-    chain_file: str
-    chain: list[CertificateLink]
-
-
-class NewCertificateBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A certificate to come in, as PEM.
-
-    chain: it and its intermediates, in any order. key: its private key, if it is not in chain and does not wait here
-    since a request. purpose client: a client identity of an organization, which connectors name by its label. current:
-    present it at once, without asking the gates. note: for the history.
-    """
-
-    chain: _Pem
-    key: _Pem = ""
-    password: Annotated[str, Meta(max_length=1000)] = ""
-    client: bool = False
-    organization: Annotated[str, Meta(max_length=100)] = ""
-    label: Annotated[str, Meta(max_length=100)] = ""
-    current: bool = False
-    note: _Reason = ""
-
-
-class CertificateAdded(msgspec.Struct):
-    """deprecated: ids of those whose place it took. notes: what was put right. warnings: what to think about."""
-
-    certificate: Certificate
-    deprecated: list[str]
-    notes: list[str]
-    warnings: list[str]
-
-
-class GateFinding(msgspec.Struct):
-    """What was found at a gate. verdict: pass, info, warn, fail or unknown. until: when waiting alone mends it."""
-
-    gate: str
-    verdict: str
-    text: str
-    evidence: str
-    fix: str
-    until: float | None
-
-
-class Gates(msgspec.Struct):
-    """A look at the gates. light: green, red or unknown. green_at: when waiting alone opens all of them."""
-
-    id: str
-    at: float
-    seconds: float
-    light: str
-    fails: int
-    warnings: int
-    unknown: int
-    green_at: float | None
-    findings: list[GateFinding]
-
-
-class StageBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """replaces: ids of current ones whose place it takes beside those that are plain."""
-
-    replaces: Annotated[list[str], Meta(max_length=50)] = msgspec.field(default_factory=list)
-
-
-class SwitchBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """at: when, "2h" or a date with time (UTC); empty is now. force: why, though gates are not green."""
-
-    at: Annotated[str, Meta(max_length=64)] = ""
-    force: _Reason = ""
-
-
-class ReasonBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """note: why, for the history."""
-
-    note: _Reason = ""
-
-
-class ForceBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """force: why, though it could still be rolled back to."""
-
-    force: _Reason = ""
-
-
-class Switched(msgspec.Struct):
-    """switched: whether it is current now. planned: when it will be. replaced: whose place it took."""
-
-    id: str
-    switched: bool
-    planned: float | None
-    replaced: list[str]
-    gates: Gates
-
-
-class RolledBack(msgspec.Struct):
-    """current: those that are presented again. warnings: what of the DNS does not fit them."""
-
-    id: str
-    current: list[str]
-    warnings: list[str]
+def changing(asked: Asked) -> AbstractContextManager[None]:
+    """For the audit: what is changed within."""
+    return changes_told(asked.gateway, asked.principal, asked.told[0].detail)
 
 
 def _list(asked: Asked) -> Page:
-    found, now = listing(asked.gateway), time.time()
-    return page_of(found.entries, lambda one: one.id, asked.query, lambda one: list_record(one, now))
+    return page_of(listing(asked.gateway).entries, lambda one: one.id, asked.query, shown)
 
 
 def _show(asked: Asked) -> dict[str, Any]:
-    entry, chain, _ = certificate(asked.gateway, asked.path["certificate"])
-    return certificate_record(entry, chain, time.time())
+    return details(asked.gateway, asked.principal, asked.path["certificate"])
 
 
 def _add(asked: Asked) -> Answer:
     body: NewCertificateBody = asked.body
+    told = asked.told[0]
+    told.organization = body.organization
     new = NewCertificate(
-        content=body.chain.encode(),
+        content=_content("chain", body.chain, body.encoding),
         source="chain",
-        key=body.key.encode(),
+        key=_content("key", body.key, body.encoding),
         key_source="key",
         password=body.password.encode() or None,
         client=body.client,
@@ -213,62 +98,139 @@ def _add(asked: Asked) -> Answer:
         current=body.current,
         note=body.note,
     )
-    (entry, deprecated), prepared = add_certificate(asked.gateway, asked.principal, new, dry_run=asked.dry_run)
+    with changing(asked):
+        done = add_certificate(asked.gateway, asked.principal, new, dry_run=asked.dry_run)
+    about(asked, done.entry)
+    told.detail |= added_told(done)
     value = {
-        "certificate": list_record(entry, time.time()),
-        "deprecated": [one.id for one in deprecated],
-        "notes": list(prepared.notes),
-        "warnings": list(prepared.warnings),
+        "certificate": shown(done.entry),
+        "deprecated": [one.id for one in done.deprecated],
+        "certificates": [shown(one) for one in (done.entry, *done.deprecated)],
+        "notes": list(done.notes),
+        "warnings": list(done.warnings),
     }
-    return Answer(value, location=f"/certificates/{entry.id}")
+    return Answer(value, location=f"/certificates/{done.entry.id}")
+
+
+def _content(field: str, text: str, encoding: str) -> bytes:
+    if encoding == "pem":
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        wrong = FieldError(field, "is not base64")
+        raise Refusal(Kind.INPUT, "nothing was done", [wrong]) from None
+
+
+def _remove(asked: Asked) -> dict[str, str]:
+    query: RemovalQuery = asked.query
+    number, force = asked.path["certificate"], query.force.strip()
+    entry = certificate(asked.gateway, number).entry
+    about(asked, entry)
+    asked.told[0].detail["reason"] = force
+    with changing(asked):
+        text = remove_certificate(
+            asked.gateway, asked.principal, entry.id, force=force, note=query.note, dry_run=asked.dry_run
+        )
+    return {"text": text}
 
 
 def _gates(asked: Asked) -> dict[str, Any]:
-    return gates_record(check(asked.gateway, asked.path["certificate"]))
+    report = check(asked.gateway, asked.principal, asked.path["certificate"])
+    about(asked, report.entry)
+    asked.told[0].detail["light"] = str(report.light)
+    return gates_look(report)
+
+
+def gates_look(report: GateReport) -> dict[str, Any]:
+    """A `GatesLook`."""
+    return gates_record(report) | {"certificate": shown(report.entry)}
+
+
+def _notice(asked: Asked) -> dict[str, Any]:
+    found = notice(asked.gateway, asked.principal, asked.path["certificate"])
+    return notice_record(found) | {"certificate": shown(found.entry)}
 
 
 def _stage(asked: Asked) -> dict[str, Any]:
     number = asked.path["certificate"]
-    changed = steps.stage(asked.gateway, asked.principal, number, asked.body.replaces, dry_run=asked.dry_run)
-    return list_record(changed, time.time())
+    with changing(asked):
+        changed = steps.stage(asked.gateway, asked.principal, number, asked.body.replaces, dry_run=asked.dry_run)
+    about(asked, changed)
+    return shown(changed)
+
+
+def _tell(asked: Asked) -> dict[str, Any]:
+    body: ToldBody = asked.body
+    with changing(asked):
+        done = steps.tell(
+            asked.gateway,
+            asked.principal,
+            asked.path["certificate"],
+            body.partners,
+            everybody=body.everybody,
+            waive=body.waive,
+            note=body.note.strip(),
+            dry_run=asked.dry_run,
+        )
+    about(asked, done.entry)
+    asked.told[0].detail["waived"] = body.waive
+    return {"certificate": shown(done.entry), "told": list(done.told), "left": list(done.left)}
 
 
 def _switch(asked: Asked) -> dict[str, Any]:
     body: SwitchBody = asked.body
-    number = asked.path["certificate"]
+    number, force = asked.path["certificate"], body.force.strip()
     try:
         at = ahead(body.at) if body.at else None
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error), [FieldError("at", str(error))]) from error
     try:
-        done = steps.switch(
-            asked.gateway, asked.principal, number, at=at, force=body.force.strip(), dry_run=asked.dry_run
-        )
+        with changing(asked):
+            done = steps.switch(asked.gateway, asked.principal, number, at=at, force=force, dry_run=asked.dry_run)
     except GatesClosed as closed:
-        errors = [FieldError(f"gates.{one.gate}", one.text) for one in closed.report.stopping]
-        raise Refusal(
-            Kind.CONFLICT, closed.text.replace("--force REASON", "give a reason in force"), errors
-        ) from closed
-    return switch_record(done)
+        about(asked, closed.report.entry)
+        raise _not_switched(closed) from closed
+    about(asked, done.new)
+    asked.told[0].detail |= switch_told(done, force)
+    return switch_record(done) | {"certificates": [shown(one) for one in (done.new, *done.olds)]}
+
+
+def _not_switched(closed: GatesClosed) -> Refusal:
+    """Which gates, and the whole look as the member "gates"."""
+    errors = [FieldError(f"gates.{one.gate}", one.text) for one in closed.report.stopping]
+    text = closed.text.replace("--force REASON", "give a reason in force")
+    return Refusal(Kind.CONFLICT, text, errors, more={"gates": gates_look(closed.report)})
 
 
 def _cancel(asked: Asked) -> dict[str, Any]:
-    entry = steps.cancel(asked.gateway, asked.principal, asked.path["certificate"], dry_run=asked.dry_run)
-    return list_record(entry, time.time())
+    with changing(asked):
+        entry = steps.cancel(asked.gateway, asked.principal, asked.path.get("certificate", ""), dry_run=asked.dry_run)
+    about(asked, entry)
+    return shown(entry)
 
 
 def _roll_back(asked: Asked) -> dict[str, Any]:
-    number = asked.path["certificate"]
-    done = steps.roll_back(asked.gateway, asked.principal, number, note=asked.body.note.strip(), dry_run=asked.dry_run)
-    return {"id": done.new.id, "current": [one.id for one in done.current], "warnings": list(done.warnings)}
+    number, note = asked.path.get("certificate", ""), asked.body.note.strip()
+    with changing(asked):
+        done = steps.roll_back(asked.gateway, asked.principal, number, note=note, dry_run=asked.dry_run)
+    about(asked, done.new)
+    asked.told[0].detail["note"] = note
+    return {
+        "id": done.new.id,
+        "current": [one.id for one in done.current],
+        "warnings": list(done.warnings),
+        "certificates": [shown(one) for one in (done.new, *done.current)],
+    }
 
 
 def _withdraw(asked: Asked) -> dict[str, Any]:
-    number = asked.path["certificate"]
-    entry = steps.withdraw(
-        asked.gateway, asked.principal, number, force=asked.body.force.strip(), dry_run=asked.dry_run
-    )
-    return list_record(entry, time.time())
+    number, force = asked.path["certificate"], asked.body.force.strip()
+    with changing(asked):
+        entry = steps.withdraw(asked.gateway, asked.principal, number, force=force, dry_run=asked.dry_run)
+    about(asked, entry)
+    asked.told[0].detail["reason"] = force
+    return shown(entry)
 
 
 def _step(name: str, summary: str, handler: Any, answer: Any, body: Any = None, description: str = "") -> Endpoint:
@@ -286,8 +248,11 @@ def _step(name: str, summary: str, handler: Any, answer: Any, body: Any = None, 
         changes=name != "gates",
         description=description,
         parameters=_NUMBER,
+        action=f"certificate-{_ACTIONS.get(name, name)}",
     )
 
+
+_ACTIONS = {"gates": "look", "told": "tell"}  # as the pages have them
 
 ENDPOINTS = (
     Endpoint(
@@ -313,6 +278,7 @@ ENDPOINTS = (
         body=NewCertificateBody,
         status=201,
         changes=True,
+        action="certificate-add",
         description="It is next until a switch, unless nothing is current yet for its names. Its key is sealed.",
     ),
     Endpoint(
@@ -326,13 +292,39 @@ ENDPOINTS = (
         _TAG,
         parameters=_NUMBER,
     ),
+    Endpoint(
+        "DELETE",
+        "/certificates/{certificate}",
+        "Forget a certificate with its key, unless something needs it",
+        _remove,
+        Removed,
+        Scope.CERTIFICATES,
+        Reach.GATEWAY,
+        _TAG,
+        query=RemovalQuery,
+        changes=True,
+        parameters=_NUMBER,
+        action="certificate-remove",
+    ),
+    Endpoint(
+        "GET",
+        "/certificates/{certificate}/notice",
+        "The text of a mail to partners, and who they are",
+        _notice,
+        Notice,
+        Scope.READ,
+        Reach.GATEWAY,
+        _TAG,
+        parameters=_NUMBER,
+    ),
     _step(
         "gates",
         "Look at the gates of a changeover now",
         _gates,
-        Gates,
+        GatesLook,
         description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing.",
     ),
+    _step("told", "Remember that partners were told, or need not be", _tell, PartnersTold, ToldBody),
     _step("stage", "Say whose place a next certificate takes", _stage, Certificate, StageBody),
     _step(
         "switch",
@@ -349,6 +341,25 @@ ENDPOINTS = (
         _roll_back,
         RolledBack,
         ReasonBody,
+    ),
+    *(
+        Endpoint(
+            "POST",
+            f"/certificate_changeovers/{name}",
+            summary,
+            handler,
+            answer,
+            Scope.CERTIFICATES,
+            Reach.GATEWAY,
+            _TAG,
+            body=body,
+            changes=True,
+            action=f"certificate-{name}",
+        )
+        for name, summary, handler, answer, body in (
+            ("cancel", "Forget the time of the one switch that is planned", _cancel, Certificate, None),
+            ("roll-back", "Roll back the last switch, within 24 hours", _roll_back, RolledBack, ReasonBody),
+        )
     ),
     _step("withdraw", "Destroy the key of a deprecated certificate", _withdraw, Certificate, ForceBody),
 )

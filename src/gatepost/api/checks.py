@@ -121,6 +121,7 @@ def _host(asked: Asked) -> Answer:
 
 def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
     gateway, principal = asked.gateway, asked.principal
+    asked.told[0].subject = text
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
     try:
         run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
@@ -174,6 +175,7 @@ ENDPOINTS = (
         Scope.READ,
         Reach.SEEN,
         _TAG,
+        action="check-partner",
         query=_Patience,
         body=CheckPartner,
         status=201,
@@ -188,6 +190,7 @@ ENDPOINTS = (
         Scope.READ,
         Reach.SEEN,
         _TAG,
+        action="check-host",
         query=_Patience,
         body=CheckHost,
         status=201,

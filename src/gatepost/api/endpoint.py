@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from gatepost.access.records import Actor
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["Answer", "Asked", "Document", "Endpoint", "ListOf", "NoQuery", "Reach", "takes_merge_patch"]
+__all__ = ["SAFE", "Answer", "Asked", "Document", "Endpoint", "ListOf", "NoQuery", "Reach", "Told", "takes_merge_patch"]
+
+SAFE = frozenset({"GET", "HEAD"})
+"""Methods that change nothing (RFC 9110 section 9.2.1)."""
 
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _KILOBYTE = 1024
@@ -73,6 +76,19 @@ class ListOf:
 type Shape = type[Any] | Document | ListOf
 
 
+@dataclass(slots=True)
+class Told:
+    """What the audit keeps of a call beside who, when, and how it ended. organization: "" is the gateway itself.
+
+    detail: for JSON; "before" and "after" are shown field by field.
+    """
+
+    action: str
+    organization: str = ""
+    subject: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a handler is given.
@@ -80,7 +96,7 @@ class Asked:
     path: the values in the path's braces. query, body: as the endpoint declares them; body is None where there is none,
     and plain values where it is a Document. expected: the version that must still be in force for a change, None if
     any will do (`If-Match: *`). dry_run: say what would change, change nothing. accounts: users, tokens and deeds. by:
-    who asks, for the record of deeds.
+    who asks, for the record of deeds. told: what `api.deeds` keeps of the call, to which a handler may add.
     """
 
     principal: Principal
@@ -92,6 +108,7 @@ class Asked:
     body: Any = None
     expected: int | None = None
     dry_run: bool = False
+    told: list[Told] = field(default_factory=lambda: [Told("")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +133,8 @@ class Endpoint:
     known. answer: what a success returns; a `ListOf` makes pages. changes: it takes `dry_run`. guarded: and If-Match,
     without which nothing is changed. may_create: it may answer 201. grave: a session must have proved lately who it is
     (`web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most: bytes
-    of a body. tag: its chapter.
+    of a body. tag: its chapter. action: what the audit calls it; every call that is not safe is kept there, and a safe
+    one that has an action. recorded: its use case keeps a success itself, as guarded ones do in the history.
     """
 
     method: str
@@ -138,6 +156,8 @@ class Endpoint:
     grave: bool = False
     seeks: bool = False
     most: int = 256 * _KILOBYTE
+    action: str = ""
+    recorded: bool = False
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -156,6 +176,16 @@ class Endpoint:
     def template(self) -> str:
         """The path as OpenAPI writes it."""
         return _PARAMETER.sub(r"{\1}", self.path)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a call of it is in the audit."""
+        return self.method not in SAFE or bool(self.action)
+
+    @property
+    def keeps_itself(self) -> bool:
+        """Whether a success is on record without `api.deeds`."""
+        return self.recorded or self.guarded
 
     @property
     def name(self) -> str:

@@ -59,6 +59,7 @@ class Explained(msgspec.Struct):
 
 def _explain(asked: Asked) -> dict[str, Any]:
     body: ExplainQuestion = asked.body
+    asked.told[0].subject, asked.told[0].detail = body.to, {"from": body.sender, "live": body.live}
     question = Question(
         body.sender,
         body.to,
@@ -86,6 +87,7 @@ ENDPOINTS = (
         Reach.SEEN,
         "explain",
         body=ExplainQuestion,
+        action="explain",
         description="Nothing is sent. Who sees some organizations only asks about their senders and recipients.",
     ),
 )

@@ -7,7 +7,7 @@ exception's text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.refusal import Kind
 from gatepost.web.problem import ProblemType, problem_document
@@ -33,7 +33,10 @@ _OF_REFUSALS = {
 
 
 class Problem(Exception):  # noqa: N818 - it names what the answer is
-    """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status."""
+    """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status.
+
+    more: extension members.
+    """
 
     def __init__(
         self,
@@ -41,8 +44,10 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
         detail: str,
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
+        self.more = dict(more or {})
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
@@ -51,7 +56,7 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
 
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
-    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors)
+    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, more=refusal.more)
 
 
 def later(refusal: Refusal) -> Exception:
@@ -63,4 +68,4 @@ def later(refusal: Refusal) -> Exception:
 
 def problem_response(problem: Problem, instance: str) -> Response:
     """The document. instance: a URI that the log knows the request by."""
-    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers)
+    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers, problem.more)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
-from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_entries, place_of
-from gatepost.api.endpoint import Endpoint, ListOf, Reach
+from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_entries, place_of, subject_of
+from gatepost.api.endpoint import Endpoint, ListOf, Reach, Told
 from gatepost.api.paging import After, Limit, Page, cursor, position
 from gatepost.api.problem import Problem, ProblemType
 from gatepost.connectors.errors import FieldError
@@ -17,7 +18,10 @@ from gatepost.store.administration import QueuePlace
 from gatepost.store.interface import QueueFilter, Recipient
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.api.endpoint import Asked
+    from gatepost.store.administration import QueueEntry
 
 __all__ = ["ENDPOINTS"]
 
@@ -154,6 +158,8 @@ def _act(asked: Asked) -> dict[str, Any]:
     if not (body.messages or body.all or body.organization or body.domain or body.sender or body.recipient):
         why = "say which mail: messages, domain, sender, recipient, organization, or all"
         raise Problem(ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError("messages", why)])
+    asked.told[0].action, asked.told[0].organization = f"queue {body.action}", body.organization
+    asked.told[0].subject = ", ".join(body.messages[:3])
     found = act(
         asked.gateway,
         asked.principal,
@@ -164,12 +170,23 @@ def _act(asked: Asked) -> dict[str, Any]:
         reason=body.reason,
         text=body.text,
     )
+    asked.told[:] = _told(body, found) or asked.told
     return {
         "action": body.action,
         "dry_run": asked.dry_run,
         "changed": len(found),
         "items": [entry_record(one, asked.principal) for one in found[:_SHOWN]],
     }
+
+
+def _told(body: QueueActions, found: Sequence[QueueEntry]) -> list[Told]:
+    """For the audit: one for each organization whose mail it was, as the pages keep it."""
+    counted = Counter(one.delivery.organization for one in found)
+    given = {"reason": body.reason, "text": body.text}
+    subject = subject_of(found)
+    return [
+        Told(f"queue {body.action}", name, subject, given | {"deliveries": count}) for name, count in counted.items()
+    ]
 
 
 ENDPOINTS = (
@@ -195,6 +212,7 @@ ENDPOINTS = (
         _TAG,
         body=QueueActions,
         changes=True,
+        action="queue",
         description="A running gateway takes it up within a second. Nothing matching is no error: changed is 0.",
     ),
     Endpoint(

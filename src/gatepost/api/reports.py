@@ -296,6 +296,8 @@ def _export(asked: Asked) -> msgspec.Raw:
         since=begin,
         until=end - 0.001,
     )
+    told = asked.told[0]
+    told.organization, told.subject, told.detail = query.organization, "json", selection.record()
     out = _Bounded()
     evidence.export(asked.gateway, asked.principal, selection, "json", out)
     return msgspec.Raw(out.getvalue())
@@ -334,7 +336,8 @@ ENDPOINTS = (
     _get("/evidence/verification", "The verification of the log: that which runs, or the last", _verification,
          VerificationAnswer, reach=Reach.GATEWAY),
     Endpoint("POST", "/evidence/verification", "Verify the log, behind the answer; ask with GET what came of it",
-             _verify, VerificationAnswer, Scope.READ, Reach.GATEWAY, _EVIDENCE, status=202),
+             _verify, VerificationAnswer, Scope.READ, Reach.GATEWAY, _EVIDENCE, status=202,
+             action="evidence.verify"),
     _get("/evidence/export", "Entries with their proof, as `gatepost evidence export` writes them", _export,
-         dict[str, Any], ExportQuery),
+         dict[str, Any], ExportQuery, action="evidence.export"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import msgspec
 
 from gatepost.api import (
     accounts,
+    certificate_inventory,
     certificates,
     checks,
     connectors,
@@ -83,6 +84,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
     *certificates.ENDPOINTS,
+    *certificate_inventory.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,
     *reports.ENDPOINTS,

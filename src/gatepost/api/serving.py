@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,11 +23,13 @@ from gatepost.access.principal import Principal, Scope
 from gatepost.access.records import Actor
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.api.conversion import WrongFields, body_value, query_value
+from gatepost.api.deeds import keep_done, keep_refused, told_of
 from gatepost.api.endpoint import Answer, Asked, Document, Endpoint, Reach, takes_merge_patch
 from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
 from gatepost.connectors.errors import FieldError
+from gatepost.store.interface import StoreFailure
 from gatepost.web.bounds import TooLarge
 from gatepost.web.confirmed import is_confirmed
 from gatepost.web.identity import address_of
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope as ConnectionScope
 
     from gatepost.administration.gateway import Gateway
+    from gatepost.api.endpoint import Told
 
 __all__ = ["PREFIX", "routes"]
 
@@ -82,19 +86,22 @@ class _Path:
     async def _response(self, request: Request) -> Response:
         instance = instance_of(request.scope)
         try:
-            return await self._answered(request)
-        except Problem as problem:
-            return problem_response(problem, instance)
-        except Refusal as refusal:
-            return problem_response(refused(refusal), instance)
-        except Exception:  # noqa: BLE001 - what it says may hold anything, so that only the log gets it
-            _log.exception("%s %s failed: request %s", request.method, request.scope["route"].path, instance)
-            return problem_response(
-                Problem(ProblemType.INTERNAL, f"The gateway's log says why, under {instance}."), instance
-            )
+            who = _who(request)
+            endpoint = self._endpoint(request)
+        except Problem as unheard:
+            return problem_response(unheard, instance)
+        told = [told_of(endpoint, request.path_params)]
+        try:
+            return await self._answered(request, endpoint, who, told)
+        except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
+            problem = _problem_of(error, request, instance)
+        if not (endpoint.changes and _dry_run(request.query_params.multi_items(), [])):
+            accounts, address = request.app.state.accounts, address_of(request.scope)
+            await run_in_threadpool(keep_refused, accounts, endpoint, who, address, told, problem)
+        return problem_response(problem, instance)
 
-    async def _answered(self, request: Request) -> Response:
-        who = _who(request)
+    def _endpoint(self, request: Request) -> Endpoint:
+        """Raises Problem if nothing is here, or nothing by this method."""
         if not self._endpoints:
             raise Problem(
                 ProblemType.MISSING, f"There is nothing at this path; {PREFIX}/openapi.json lists what there is."
@@ -103,12 +110,25 @@ class _Path:
         if endpoint is None:
             allow = ", ".join(sorted(self._endpoints))
             raise Problem(ProblemType.METHOD, f"This path takes {allow}.", headers={"Allow": allow})
+        return endpoint
+
+    async def _answered(self, request: Request, endpoint: Endpoint, who: Principal, told: list[Told]) -> Response:
         _authorize(endpoint, who, request.path_params)
         if endpoint.grave and not is_confirmed(getattr(request.state, "session", None), time.time()):
             text = "You logged in more than 15 minutes ago: confirm at /confirm that it is you, or use an API token."
             raise Problem(ProblemType.FORBIDDEN, text)
         body = await _body(request, endpoint)
-        return await run_in_threadpool(_done, request, endpoint, who, body)
+        return await run_in_threadpool(_done, request, endpoint, who, body, told)
+
+
+def _problem_of(error: Exception, request: Request, instance: str) -> Problem:
+    """What the answer says of it; what nobody foresaw is in the log alone, since its text may hold anything."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Refusal):
+        return refused(error)
+    _log.error("%s %s failed: request %s", request.method, request.scope["route"].path, instance, exc_info=error)
+    return Problem(ProblemType.INTERNAL, f"The gateway's log says why, under {instance}.")
 
 
 def _who(request: Request) -> Principal:
@@ -160,15 +180,19 @@ async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
     return bytes(body)
 
 
-def _done(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None) -> Response:
-    """On a thread: what is asked, done, and its answer."""
-    asked = _asked(request, endpoint, who, body)
+def _done(request: Request, endpoint: Endpoint, who: Principal, body: bytes | None, told: list[Told]) -> Response:
+    """On a thread: what is asked, done, kept in the audit, and its answer."""
+    asked = replace(_asked(request, endpoint, who, body), told=told)
     try:
         found = endpoint.handler(asked)
     except Refusal as refusal:
         if refusal.kind is Kind.CONFLICT and asked.expected is not None:
             _still(asked.gateway, asked.expected)  # it was overtaken between the look and the change
         raise
+    try:
+        keep_done(endpoint, asked)
+    except StoreFailure:  # it was done, and to say that it was not would be worse
+        _log.exception("the audit does not have that %s did %s", who.name, told[0].action)
     return _written(request, endpoint, asked, found)
 
 

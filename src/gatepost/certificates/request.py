@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.certificates.vault import Vault
     from gatepost.store.changes import ConfigStore
 
-__all__ = ["KEY_TYPES", "Request", "Requests", "Wish", "made_request"]
+__all__ = ["KEY_TYPES", "Request", "Requests", "Wish", "made_request", "request_id"]
 
 type _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -116,7 +116,7 @@ class Requests:
 
     def add(self, wish: Wish, request_pem: bytes, key_pem: bytes, *, author: str, now: float) -> Request:
         """Keep a request with its key, sealed. Raises CertificateFileError without a master key, StoreFailure."""
-        number = _id(x509.load_pem_x509_csr(request_pem).public_key())
+        number = request_id(request_pem)
         if self._vault is None:
             raise CertificateFileError("a key waits in the store only sealed: set store.master_key")
         content = {_place(number, "key"): self._vault.seal(key_pem, _place(number, "key"))}
@@ -124,7 +124,7 @@ class Requests:
 
     def add_with_file(self, wish: Wish, request_pem: bytes, key_file: Path, *, author: str, now: float) -> Request:
         """Keep a request whose key waits in a file. Raises StoreFailure."""
-        number = _id(x509.load_pem_x509_csr(request_pem).public_key())
+        number = request_id(request_pem)
         return self._add(Request(number, wish, now, str(key_file)), request_pem, {}, author)
 
     def _add(self, request: Request, request_pem: bytes, content: dict[str, bytes], author: str) -> Request:
@@ -183,6 +183,11 @@ def _request(number: str, document: dict[str, Any]) -> Request:
         return Request(number, wish, added, key_file)
     except KeyError as error:
         raise ValueError(f"request {number} is not stored as this version knows it: {error} is missing") from error
+
+
+def request_id(request_pem: bytes) -> str:
+    """Under which a request waits."""
+    return _id(x509.load_pem_x509_csr(request_pem).public_key())
 
 
 def _id(public_key: Any) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.checks.chain_report import ChainCheck, ChainFinding
 
 __all__ = [
+    "MAX_TEXT",
     "Gate",
     "GateFinding",
     "GateReport",
@@ -33,7 +34,8 @@ __all__ = [
     "staple_finding",
 ]
 
-_MAX_TEXT = 600
+MAX_TEXT = 600
+"""Characters of a finding that are shown."""
 
 
 class Gate(StrEnum):
@@ -102,7 +104,7 @@ class GateReport:
     @property
     def reasons(self) -> str:
         """The same in one line, for a note and for the log."""
-        return "; ".join(f"{one.gate}: {one.text}" for one in self.stopping)[:_MAX_TEXT]
+        return "; ".join(f"{one.gate}: {one.text}" for one in self.stopping)[:MAX_TEXT]
 
     @property
     def unusable(self) -> str:
@@ -196,8 +198,8 @@ def _finding_record(one: GateFinding) -> dict[str, Any]:
     return {
         "gate": str(one.gate),
         "verdict": str(one.verdict),
-        "text": one.text[:_MAX_TEXT],
-        "evidence": one.evidence[:_MAX_TEXT],
+        "text": one.text[:MAX_TEXT],
+        "evidence": one.evidence[:MAX_TEXT],
         "fix": one.fix,
         "until": one.until or None,
     }

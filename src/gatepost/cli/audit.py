@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.access.principal import Principal, Scope
 from gatepost.access.records import DeedFilter, Outcome
 from gatepost.administration.accounts import deed_record
-from gatepost.cli.account_store import opened
+from gatepost.administration.accounts_opened import deeds
+from gatepost.cli.door import door
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
@@ -44,10 +44,7 @@ def audit(limit: int, before: int, config: str | None, *, as_json: bool, **wante
     Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
     outcome = Outcome(wanted["outcome"]) if wanted["outcome"] else None
-    with opened(config) as its:
-        everything = Principal(its.by.name, frozenset({Scope.OWNER}))
-        chosen = DeedFilter(**{**wanted, "outcome": outcome})
-        found = its.accounts.deeds(everything, chosen, limit=limit, before=before)
+    found = door(config)(deeds, DeedFilter(**{**wanted, "outcome": outcome}), limit=limit, older=before)
     if as_json:
         print_json([deed_record(one) for one in found])
     else:

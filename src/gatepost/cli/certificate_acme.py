@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +12,16 @@ from gatepost.acme.challenges import AcmeFailed
 from gatepost.acme.duty import outcome
 from gatepost.acme.issuer import Busy, alone
 from gatepost.acme.schedule import Step
-from gatepost.administration.acme_orders import acme_record, acme_state, issuer_of, renewal_source
+from gatepost.administration.acme_orders import acme_status, issuer_of
+from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gatepost.acme.issuer import Issuer, Standing
+    from gatepost.acme.issuer import Issuer
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["acme"]
@@ -42,17 +43,17 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 all are there and the last attempts went well, 1 something is missing or failed, 2 ACME is off, 3 not
     readable.
     """
-    state = acme_state(gateway_of(config), administrator())
+    found = door(config)(acme_status)
     if as_json:
-        print_json(acme_record(state))
+        print_json(found)
     else:
-        click.echo(f"authority    {printable(state.directory)}")
-        click.echo(f"account      {printable(state.account) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(one) for one in state.orders])
-        for one in state.orders:
-            if one.progress.error:
-                click.echo(f"\n{', '.join(one.names)}: {printable(one.progress.error)}")
-    if not state.ok:
+        click.echo(f"authority    {printable(found['directory'])}")
+        click.echo(f"account      {printable(found['account']) or 'none yet'}\n")
+        print_table(_COLUMNS, [_cells(one) for one in found["certificates"]])
+        for one in found["certificates"]:
+            if one["error"]:
+                click.echo(f"\n{', '.join(one['names'])}: {printable(one['error'])}")
+    if not found["ok"]:
         raise SystemExit(NO)
 
 
@@ -143,14 +144,14 @@ def _alone(gateway: Gateway) -> Iterator[None]:
         fail(UNKNOWN, str(failure))
 
 
-def _cells(one: Standing) -> list[object]:
-    entry, progress = one.entry, one.progress
+def _cells(one: Mapping[str, Any]) -> list[object]:
+    renewal = f"{moment(one['renew_at'] or 0.0)} ({one['renew_at_from']})" if one["certificate"] else "-"
     return [
-        ", ".join(one.names),
-        entry.id if entry else "-",
-        str(entry.state) if entry else "none",
-        moment(entry.leaf.not_after) if entry else "-",
-        f"{moment(one.renew_at)} ({renewal_source(one)})" if entry else "-",
-        moment(progress.tried) if progress.tried else "never",
-        moment(progress.not_before) if progress.error else "-",
+        ", ".join(one["names"]),
+        one["certificate"] or "-",
+        one["state"] or "none",
+        moment(one["not_after"]) if one["certificate"] else "-",
+        renewal,
+        moment(one["tried"]) if one["tried"] else "never",
+        moment(one["not_before"] or 0.0) if one["error"] else "-",
     ]

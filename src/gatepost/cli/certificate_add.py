@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.administration.certificate_intake import NewCertificate, prepare, store, watch_directory
+from gatepost.administration.certificate_intake import NewCertificate, add_certificate, watch_directory
 from gatepost.administration.certificates import list_record
-from gatepost.administration.inventory import inventory_of
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.entry import State
-from gatepost.checks.intake import PasswordNeeded
+from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import print_json, printable
 
 if TYPE_CHECKING:
-    from gatepost.administration.certificate_intake import Added, Prepared
+    from gatepost.administration.certificate_intake import Taken
     from gatepost.administration.gateway import Gateway
-    from gatepost.certificates.inventory import Inventory
+    from gatepost.cli.door import Door
 
 __all__ = ["add"]
 
@@ -71,20 +70,23 @@ def add(config: str | None, **options: object) -> None:
 
     CHAIN: the certificate and its intermediates in any order, as PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx). The
     key is in CHAIN, in --key, or waits since `gatepost certificate request`. It is sealed with store.master_key and
-    stored; with --leave-key both files stay where they are, mode 0600, and are watched.
+    stored; with --leave-key both files stay where they are, mode 0600, and are watched. With --server it goes over TLS
+    to the gateway, which seals it there; what --leave-key and --directory name is on the gateway's machine.
 
     The certificate is next until a changeover, unless nothing is current yet for its names, or --current says so.
 
     Exit codes: 0 added, 1 it is there already or may not become current, 2 wrong use or files that cannot be used,
     3 not readable.
     """
-    asked, gateway = _Asked(**options), gateway_of(config)  # type: ignore[arg-type] # click gives what the options say
+    asked = _Asked(**options)  # type: ignore[arg-type] # click gives what the options say
     if (asked.chain is None) == (asked.directory is None):
         fail(BAD_INPUT, "name CHAIN, the file with the certificate, or --directory, to watch one")
     if asked.directory is not None:
-        _add_directory(gateway, Path(asked.directory).absolute(), asked)
-    else:
-        _add_certificate(gateway, str(asked.chain), asked)
+        _add_directory(gateway_of(config), Path(asked.directory).absolute(), asked)
+        return
+    if asked.leave_key:
+        gateway_of(config)  # names files of the gateway's machine
+    _add_certificate(door(config), str(asked.chain), asked)
 
 
 # a directory
@@ -111,18 +113,12 @@ def _add_directory(gateway: Gateway, path: Path, asked: _Asked) -> None:
 # a certificate
 
 
-def _add_certificate(gateway: Gateway, source: str, asked: _Asked) -> None:
-    new = _given(source, asked)
-    with inventory_of(gateway) as inventory:
-        prepared = _prepared(gateway, inventory, new, asked.password_file)
-        heading = "warning: the files are used as they are, though" if prepared.entry.key_file else "note:"
-        for text in [
-            *(f"{heading} {note}" for note in prepared.notes),
-            *(f"warning: {one}" for one in prepared.warnings),
-        ]:
-            click.echo(printable(text), err=True)
-        added = store(gateway, administrator(), inventory, prepared)
-    _tell(added, prepared, asked)
+def _add_certificate(there: Door, source: str, asked: _Asked) -> None:
+    done = _added(there, _given(source, asked), asked.password_file)
+    heading = "warning: the files are used as they are, though" if done.entry.key_file else "note:"
+    for text in [*(f"{heading} {note}" for note in done.notes), *(f"warning: {one}" for one in done.warnings)]:
+        click.echo(printable(text), err=True)
+    _tell(done, asked)
 
 
 def _given(source: str, asked: _Asked) -> NewCertificate:
@@ -142,8 +138,8 @@ def _given(source: str, asked: _Asked) -> NewCertificate:
     )
 
 
-def _tell(added: Added, prepared: Prepared, asked: _Asked) -> None:
-    entry, others = added
+def _tell(done: Taken, asked: _Asked) -> None:
+    entry, others = done.entry, done.deprecated
     if others:
         way = "gatepost certificate changeover"
         click.echo(f"warning: no gate was asked, so see now: {way} status; to take it back: {way} roll-back", err=True)
@@ -154,7 +150,7 @@ def _tell(added: Added, prepared: Prepared, asked: _Asked) -> None:
             click.echo(f"{one.id}: deprecated")
         way = f"; to present it: gatepost certificate changeover check {entry.id}"
         click.echo(f"{entry.id}: {entry.state}{'' if entry.state is State.CURRENT else way}")
-    if asked.key and not prepared.entry.key_file:
+    if asked.key and not entry.key_file:
         click.echo(f"note: the key is sealed in the store; {asked.key} is not needed any more", err=True)
 
 
@@ -169,18 +165,20 @@ def _read(path: Path) -> bytes:
 # passwords
 
 
-def _prepared(gateway: Gateway, inventory: Inventory, new: NewCertificate, file: str | None) -> Prepared:
+def _added(there: Door, new: NewCertificate, file: str | None) -> Taken:
     """With the password of a file, or asked for on a terminal, so that it is in no process list."""
     if file is not None:
         new = replace(new, password=next(iter(_read(Path(file)).splitlines()), b""))
     asked = 0
     while True:
         try:
-            return prepare(gateway, inventory, new)
-        except PasswordNeeded as why:
+            return there(add_certificate, new)
+        except Refusal as why:
+            if not any(one.path == "password" for one in why.errors):
+                raise
             if file is not None or not sys.stdin.isatty() or asked >= _PASSWORDS:
                 hint = "" if file is not None else ": --password-file FILE"
                 raise Refusal(Kind.INPUT, printable(f"{why}{hint}")) from why
             asked += 1
-            click.echo(str(why), err=True)
+            click.echo(printable(str(why)), err=True)
             new = replace(new, password=click.prompt("Password", hide_input=True, err=True).encode())

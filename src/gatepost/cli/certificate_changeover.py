@@ -14,12 +14,13 @@ from gatepost.checks.gates import Light, gates_record
 from gatepost.cli.certificate_changeover_text import print_gates, print_partners, print_status
 from gatepost.cli.certificate_group import CertificateGroup
 from gatepost.cli.check import progress
-from gatepost.cli.options import NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.tables import print_json, printable
 
 if TYPE_CHECKING:
     from gatepost.administration.changeover import Look
-    from gatepost.administration.gateway import Gateway
+    from gatepost.cli.door import Door
 
 __all__ = ["changeover", "check", "notice", "status", "told"]
 
@@ -52,7 +53,7 @@ def status(number: str, config: str | None, as_json: bool) -> None:
     Without ID: every staged certificate, and whatever can still be rolled back. Exit codes: 0 done, 1 there is none,
     2 no such certificate, 3 not readable.
     """
-    found = _looks(gateway_of(config), number)
+    found = _looks(door(config), number)
     if not found:
         fail(NO, "no certificate is staged, and nothing can be rolled back; to begin: gatepost certificate add")
     if as_json:
@@ -62,10 +63,10 @@ def status(number: str, config: str | None, as_json: bool) -> None:
         print_status(one)
 
 
-def _looks(gateway: Gateway, number: str) -> list[Look]:
+def _looks(there: Door, number: str) -> list[Look]:
     progress("looking at the gates …")
     try:
-        return changeovers.looks(gateway, number)
+        return there(changeovers.looks, number)
     finally:
         progress("")
 
@@ -82,7 +83,7 @@ def check(number: str, config: str | None, as_json: bool) -> None:
     """
     progress("looking at the gates …")
     try:
-        report = changeovers.check(gateway_of(config), number)
+        report = door(config)(changeovers.check, number)
     finally:
         progress("")
     if as_json:
@@ -101,7 +102,7 @@ def notice(number: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 2 no such certificate, 3 not readable.
     """
-    found = changeovers.notice(gateway_of(config), number)
+    found = door(config)(changeovers.notice, number)
     if as_json:
         print_json(notice_record(found))
         return
@@ -125,9 +126,8 @@ def told(
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,
     3 not readable.
     """
-    done = steps.tell(
-        gateway_of(config),
-        administrator(),
+    done = door(config)(
+        steps.tell,
         number,
         partners,
         everybody=everybody,

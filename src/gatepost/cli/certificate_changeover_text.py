@@ -13,7 +13,7 @@ import click
 from gatepost.administration.changeover import next_steps
 from gatepost.certificates import course
 from gatepost.certificates.entry import State
-from gatepost.checks.gates import Gate, Light
+from gatepost.checks.gates import MAX_TEXT, Gate, Light
 from gatepost.checks.partner_report import Mark
 from gatepost.cli.check_text import print_line, wrapped
 from gatepost.cli.tables import moment, print_table, printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.administration.changeover import Look
     from gatepost.certificates.entry import Entry
     from gatepost.checks.changeover_watch import Traffic
-    from gatepost.checks.gates import GateReport
+    from gatepost.checks.gates import GateFinding, GateReport
     from gatepost.checks.gates_partners import Partner
 
 __all__ = ["print_gates", "print_partners", "print_status"]
@@ -42,7 +42,7 @@ def print_gates(report: GateReport) -> None:
     click.echo(wrapped(printable(f"{report.entry.id} ({name}): {what}  {answer}{why}"), "  "))
     click.echo()
     for one in report.findings:
-        print_line(one.verdict, one.gate, one.text, one.evidence, one.fix)
+        _print_finding(one)
     counts = report.counts
     click.echo(
         f"\nlight={report.light} fails={counts[Mark.FAIL]} warnings={counts[Mark.WARN]} "
@@ -76,12 +76,17 @@ def print_status(found: Look) -> None:
     click.echo()
 
 
+def _print_finding(one: GateFinding) -> None:
+    """As long as `gates_record` has it, so that it is the same from afar."""
+    print_line(one.verdict, one.gate, one.text[:MAX_TEXT], one.evidence[:MAX_TEXT], one.fix)
+
+
 def _print_gate(report: GateReport, gate: Gate) -> None:
     """What is wrong at a gate, or that all is well."""
     found = [one for one in report.findings if one.gate is gate]
     loud = [one for one in found if one.verdict in _LOUD]
     for one in loud:
-        print_line(one.verdict, gate, one.text, one.evidence, one.fix)
+        _print_finding(one)
     if found and not loud:
         passed = [one for one in found if one.verdict is Mark.PASS]
         more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""

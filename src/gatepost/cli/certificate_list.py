@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.administration import certificates
-from gatepost.administration.certificates import certificate_record, change_record, listing_record
+from gatepost.administration.certificates import listing_record
 from gatepost.cli.certificate_view import print_certificate, print_list, print_requests
-from gatepost.cli.options import config_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 not readable.
     """
-    found, now = certificates.listing(gateway_of(config)), time.time()
+    found, now = door(config)(certificates.everything), time.time()
     for line in found.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     if as_json:
@@ -53,8 +54,7 @@ def show(number: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 found, 2 no such certificate, 3 not readable.
     """
-    entry, chain, _ = certificates.certificate(gateway_of(config), number)
-    record = certificate_record(entry, chain, time.time())
+    record = door(config)(certificates.details, number)
     if as_json:
         print_json(record)
     else:
@@ -70,7 +70,7 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there is nothing), 3 not readable.
     """
-    rows = [change_record(one) for one in certificates.history(gateway_of(config), limit)]
+    rows = door(config)(certificates.change_records, limit)
     if as_json:
         print_json(rows)
     else:

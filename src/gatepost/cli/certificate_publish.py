@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from gatepost.administration.certificate_table import base_url as checked_url
-from gatepost.administration.certificate_table import published_record, published_table, write_table
-from gatepost.cli.options import config_option, gateway_of, json_option
+from gatepost.administration.certificate_table import published_record, table_files, write_table
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, json_option
 from gatepost.cli.tables import print_json, print_table, printable
 
 __all__ = ["publish"]
@@ -24,16 +25,17 @@ def publish(directory: Path, base_url: str, config: str | None, *, as_json: bool
 
     It has the server certificates that are current, next and deprecated, with all that a partner's connector needs, and
     the roots and intermediates above them. Each file is replaced whole, one that says the same already is left alone,
-    and nothing is removed. [certificate_table] in the settings serves the same from the gateway.
+    and nothing is removed. DIR is on this machine, also with --server. [certificate_table] in the settings serves the
+    same from the gateway.
 
     Exit codes: 0 done (also if nothing changed), 1 there is no certificate to publish and nothing was written, 2 DIR
     cannot be written or --base-url is none, 3 not readable.
     """
     base = checked_url(base_url)
-    table, notes = published_table(gateway_of(config))
-    for line in notes:
+    table = door(config)(table_files, base)
+    for line in table.notes:
         click.echo(f"note: {printable(line)}", err=True)
-    done = published_record(write_table(table, directory, base))
+    done = published_record(write_table(table, directory))
     if as_json:
         print_json(done)
     else:

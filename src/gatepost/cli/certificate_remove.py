@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gatepost.administration import certificate_removal
-from gatepost.cli.options import administrator, config_option, force_option, gateway_of
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, force_option
 
 __all__ = ["remove"]
 
@@ -25,4 +26,4 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
 
     Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 not readable.
     """
-    click.echo(certificate_removal.remove(gateway_of(config), administrator(), number, force=force, note=note))
+    click.echo(door(config)(certificate_removal.remove, number, force=force, note=note))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.administration.certificate_requests import checked_wish
+from gatepost.administration.certificate_requests import checked_wish, request_certificate
 from gatepost.administration.inventory import inventory_of
 from gatepost.certificates.entry import Purpose
 from gatepost.certificates.request import KEY_TYPES, Wish, made_request
-from gatepost.cli.options import BAD_INPUT, author, config_option, fail, gateway_of
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, administrator, author, config_option, fail, gateway_of, server_of
 
 if TYPE_CHECKING:
-    from gatepost.certificates.request import Request, Requests
+    from collections.abc import Callable, Iterator
+
+    from gatepost.certificates.request import Request
 
 __all__ = ["request"]
 
@@ -45,19 +49,17 @@ def request(names: tuple[str, ...], output: str, config: str | None, client: boo
 
     The key waits in the store, sealed with store.master_key, or without one in a file of mode 0600 beside the output,
     until `gatepost certificate add ISSUED.pem` brings its certificate; it is found by its public key. What waits is
-    in `gatepost certificate list`, and is forgotten by `gatepost certificate remove`.
+    in `gatepost certificate list`, and is forgotten by `gatepost certificate remove`. With --server the key is made and
+    waits on the gateway, which must have a master key; the request is written here.
 
     Exit codes: 0 made, 2 wrong use or a file that cannot be written, 3 not readable.
     """
-    gateway = gateway_of(config)
     purpose = Purpose.CLIENT if client else Purpose.SERVER
     organization, label = str(asked["organization"]), str(asked["label"])
-    wish = checked_wish(
-        gateway,
-        Wish(names, str(asked["key"]), purpose, organization, label, must_staple=bool(asked["must_staple"])),
-    )
-    with inventory_of(gateway) as inventory:
-        made, csr = _made(inventory.requests, wish, output, sealed=inventory.seals)
+    wish = Wish(names, str(asked["key"]), purpose, organization, label, must_staple=bool(asked["must_staple"]))
+    with _reserved(output) as write:
+        made, csr = _made(config, wish, output)
+        write(csr)
     where = f"in {made.key_file}" if made.key_file else "sealed in the store"
     then = "when the certificate comes: gatepost certificate add ISSUED.pem"
     click.echo(f"request {made.id}: its key waits {where}; {then}", err=True)
@@ -65,29 +67,56 @@ def request(names: tuple[str, ...], output: str, config: str | None, client: boo
         click.echo(csr.decode(), nl=False)
 
 
-def _made(requests: Requests, wish: Wish, output: str, *, sealed: bool) -> tuple[Request, bytes]:
-    if not sealed and output == "-":
-        fail(
-            BAD_INPUT, "no store.master_key is set, so the key is written beside the request: name a file with -o FILE"
-        )
-    csr, key = made_request(wish)
-    now, key_file = time.time(), Path(output).absolute().with_suffix(".key")
-    if not sealed:
-        _write(key_file, key, 0o600)
-    if output != "-":
-        _write(Path(output), csr, 0o644)
-    if sealed:
-        return requests.add(wish, csr, key, author=author(), now=now), csr
-    return requests.add_with_file(wish, csr, key_file, author=author(), now=now), csr
+def _made(config: str | None, wish: Wish, output: str) -> tuple[Request, bytes]:
+    """Sealed, there or here; without a master key here its key is written beside the output."""
+    if server_of() is not None:
+        return door(config)(request_certificate, wish)
+    gateway = gateway_of(config)
+    with inventory_of(gateway) as inventory:
+        if inventory.seals:
+            return request_certificate(gateway, administrator(), wish)
+        if output == "-":
+            fail(
+                BAD_INPUT,
+                "no store.master_key is set, so the key is written beside the request: name a file with -o FILE",
+            )
+        wanted = checked_wish(gateway, wish)
+        csr, key = made_request(wanted)
+        key_file = Path(output).absolute().with_suffix(".key")
+        _fill(_opened(key_file, 0o600), key_file, key)
+        return inventory.requests.add_with_file(wanted, csr, key_file, author=author(), now=time.time()), csr
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Never over a file that is there: it may be a key for which a certificate is under way."""
+@contextmanager
+def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
+    """The file that is written at last, made first, so that no request is made that cannot be written."""
+    if output == "-":
+        yield lambda _: None
+        return
+    path = Path(output)
+    number = _opened(path, 0o644)
     try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
+        yield lambda content: _fill(number, path, content)
+    except BaseException:
+        with suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()
+        raise
+
+
+def _opened(path: Path, mode: int) -> int:
+    """Never one that is there: it may be a key for which a certificate is under way."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         fail(BAD_INPUT, f"{path}: is there already; name another file, or move it away")
+    except OSError as error:
+        fail(BAD_INPUT, f"{path}: {error.strerror}")
+
+
+def _fill(number: int, path: Path, content: bytes) -> None:
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")

@@ -12,7 +12,8 @@ from gatepost.certificates import course
 from gatepost.checks.gates import Light, gates_record
 from gatepost.cli.certificate_changeover_text import print_gates
 from gatepost.cli.check import progress
-from gatepost.cli.options import administrator, config_option, force_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import config_option, force_option, json_option
 from gatepost.cli.tables import moment, print_json
 from gatepost.cli.times import AHEAD
 
@@ -39,7 +40,7 @@ def stage(number: str, named: tuple[str, ...], config: str | None, as_json: bool
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
     """
-    changed = steps.stage(gateway_of(config), administrator(), number, named)
+    changed = door(config)(steps.stage, number, named)
     _say(as_json, {"id": changed.id, "replaces": list(changed.replaces)}, _replacing(changed.replaces, "will take"))
 
 
@@ -61,7 +62,7 @@ def switch(number: str, at: float | None, force: str, config: str | None, as_jso
     """
     progress("looking at the gates …")
     try:
-        done = steps.switch(gateway_of(config), administrator(), number, at=at, force=force)
+        done = door(config)(steps.switch, number, at=at, force=force)
     except GatesClosed as closed:
         progress("")
         if as_json:
@@ -101,7 +102,7 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 not readable.
     """
-    entry = steps.cancel(gateway_of(config), administrator(), number)
+    entry = door(config)(steps.cancel, number)
     _say(as_json, {"id": entry.id, "planned": None}, f"{entry.id} stays staged, without a time")
 
 
@@ -116,7 +117,7 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
     ID: the one that was switched to; without it the last one. Exit codes: 0 done, 1 refused, 2 no such certificate, 3
     not readable.
     """
-    new, olds, warnings = steps.roll_back(gateway_of(config), administrator(), number, note=note)
+    new, olds, warnings = door(config)(steps.roll_back, number, note=note)
     for one in warnings:
         click.echo(f"warning: {one}", err=True)
     current = [one.id for one in olds]
@@ -133,7 +134,7 @@ def withdraw(number: str, force: str, config: str | None, as_json: bool) -> None
 
     Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
     """
-    entry = steps.withdraw(gateway_of(config), administrator(), number, force=force)
+    entry = door(config)(steps.withdraw, number, force=force)
     left = entry.key_file
     if left:
         click.echo(f"its key was never in the store: remove {left} yourself", err=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from gatepost.access.principal import Scope
-from gatepost.administration.accounts import add_token, token_record
-from gatepost.cli.account_store import CODES, of_organizations, opened, organization_option
+from gatepost.administration.accounts import token_record
+from gatepost.administration.accounts_opened import every_token, new_token, remove_token
+from gatepost.cli.account_store import CODES, of_organizations, organization_option
+from gatepost.cli.door import door
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import AHEAD
@@ -27,8 +29,7 @@ def token() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All tokens, by name, without their secrets. Exit codes: 0 done (also if there is none), 3 not readable."""
-    with opened(config) as its:
-        found = its.accounts.tokens()
+    found = door(config)(every_token)
     if as_json:
         print_json([token_record(one) for one in found])
         return
@@ -72,16 +73,7 @@ def add(
 ) -> None:
     """See its help."""
     chosen = [Scope(one) for one in scopes]
-    with opened(config) as its:
-        secret = add_token(
-            its.gateway,
-            its.accounts,
-            name,
-            scopes=chosen,
-            organizations=organizations or None,
-            expires=expires,
-            by=its.by,
-        )
+    secret = door(config)(new_token, name, scopes=chosen, organizations=organizations or None, expires=expires)
     if as_json:
         print_json({"token": secret})
         return
@@ -98,6 +90,5 @@ def add(
 @config_option
 def remove(name: str, config: str | None) -> None:
     """See its help."""
-    with opened(config) as its:
-        its.accounts.remove_token(name, by=its.by)
+    door(config)(remove_token, name)
     click.echo(f"{name}: removed", err=True)

@@ -8,9 +8,12 @@ import click
 
 from gatepost.access.principal import Role
 from gatepost.access.records import KEEP
-from gatepost.administration.accounts import add_user, session_record, set_user, user_record
+from gatepost.administration.accounts import session_record, user_record
+from gatepost.administration.accounts_opened import end_sessions, every_user, new_user, remove_user, user_set
+from gatepost.administration.accounts_opened import sessions as sessions_of
 from gatepost.cli.account_store import CODES, of_organizations, opened, organization_option
 from gatepost.cli.admin_address import setup_url
+from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.cli.password_prompt import asked_password
 from gatepost.cli.tables import moment, print_json, print_table
@@ -42,8 +45,7 @@ def user() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All users, by name. Exit codes: 0 done (also if there is none), 2 wrong use, 3 not readable."""
-    with opened(config) as its:
-        found = its.accounts.users()
+    found = door(config)(every_user)
     if as_json:
         print_json([user_record(one) for one in found])
         return
@@ -77,16 +79,7 @@ kept of it is a hash (Argon2id).
 def add(name: str, role: str, organizations: tuple[str, ...], config: str | None, *, password_stdin: bool) -> None:
     """See its help."""
     given = asked_password("--password-stdin", from_stdin=password_stdin)
-    with opened(config) as its:
-        made = add_user(
-            its.gateway,
-            its.accounts,
-            name,
-            role=Role(role),
-            password=given,
-            organizations=organizations or None,
-            by=its.by,
-        )
+    made = door(config)(new_user, name, role=Role(role), password=given, organizations=organizations or None)
     click.echo(f"{made.name}: added, {made.role.value} of {_of(made.organizations)}", err=True)
 
 
@@ -116,17 +109,14 @@ def set_(name: str, organizations: tuple[str, ...], config: str | None, *, enabl
     if wanted is KEEP and enabled is None and not (wish["role"] or asked):
         fail(BAD_INPUT, "say what is to be different: --role, --organization, --enable, --disable, --password, ...")
     password = asked_password("--password-stdin", from_stdin=wish["password_stdin"]) if asked else None
-    with opened(config) as its:
-        one = set_user(
-            its.gateway,
-            its.accounts,
-            name,
-            role=Role(wish["role"]) if wish["role"] else None,
-            organizations=wanted,
-            enabled=enabled,
-            password=password,
-            by=its.by,
-        )
+    one = door(config)(
+        user_set,
+        name,
+        role=Role(wish["role"]) if wish["role"] else None,
+        organizations=wanted,
+        enabled=enabled,
+        password=password,
+    )
     state = f"{one.role.value} of {_of(one.organizations)}, {'enabled' if one.enabled else 'disabled'}"
     click.echo(f"{one.name}: {state}{', password set' if asked else ''}", err=True)
 
@@ -140,8 +130,7 @@ def set_(name: str, organizations: tuple[str, ...], config: str | None, *, enabl
 @config_option
 def remove(name: str, config: str | None) -> None:
     """See its help."""
-    with opened(config) as its:
-        ended = its.accounts.remove_user(name, by=its.by)
+    ended = door(config)(remove_user, name)
     tokens = f", and its API tokens: {', '.join(ended)}" if ended else ""
     click.echo(f"{name}: removed{tokens}", err=True)
 
@@ -153,12 +142,10 @@ def remove(name: str, config: str | None) -> None:
 @json_option
 def sessions(name: str, config: str | None, *, end: bool, as_json: bool) -> None:
     """Where user NAME is logged in. Exit codes: 0 done (also if nowhere), 2 no such user, 3 not readable."""
-    with opened(config) as its:
-        if its.accounts.user(name) is None:
-            fail(BAD_INPUT, f"there is no user {name!r}; `gatepost user list` has them")
-        if end:
-            click.echo(f"{name}: {its.accounts.end_sessions_of(name, by=its.by)} session(s) ended", err=True)
-        found = its.accounts.sessions_of(name)
+    there = door(config)
+    if end:
+        click.echo(f"{name}: {there(end_sessions, name)} session(s) ended", err=True)
+    found = there(sessions_of, name)
     if as_json:
         print_json([session_record(one) for one in found])
     elif not end:

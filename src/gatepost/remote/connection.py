@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from gatepost.remote.address import Address
 
-__all__ = ["PREFIX", "Answer", "Connection"]
+__all__ = ["BLANK", "PREFIX", "Answer", "Connection"]
 
 PREFIX: Final = "/api/v1"
+BLANK: Final = object()
+"""In a query, "" where that is not the same as nothing."""
 _CONNECT: Final = 15.0  # seconds
 _SILENCE: Final = 300.0  # seconds without a byte: a long trace takes some time to be read
 _WHOLE: Final = 900.0  # seconds for an answer, whatever comes
@@ -240,7 +242,7 @@ def _why(error: Exception) -> str:
 
 
 def _text(value: object) -> str:
-    return "true" if value is True else str(value)
+    return "true" if value is True else "" if value is BLANK else str(value)
 
 
 def _encoded(body: Mapping[str, Any] | None) -> bytes | None:

@@ -28,7 +28,15 @@ OF_RESOURCES: Final = frozenset(
 """Functions of `administration` that read resources and nothing else."""
 
 COUNTERPARTS: Final = frozenset(
-    {"connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
+    {"accounts_opened.deeds", "accounts_opened.end_sessions", "accounts_opened.every_token",
+     "accounts_opened.every_user", "accounts_opened.new_token", "accounts_opened.new_user",
+     "accounts_opened.remove_token", "accounts_opened.remove_user", "accounts_opened.sessions",
+     "accounts_opened.user_set", "acme_orders.acme_status", "certificate_intake.add_certificate",
+     "certificate_removal.remove", "certificate_requests.request_certificate", "certificate_table.table_files",
+     "certificates.change_records", "certificates.details", "certificates.everything", "changeover.check",
+     "changeover.looks", "changeover.notice", "changeover_steps.cancel", "changeover_steps.roll_back",
+     "changeover_steps.stage", "changeover_steps.switch", "changeover_steps.tell", "changeover_steps.withdraw",
+     "connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
      "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
      "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
      "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}

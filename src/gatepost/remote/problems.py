@@ -27,6 +27,7 @@ _KINDS: Final = {
     422: Kind.INPUT,
     428: Kind.INPUT,
 }
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors"})
 _REDIRECTS: Final = range(300, 400)
 _TYPES: Final = "application/problem+json"
 
@@ -51,7 +52,8 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     kind = _KINDS.get(status, Kind.UNREADABLE)
     if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"
-    return Refusal(kind, detail, errors)
+    more = {key: value for key, value in document.items() if key not in _MEMBERS}
+    return Refusal(kind, detail, errors, more=more)
 
 
 def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:

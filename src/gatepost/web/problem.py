@@ -101,8 +101,12 @@ def problem_document(
     instance: str,
     errors: Iterable[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual."""
+    """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual.
+
+    more: extension members (RFC 9457 section 3.2).
+    """
     document = ProblemDocument(
         type=kind.uri,
         title=kind.value.title,
@@ -112,4 +116,5 @@ def problem_document(
         errors=[FieldProblem(error.path, error.message) for error in errors],
     )
     given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(msgspec.json.encode(document), kind.value.status, given, media_type=_MEDIA_TYPE)
+    content = {**(more or {}), **msgspec.structs.asdict(document)}
+    return Response(msgspec.json.encode(content), kind.value.status, given, media_type=_MEDIA_TYPE)

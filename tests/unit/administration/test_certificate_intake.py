@@ -28,17 +28,17 @@ def refused(gateway, given):
 
 
 def test_the_first_is_current_and_the_second_is_staged(sealed, root):
-    (entry, deprecated), prepared = add_certificate(sealed, ANN, new(root.issue([NAME]), note="by hand"))
+    entry, deprecated, *_ = prepared = add_certificate(sealed, ANN, new(root.issue([NAME]), note="by hand"))
     assert (entry.state, entry.origin, deprecated, prepared.warnings) == (State.CURRENT, Origin.UPLOAD, (), ())
-    (second, _), _ = add_certificate(sealed, ANN, new(root.issue([NAME])))
+    second, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])))
     assert second.state is State.NEXT
-    (third, deprecated), _ = add_certificate(sealed, ANN, new(root.issue([NAME]), current=True))
+    third, deprecated, *_ = add_certificate(sealed, ANN, new(root.issue([NAME]), current=True))
     assert (third.state, [one.id for one in deprecated]) == (State.CURRENT, [entry.id])
     assert [(one.author, one.note) for one in history(sealed, 9, entry.id)][-1] == ("ann", "by hand")
 
 
 def test_a_dry_run_stores_nothing(sealed, root):
-    (entry, _), _ = add_certificate(sealed, ANN, new(root.issue([NAME])), dry_run=True)
+    entry, *_ = add_certificate(sealed, ANN, new(root.issue([NAME])), dry_run=True)
     assert entry.state is State.CURRENT
     assert listing(sealed).entries == ()
 
@@ -78,15 +78,15 @@ def test_a_key_with_a_password(sealed, root):
     locked = load_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"geheim"))
     assert refused(sealed, new((chain, locked))).errors[0].path == "password"
     assert refused(sealed, new((chain, locked), password=b"wrong")).errors[0].path == "password"
-    (entry, _), _ = add_certificate(sealed, ANN, new((chain, locked), password=b"geheim"))
+    entry, *_ = add_certificate(sealed, ANN, new((chain, locked), password=b"geheim"))
     assert certificate(sealed, entry.id).chain == chain
 
 
 def test_a_name_that_is_not_ours_and_a_client_of_an_organization(sealed, root):
-    _, prepared = add_certificate(sealed, ANN, new(root.issue(["other.example"])))
+    prepared = add_certificate(sealed, ANN, new(root.issue(["other.example"])))
     assert any("own name mx.gate.example" in one for one in prepared.warnings)
     given = new(root.issue(["client.example"]), client=True, organization="contoso", label="to-bank")
-    (entry, _), _ = add_certificate(sealed, ANN, given)
+    entry, *_ = add_certificate(sealed, ANN, given)
     assert (entry.purpose, entry.organization, entry.label) == (Purpose.CLIENT, "contoso", "to-bank")
 
 

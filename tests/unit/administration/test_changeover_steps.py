@@ -22,7 +22,7 @@ NAME = "mx.gate.example"
 
 def added(gateway, root, *names, **more):
     chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_time_is_planned_and_called_off(sealed, pair):
 
 def test_partners_are_told_or_need_not_be(sealed, pair):
     _, new = pair
-    assert notice(sealed, new.id).text.startswith("Subject: ")
+    assert notice(sealed, ANN, new.id).text.startswith("Subject: ")
     for wrong in ((), ("nobody.example",)):
         with pytest.raises(Refusal) as caught:
             steps.tell(sealed, ANN, new.id, wrong)
@@ -114,7 +114,7 @@ def test_what_is_under_way(sealed, root, pair):
     assert [one.id for one in concerned(found, old.id, now=time.time())] == [old.id]
     assert steps.stage(sealed, ANN, new.id).replaces == (old.id,)
     remove(sealed, ANN, new.id)
-    assert looks(sealed) == []
+    assert looks(sealed, ANN) == []
 
 
 def test_who_would_miss_it(sealed, root):

@@ -41,7 +41,13 @@ CERTIFICATE = replace(entry_from(IDENTITY, now=1.0), state=State.CURRENT)
 CONTOSO = Principal("token contoso", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 NO_SCOPE = Principal("token none", frozenset())
 # What is there only where something else was done before: see tests of their own.
-ELSEWHERE = {"/checks/{id}", "/users/{name}", "/users/{name}/sessions"}  # no such user is in this gateway
+ELSEWHERE = {
+    "/checks/{id}",
+    "/users/{name}",  # no such user is in this gateway
+    "/users/{name}/sessions",
+    "/certificate_requests/{request}",
+    "/acme",  # it is off
+}
 ALL = {f"{one.method} {one.template}": one for one in ENDPOINTS}
 
 
@@ -64,6 +70,8 @@ def url(one, values, ids):
         "version": "1",
         "kind": "missing",
         "certificate": CERTIFICATE.id,
+        "request": "0123456789abcdef",
+        "directory": "/nowhere",
         "domain": values["domains"],
     }
     path = one.template

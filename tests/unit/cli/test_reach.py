@@ -18,7 +18,10 @@ def call(*words, **environment):
     [
         (("serve",), "it is the gateway"),
         (("connector", "validate", "x"), "it opens connections"),
-        (("certificate", "list"), "private keys"),
+        (("certificate", "add", "--directory", "/x"), "name files of that machine"),
+        (("certificate", "add", "x.pem", "--leave-key"), "name files of that machine"),
+        (("certificate", "acme", "renew"), "made by the gateway itself"),
+        (("user", "setup"), "until there is an owner"),
         (("queue", "show", "x", "--body"), "messages are not served"),
         (("alarms",), "does not ask this over REST"),
     ],

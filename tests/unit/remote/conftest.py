@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
-from tests.unit.api.conftest import OWNER, api, gateway, world
+import tomlkit
+from tests.unit.api.conftest import OWNER, Api, api, gateway, world
 
+from gatepost.administration.certificate_intake import NewCertificate
+from gatepost.administration.gateway import Gateway
+from gatepost.api.routes import ENDPOINTS
+from gatepost.certificates.authority import Authority
 from gatepost.remote.address import Address
 from gatepost.remote.connection import PREFIX, Connection
 from gatepost.remote.problems import refusal_of
+from gatepost.settings.loader import load
 
 __all__ = ["OWNER", "api", "gateway", "there", "world"]
 
@@ -47,6 +54,41 @@ def _decoded(path):
     from urllib.parse import unquote  # noqa: PLC0415 - as a server does before it looks for a route
 
     return unquote(path)
+
+
+ROOT = Authority("Remote Root")
+NAME = "mx.gate.example"
+
+
+@pytest.fixture
+def sealed(tmp_path, world):
+    """A copy of the world with a master key; nothing answers where the DNS server should be."""
+    (tmp_path / "master").touch(0o600)
+    (tmp_path / "master").write_bytes(bytes(range(32)))
+    (tmp_path / "root.pem").write_bytes(ROOT.certificate_pem)
+    document = {
+        "server": {"hostname": NAME, "data_dir": "data"},
+        "store": {"master_key": f"file:{tmp_path / 'master'}"},
+        "tls": {"trust_anchors": "root.pem"},
+        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
+    }
+    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
+    shutil.copytree(world[0], tmp_path / "data")
+    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+
+
+@pytest.fixture
+def safe(sealed):
+    """The same, reached from afar."""
+    api = Api(sealed, ENDPOINTS)
+    yield There(api)
+    api.accounts.close()
+
+
+def new_certificate(pair=None, **more):
+    """As a command gives it."""
+    chain, key = pair or ROOT.issue([NAME])
+    return NewCertificate(chain, "chain.pem", key, "key.pem" if key else "", **more)
 
 
 @pytest.fixture

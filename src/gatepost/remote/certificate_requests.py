@@ -1,0 +1,28 @@
+"""Requests for certificates on another gateway, where the key is made and stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.certificates.entry import Purpose
+from gatepost.remote.certificates import request_of
+
+if TYPE_CHECKING:
+    from gatepost.certificates.request import Request, Wish
+    from gatepost.remote.connection import Connection
+
+__all__ = ["request_certificate"]
+
+
+def request_certificate(connection: Connection, wish: Wish, *, dry_run: bool = False) -> tuple[Request, bytes]:
+    """As `administration.certificate_requests.request_certificate`."""
+    body = {
+        "names": list(wish.names),
+        "key": wish.key,
+        "client": wish.purpose is Purpose.CLIENT,
+        "organization": wish.organization,
+        "label": wish.label,
+        "must_staple": wish.must_staple,
+    }
+    found = connection.call("POST", "/certificate_requests", query={"dry_run": dry_run}, body=body).value
+    return request_of(found["request"]), found["csr"].encode("ascii")
