@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from gatepost.administration.refusal import Kind  # noqa: TC001 - msgspec reads the types of fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -84,7 +86,8 @@ class FieldProblem(msgspec.Struct, frozen=True):
 class ProblemDocument(msgspec.Struct, frozen=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
-    errors: by field; empty where no field is to blame.
+    errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
+    by it (docs/rest.md); null where nothing came to be refused by what was asked for.
     """
 
     type: str
@@ -93,6 +96,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
     instance: str
     errors: list[FieldProblem]
+    refusal: Kind | None = None
 
 
 def problem_document(
@@ -101,6 +105,7 @@ def problem_document(
     instance: str,
     errors: Iterable[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    refusal: Kind | None = None,
 ) -> Response:
     """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual."""
     document = ProblemDocument(
@@ -110,6 +115,7 @@ def problem_document(
         detail=detail,
         instance=instance,
         errors=[FieldProblem(error.path, error.message) for error in errors],
+        refusal=refusal,
     )
     given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
     return Response(msgspec.json.encode(document), kind.value.status, given, media_type=_MEDIA_TYPE)
