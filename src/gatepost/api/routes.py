@@ -9,6 +9,7 @@ import msgspec
 
 from gatepost.api import (
     accounts,
+    alarms,
     certificates,
     checks,
     connectors,
@@ -79,6 +80,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters={"kind": "The last part of the type."},
     ),
     *status.ENDPOINTS,
+    *alarms.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,

@@ -9,6 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Final
 
+from msgspec import ValidationError
+
+from gatepost import __version__
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.remote.connection import Connection
@@ -28,10 +31,13 @@ OF_RESOURCES: Final = frozenset(
 """Functions of `administration` that read resources and nothing else."""
 
 COUNTERPARTS: Final = frozenset(
-    {"connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
-     "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
+    {"alarms.alarms",
+     "connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
+     "queue.message_entries", "rehearsal.rehearsal",
+     "reports.received_failed", "reports.received_sums", "reports.sent", "reports.sessions", "reports.tls_report",
+     "resources.add_organization", "resources.add_part",
      "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
-     "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}
+     "resources.set_organization", "resources.set_part", "status.status", "trace.events", "trace.events_of"}
 )  # fmt: skip
 """Functions of `administration` that have one of the same name in the module of this package of the same name."""
 
@@ -62,5 +68,9 @@ class RemoteDoor:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
             raise Refusal(Kind.INPUT, text)
         counterpart: Any = getattr(import_module(f"gatepost.remote.{module}"), use_case.__name__)
-        found: T = counterpart(self._connection, *args, **kwargs)
+        try:
+            found: T = counterpart(self._connection, *args, **kwargs)
+        except (LookupError, TypeError, ValueError, ValidationError) as error:
+            text = f"{self._connection.url}: its answer is not what this version of the command expects"
+            raise Refusal(Kind.UNREADABLE, f"{text} ({__version__}; GET /api/v1/status has its own)") from error
         return found

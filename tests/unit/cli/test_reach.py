@@ -20,7 +20,7 @@ def call(*words, **environment):
         (("connector", "validate", "x"), "it opens connections"),
         (("certificate", "list"), "private keys"),
         (("queue", "show", "x", "--body"), "messages are not served"),
-        (("alarms",), "does not ask this over REST"),
+        (("site", "status"), "authority's key"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):
