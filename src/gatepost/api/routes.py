@@ -9,6 +9,7 @@ import msgspec
 
 from gatepost.api import (
     accounts,
+    alarms,
     certificate_inventory,
     certificates,
     checks,
@@ -80,6 +81,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters={"kind": "The last part of the type."},
     ),
     *status.ENDPOINTS,
+    *alarms.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,

@@ -115,7 +115,6 @@ _WHY = {
     "dkim": "private keys do not leave the gateway",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
-    "status": "it asks the listeners from beside them (GET /api/v1/status has what is seen from afar)",
     "queue show": "--body prints a message, and messages are not served over REST",
 }
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["Overtaken", "refusal_of"]
 
 _PRECONDITION: Final = 412
-_KINDS: Final = {
+_KINDS: Final = {  # where the gateway does not say which refusal it was
     400: Kind.INPUT,
     401: Kind.FORBIDDEN,
     403: Kind.FORBIDDEN,
     404: Kind.MISSING,
     405: Kind.INPUT,
-    409: Kind.BLOCKED,  # what is overtaken is 412, but for a whole document
+    409: Kind.CONFLICT,
     412: Kind.CONFLICT,
     413: Kind.INPUT,
     415: Kind.INPUT,
@@ -49,7 +49,7 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     errors = _errors(document.get("errors"))
     if status == _PRECONDITION:
         return Overtaken(Kind.CONFLICT, detail, errors)
-    kind = _KINDS.get(status, Kind.UNREADABLE)
+    kind = _kind(document.get("refusal")) or _KINDS.get(status, Kind.UNREADABLE)
     if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"
     more = {key: value for key, value in document.items() if key not in _MEMBERS}
@@ -64,6 +64,10 @@ def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | No
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def _kind(given: Any) -> Kind | None:
+    return Kind(given) if given in tuple(Kind) else None
 
 
 def _errors(given: Any) -> list[FieldError]:

@@ -23,7 +23,7 @@ def call(*words, **environment):
         (("certificate", "acme", "renew"), "made by the gateway itself"),
         (("user", "setup"), "until there is an owner"),
         (("queue", "show", "x", "--body"), "messages are not served"),
-        (("alarms",), "does not ask this over REST"),
+        (("site", "status"), "authority's key"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):
