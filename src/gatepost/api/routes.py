@@ -19,6 +19,7 @@ from gatepost.api import (
     resources,
     status,
     trace,
+    validations,
 )
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
@@ -82,6 +83,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
+    *validations.ENDPOINTS,
     *certificates.ENDPOINTS,
     *queue.ENDPOINTS,
     *trace.ENDPOINTS,

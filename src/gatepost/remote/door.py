@@ -31,7 +31,8 @@ COUNTERPARTS: Final = frozenset(
     {"connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
      "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
      "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
-     "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}
+     "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of",
+     "validation_runs.validated"}
 )  # fmt: skip
 """Functions of `administration` that have one of the same name in the module of this package of the same name."""
 
