@@ -7,6 +7,7 @@ an hour.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -84,7 +85,9 @@ def _validate(asked: Asked) -> Answer:
     run.wait(asked.query.wait)
     if run.refusal is not None and run.refusal.errors:
         raise run.refusal
-    return Answer(_state(run), location=f"/organizations/{chosen.organization.name}/validations/{run.id}")
+    return Answer(
+        _state(run), location=f"/organizations/{quote(chosen.organization.name, safe='')}/validations/{run.id}"
+    )
 
 
 def _trial(wanted: ValidateConnector) -> Trial:
@@ -96,7 +99,7 @@ def _trial(wanted: ValidateConnector) -> Trial:
         wanted.ip,
         wanted.reverse_path,
         wanted.forward_path,
-        seconds("since", wanted.since),
+        seconds("since", wanted.since, part=""),
     )
 
 

@@ -17,7 +17,6 @@ def call(*words, **environment):
     ("words", "why"),
     [
         (("serve",), "it is the gateway"),
-        (("connector", "validate", "x"), "it opens connections"),
         (("certificate", "list"), "private keys"),
         (("queue", "show", "x", "--body"), "messages are not served"),
         (("alarms",), "does not ask this over REST"),
