@@ -31,6 +31,7 @@ def followed(request: Request, run: CheckRun[Any, Any], shown: Callable[[], str]
 
     async def stream() -> AsyncIterator[bytes]:
         seen, silent = -1, 0
+        run.followed.set()
         try:
             while not await request.is_disconnected():
                 version, done = run.version, run.done

@@ -70,9 +70,10 @@ def refused_fields(refusal: Refusal) -> dict[str, str]:
     return {one.path: one.message for one in refusal.errors} or {"": refusal.text}
 
 
-def begun(request: Request, candidate: Candidate) -> Run:
-    """Begin to try it. Raises Refusal."""
-    return begin_validation(gateway_of(request), who(request), candidate, accounts_of(request), actor_of(request))
+def begun(request: Request, candidate: Candidate, *, live: bool) -> Run:
+    """Begin to try it. live: once the page follows it. Raises Refusal."""
+    gateway, accounts = gateway_of(request), accounts_of(request)
+    return begin_validation(gateway, who(request), candidate, accounts, actor_of(request), live=live)
 
 
 def waited(run: Run) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _begin(request: Request) -> Response:
     needs(request, Scope.CONNECTORS, chosen.organization.name)
     trial, live = trial_of(request.state.form), request.headers.get("hx-request") == "true"
     try:
-        run = begun(request, stored_candidate(gateway_of(request), chosen, trial))
+        run = begun(request, stored_candidate(gateway_of(request), chosen, trial), live=live)
         if live:
             return follow(request, run)
         record = waited(run)

@@ -276,7 +276,7 @@ def _begin(request: Request) -> Response:
     draft, owner = _given(request)
     trial, live = trial_of(request.state.form), request.headers.get("hx-request") == "true"
     try:
-        run = begun(request, _candidate(request, draft, owner, trial))
+        run = begun(request, _candidate(request, draft, owner, trial), live=live)
         if live:
             return follow(request, run)
         record = waited(run)

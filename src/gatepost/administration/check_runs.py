@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from threading import Condition, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gatepost.administration.refusal import Kind, Refusal
@@ -55,10 +55,17 @@ class CheckRun[S: Subject, T]:
     """One of them. For any thread: what changes is swapped whole.
 
     found: as far as it came, None at first. trouble: why it ended without a result, "" if it did not; refusal: the same
-    as a value, where it was refused. version: grows with whatever there is to see. stop: ends it early, if it can be.
+    as a value, where it was refused. version: grows with whatever there is to see. followed: somebody looks on.
+    stop: ends it early, if it can be.
     """
 
-    def __init__(self, target: S, who: Principal, stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        target: S,
+        who: Principal,
+        stop: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.target = target
         self.by = who.name
@@ -69,6 +76,7 @@ class CheckRun[S: Subject, T]:
         self.done = False
         self.version = 0
         self.stop = stop
+        self.followed = followed or Event()
         self._organizations = frozenset({target.organization}) if target.organization else who.organizations
         self._changed = Condition()
 
@@ -110,8 +118,9 @@ class CheckRuns:
         who: Principal,
         work: Callable[[Callable[[T], None]], T],
         stop: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
     ) -> CheckRun[S, T]:
-        """Start one. work: makes the check, and tells what it knows as it goes. stop: ends it early.
+        """Start one. work: makes the check, and tells what it knows as it goes. stop, followed: see CheckRun.
 
         Raises Refusal (CONFLICT) if too many are under way.
         """
@@ -121,7 +130,7 @@ class CheckRuns:
             if len(running) >= _AT_A_TIME or sum(one.by == who.name for one in running) >= _OF_ONE:
                 text = f"{len(running)} checks are under way; begin another when one of them has ended"
                 raise Refusal(Kind.CONFLICT, text)
-            run: CheckRun[S, T] = CheckRun(target, who, stop)
+            run: CheckRun[S, T] = CheckRun(target, who, stop, followed)
             self._runs[run.id] = run
         Thread(target=_work, args=(run, work), name=f"check {target.text}", daemon=True).start()
         return run

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.administration.choice import choose_connector, visible
@@ -38,6 +39,7 @@ __all__ = ["SECONDS", "Candidate", "Tried", "Wanted", "begin_validation", "store
 
 SECONDS: Final = 180.0
 """How long a run may take."""
+_PATIENCE: Final = 10.0  # seconds for a page to begin to look on
 
 type Record = dict[str, Any]
 
@@ -105,18 +107,20 @@ def _kept_nowhere(_: Record) -> str:
 
 
 def begin_validation(
-    gateway: Gateway, who: Principal, candidate: Candidate, accounts: Accounts, by: Actor
+    gateway: Gateway, who: Principal, candidate: Candidate, accounts: Accounts, by: Actor, *, live: bool = False
 ) -> CheckRun[Tried, Record]:
-    """Begin to try it. accounts, by: for the record of deeds, written in the end.
+    """Begin to try it. accounts, by: for the record of deeds, written in the end. live: only once somebody looks on.
 
     Raises Refusal: INPUT if it cannot be tried so, CONFLICT if too many runs are under way.
     """
     chosen = candidate.chosen
     check_trial(chosen, candidate.trial)
-    course = Course(seconds=SECONDS)
+    course, followed = Course(seconds=SECONDS), Event()
 
     def work(tell: Callable[[Record], None]) -> Record:
         course.watch = lambda found: tell(validation_record(found))
+        if live and not followed.wait(_PATIENCE):
+            raise Refusal(Kind.CONFLICT, "Nobody looked on, so that nothing was tried.")
         record = _ended(gateway, candidate, course)
         accounts.record(
             by,
@@ -127,7 +131,7 @@ def begin_validation(
         )
         return record
 
-    return gateway.checks.begin(Tried(chosen.organization.name, chosen.label), who, work, course.stop)
+    return gateway.checks.begin(Tried(chosen.organization.name, chosen.label), who, work, course.stop, followed)
 
 
 def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:

@@ -92,6 +92,19 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     assert "not done after 180 seconds" in run.trouble
 
 
+def test_a_page_is_waited_for(base, accounts, monkeypatch):
+    candidate = stored_candidate(base, choose_connector(base.directory().resources, "bank-out"), Trial())
+    run = begin_validation(base, OWNER, candidate, accounts, BY, live=True)
+    assert not run.wait(0.2)
+    run.followed.set()
+    assert run.wait(30)
+    assert run.found["outcome"] == "not-validated"
+    monkeypatch.setattr(validation_runs, "_PATIENCE", 0.01)
+    run = begin_validation(base, OWNER, candidate, accounts, BY, live=True)
+    assert run.wait(30)
+    assert run.trouble.startswith("Nobody looked on")
+
+
 def test_the_command_waits_for_it(base):
     told = []
     record = validated(base, OWNER, Wanted("BANK-out"), told.append)
