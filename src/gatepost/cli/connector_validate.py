@@ -22,7 +22,7 @@ from gatepost.cli.chosen import connector_options
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
 from gatepost.cli.resources import applied
-from gatepost.cli.tables import moment, print_json, printable
+from gatepost.cli.tables import moment, print_dialogue, print_json, printable
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.match import Directory
 
@@ -224,9 +224,7 @@ def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None
         click.echo(f"\n{_heading(host)}")
         _print_tasks([task_of(task) for task in host["tasks"]])
         if verbose and host["transcript"]:
-            click.echo("    what was said:")
-            for line in host["transcript"]:
-                click.echo(f"      {printable(line)}")
+            print_dialogue(host["transcript"])
     if record["tasks"]:
         click.echo()
         _print_tasks([task_of(task) for task in record["tasks"]])
