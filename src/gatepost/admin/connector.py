@@ -34,14 +34,14 @@ from gatepost.reports.verdicts import ConnectorKey
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from gatepost.administration.choice import Chosen
 
-__all__ = ["DIRECTIONS", "ROUTES", "chosen_of"]
+__all__ = ["DIRECTIONS", "ROUTES", "chosen_of", "connector_page"]
 
 DIRECTIONS: Final = ("inbound", "outbound")
 _DAY: Final = 86_400.0
@@ -72,10 +72,19 @@ def chosen_of(request: Request) -> Chosen:
 
 
 def _page(request: Request) -> Response:
-    return _shown(request, chosen_of(request))
+    return connector_page(request, chosen_of(request))
 
 
-def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def connector_page(
+    request: Request,
+    chosen: Chosen,
+    status: int = HTTPStatus.OK,
+    error: str = "",
+    *,
+    trial: Trial | None = None,
+    trial_errors: Mapping[str, str] | None = None,
+) -> Response:
+    """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
     gateway, part = gateway_of(request), chosen.part
     wanted = request.query_params.get("part", "")
     loaded = {name: load(request, chosen) if wanted in {name, "all"} else None for name, load in _LATER.items()}
@@ -102,8 +111,8 @@ def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK,
         failed_word=FAILED[chosen.direction],
         version=gateway.directory().version,
         validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
-        trial=Trial(session=request.query_params.get("session", "")),
-        trial_errors={},
+        trial=trial or Trial(session=request.query_params.get("session", "")),
+        trial_errors=trial_errors or {},
         made=bool(request.query_params.get("made")),
         shown_changes=told_changes,
         error=error,
@@ -175,7 +184,7 @@ def _act(request: Request) -> Response:
     except Refusal as refusal:
         status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
-        return _shown(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
+        return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
     text = " ".join([said.format(_sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")

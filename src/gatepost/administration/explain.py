@@ -208,9 +208,9 @@ def answer_record(answer: Answer) -> dict[str, Any]:
     }
     record |= dict.fromkeys(answer.withheld)
     if answer.reports is not None:
-        from gatepost.checks.tasks import host_record  # noqa: PLC0415 - only `live` needs what it imports
+        from gatepost.checks.tasks import host_records  # noqa: PLC0415 - only `live` needs what it imports
 
-        record["live"] = [host_record(report) for report in answer.reports]
+        record["live"] = host_records(answer.reports)
     if answer.certificates is not None:
         record["certificates"] = answer.certificates._asdict()
     return record

@@ -21,6 +21,7 @@ from gatepost.api import (
     resources,
     status,
     trace,
+    validations,
 )
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
@@ -85,6 +86,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
+    *validations.ENDPOINTS,
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,
     *queue.ENDPOINTS,

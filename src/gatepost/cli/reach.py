@@ -103,7 +103,6 @@ def reach_of(context: click.Context, config: str | None, server: str, options: d
 
 _WHY = {
     "serve": "it is the gateway",
-    "connector validate": "it opens connections as this gateway, by its settings",
     "connector drill": "it sets up servers of its own beside the gateway",
     "domain mta-sts": "it asks the DNS as the gateway does",
     "hook check": "it asks scanners that the gateway reaches",

@@ -17,7 +17,6 @@ def call(*words, **environment):
     ("words", "why"),
     [
         (("serve",), "it is the gateway"),
-        (("connector", "validate", "x"), "it opens connections"),
         (("certificate", "add", "--directory", "/x"), "name files of that machine"),
         (("certificate", "add", "x.pem", "--leave-key"), "name files of that machine"),
         (("certificate", "acme", "renew"), "made by the gateway itself"),
