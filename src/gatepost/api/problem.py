@@ -33,7 +33,10 @@ _OF_REFUSALS = {
 
 
 class Problem(Exception):  # noqa: N818 - it names what the answer is
-    """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status."""
+    """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status.
+
+    options: fields or parameters that would help, see `Refusal`.
+    """
 
     def __init__(
         self,
@@ -41,17 +44,19 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
         detail: str,
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        options: Iterable[str] = (),
     ) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.options = tuple(options)
 
 
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
-    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors)
+    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, options=refusal.options)
 
 
 def later(refusal: Refusal) -> Exception:
@@ -63,4 +68,4 @@ def later(refusal: Refusal) -> Exception:
 
 def problem_response(problem: Problem, instance: str) -> Response:
     """The document. instance: a URI that the log knows the request by."""
-    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers)
+    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers, problem.options)

@@ -110,7 +110,6 @@ _WHY = {
     "issuer check": "it asks the issuer as the gateway does",
     "mailbox password": "passwords of mailboxes do not go over REST",
     "certificate": "private keys do not leave the gateway",
-    "dkim": "private keys do not leave the gateway",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
     "status": "it asks the listeners from beside them (GET /api/v1/status has what is seen from afar)",

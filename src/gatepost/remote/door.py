@@ -28,7 +28,8 @@ OF_RESOURCES: Final = frozenset(
 """Functions of `administration` that read resources and nothing else."""
 
 COUNTERPARTS: Final = frozenset(
-    {"connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
+    {"connectors.connectors", "dkim.dkim_key", "dkim.dkim_keys", "dkim.import_key", "dkim_changes.add_key",
+     "dkim_changes.rotate_keys", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
      "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
      "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
      "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}

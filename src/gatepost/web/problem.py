@@ -81,10 +81,11 @@ class FieldProblem(msgspec.Struct, frozen=True):
     message: str
 
 
-class ProblemDocument(msgspec.Struct, frozen=True):
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
-    errors: by field; empty where no field is to blame.
+    errors: by field; empty where no field is to blame. options: fields or parameters that would help, such as a reason
+    in "force"; not there where none would.
     """
 
     type: str
@@ -93,6 +94,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
     instance: str
     errors: list[FieldProblem]
+    options: list[str] = []
 
 
 def problem_document(
@@ -101,6 +103,7 @@ def problem_document(
     instance: str,
     errors: Iterable[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    options: Iterable[str] = (),
 ) -> Response:
     """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual."""
     document = ProblemDocument(
@@ -110,6 +113,7 @@ def problem_document(
         detail=detail,
         instance=instance,
         errors=[FieldProblem(error.path, error.message) for error in errors],
+        options=list(options),
     )
     given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
     return Response(msgspec.json.encode(document), kind.value.status, given, media_type=_MEDIA_TYPE)
