@@ -28,7 +28,9 @@ def seen(monkeypatch):
 
 
 def added(centre, **form):
-    return centre.post("/dkim/new", **{"domain": "contoso.example", "selector": "s1", "algorithm": "ed25519-sha256"} | form)
+    return centre.post(
+        "/dkim/new", **{"domain": "contoso.example", "selector": "s1", "algorithm": "ed25519-sha256"} | form
+    )
 
 
 def deeds(centre):
