@@ -142,7 +142,7 @@ def test_a_private_key_is_brought_in(sealing, seen):
         _, found = store.load()
         table = found["organization"]["contoso"] | {"dkim_key": [{"name": NAME, "algorithm": "ed25519-sha256"}]}
         store.apply({"organization": {"contoso": table}}, author="root")
-    assert "The private key is not in this gateway’s store" in sealing.get(KEY).words
+    assert "The private key is not in this gateway" in sealing.get(KEY).words
     assert "the record is not known" in sealing.get(KEY).words
     assert "no private key in PEM form" in sealing.post(KEY, do="import", key="x").words
     assert sealing.post(KEY, do="import", key=PEM).status == 303
