@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from gatepost.store.schema import make_directory
 
@@ -41,8 +41,14 @@ def kept_when(data_dir: Path, kind: str, organization: str) -> Callable[[str, st
     """
     times: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(data_dir / kind / quote(organization, safe="")) as found:
-        times = {one.name: one.stat().st_mtime for one in found if not one.name.startswith(".")}
-    return lambda direction, name: times.get(_file_name(direction, name), 0.0) if times else 0.0
+        times = {unquote(one.name): one.stat().st_mtime for one in found if not one.name.startswith(".")}
+    is_cut = any(len(one) > _MAX_NAME for one in times)
+
+    def when(direction: str, name: str) -> float:
+        at = times.get(f"{direction}-{name.lower()}.json", 0.0)
+        return at or (times.get(unquote(_file_name(direction, name)), 0.0) if is_cut else 0.0)
+
+    return when
 
 
 def keep(path: Path, record: dict[str, Any]) -> None:
