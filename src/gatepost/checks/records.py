@@ -41,12 +41,13 @@ def kept_when(data_dir: Path, kind: str, organization: str) -> Callable[[str, st
     """
     times: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(data_dir / kind / quote(organization, safe="")) as found:
-        times = {unquote(one.name): one.stat().st_mtime for one in found if not one.name.startswith(".")}
+        times = {one.name: one.stat().st_mtime for one in found if not one.name.startswith(".")}
     is_cut = any(len(one) > _MAX_NAME for one in times)
+    plain = {unquote(name): at for name, at in times.items()}
 
     def when(direction: str, name: str) -> float:
-        at = times.get(f"{direction}-{name.lower()}.json", 0.0)
-        return at or (times.get(unquote(_file_name(direction, name)), 0.0) if is_cut else 0.0)
+        at = plain.get(f"{direction}-{name.lower()}.json", 0.0)
+        return at or (times.get(_file_name(direction, name), 0.0) if is_cut else 0.0)
 
     return when
 
