@@ -1,4 +1,4 @@
-"""Forms that bring certificates in and take them away: add, request, remove.
+"""Forms that bring certificates in and take them away: add, request, renew by ACME, remove.
 
 A private key that was pasted goes to the store and nowhere else: no page, message, log or record of deeds holds it, and
 a form that is shown again is shown without it.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.access.records import Outcome
 from gatepost.admin.certificate_view import label_of, sentence
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.administration.acme_renewal import RenewalRun
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["ROUTES", "errors_of", "public_part"]
@@ -207,6 +209,29 @@ def _remove_request(asked: Request) -> Response:
     return see_other(asked, "/certificates/requests", "The request was removed, and its key with it.")
 
 
+# ACME
+
+
+def _renew(asked: Request) -> Response:
+    """Ask the authority for a certificate, behind the page; whoever asks twice finds the first under way."""
+    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
+    name = asked.state.form.get("name", "").strip()
+    accounts, actor = asked.app.state.accounts, actor_of(asked)
+
+    def told(run: RenewalRun) -> None:
+        why = run.error or "; ".join(one.text for one in run.done)
+        outcome = Outcome.DONE if run.done and all(one.ok for one in run.done) else Outcome.FAILED
+        accounts.record(actor, "certificate-renew", outcome=outcome, subject=run.names[0], detail={"result": why})
+
+    try:
+        run = gateway.renewing.start(gateway, principal, name, told)
+    except Refusal as refusal:
+        return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
+    if run is None:
+        return see_other(asked, "/certificates/acme", "A certificate is being asked for already.", "info")
+    return see_other(asked, "/certificates/acme", f"The authority is being asked for {', '.join(run.names)}.", "info")
+
+
 def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:
     asked.app.state.accounts.record(actor_of(asked), action, organization=organization, subject=subject, detail=detail)
 
@@ -215,5 +240,6 @@ ROUTES = [
     Route("/certificates/add", _add, methods=["GET", "POST"]),
     Route("/certificates/requests/new", _ask, methods=["GET", "POST"]),
     Route("/certificates/requests/{number}/remove", _remove_request, methods=["POST"]),
+    Route("/certificates/acme/renew", _renew, methods=["POST"]),
     Route("/certificates/{number}/remove", _remove, methods=["POST"]),
 ]

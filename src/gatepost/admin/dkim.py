@@ -276,8 +276,8 @@ def _new(request: Request) -> Response:
     principal, gateway = needs_scope(request, Scope.CONNECTORS), gateway_of(request)
     if request.method == "GET":
         query = request.query_params
-        known = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
-        return _form_page(request, known)
+        asked = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
+        return _form_page(request, asked)
     form = request.state.form
     new = NewKey(
         form.get("domain", "").strip(),
