@@ -193,9 +193,7 @@ def _remove(asked: Request) -> Response:
     try:
         remove(gateway, principal, entry.id, force=reason)
     except Refusal as refusal:
-        text = refusal.text.partition("; to remove it all the same")[0]
-        more = " Give a reason to remove it all the same." if refusal.kind is Kind.CONFLICT and not reason else ""
-        return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {text}.{more}", "fail")
+        return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {refusal.text}.", "fail")
     _record(asked, "certificate-remove", entry.organization, entry.id, {"reason": reason})
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
     return see_other(asked, path, f"{label_of(entry)} ({entry.id}) was removed.")

@@ -41,7 +41,8 @@ def remove(gateway: Gateway, who: Principal, number: str, *, force: str = "", no
             raise Refusal(Kind.INPUT, f"{entry.id} {again}")
         missed = needed(entry, found.entries.values(), gateway)
         if missed and not force:
-            raise Refusal(Kind.CONFLICT, f"{entry.id} is needed: {missed}; to remove it all the same: --force REASON")
+            text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
+            raise Refusal(Kind.CONFLICT, text, options=["force"])
         # If it became current meanwhile, at its time, it is needed after all.
         inventory.remove(entry, author=who.name, note=why, expected=found.version)
     return f"{entry.id}: removed"

@@ -238,5 +238,5 @@ def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
         TraceFilter(message=identity, limit=_ROWS)
     )
     if not found:
-        raise Refusal(Kind.INPUT, f"--session: nothing in the trace has the id {identity}")
+        raise Refusal(Kind.INPUT, f"nothing in the trace has the id {identity}")
     return found

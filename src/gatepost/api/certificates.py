@@ -246,9 +246,7 @@ def _switch(asked: Asked) -> dict[str, Any]:
         )
     except GatesClosed as closed:
         errors = [FieldError(f"gates.{one.gate}", one.text) for one in closed.report.stopping]
-        raise Refusal(
-            Kind.CONFLICT, closed.text.replace("--force REASON", "give a reason in force"), errors
-        ) from closed
+        raise Refusal(Kind.CONFLICT, closed.text, errors, options=closed.options) from closed
     return switch_record(done)
 
 

@@ -194,7 +194,7 @@ async def validate_outbound(
         hosts += reports
         tasks += left
     if not recipients:
-        tasks += skipped([TEST_MESSAGE], "no recipient was named (--recipient ADDRESS)")
+        tasks += skipped([TEST_MESSAGE], "no recipient was named")
     domains = _domains(request, recipients)
     asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
     return Validation(
@@ -228,7 +228,7 @@ def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessa
         try:
             sender = parse_address(sender).text
         except GrammarError as error:
-            raise CannotValidate(f"--sender: {sender!r} is not a mail address: {error.why}") from None
+            raise CannotValidate(f"sender: {sender!r} is not a mail address: {error.why}") from None
     else:
         domains = [one.name.removeprefix("*.") for one in request.organization.accepted_domains]
         sender = f"postmaster@{domains[0] if domains else request.hostname}"
@@ -240,7 +240,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
     try:
         path = parse_address(text)
     except GrammarError as error:
-        raise CannotValidate(f"--recipient: {text!r} is not a mail address: {error.why}") from None
+        raise CannotValidate(f"recipient: {text!r} is not a mail address: {error.why}") from None
     connector, domain = request.connector, path.domain
     accepted = any(covers(one.name, domain) for one in request.organization.accepted_domains)
     taken = (
@@ -253,7 +253,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
         return path.text
     own = [*connector.recipient_domains, *(["all accepted domains"] if connector.all_accepted_domains else [])]
     raise CannotValidate(
-        f"--recipient: {domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
+        f"recipient: {domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
         "a recipient in one of them, or add the domain to recipient_domains"
     )
 
@@ -281,8 +281,8 @@ async def _targets(
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
-            f"{request.label} routes by the MX of the recipient's domain and names no single domain: say which to try "
-            "with --recipient ADDRESS"
+            f"{request.label} routes by the MX of the recipient's domain and names no single domain: name a "
+            "recipient in the one that is to be tried"
         )
     targets, unrouted = [], []
     for domain in domains:

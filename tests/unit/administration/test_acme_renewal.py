@@ -50,7 +50,7 @@ def test_what_is_due_is_asked_for_and_then_only_at_once(centre):
 
 
 def test_what_cannot_be_asked_for(centre, gateway):
-    with pytest.raises(Refusal, match="'b.example' is in none of the certificates that there shall be: mx") as refused:
+    with pytest.raises(Refusal, match=r"'b\.example' is in none of the certificates") as refused:
         check_order(centre, ANN, "b.example")
     assert refused.value.kind is Kind.INPUT
     assert check_order(centre, ANN, HOST) == (HOST,)
