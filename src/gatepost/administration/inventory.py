@@ -92,8 +92,8 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
     if purpose is Purpose.SERVER:
         if organization:
             text = "an organization is that of a client identity: say that it is one, too, or name none"
-            wrong = FieldError("organization", "is for client identities: leave it out")
-            raise Refusal(Kind.INPUT, text, [wrong], options=["client"])
+            field = FieldError("organization", "is for client identities: leave it out")
+            raise Refusal(Kind.INPUT, text, [field], options=["client"])
         return
     if not organization or not label:
         text = "a client identity needs an organization, whose it is, and a label, by which connectors name it"

@@ -26,7 +26,7 @@ def test_the_list_has_what_is_wanted(centre, query, shown):
 def test_what_it_did_is_counted_when_htmx_asks(centre):
     assert 'hx-trigger="load"' in centre.get("/connectors").text
     part = centre.get("/connectors?verdicts=yes", hx_request="true", hx_request_type="partial")
-    assert part.text.lstrip().startswith('<div id="connectors">')
+    assert part.text.lstrip().startswith('<div id="connectors" class="dense">')
     assert "No mail" in part.words
 
 
