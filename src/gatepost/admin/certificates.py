@@ -206,7 +206,16 @@ def _acme(asked: Request) -> Response:
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(asked, "acme", columns, lambda: records):
         return file
-    return render(asked, "certificates/acme.html", state=state, orders=records, trouble=trouble)
+    return render(
+        asked,
+        "certificates/acme.html",
+        block="orders",
+        state=state,
+        orders=records,
+        trouble=trouble,
+        run=gateway.renewing.last(),
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
 
 
 @lru_cache(maxsize=2)

@@ -122,7 +122,7 @@ def base_url(url: str) -> str:
         return ""
     if not _is_address(url):
         shown = "".join(one if one.isprintable() else "?" for one in url)
-        text = f"--base-url {shown!r} is no address of a directory; write https://HOST/PATH/"
+        text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
         raise Refusal(Kind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
     return url if url.endswith("/") else f"{url}/"
 

@@ -56,8 +56,8 @@ class Verification:
         }
         if not trusted:
             self.notes.append(
-                "the key came with what was verified, and whoever forged that could have brought it: give the one that "
-                "you kept, with --key"
+                "the key came with what was verified, and whoever forged that could have brought it: verify with "
+                "the one that you kept"
             )
         if not proven:
             self.notes.append("nothing in it is signed: nobody can tell whether it is what was written")
@@ -75,7 +75,8 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
         return signature_check(keys), [public_key_id(one) for one in keys]
     except ValueError as error:
         raise Refusal(
-            Kind.INPUT if given else Kind.UNREADABLE, f"{'--key' if given else 'the key that came along'}: {error}"
+            Kind.INPUT if given else Kind.UNREADABLE,
+            f"{'the key that was given' if given else 'the key that came along'}: {error}",
         ) from error
 
 
@@ -180,7 +181,8 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
             Kind.INPUT, f"{_printable(path)}: neither a log, nor an export that was not damaged: {_printable(error)}"
         ) from error
     if heads:
-        raise Refusal(Kind.INPUT, "--head is for a whole log: an export does not hold all heads")
+        text = "a head can be looked for in a whole log only: an export does not hold all of them"
+        raise Refusal(Kind.INPUT, text, options=["head"])
     return _told_export(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
 
 

@@ -321,7 +321,7 @@ def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Que
     try:
         session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now, version=asked.tls)
     except CannotValidate as error:
-        text = str(error).removeprefix("--certificate: ")
+        text = str(error).removeprefix("certificate: ")
         raise Refusal(Kind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
 
     async def check() -> SessionFacts:

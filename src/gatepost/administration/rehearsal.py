@@ -191,7 +191,7 @@ def _subject(seen: Resources, question: Question) -> Part:
     if not question.rule:
         return choose_connector(seen, question.name, question.organization, question.direction).part
     if question.replay or question.direction == "inbound":
-        text = "--rule goes with neither --replay nor --direction inbound: rules hold for outbound mail"
+        text = "what a rule did is told of outbound mail that went, not of inbound mail, nor of mail decided again"
         raise Refusal(Kind.INPUT, text)
     return choose_part(seen, RULE, question.name, question.organization)
 

@@ -115,7 +115,7 @@ class Inventory:
         if not entry.key_file:
             if self._vault is None:
                 raise CertificateFileError(
-                    "a key is stored only sealed: set store.master_key, or leave the key in its file (--leave-key)"
+                    "a key is stored only sealed: set store.master_key, or leave the key in its file"
                 )
             self.check_master_key()
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))

@@ -216,7 +216,7 @@ async def validate_outbound(
         hosts += reports
         tasks += left
     if not recipients:
-        tasks += skipped([TEST_MESSAGE], "no recipient was named (--recipient ADDRESS)")
+        tasks += skipped([TEST_MESSAGE], "no recipient was named")
     domains = _domains(request, recipients)
     asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
     notes = (*_notes(directory, request, domains, targets), *asked)
@@ -300,8 +300,8 @@ async def _targets(
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
-            f"{request.label} routes by the MX of the recipient's domain and names no single domain: say which to try "
-            "with a recipient (--recipient ADDRESS)",
+            f"{request.label} routes by the MX of the recipient's domain and names no single domain: name a "
+            "recipient in the one that is to be tried",
             "recipients",
         )
     targets, unrouted = [], []

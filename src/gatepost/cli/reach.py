@@ -111,7 +111,6 @@ _WHY = {
     "certificate add": "--leave-key and --directory name files of that machine, which no call does",
     "certificate acme": "orders are made by the gateway itself, which renews what is due every day",
     "user setup": "until there is an owner the admin centre is there for that machine alone",
-    "dkim": "private keys do not leave the gateway",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
     "queue show": "--body prints a message, and messages are not served over REST",

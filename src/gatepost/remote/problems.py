@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.refusal import Kind, Refusal
@@ -27,7 +28,8 @@ _KINDS: Final = {  # where the gateway does not say which refusal it was
     422: Kind.INPUT,
     428: Kind.INPUT,
 }
-_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors"})
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors", "refusal", "options"})
+_NAME: Final = re.compile(r"[a-z_]{1,40}")
 _REDIRECTS: Final = range(300, 400)
 _TYPES: Final = "application/problem+json"
 
@@ -53,7 +55,7 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"
     more = {key: value for key, value in document.items() if key not in _MEMBERS}
-    return Refusal(kind, detail, errors, more=more)
+    return Refusal(kind, detail, errors, options=_options(document.get("options")), more=more)
 
 
 def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:
@@ -78,6 +80,11 @@ def _errors(given: Any) -> list[FieldError]:
         for one in given
         if isinstance(one, dict)
     ]
+
+
+def _options(given: Any) -> list[str]:
+    """What would help, as its own command would call it: a name that may be one of an option."""
+    return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
 
 
 def _later(headers: Mapping[str, str]) -> str:

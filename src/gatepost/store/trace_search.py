@@ -186,7 +186,11 @@ class _Conditions:
 
     def __init__(self, wanted: TraceFilter, events: Collection[str] = (), *, elsewhere: bool = False) -> None:
         ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
-        alternatives = [[*_times(wanted), *ids, *_texts(wanted, either)] for either in _on_either_side(wanted)]
+        alternatives = [
+            [*_times(wanted), *ids, *_texts(wanted, either, protected)]
+            for either in _on_either_side(wanted)
+            for protected in _protected(wanted.protection)
+        ]
         if events:
             among = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
             alternatives = [[*conditions, among] for conditions in alternatives]
@@ -241,8 +245,38 @@ def _times(wanted: TraceFilter) -> Iterator[_Condition]:
         yield _Condition("at <= ?", (wanted.until,))
 
 
-def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condition]:
-    """What is asked of the text of columns, most telling first. either: the side on which a domain is looked for."""
+def _asked_by(source: str) -> str:
+    """Whether a source is among those that asked for the requirement. The first term is cheap, and mostly decides."""
+    among = f"SELECT 1 FROM json_each(detail, '$.requirement_sources') WHERE value || ':' GLOB '{source}:*'"  # noqa: S608 - our words
+    return f"(instr(detail, '\"{source}') AND EXISTS ({among}))"
+
+
+_DEMANDED = "substr(requirement, 1, 13) = 'authenticated'"
+_DANE, _MTA_STS = _asked_by("dane"), _asked_by("mta-sts")
+# By TLS level and what else has to be so, as `reports.tls.protection_of` tells it of counted rows.
+_PROTECTIONS = {
+    "dane": [("authenticated", f"{_DEMANDED} AND {_DANE}")],
+    "mta-sts": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND {_MTA_STS}")],
+    "verified": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND NOT {_MTA_STS}")],
+    "encrypted": [("encrypted", "TRUE"), ("authenticated", f"NOT {_DEMANDED}")],
+    "cleartext": [("none", "TRUE"), ("", "TRUE")],
+}
+
+
+def _protected(protection: str) -> list[list[_Condition]]:
+    """How mail that was received or sent may have been protected; of an unknown protection there is none."""
+    if not protection:
+        return [[]]
+    carried = _Condition("event IN ('RECEIVE', 'SEND')", ())
+    levels = _PROTECTIONS.get(protection, [("", "FALSE")])
+    return [[_Condition(f"{{0}} = ? AND {term}", (level,), TLS_LEVEL), carried] for level, term in levels]
+
+
+def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequence[_Condition]) -> Iterator[_Condition]:
+    """What is asked of the text of columns, most telling first.
+
+    either: the side on which a domain is looked for. protected: how mail was protected.
+    """
     yield from _whole(wanted, ("message_id",))
     for column in ("recipient", "sender"):
         text: str = getattr(wanted, column)
@@ -256,6 +290,7 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condi
         yield _Condition("{0} = ?", (wanted.achieved.rpartition("/")[2],), TLS_LEVEL)
     if "/" in wanted.achieved:
         yield _Condition("achieved = ?", (wanted.achieved,))
+    yield from protected
     yield from _whole(wanted, ("tls_version", "organization", "event"))
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()

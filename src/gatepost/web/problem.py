@@ -88,7 +88,8 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
     errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
-    by it (docs/rest.md); null where nothing came to be refused by what was asked for.
+    by it (docs/rest.md); null where nothing came to be refused by what was asked for. options: fields or parameters
+    that would help, such as a reason in "force".
     """
 
     type: str
@@ -98,6 +99,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     instance: str
     errors: list[FieldProblem]
     refusal: Kind | None = None
+    options: list[str] = []
 
 
 def problem_document(
@@ -120,6 +122,7 @@ def problem_document(
         instance=instance,
         errors=[FieldProblem(error.path, error.message) for error in errors],
         refusal=refusal.kind if refusal else None,
+        options=list(refusal.options) if refusal else [],
     )
     given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
     content = {**(refusal.more if refusal else {}), **msgspec.structs.asdict(document)}

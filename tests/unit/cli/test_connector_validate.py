@@ -122,7 +122,7 @@ def test_errors_of_a_draft(stored):
         (["nobody"], "there is no connector 'nobody'"),
         (["Bank out", "--recipient", "bob@other.example"], "other.example"),
         (["Bank out", "--recipient", "bob"], "is not a mail address"),
-        (["Bank out", "--recipient", "bob@bank.example", "--sender", "me"], "--sender"),
+        (["Bank out", "--recipient", "bob@bank.example", "--sender", "me"], "sender: 'me' is not"),
         (["Bank out", "--session", "5e55"], "--session: for inbound connectors only"),
         (["Bank out", "--ip", "192.0.2.1", "--from", ""], "--ip, --from: for inbound connectors only"),
         (["Bank in", "--recipient", "bob@bank.example"], "--recipient: for outbound connectors only"),

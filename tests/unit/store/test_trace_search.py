@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from itertools import product
 
 import apsw
 import msgspec
 import pytest
 
+from gatepost.reports.tls import Protection, protection_of
 from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
 from gatepost.store.trace_search import TracePlace, _Conditions, scan_trace, search_trace, trace_event, trace_page
+from gatepost.store.trace_tally import HopKind
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -323,3 +326,56 @@ def test_pages_of_what_another_node_knows_by_its_ids(tmp_path):
 def test_rows_of_some_organizations(trace, names, events):
     wanted = TraceFilter(organizations=None if names is None else frozenset(names))
     assert len(search_trace(trace, wanted)) == events
+
+
+LEVELS = ("", "none", "encrypted", "authenticated", "none/none", "dnssec/authenticated", "mta-sts/encrypted")
+DEMANDS = ("", "opportunistic", "encrypted", "authenticated (dane)", "authenticated")
+SOURCES = (
+    None,
+    [],
+    ["dane"],
+    ["dane:mx.partner.example", "mta-sts:partner.example"],
+    ["mta-sts:partner.example"],
+    ["connector:dane:x"],
+    ['connector:"dane:x'],
+    ["danegeld:x", "mta-stsx"],
+)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_protection_is_what_reports_count(tmp_path, sealed):
+    rows = [
+        event(
+            NOON + number,
+            what,
+            f"{number:016x}",
+            achieved=achieved,
+            requirement=requirement,
+            detail={} if sources is None else {"requirement_sources": sources},
+        )
+        for number, (what, achieved, requirement, sources) in enumerate(
+            product(("RECEIVE", "SEND", "DEFER"), LEVELS, DEMANDS, SOURCES)
+        )
+    ]
+    write_events(tmp_path, "0", rows)
+    if sealed:
+        TraceWriter(tmp_path, "0").close()
+    expected = {one: [] for one in Protection}
+    for row in rows:
+        kind = HopKind(*("",) * 5, row.requirement, _sources(row.detail), row.achieved, *("",) * 7)
+        if row.event != "DEFER":
+            expected[protection_of(kind)].append(row.message)
+    for protection, messages in expected.items():
+        found = search_trace(tmp_path, TraceFilter(protection=str(protection), limit=10_000))
+        assert [row.message for row in found] == messages[::-1], protection
+        assert messages
+    assert search_trace(tmp_path, TraceFilter(protection="good")) == []
+    wanted = TraceFilter(protection="encrypted", domain="partner.example", event="SEND", limit=10_000)
+    sent = {row.message for row in rows if row.event == "SEND"}
+    assert [row.message for row in search_trace(tmp_path, wanted)] == [
+        one for one in expected[Protection.ENCRYPTED][::-1] if one in sent
+    ]
+
+
+def _sources(detail):
+    return msgspec.json.encode(detail["requirement_sources"]).decode() if detail else ""
