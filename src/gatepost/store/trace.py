@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["COLUMNS", "FULL", "HANDED_OVER", "TLS_LEVEL", "TRIED", "TraceWriter", "domain_of", "is_sealed", "table_columns", "write_events"]
+__all__ = ["COLUMNS", "FULL", "HANDED_OVER", "PEER_IP", "TLS_LEVEL", "TRIED", "TraceWriter", "domain_of", "is_sealed", "table_columns", "write_events"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ COLUMNS = tuple(field.name for field in msgspec.structs.fields(TraceEvent))
 _TLS = COLUMNS.index("tls")
 _DETAIL = COLUMNS.index("detail")
 _SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
-# user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of
+# user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of peers,
 # HANDED_OVER and TRIED as well. Its writer makes an older one anew at its next start.
 _SEALED, _INDEXED = 4, 3
 
@@ -64,6 +64,13 @@ def domain_of(column: str) -> str:
 TLS_LEVEL = "substr(achieved, instr(achieved, '/') + 1) COLLATE NOCASE"
 """What was achieved on the TLS ladder: the whole of it inbound, what is behind the MX ladder outbound."""
 
+PEER_IP = (
+    "CASE WHEN instr(peer_address, ']:') THEN substr(peer_address, 2, instr(peer_address, ']') - 2)"
+    " WHEN instr(peer_address, '.') BETWEEN 1 AND instr(peer_address, ':')"
+    " THEN substr(peer_address, 1, instr(peer_address, ':') - 1) ELSE peer_address END COLLATE NOCASE"
+)
+"""The IP address of the other side: outbound it is kept with its port, of IPv6 in brackets then."""
+
 HANDED_OVER = """iif(instr(detail, '"handover"') > 0, 1, NULL)"""
 """1 for a row that may have another node's ids: few do, and a text without the word need not be understood for it."""
 TRIED = "iif(instr(detail, 'would_refuse_connector') > 0 OR instr(detail, 'would go first') > 0, 1, NULL)"
@@ -78,8 +85,9 @@ _SEALING = (
     *(f"CREATE INDEX IF NOT EXISTS by_{name}_domain ON trace ({domain_of(name)})" for name in ("recipient", "sender")),
     *(
         f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"
-        for name in ("tls_group", "tls_version", "organization", "event")
+        for name in ("tls_group", "tls_version", "organization", "event", "peer_host")
     ),
+    f"CREATE INDEX IF NOT EXISTS by_peer_ip ON trace ({PEER_IP})",
     f"CREATE INDEX IF NOT EXISTS by_tls_level ON trace ({TLS_LEVEL})",
     *(
         f"CREATE INDEX IF NOT EXISTS {name} ON trace ({rare}) WHERE {rare} IS NOT NULL"

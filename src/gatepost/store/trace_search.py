@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import re
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
@@ -20,7 +21,7 @@ import msgspec
 
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
-from gatepost.store.trace import COLUMNS, HANDED_OVER, TLS_LEVEL, TRIED, domain_of, is_sealed, table_columns
+from gatepost.store.trace import COLUMNS, HANDED_OVER, PEER_IP, TLS_LEVEL, TRIED, domain_of, is_sealed, table_columns
 from gatepost.store.trace_files import day_of, trace_files
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Among", "TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
 
 _IDS = ("message", "session")
+_WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
 _RECIPIENT_DOMAIN = domain_of("recipient")
 
 type TraceRow = tuple[Any, ...]
@@ -248,8 +250,13 @@ def _joined(conditions: Sequence[_Condition], index: str = "") -> _Where:
 
 
 def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
-    """What sender or recipient may have, whole or its domain: each way to meet both."""
-    return [[*address, *domain] for address in _of_address(wanted.address) for domain in _of_domain(wanted.domain)]
+    """What sender or recipient may have, whole or its domain, and the peer: each way to meet them all."""
+    return [
+        [*address, *domain, *peer]
+        for address in _of_address(wanted.address)
+        for domain in _of_domain(wanted.domain)
+        for peer in _of_peer(wanted.peer)
+    ]
 
 
 def _of_address(address: str) -> list[list[_Condition]]:
@@ -267,6 +274,16 @@ def _of_domain(domain: str) -> list[list[_Condition]]:
     sent = _in_domain("sender", domain)
     other = _Condition(f"{_RECIPIENT_DOMAIN} <> ?", (domain,), plain="? IS NOT NULL")
     return [[_in_domain("recipient", domain)], [sent, other]]
+
+
+def _of_peer(peer: str) -> list[list[_Condition]]:
+    """The other side, by name or IP address."""
+    if not peer:
+        return [[]]
+    address = _Condition("{0} = ?", (peer,), PEER_IP)
+    if found := _WITH_PORT.fullmatch(peer):
+        address = _Condition("{0} = ? AND peer_address = ?", (found[1] or found[2], peer), PEER_IP)
+    return [[_equal("peer_host", peer)], [address, _Condition("peer_host <> ?", (peer,))]]
 
 
 def _in_domain(column: str, domain: str) -> _Condition:
@@ -300,9 +317,6 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condi
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
-    if wanted.peer:
-        term = "(peer_host = ? OR peer_address = ? OR peer_address LIKE ? ESCAPE '!')"
-        yield _Condition(term, (wanted.peer, wanted.peer, f"{_literal(wanted.peer)}:%"))
 
 
 def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:
@@ -323,12 +337,6 @@ def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:
 def _equal(column: str, text: str) -> _Condition:
     """The second term is what lets a partial index be used."""
     return _Condition(f"{{0}} = ? AND {column} <> ''", (text,), column)
-
-
-def _literal(text: str) -> str:
-    """For LIKE, without meaning of its own; an IPv6 address is kept with its port in brackets."""
-    plain = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"[{plain}]" if ":" in plain else plain
 
 
 def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:

@@ -102,7 +102,7 @@ def test_a_hot_file_has_one_index_and_a_sealed_one_all(tmp_path):
     writer.close()
     count, version, indexes, mode = columns(tmp_path / "2025-11-24.0.db")
     assert (count, version, mode) == (1, 4, "delete")
-    assert len(indexes) == 16
+    assert len(indexes) == 18
     assert sorted(path.name for path in tmp_path.glob("2025-11-24*")) == ["2025-11-24.0.db"]
     count, version, indexes, _ = columns(tmp_path / f"{day_of(today)}.0.db")
     assert (count, version, indexes) == (1, 0, ["by_message"])

@@ -144,6 +144,9 @@ def many(request, tmp_path, monkeypatch):
         ({"peer": "192.0.2.1"}, [4, 1]),
         ({"peer": "mx.partner.example"}, [1]),
         ({"peer": "2001:db8::1"}, [2]),
+        ({"peer": "192.0.2.1:25"}, [1]),
+        ({"peer": "[2001:db8::1]:25"}, [2]),
+        ({"peer": "192.0.2.1", "domain": "contoso.example", "event": "SEND"}, [1]),
         ({"peer": "192.0.2.%"}, []),
         ({"since": NOON + 1, "until": NOON + 3, "domain": "partner.example"}, [2, 1]),
         ({"message": "01", "sender": "bob@contoso.example"}, [1, 0]),
@@ -196,7 +199,7 @@ def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, inde
 
 @pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
 @pytest.mark.parametrize("wanted", [{"domain": "nowhere.example"}, {"achieved": "none"}, {"tls_group": "X"},
-                                    {"sender": "@nowhere.example"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
+                                    {"sender": "@nowhere.example"}, {"peer": "192.0.2.77"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
 def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
     plans = []
     where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
