@@ -16,6 +16,7 @@ from gatepost.access.records import DeedFilter, Outcome
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
+from gatepost.admin.paging import fitting
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
     CHANGE,
@@ -124,7 +125,7 @@ def _version(request: Request) -> Response:
     change, changes = version_changes(gateway_of(request), who(request), _number(request))
     if request.query_params.get("format") == "json":
         return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
+    return render(request, "accounts/version.html", change=change, changes=_shown(changes), total=len(changes))
 
 
 def _number(request: Request) -> int:
@@ -135,11 +136,12 @@ def _number(request: Request) -> int:
 
 
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
-    """For the macro `diff`."""
-    return [
+    """For the macro `diff`, as many as there is room for."""
+    told = (
         (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
         for one in changes
-    ]
+    )
+    return fitting(told, _SHOWN)
 
 
 def _text(value: Any) -> str:

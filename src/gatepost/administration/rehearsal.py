@@ -262,9 +262,7 @@ class _Run:
         return reports.replayed_report(decided(), owner, part.name)
 
     def _scan(self, columns: tuple[str, ...], events: tuple[str, ...], among: Among | None) -> Iterator[TraceRow]:
-        return scan_trace(
-            self._trace, self._wanted, columns, events=events, unreadable=self.unreadable, among=among
-        )
+        return scan_trace(self._trace, self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
 
 
 def _concerned(part: Part) -> Among | None:

@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["COLUMNS", "FULL", "HANDED_OVER", "PEER_IP", "TLS_LEVEL", "TRIED", "TraceWriter", "domain_of", "is_sealed", "table_columns", "write_events"]
+__all__ = [
+    "COLUMNS",
+    "FULL",
+    "HANDED_OVER",
+    "PEER_IP",
+    "TLS_LEVEL",
+    "TRIED",
+    "TraceWriter",
+    "domain_of",
+    "is_sealed",
+    "table_columns",
+    "write_events",
+]
 
 _log = logging.getLogger(__name__)
 

@@ -119,7 +119,7 @@ def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[
     return found
 
 
-def scan_trace(
+def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
     directory: Path,
     wanted: TraceFilter,
     columns: Sequence[str],
@@ -225,9 +225,7 @@ class _Conditions:
         ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
         ways = among.alternatives() if among else [[]]
         alternatives = [
-            [*_times(wanted), *ids, *way, *_texts(wanted, either)]
-            for either in _on_either_side(wanted)
-            for way in ways
+            [*_times(wanted), *ids, *way, *_texts(wanted, either)] for either in _on_either_side(wanted) for way in ways
         ]
         if events:
             any_of = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
