@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration.behind import Behind
 from gatepost.administration.check_runs import CheckRuns
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
@@ -34,7 +35,7 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    checks: of partners, as they run. sights: what the DNS was seen to say of our own domains.
+    checks: of partners, as they run. behind: answers that take longer than a page may. sights: what the DNS was seen to say of our own domains.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,6 +45,7 @@ class Gateway:
         self.checks = CheckRuns()
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
+        self.behind = Behind(self.counts.counting)
         self.verifying = Verifying(self.data)
         self._directory: Directory | None = None
 

@@ -309,7 +309,7 @@ def _row(event: TraceEvent) -> list[Any] | None:
 
 def is_sealed(connection: apsw.Connection) -> bool:
     """Whether a file is written no more and has the indexes of what is looked for."""
-    return _INDEXED <= connection.pragma("user_version") <= _SEALED
+    return bool(_INDEXED <= connection.pragma("user_version") <= _SEALED)
 
 
 def _is_whole(connection: apsw.Connection) -> bool:

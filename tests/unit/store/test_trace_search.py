@@ -191,7 +191,9 @@ def test_few_of_many_rows_are_looked_up(many, among, rows):
 def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, index):
     with contextlib.closing(open_for_reading(many / "2025-11-24.0.db")) as connection:
         plans = [
-            connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM trace WHERE {term} ORDER BY rowid DESC", values).fetchone()  # noqa: S608
+            connection.execute(
+                f"EXPLAIN QUERY PLAN SELECT * FROM trace WHERE {term} ORDER BY rowid DESC", values
+            ).fetchone()
             for term, values in where.indexed
         ]
     assert {plan[-1].partition(" INDEX ")[2].split()[0] for plan in plans} == index
@@ -199,7 +201,8 @@ def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, inde
 
 @pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
 @pytest.mark.parametrize("wanted", [{"domain": "nowhere.example"}, {"achieved": "none"}, {"tls_group": "X"},
-                                    {"sender": "@nowhere.example"}, {"peer": "192.0.2.77"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
+                                    {"sender": "@nowhere.example"}, {"peer": "192.0.2.77"},
+                                    {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
 def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
     plans = []
     where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
