@@ -35,7 +35,8 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    checks: of partners, as they run. behind: answers that take longer than a page may. sights: what the DNS was seen to say of our own domains.
+    checks: of partners, as they run. behind: answers that take longer than a page may. sights: what the DNS was seen to
+    say of our own domains.
     """
 
     def __init__(self, settings: Settings) -> None:

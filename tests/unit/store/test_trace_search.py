@@ -189,11 +189,10 @@ def test_few_of_many_rows_are_looked_up(many, among, rows):
     ],
 )
 def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, index):
+    explain = "EXPLAIN QUERY PLAN SELECT * FROM trace"
     with contextlib.closing(open_for_reading(many / "2025-11-24.0.db")) as connection:
         plans = [
-            connection.execute(
-                f"EXPLAIN QUERY PLAN SELECT * FROM trace WHERE {term} ORDER BY rowid DESC", values
-            ).fetchone()
+            connection.execute(f"{explain} WHERE {term} ORDER BY rowid DESC", values).fetchone()
             for term, values in where.indexed
         ]
     assert {plan[-1].partition(" INDEX ")[2].split()[0] for plan in plans} == index
