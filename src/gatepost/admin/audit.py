@@ -16,8 +16,8 @@ from gatepost.access.records import DeedFilter, Outcome
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.paging import number_of
-from gatepost.admin.values import cut, fitting
+from gatepost.admin.paging import fitting, number_of
+from gatepost.admin.values import cut
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
     CHANGE,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 _SIZE: Final = 50
+_SHOWN: Final = 200  # changes of a page
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
@@ -135,11 +136,12 @@ def _number(request: Request) -> int:
 
 
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
-    """For the macro `diff`."""
-    return fitting(
+    """For the macro `diff`, as many as there is room for."""
+    told = (
         (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
         for one in changes
     )
+    return fitting(told, _SHOWN)
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from gatepost.access.principal import Scope
 from gatepost.admin.connectors import FAILED, counted
 from gatepost.admin.editor import told_changes
 from gatepost.admin.guard import gateway_of, needs, not_there, who
-from gatepost.admin.pages import render, see_other
+from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.admin.tasks import task_items
 from gatepost.administration.change import Wish
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.administration.choice import Chosen
+    from gatepost.administration.rehearsal import Rehearsal
 
 __all__ = ["DIRECTIONS", "ROUTES", "chosen_of", "connector_page"]
 
@@ -140,20 +141,36 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
 
 
-def _report(request: Request, chosen: Chosen) -> dict[str, Any]:
-    """What it did to mail, or would do."""
-    replay = not chosen.connector.enabled
-    since = time.time() - (7 if replay else 30) * _DAY
-    question = Question(chosen.connector.name, since, chosen.organization.name, chosen.direction, replay=replay)
-    found = rehearsal(gateway_of(request), who(request), question)
-    counts = found.report.counts
+def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
+    """What it did to mail, or would do; PENDING while the trace is read for it."""
+    gateway, owner, name = gateway_of(request), chosen.organization.name, chosen.connector.name
+    question = "connector report", owner, chosen.direction, name, gateway.directory().version
+    principal = who(request)
+
+    def work() -> dict[str, Any]:
+        replay = not chosen.connector.enabled
+        since = time.time() - (7 if replay else 30) * _DAY
+        return _shown_report(
+            rehearsal(gateway, principal, Question(name, since, owner, chosen.direction, replay=replay))
+        )
+
+    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if found is None else found.value | {"at": found.at}
+
+
+def _shown_report(found: Rehearsal) -> dict[str, Any]:
+    """What of it is shown, and no more: this is kept."""
+    report, counts = found.report, found.report.counts
     return {
-        "found": found,
+        "answer": report.answer,
+        "since": found.question.since,
+        "messages": report.messages,
+        "words": found.words,
         "conclusion": conclusion(found).partition("; see one with")[0],
         "passed": counts[Judged.PASSED],
         "failed": counts[Judged.FAILED],
         "unknown": counts[Judged.UNKNOWN],
-        "groups": [*found.report.failed(), *found.report.unknown()][:20],
+        "groups": [*report.failed(), *report.unknown()][:20],
     }
 
 

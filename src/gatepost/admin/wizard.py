@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +21,7 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.admin.draft import Draft, draft_of, problems, table_of
 from gatepost.admin.guard import gateway_of, needs, who
-from gatepost.admin.pages import link, render, see_other
+from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.admin.places import connector_path
 from gatepost.admin.scenarios import SCENARIOS, need
 from gatepost.admin.tasks import task_items
@@ -32,6 +34,7 @@ from gatepost.administration.resources import PartName, add_part
 from gatepost.administration.validation import Trial, keep_validation
 from gatepost.administration.validation_runs import Candidate
 from gatepost.connectors.match import Directory
+from gatepost.connectors.model import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,9 +193,9 @@ def _page(
     elif step == "check" and scenario and owner and not given["tasks"]:
         record = _TRIED.of(_key(request, draft, owner))
         given["tasks"] = task_items(record) if record else ()
-    partial = "effects" if request.query_params.get("part") == "effects" else ""
+    wanted = "effects" if request.query_params.get("part") == "effects" else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=partial, **given)
+    return render(request, "wizard/wizard.html", status, block=wanted, **given)
 
 
 def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -221,10 +224,20 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
-        outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
-        part = _chosen(outcome, draft, owner).part
-        given["effects"] = {"outcome": outcome, "command": part_command(part), "toml": part_toml(part)}
+        gateway = gateway_of(request)
+        question = "wizard effects", who(request), _key(request, draft, owner), gateway.directory().version
+        patience = PATIENCE if is_partial(request) else LONG_PATIENCE
+        found = gateway.behind.of(question, partial(_effects, request, draft, owner), patience)
+        given["effects"] = PENDING if found is None else found.value
     return given
+
+
+def _effects(request: Request, draft: Draft, owner: Organization) -> dict[str, Any]:
+    """What it would do to the mail of a week; this is kept, and so without all the resources."""
+    outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
+    part = _chosen(outcome, draft, owner).part
+    kept = replace(outcome, after=Resources())
+    return {"outcome": kept, "command": part_command(part), "toml": part_toml(part)}
 
 
 def _added(request: Request, draft: Draft, owner: Organization, wish: Wish, mode: str = "enforce") -> Outcome:

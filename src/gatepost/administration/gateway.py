@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.acme_renewal import Renewing
+from gatepost.administration.behind import Behind
 from gatepost.administration.check_runs import CheckRuns
 from gatepost.administration.listening import Listening
 from gatepost.administration.refusal import Kind, Refusal
@@ -36,8 +37,8 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    renewing: its certificates, by ACME. checks: of partners, as they run. sights: what the DNS was seen to say of our
-    own domains. listening: its listeners.
+    renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take longer than a page
+    may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,6 +49,7 @@ class Gateway:
         self.checks = CheckRuns()
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
+        self.behind = Behind(self.counts.counting)
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None

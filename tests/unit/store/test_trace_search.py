@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import UTC, datetime
 from itertools import product
@@ -13,7 +14,15 @@ from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
-from gatepost.store.trace_search import TracePlace, _Conditions, scan_trace, search_trace, trace_event, trace_page
+from gatepost.store.trace_search import (
+    Among,
+    TracePlace,
+    _Conditions,
+    scan_trace,
+    search_trace,
+    trace_event,
+    trace_page,
+)
 from gatepost.store.trace_tally import HopKind
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
@@ -81,11 +90,13 @@ def test_filters(trace, wanted, events):
 MANY = [
     event(NOON, "RECEIVE", "01", "s1", "Bob@Contoso.example", "ann@partner.example", achieved="none"),
     event(NOON + 1, "SEND", "01", "s1", "bob@contoso.example", "ann@PARTNER.example", achieved="none/none",
-          peer_host="mx.partner.example", peer_address="192.0.2.1:25", result_type="starttls-not-supported"),
+          peer_host="mx.partner.example", peer_address="192.0.2.1:25", result_type="starttls-not-supported",
+          detail={"requirement_sources": ["rule:vip"]}),
     event(NOON + 2, "SEND", "02", "s2", "eve@partner.example", '"a@b"@partner.example', achieved="dnssec/authenticated",
           tls_version="TLSv1.3", tls_group="X25519MLKEM768", peer_address="[2001:db8::1]:25", connector="Bank"),
     event(NOON + 3, "SEND", "03", "s3", "", "x@my.partner.example", achieved="none/authenticated",
-          tls_version="TLSv1.2", tls_group="secp256r1", peer_address="192.0.2.10:25"),
+          tls_version="TLSv1.2", tls_group="secp256r1", peer_address="192.0.2.10:25",
+          detail={"would_refuse_connector": "bank"}),
     event(NOON + 4, "REFUSE", "", "s4", "me@evil.example", "joe@contoso.example", achieved="authenticated",
           tls_version="TLSv1.3", tls_group="X25519", peer_address="192.0.2.1"),
 ]  # fmt: skip
@@ -136,6 +147,9 @@ def many(request, tmp_path, monkeypatch):
         ({"peer": "192.0.2.1"}, [4, 1]),
         ({"peer": "mx.partner.example"}, [1]),
         ({"peer": "2001:db8::1"}, [2]),
+        ({"peer": "192.0.2.1:25"}, [1]),
+        ({"peer": "[2001:db8::1]:25"}, [2]),
+        ({"peer": "192.0.2.1", "domain": "contoso.example", "event": "SEND"}, [1]),
         ({"peer": "192.0.2.%"}, []),
         ({"since": NOON + 1, "until": NOON + 3, "domain": "partner.example"}, [2, 1]),
         ({"message": "01", "sender": "bob@contoso.example"}, [1, 0]),
@@ -149,9 +163,48 @@ def test_every_filter_with_and_without_indexes(many, wanted, rows):
         assert [row[0] for row in scan_trace(many, TraceFilter(**wanted), columns)] == [one.at for one in expected]
 
 
+@pytest.mark.parametrize(
+    ("among", "rows"),
+    [
+        (Among(), [4, 3, 2, 1, 0]),
+        (Among("BANK"), [2]),
+        (Among("bank", tried=True), [3, 2]),
+        (Among(recipients=("partner.example",)), [2, 1, 0]),
+        (Among(recipients=("partner.example", "contoso.example")), [4, 2, 1, 0]),
+        (Among(recipients=("nowhere.example",)), []),
+        (Among(holding='"rule:vip"'), [1]),
+        (Among("bank", holding='"rule:vip"'), []),
+    ],
+)
+def test_few_of_many_rows_are_looked_up(many, among, rows):
+    found = scan_trace(many, TraceFilter(), ("at", "event"), among=among)
+    assert [row[0] for row in found] == [MANY[number].at for number in rows]
+
+
+@pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (_Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)), {"by_connector", "by_trial"}),
+        (_Conditions(TraceFilter(), among=Among(recipients=("a.example",))), {"by_recipient_domain"}),
+        (_Conditions(TraceFilter(message="01"), elsewhere=True), {"by_handover"}),
+        (_Conditions(TraceFilter(session="s1", since=1.0), elsewhere=True), {"by_handover"}),
+    ],
+)
+def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, index):
+    explain = "EXPLAIN QUERY PLAN SELECT * FROM trace"
+    with contextlib.closing(open_for_reading(many / "2025-11-24.0.db")) as connection:
+        plans = [
+            connection.execute(f"{explain} WHERE {term} ORDER BY rowid DESC", values).fetchone()
+            for term, values in where.indexed
+        ]
+    assert {plan[-1].partition(" INDEX ")[2].split()[0] for plan in plans} == index
+
+
 @pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
 @pytest.mark.parametrize("wanted", [{"domain": "nowhere.example"}, {"achieved": "none"}, {"tls_group": "X"},
-                                    {"sender": "@nowhere.example"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
+                                    {"sender": "@nowhere.example"}, {"peer": "192.0.2.77"},
+                                    {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
 def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
     plans = []
     where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
