@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import itertools
 import random
 import shutil
@@ -37,6 +38,16 @@ _SEARCHES = {
     "recipient, rare": {"recipient": "p77@d4000.example"},
     "recipient, not there": {"recipient": "nobody@nowhere.example"},
     "recipient @domain, common": {"recipient": "@d3.example"},
+    "protection, common": {"protection": "encrypted"},
+    "protection, rare": {"protection": "cleartext"},
+    "protection, demanded by DANE": {"protection": "dane"},
+    "protection, demanded by a connector": {"protection": "verified"},
+    "protection, of a day and a domain": {
+        "protection": "verified",
+        "recipient": "@d3.example",
+        "since": 1.0,
+        "event": "SEND",
+    },
     "recipient @domain, rare": {"recipient": "@d4990.example"},
     "sender": {"sender": "user17@contoso.example"},
     "sender @domain, all rows": {"sender": "@contoso.example"},
@@ -73,7 +84,8 @@ def _row(number: int, at: float, rnd: random.Random) -> TraceEvent:
     version = "" if clear else "TLSv1.2" if old else "TLSv1.3"
     certificate = {
         "subject": f"CN=mx.{domain}", "issuer": "CN=R11,O=Let's Encrypt,C=US", "names": [f"mx.{domain}"],
-        "sha256": f"{rnd.getrandbits(256):064x}", "sha1": f"{rnd.getrandbits(160):040x}", "key": "ECDSA P-256",
+        "sha256": hashlib.sha256(domain.encode()).hexdigest(), "sha1": f"{number // 200_000:040x}",
+        "key": "ECDSA P-256",
     }  # fmt: skip
     tls = {
         "version": version, "suite": "TLS_AES_256_GCM_SHA384", "group": group, "resumed": False,

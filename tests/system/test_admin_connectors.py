@@ -254,7 +254,6 @@ def test_a_name_with_a_slash_has_a_page_and_stays_text(centre: AdminCentre, page
         "/connectors/contoso/outbound/bank-out",
         "/connectors/contoso/outbound/none",
         "/connectors/edit/contoso/outbound/bank-out",
-        "/connectors/live/contoso/outbound/bank-out",
         "/connectors?organization=contoso",
         "/organizations/view/contoso",
         "/domains/view/contoso/contoso.example",
@@ -280,7 +279,7 @@ def test_who_only_reads_changes_nothing(centre: AdminCentre, tokens: dict[str, s
     for path in (
         "/connectors/new",
         "/connectors/edit/contoso/outbound/bank-out",
-        "/connectors/live/contoso/outbound/x",
+        "/connectors/run/none/events",
     ):
         assert centre.call(path, token)[0] in {403, 404}
     assert centre.gateway.cli("history", json=True).data == before

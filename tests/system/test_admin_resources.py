@@ -9,8 +9,9 @@ import pytest
 from support.admin import AdminCentre, served
 from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
 from support.debian import need
+from support.dns import DnsServer
 from support.gateway import Gateway
-from support.process import wait_until
+from support.process import Folder, free_port, wait_until
 from support.scenes import OWN_SERVERS, connector, contoso, send
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
 HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}
+# Exported elsewhere: without its private half.
+DKIM_KEY = {
+    "name": "old._domainkey.contoso.example",
+    "algorithm": "ed25519-sha256",
+    "public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    "state": "retired",
+}
 ISSUER = {"name": "id", "issuer": "https://id.example/x", "audiences": ["us"], "enabled": False}
 PAGES = {
     "domains": "/domains",
@@ -30,6 +38,11 @@ PAGES = {
     "rule-new": "/rules/new",
     "hooks": "/hooks",
     "issuers": "/issuers",
+    "dkim": "/dkim",
+    "dkim-key": "/dkim/view/contoso/old._domainkey.contoso.example",
+    "dkim-new": "/dkim/new",
+    "acme": "/certificates/acme",
+    "connectors-sorted": "/connectors?sort=-name",
     "organizations": "/organizations",
     "organization": "/organizations/view/contoso",
     "organization-edit": "/organizations/edit/contoso",
@@ -40,22 +53,42 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def centre() -> Iterator[AdminCentre]:
+def zone() -> Iterator[DnsServer]:
+    with DnsServer({}, ttl=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def centre(zone: DnsServer) -> Iterator[AdminCentre]:
+    """One with a master key, whose ACME authority is out of reach."""
     need("chromium")
     with ExitStack() as stack:
+        folder = Folder("master")
+        stack.callback(folder.remove)
+        master = folder.write("master.key", "m" * 32)
+        master.chmod(0o600)
         resources = contoso(
             inbound=[OWN_SERVERS],
             outbound=[connector("bank.example", "127.0.0.1:1")],
             mail_flow_rule=[RULE],
             content_hook=[HOOK],
             oauth_issuer=[ISSUER],
+            dkim_key=[DKIM_KEY],
         )
         resources["organization"]["fabrikam"] = {"accepted_domain": [{"name": "fabrikam.example"}]}
 
         def make(given: Any, **options: Any) -> Gateway:
             return stack.enter_context(Gateway(given, **options))
 
-        yield served(make, resources)
+        settings = {
+            "store": {"master_key": f"file:{master}"},
+            "acme": {
+                "agree_tos": True,
+                "directory_url": "https://127.0.0.1:1/directory",
+                "http_address": f"127.0.0.1:{free_port()}",
+            },
+        }
+        yield served(make, resources, settings=settings, nameservers=[zone.address])
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +112,43 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
     inside.set_viewport_size(PHONE)
     axe(inside)
     assert overflow(inside) == 0
+
+
+def test_a_key_is_made_published_and_let_sign(centre: AdminCentre, zone: DnsServer, page: Page) -> None:
+    centre.log_in(page, "/dkim")
+    page.get_by_role("link", name="Add a key").first.click()
+    page.get_by_label("Domain", exact=True).fill("contoso.example")
+    page.get_by_label("Ed25519").check()
+    page.get_by_label("Selector").fill("s1")
+    page.get_by_role("button", name="Add it").click()
+    page.get_by_text("was added. Put its record into the zone").wait_for()
+    page.get_by_text("there is no TXT record at s1._domainkey.contoso.example").wait_for()
+    page.get_by_role("button", name="Let it sign").click()
+    page.get_by_text("Nothing was changed; a reason overrides it").wait_for()
+    axe(page)
+    shot(page, "dkim-refused")
+    zone.set("s1._domainkey.contoso.example TXT", f'"{page.locator("#record code").nth(1).inner_text()}"')
+    page.get_by_role("button", name="Let it sign").click()
+    page.get_by_text("signs from now on").wait_for()
+    page.locator("#seen").get_by_text("Published").wait_for()
+    axe(page)
+    shot(page, "dkim-current")
+    assert centre.gateway.cli("dkim", "list", "--check", json=True).data[0]["record"] == "published"
+    page.get_by_role("button", name="Retire…").click()
+    page.get_by_role("button", name="Retire it").click()
+    page.get_by_text("s1._domainkey.contoso.example signs no more").wait_for()
+
+
+def test_an_authority_is_asked_from_its_page(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/certificates/acme")
+    page.get_by_role("button", name="Ask now").click()
+    page.get_by_role("button", name="Ask for it").click()
+    page.get_by_text("No certificate for mx1.contoso.example").wait_for()
+    assert page.get_by_text("cannot be reached").first.is_visible()
+    axe(page)
+    shot(page, "acme-asked")
+    deeds = centre.gateway.cli("audit", json=True).data
+    assert ("certificate-renew", "failed") in {(one["action"], one["outcome"]) for one in deeds}
 
 
 def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> None:

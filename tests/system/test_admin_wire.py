@@ -157,7 +157,7 @@ def test_no_path_leads_out_or_breaks_anything(centre: AdminCentre, owner: Person
 def test_no_page_writes_into_the_head_of_its_answer(centre: AdminCentre, owner: Person) -> None:
     bad = "a%0d%0aX-Injected:%201%0d%0a%0d%0a"
     for route in ROUTES:
-        if "GET" not in (route.methods or ()) or "/live/" in route.path:
+        if "GET" not in (route.methods or ()) or route.path.endswith("/events"):
             continue
         path = "/".join(bad if part.startswith("{") else part for part in route.path.split("/"))
         for query in ("", f"?next=/{bad}&organization={bad}&format=csv&after={bad}&q={bad}&code={bad}"):

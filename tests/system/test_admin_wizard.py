@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import ssl
+import urllib.request
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
 
 import pytest
 import tomlkit
@@ -299,10 +303,96 @@ def test_a_foreign_page_begins_nothing(centre: AdminCentre, page: Page, sink: Ca
         "smart_hosts": partner.address,
         "tls_settings": "opportunistic",
     }
-    query = "&".join(f"{key}={value}" for key, value in draft.items())
-    status, _, text = centre.call(f"/connectors/new/live?{query}", headers={"Cookie": cookies})
-    assert (status, "Begin the validation from" in text) == (403, True)
+    form = urlencode(draft).encode()
+
+    def begin(**headers: str) -> int:
+        given = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        asked = urllib.request.Request(f"{centre.url}/connectors/new/validate", form, given)  # noqa: S310 - https
+        return status_of(asked)
+
+    assert begin(Cookie=cookies) == 403, "without the token of our pages"
     token = centre.token("connectors", "read", name="tenant", organizations=("fabrikam",))
-    assert centre.call(f"/connectors/new/live?{query}", token)[0] == 404
-    assert centre.call(f"/connectors/new/live?{query}", centre.token("read", name="reader"))[0] == 403
+    assert begin(Authorization=f"Bearer {token}") == 404
+    assert begin(Authorization=f"Bearer {centre.token('read', name='reader')}") == 403
     assert not partner.counts
+
+
+def status_of(asked: urllib.request.Request) -> int:
+    unchecked = ssl._create_unverified_context()  # noqa: S323 - the certificate is the gateway's own
+    try:
+        with urllib.request.urlopen(asked, timeout=30, context=unchecked) as answer:  # noqa: S310 - as above
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def test_tasks_run_and_end_one_after_the_other(
+    centre: AdminCentre, page: Page, sink: Callable[..., Sink], pki: Pki
+) -> None:
+    delays = {"CONNECT": 1.0, "EHLO": 0.7, "STARTTLS": 1.0}
+    slow = sink(certificate=pki.leaf(NAME), behaviour=Behaviour(delays=delays))
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    Way(page).to_partner("slower-out", "slower.example", slow.address, NAME)
+    page.get_by_role("button", name="Validate").click()
+    for name, ended in (("ehlo", "connect"), ("starttls", "ehlo"), ("certificate", "tls-handshake")):
+        page.locator(f"#task-{name}.running").wait_for(timeout=20_000)
+        assert page.locator(f"#task-{ended}.pass").is_visible()
+        assert page.locator("#task-revocation.waiting").is_visible()
+        if name == "starttls":
+            assert "220 " in page.locator("#task-ehlo").inner_text()
+            shot(page, "validation-live")
+    page.locator("#task-verdict").get_by_text("all 8 tasks succeeded").wait_for(timeout=60_000)
+    assert page.locator(".task.running, .task.waiting:not(#task-test-message)").count() == 0
+    page.get_by_text("SMTP dialogue with 127.0.0.1").click()
+    said = page.get_by_role("region", name="SMTP dialogue with 127.0.0.1").inner_text()
+    assert "> STARTTLS" in said
+    assert "> (TLSv1.3" in said
+    axe(page)
+    pictures(page, "validation-dialogue")
+
+
+def pictures(page: Page, name: str) -> None:
+    """Light, dark and on a telephone, where nothing may stick out."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        shot(page, f"{name}-{scheme}")
+    page.emulate_media(color_scheme="light")
+    before = page.viewport_size
+    page.set_viewport_size(PHONE)
+    assert overflow(page) == 0
+    shot(page, f"{name}-phone")
+    assert before is not None
+    page.set_viewport_size(before)
+
+
+def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
+    centre: AdminCentre, page: Page, pki: Pki
+) -> None:
+    client = pki.client("mail.clinic.example")
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    way = Way(page)
+    page.get_by_label("Partner organization → This gateway").check()
+    way.go("Connector name")
+    page.get_by_label("Name", exact=True).fill("clinic-in")
+    way.go("Use of connector")
+    page.get_by_label("Domains of the partner").fill("clinic.example")
+    way.go("Security restrictions")
+    page.get_by_label("And require that the certificate bears this name").check()
+    page.get_by_label("Name in the certificate").fill("mail.clinic.example")
+    way.go("Validation")
+    page.get_by_text("A client that would come").click()
+    page.get_by_label("Client certificate").fill(client.chain.read_text())
+    page.get_by_role("button", name="Validate").click()
+    page.get_by_role("link", name="IP address: both are needed").wait_for()
+    axe(page)
+    page.get_by_label("IP address").fill("192.0.2.7")
+    page.get_by_label("Sender").fill("eve@clinic.example")
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-presented.pass").wait_for(timeout=60_000)
+    assert "with CN=mail.clinic.example" in page.locator("#task-presented").inner_text()
+    axe(page)
+    pictures(page, "validation-inbound")
+    way.go("Review")
+    assert "BEGIN" not in page.url

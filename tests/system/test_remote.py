@@ -245,6 +245,25 @@ def test_mail_is_told_alike(remote: Remote) -> None:
     assert "on the gateway's machine only" in refused.stderr
 
 
+VALIDATIONS = {
+    "outbound": (("bank.example", "--verbose"), 1),
+    "inbound": (("partner in", "--ip", "192.0.2.1", "--from", "eve@elsewhere.example", "--to", ANN), 1),
+    "of nobody": (("nobody",), 2),
+    "for the other direction": (("bank.example", "--ip", "192.0.2.1"), 2),
+    "without an address": (("bank.example", "--recipient", "bob"), 2),
+    "without a row": (("partner in", "--session", "5e55"), 2),
+}
+
+
+@pytest.mark.parametrize(("words", "status"), VALIDATIONS.values(), ids=VALIDATIONS)
+def test_a_connector_is_validated_alike(remote: Remote, words: tuple[str, ...], status: int) -> None:
+    here, there = remote.both("connector", "validate", *words)
+    assert (here.exit_code, there.exit_code) == (status, status), there.output
+    times = r" \(\d+\.\d\d s\)|, \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+    assert re.sub(times, "", there.stdout) == re.sub(times, "", here.stdout)
+    assert there.stderr == here.stderr
+
+
 @pytest.mark.parametrize("replay", [(), ("--replay",)], ids=["counted", "replayed"])
 def test_a_rehearsal_is_told_alike(remote: Remote, replay: tuple[str, ...]) -> None:
     words = ("connector", "rehearsal", "partner in", "--since", "2026-01-01", *replay)
@@ -592,7 +611,6 @@ HERE_ONLY = {
     "files of that machine": ("certificate", "add", "--directory", "/etc/letsencrypt/live"),
     "orders": ("certificate", "acme", "renew"),
     "the first owner": ("user", "setup"),
-    "validate": ("connector", "validate", "bank.example"),
     "password": ("mailbox", "password", ANN),
     "a site": ("site", "status"),
     "evidence": ("evidence", "verify"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from gatepost.access.doorkeeper import Attempt
     from gatepost.access.issuer_rows import Vouched
     from gatepost.access.principal import Principal, Scope
     from gatepost.access.records import Keep, Passkey, Session, Token, User
@@ -171,6 +172,14 @@ class Accounts:
             who = known.user.name if known else ""
             deed_rows.write(connection, Deed(0, now, *Actor(who, address), "log-in", outcome=Outcome.REFUSED))
         raise LogInRefused
+
+    def admit(self, address: str) -> Attempt:
+        """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
+        return self._doorkeeper.admit("", address, usual="")
+
+    def forgive(self, attempt: Attempt) -> None:
+        """It was right."""
+        self._doorkeeper.forgive(attempt)
 
     def start_session(self, user: User, address: str, agent: str, *, proved: float | None = None) -> str:
         """The secret of a fresh session of a user as it is now. Raises AccountError (CONFLICT) if it changed since.

@@ -93,7 +93,7 @@ CREATE TABLE deed (
 );
 CREATE INDEX deed_at ON deed (at);
 CREATE INDEX deed_of ON deed (organization, id);
-CREATE INDEX deed_refused ON deed (who, id) WHERE outcome <> 'done';
+CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done';
 """
 
 

@@ -1,7 +1,8 @@
 """The rows of deeds: who did or tried what, when. Called by `access.accounts` inside a transaction.
 
 Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
-of each who. Deeds that were done are as many as there were changes, and calls of REST that are not safe.
+of each who and action, so that nobody pushes refused log-ins out by other requests. Deeds that were done are as many as
+there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorizatio
 
 def write(connection: apsw.Connection, deed: Deed) -> None:
     """One deed more; what is too long of it is cut, and what is named like a secret is left out."""
-    who = kept(deed.who, _WHO)
+    who, action = kept(deed.who, _WHO), kept(deed.action, _ACTION)
     connection.execute(
         "INSERT INTO deed (at, who, address, action, organization, subject, outcome, detail)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -48,7 +49,7 @@ def write(connection: apsw.Connection, deed: Deed) -> None:
             deed.at,
             who,
             kept(deed.address, _ADDRESS),
-            kept(deed.action, _ACTION),
+            action,
             kept(deed.organization, _ORGANIZATION),
             kept(deed.subject, _SUBJECT),
             deed.outcome.value,
@@ -57,9 +58,9 @@ def write(connection: apsw.Connection, deed: Deed) -> None:
     )
     if deed.outcome is not Outcome.DONE:
         connection.execute(
-            "DELETE FROM deed WHERE id IN (SELECT id FROM deed WHERE who = ? AND outcome <> 'done'"
+            "DELETE FROM deed WHERE id IN (SELECT id FROM deed WHERE who = ? AND action = ? AND outcome <> 'done'"
             " ORDER BY id DESC LIMIT -1 OFFSET ?)",
-            (who, _REFUSED),
+            (who, action, _REFUSED),
         )
 
 

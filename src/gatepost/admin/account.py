@@ -13,9 +13,10 @@ from starlette.routing import Route
 
 from gatepost.access.records import LogInRefused, Session
 from gatepost.admin.account_forms import field_errors, refused_fields
-from gatepost.admin.entrance import entered
+from gatepost.admin.entrance import entered, note_throttled
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
+from gatepost.admin.paging import number_of
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
@@ -56,6 +57,8 @@ def _password(request: Request) -> Response:
                 raise refused_fields({"again": "the two passwords differ"})
             user = set_user(gateway_of(request), accounts, name, password=password, by=by)
     except LogInRefused as refused:
+        if refused.wait:
+            note_throttled(request)
         text = f"wait {refused.wait:.0f} s after so many failures" if refused.wait else "is not your password"
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
@@ -72,8 +75,8 @@ def _sessions(request: Request) -> Response:
     number, by, name = request.state.form.get("session", ""), actor_of(request), session.user.name
     accounts = accounts_of(request)
     with refusing():
-        if number.isdecimal():
-            accounts.end_session_of(name, int(number), by=by)
+        if number:
+            accounts.end_session_of(name, number_of(number) or 0, by=by)
             return see_other(request, "/account", "The session was ended.")
         ended = sum(
             accounts.end_session_of(name, one.id, by=by) for one in accounts.sessions_of(name) if one.id != session.id

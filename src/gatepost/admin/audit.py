@@ -16,6 +16,8 @@ from gatepost.access.records import DeedFilter, Outcome
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
+from gatepost.admin.paging import fitting, number_of
+from gatepost.admin.values import cut
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
     CHANGE,
@@ -41,7 +43,6 @@ __all__ = ["ROUTES"]
 
 _SIZE: Final = 50
 _SHOWN: Final = 200  # changes of a page
-_LONGEST: Final = 500  # characters of a value that is shown
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
@@ -106,10 +107,10 @@ def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
 
 def _place(request: Request) -> AuditPlace:
     """Where the page begins; the newest, for what no page gave."""
-    numbers = request.query_params.get("before", "").split("-")
-    if len(numbers) != 2 or not all(one.isascii() and one.isdigit() and len(one) < 19 for one in numbers):
+    numbers = [number_of(text) for text in request.query_params.get("before", "").split("-")]
+    if len(numbers) != 2 or None in numbers:
         return AuditPlace()
-    return AuditPlace(*map(int, numbers))
+    return AuditPlace(*(one for one in numbers if one is not None))
 
 
 def _deed(request: Request) -> Response:
@@ -124,27 +125,27 @@ def _version(request: Request) -> Response:
     change, changes = version_changes(gateway_of(request), who(request), _number(request))
     if request.query_params.get("format") == "json":
         return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
+    return render(request, "accounts/version.html", change=change, changes=_shown(changes), total=len(changes))
 
 
 def _number(request: Request) -> int:
-    text: str = request.path_params["number"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    number = number_of(request.path_params["number"])
+    if number is None:
         raise not_there()
-    return int(text)
+    return number
 
 
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
-    """For the macro `diff`."""
-    return [
+    """For the macro `diff`, as many as there is room for."""
+    told = (
         (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
         for one in changes
-    ]
+    )
+    return fitting(told, _SHOWN)
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return cut(value if isinstance(value, str) else msgspec.json.encode(value).decode())
 
 
 ROUTES = [

@@ -1,4 +1,4 @@
-"""Forms that bring certificates in and take them away: add, request, remove.
+"""Forms that bring certificates in and take them away: add, request, renew by ACME, remove.
 
 A private key that was pasted goes to the store and nowhere else: no page, message, log or record of deeds holds it, and
 a form that is shown again is shown without it.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.administration.acme_renewal import RenewalRun
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["ROUTES", "errors_of", "public_part"]
@@ -202,9 +203,7 @@ def _remove(asked: Request) -> Response:
             remove(gateway, principal, entry.id, force=reason)
     except Refusal as refusal:
         _refused(asked, "certificate-remove", entry.organization, entry.id, refusal)
-        text = refusal.text.partition("; to remove it all the same")[0]
-        more = " Give a reason to remove it all the same." if refusal.kind is Kind.CONFLICT and not reason else ""
-        return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {text}.{more}", "fail")
+        return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {refusal.text}.", "fail")
     _record(asked, "certificate-remove", entry.organization, entry.id, changed | {"reason": reason})
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
     return see_other(asked, path, f"{label_of(entry)} ({entry.id}) was removed.")
@@ -218,6 +217,29 @@ def _remove_request(asked: Request) -> Response:
         remove(gateway, principal, waiting.id)
     _record(asked, "certificate-request-remove", waiting.wish.organization, waiting.id, changed)
     return see_other(asked, "/certificates/requests", "The request was removed, and its key with it.")
+
+
+# ACME
+
+
+def _renew(asked: Request) -> Response:
+    """Ask the authority for a certificate, behind the page; whoever asks twice finds the first under way."""
+    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
+    name = asked.state.form.get("name", "").strip()
+    accounts, actor = asked.app.state.accounts, actor_of(asked)
+
+    def told(run: RenewalRun) -> None:
+        why = run.error or "; ".join(one.text for one in run.done)
+        outcome = Outcome.DONE if run.done and all(one.ok for one in run.done) else Outcome.FAILED
+        accounts.record(actor, "certificate-renew", outcome=outcome, subject=run.names[0], detail={"result": why})
+
+    try:
+        run = gateway.renewing.start(gateway, principal, name, told)
+    except Refusal as refusal:
+        return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
+    if run is None:
+        return see_other(asked, "/certificates/acme", "A certificate is being asked for already.", "info")
+    return see_other(asked, "/certificates/acme", f"The authority is being asked for {', '.join(run.names)}.", "info")
 
 
 def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:
@@ -241,5 +263,6 @@ ROUTES = [
     Route("/certificates/add", _add, methods=["GET", "POST"]),
     Route("/certificates/requests/new", _ask, methods=["GET", "POST"]),
     Route("/certificates/requests/{number}/remove", _remove_request, methods=["POST"]),
+    Route("/certificates/acme/renew", _renew, methods=["POST"]),
     Route("/certificates/{number}/remove", _remove, methods=["POST"]),
 ]

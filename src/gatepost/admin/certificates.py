@@ -18,7 +18,7 @@ from gatepost.admin.certificate_view import LEVELS, label_of, life, pin_of, row,
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import gateway_of, needs
 from gatepost.admin.pages import link, render
-from gatepost.admin.paging import SIZE, foot, offset_of
+from gatepost.admin.paging import foot, paged
 from gatepost.administration.acme_orders import AcmeState, acme_record, acme_state, renewal_source
 from gatepost.administration.certificate_removal import needed
 from gatepost.administration.certificate_table import published_table
@@ -35,7 +35,6 @@ from gatepost.administration.certificates import (
     request,
     request_record,
 )
-from gatepost.administration.pages import Page
 from gatepost.administration.refusal import Refusal
 from gatepost.certificates.entry import Purpose, State
 from gatepost.certificates.published_json import table_record, version_of
@@ -83,8 +82,7 @@ def _list(asked: Request, purpose: Purpose) -> Response:
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
     if file := exported(asked, name, _COLUMNS, lambda: [list_record(one, now) for one in wanted]):
         return file
-    offset = offset_of(asked)
-    page = Page(found.version, len(wanted), offset, wanted[offset : offset + SIZE])
+    page = paged(asked, wanted, found.version)
     return render(
         asked,
         "certificates/list.html",
@@ -146,8 +144,7 @@ def _history(asked: Request) -> Response:
     changes = [change_record(one) for one in history(gateway_of(asked), _CHANGES)]
     if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: changes):
         return file
-    offset = offset_of(asked)
-    page = Page(0, len(changes), offset, changes[offset : offset + SIZE])
+    page = paged(asked, changes)
     return render(asked, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
 
 
@@ -206,7 +203,16 @@ def _acme(asked: Request) -> Response:
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(asked, "acme", columns, lambda: records):
         return file
-    return render(asked, "certificates/acme.html", state=state, orders=records, trouble=trouble)
+    return render(
+        asked,
+        "certificates/acme.html",
+        block="orders",
+        state=state,
+        orders=records,
+        trouble=trouble,
+        run=gateway.renewing.last(),
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
 
 
 @lru_cache(maxsize=2)
@@ -228,10 +234,13 @@ def _table(asked: Request) -> Response:
         assert file is not None  # noqa: S101 - a format was named
         return file
     address = gateway.settings.certificate_table.address
+    page = paged(asked, record["certificates"])
     return render(
         asked,
         "certificates/table.html",
         table=record,
+        rows=page.rows,
+        foot=foot(page, "certificates"),
         version=version_of(table),
         notes=notes,
         address=address,

@@ -24,6 +24,7 @@ from gatepost.admin.certificate_view import LEVELS, label_of, life, pin_of, way_
 from gatepost.admin.gate_looks import by_gate, followed, gate_items, keep, kept, waited
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
+from gatepost.admin.paging import foot, paged
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.acme_orders import acme_state
 from gatepost.administration.certificate_deeds import changes_told, switch_told
@@ -72,8 +73,15 @@ def _all(asked: Request) -> Response:
     chosen = [one for one in found if one.state is State.NEXT or can_roll_back(one, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
-    cards = [_card(gateway, one, now) for one in chosen]
-    return render(asked, "certificates/changeovers.html", cards=cards, may_change=principal.may(Scope.CERTIFICATES))
+    page = paged(asked, chosen)
+    cards = [_card(gateway, one, now) for one in page.rows]
+    return render(
+        asked,
+        "certificates/changeovers.html",
+        cards=cards,
+        foot=foot(page, "changeovers under way"),
+        may_change=principal.may(Scope.CERTIFICATES),
+    )
 
 
 def _page(

@@ -10,7 +10,9 @@ from gatepost.admin.editor import words_of
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import render
+from gatepost.admin.paging import fitting, number_of
 from gatepost.admin.places import organization_path, version_path
+from gatepost.admin.values import cut
 from gatepost.administration.history import change_record, change_summary, history, version_changes, version_record
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.administration.differences import FieldChange
+
 __all__ = ["ROUTES"]
 
 _SIZE = 25
 _EXPORTED = 1000
-_GREATEST = 2**63 - 1  # that a database can be asked for
+_SHOWN = 1000  # changes of a page
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")
 _FIELDS = ("sign", "field", "before", "after")
 
@@ -35,7 +39,7 @@ def _list(request: Request) -> Response:
     if organization and not principal.sees(organization):
         raise not_there()
     text = query.get("before", "")
-    before = int(text) if text.isascii() and text.isdigit() and len(text) < 15 else 0
+    before = number_of(text) or 0
 
     def records() -> Iterator[dict[str, Any]]:
         left, place = _EXPORTED, before
@@ -61,9 +65,9 @@ def _list(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    version: int = request.path_params["version"]
-    if version > _GREATEST:
-        raise not_there(f"There is no version {version}.")
+    version = number_of(request.path_params["version"])
+    if version is None:
+        raise not_there("There is no such version.")
     try:
         change, changes = version_changes(gateway_of(request), who(request), version)
     except Refusal as refusal:
@@ -72,8 +76,17 @@ def _version(request: Request) -> Response:
         raise
     if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
         return file
-    told = [(one.path.removeprefix("organization."), words_of(one.before), words_of(one.after)) for one in changes]
-    return render(request, "history/version.html", change=change, changes=told[:1000], more=len(told) - 1000)
+    told = fitting(map(_told, changes), _SHOWN)
+    return render(request, "history/version.html", change=change, changes=told, more=len(changes) - len(told))
 
 
-ROUTES = [Route("/history", _list), Route("/history/{version:int}", _version)]
+def _told(one: FieldChange) -> tuple[str, str | None, str | None]:
+    """For the macro `diff`; the files have what is cut."""
+    return one.path.removeprefix("organization."), _short(words_of(one.before)), _short(words_of(one.after))
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else cut(text)
+
+
+ROUTES = [Route("/history", _list), Route("/history/{version}", _version)]

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import LogInRefused
-from gatepost.admin.entrance import local_target
+from gatepost.admin.entrance import local_target, note_throttled
 from gatepost.admin.guard import accounts_of, needs
 from gatepost.admin.pages import link, render, see_other
 from gatepost.administration.accounts import refusing
@@ -60,6 +60,8 @@ def _confirm(request: Request) -> Response:
             accounts.check_password(session.user.name, request.state.form.get("password", ""), address)
             accounts.confirm(session, address=address)
     except LogInRefused as refused:
+        if refused.wait:
+            note_throttled(request)
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         text = f"Wait {refused.wait:.0f} s after so many failures." if refused.wait else "The password is wrong."
         return _page(request, session, target, text, status)

@@ -15,7 +15,7 @@ from gatepost.access.principal import Scope
 from gatepost.admin.connectors import FAILED, counted
 from gatepost.admin.editor import told_changes
 from gatepost.admin.guard import gateway_of, needs, not_there, who
-from gatepost.admin.pages import render, see_other
+from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.admin.tasks import task_items
 from gatepost.administration.change import Wish
@@ -34,14 +34,15 @@ from gatepost.reports.verdicts import ConnectorKey
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from gatepost.administration.choice import Chosen
+    from gatepost.administration.rehearsal import Rehearsal
 
-__all__ = ["DIRECTIONS", "ROUTES", "chosen_of"]
+__all__ = ["DIRECTIONS", "ROUTES", "chosen_of", "connector_page"]
 
 DIRECTIONS: Final = ("inbound", "outbound")
 _DAY: Final = 86_400.0
@@ -72,10 +73,19 @@ def chosen_of(request: Request) -> Chosen:
 
 
 def _page(request: Request) -> Response:
-    return _shown(request, chosen_of(request))
+    return connector_page(request, chosen_of(request))
 
 
-def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+def connector_page(
+    request: Request,
+    chosen: Chosen,
+    status: int = HTTPStatus.OK,
+    error: str = "",
+    *,
+    trial: Trial | None = None,
+    trial_errors: Mapping[str, str] | None = None,
+) -> Response:
+    """The page of a connector. error: what is wrong. trial, trial_errors: what was to be tried, and why it was not."""
     gateway, part = gateway_of(request), chosen.part
     wanted = request.query_params.get("part", "")
     loaded = {name: load(request, chosen) if wanted in {name, "all"} else None for name, load in _LATER.items()}
@@ -102,8 +112,8 @@ def _shown(request: Request, chosen: Chosen, status: HTTPStatus = HTTPStatus.OK,
         failed_word=FAILED[chosen.direction],
         version=gateway.directory().version,
         validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
-        trial=Trial(session=request.query_params.get("session", "")),
-        trial_errors={},
+        trial=trial or Trial(session=request.query_params.get("session", "")),
+        trial_errors=trial_errors or {},
         made=bool(request.query_params.get("made")),
         shown_changes=told_changes,
         error=error,
@@ -131,20 +141,36 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
 
 
-def _report(request: Request, chosen: Chosen) -> dict[str, Any]:
-    """What it did to mail, or would do."""
-    replay = not chosen.connector.enabled
-    since = time.time() - (7 if replay else 30) * _DAY
-    question = Question(chosen.connector.name, since, chosen.organization.name, chosen.direction, replay=replay)
-    found = rehearsal(gateway_of(request), who(request), question)
-    counts = found.report.counts
+def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
+    """What it did to mail, or would do; PENDING while the trace is read for it."""
+    gateway, owner, name = gateway_of(request), chosen.organization.name, chosen.connector.name
+    question = "connector report", owner, chosen.direction, name, gateway.directory().version
+    principal = who(request)
+
+    def work() -> dict[str, Any]:
+        replay = not chosen.connector.enabled
+        since = time.time() - (7 if replay else 30) * _DAY
+        return _shown_report(
+            rehearsal(gateway, principal, Question(name, since, owner, chosen.direction, replay=replay))
+        )
+
+    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if found is None else found.value | {"at": found.at}
+
+
+def _shown_report(found: Rehearsal) -> dict[str, Any]:
+    """What of it is shown, and no more: this is kept."""
+    report, counts = found.report, found.report.counts
     return {
-        "found": found,
+        "answer": report.answer,
+        "since": found.question.since,
+        "messages": report.messages,
+        "words": found.words,
         "conclusion": conclusion(found).partition("; see one with")[0],
         "passed": counts[Judged.PASSED],
         "failed": counts[Judged.FAILED],
         "unknown": counts[Judged.UNKNOWN],
-        "groups": [*found.report.failed(), *found.report.unknown()][:20],
+        "groups": [*report.failed(), *report.unknown()][:20],
     }
 
 
@@ -175,7 +201,7 @@ def _act(request: Request) -> Response:
     except Refusal as refusal:
         status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
-        return _shown(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
+        return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
     text = " ".join([said.format(_sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")

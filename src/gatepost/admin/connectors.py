@@ -5,6 +5,7 @@ A page costs what its rows cost; what the trace says of them is counted afterwar
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
@@ -15,7 +16,7 @@ from gatepost.admin.guard import gateway_of, who
 from gatepost.admin.pages import render
 from gatepost.admin.paging import SIZE, foot, offset_of
 from gatepost.admin.places import connector_path
-from gatepost.administration.connectors import ConnectorSelection, connector_record, connectors
+from gatepost.administration.connectors import SORTS, ConnectorSelection, connector_record, connectors
 from gatepost.administration.verdicts import recent_verdicts
 from gatepost.reports.verdicts import ConnectorKey
 
@@ -44,6 +45,7 @@ _STATUSES = ("", "enabled", "rehearsal", "disabled")
 def _list(request: Request) -> Response:
     gateway, principal, query = gateway_of(request), who(request), request.query_params
     direction, status = query.get("direction", ""), query.get("status", "")
+    sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
     selection = ConnectorSelection(
         query.get("organization", ""),
         query.get("q", "").strip(),
@@ -51,19 +53,17 @@ def _list(request: Request) -> Response:
         offset_of(request),
         direction=direction if direction in _DIRECTIONS else "",
         status=status if status in _STATUSES else "",
+        sort=sort if sort.removeprefix("-") in SORTS else "",
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        every = ConnectorSelection(
-            selection.organization, selection.q, MOST, direction=selection.direction, status=selection.status
-        )
-        rows = connectors(gateway, principal, every).rows
+        rows = connectors(gateway, principal, replace(selection, limit=MOST, offset=0)).rows
         return _records(rows, counted(gateway, rows))
 
     if file := exported(request, "connectors", _COLUMNS, records):
         return file
-    page = connectors(gateway, principal, selection)
-    with_verdicts = bool(query.get("verdicts"))
+    waits = selection.sort.endswith("verdicts") and not with_verdicts  # for counting: in that order when it is done
+    page = connectors(gateway, principal, replace(selection, sort="") if waits else selection)
     return render(
         request,
         "connectors/list.html",

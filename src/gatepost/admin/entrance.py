@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
-from gatepost.access.records import AccountError, LogInRefused
+from gatepost.access.records import AccountError, LogInRefused, Why
 from gatepost.admin.guard import gateway_of
 from gatepost.admin.pages import render
 from gatepost.admin.relying_party import rp_id
-from gatepost.web.identity import COOKIE, LOGIN, address_of
+from gatepost.web.identity import COOKIE, LOGIN, LOST, address_of
+from gatepost.web.record import note_refusal
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["ROUTES", "entered", "local_target", "log_in_page"]
+__all__ = ["ROUTES", "entered", "local_target", "log_in_page", "note_throttled", "refused_page"]
 
 
 def local_target(text: str) -> str:
@@ -45,8 +46,7 @@ def _log_in(request: Request) -> Response:
     try:
         secret = accounts.log_in(name, password, address_of(request.scope), request.headers.get("user-agent", ""))
     except LogInRefused as refused:
-        status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        return log_in_page(request, status, name=name, error=str(refused))
+        return refused_page(request, refused, name=name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
 
 
@@ -55,8 +55,22 @@ def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context:
     issuer = gateway_of(request).settings.oidc.issuer
     known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
     known["passkeys"] = bool(rp_id(request))
+    known["lost"] = LOST in request.query_params
     known["next"] = local_target(request.query_params.get("next", "/"))
     return render(request, "entrance/login.html", status, **known)
+
+
+def refused_page(request: Request, refused: LogInRefused, error: str = "", name: str = "") -> Response:
+    """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
+    if refused.wait:
+        note_throttled(request)
+        return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=str(refused))
+    return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or str(refused))
+
+
+def note_throttled(request: Request) -> None:
+    """What is not even tried is on record as well, though once a minute."""
+    note_refusal(request.scope, "too many log-ins failed before, and it has to wait")
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:
@@ -91,6 +105,8 @@ def _set_up(request: Request) -> Response:
     try:
         user = accounts.use_setup_code(code, name, password, address=address)
     except AccountError as error:
+        if error.why is Why.CONFLICT and not error.errors:
+            note_refusal(request.scope, "its set-up code does not hold")
         errors = {one.path: one.message for one in error.errors}
         return _set_up_page(request, code, name=name, errors=errors, error=error.text, usable=bool(errors))
     secret = accounts.start_session(user, address, request.headers.get("user-agent", ""))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.administration.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
 from gatepost.connectors.units import format_duration
+from gatepost.policy.decision import hook_record
 from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic
 from gatepost.policy.route import MxRoute, SmartHosts
@@ -135,7 +136,10 @@ def _onward(answer: Answer, outbound: OutboundDecision | None) -> tuple[str, str
         return "warn", "The message is accepted and then waits: it must be encrypted, and there is no certificate."
     if answer.reports and not any(one.usable for one in answer.reports):
         return "warn", "The message is accepted and then waits: no next hop meets the requirement now."
-    return "pass", f"The message is accepted, and goes {way_words(outbound)}{_protection(outbound.requirement)}."
+    return (
+        "pass",
+        f"The message is accepted, and goes {way_words(outbound.record())}{_protection(outbound.requirement)}.",
+    )
 
 
 def _protection(requirement: Requirement | None) -> str:
@@ -184,7 +188,7 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
     if verdict.would_refuse is not None:
         yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
     for asked in verdict.hooks:
-        yield "Content hook", hook_words(asked)
+        yield "Content hook", hook_words(hook_record(asked))
 
 
 def _inbound_reasons(verdict: InboundVerdict) -> Iterable[Reason]:
@@ -206,7 +210,7 @@ def _outbound(answer: Answer) -> Chapter:
         return Chapter("unknown", "Decided by another organization", withheld=True)
     if outbound is None:
         return Chapter("waiting", "Nowhere: it is no organization's mail")
-    way = way_words(outbound)
+    way = way_words(outbound.record())
     supposed = "If it were accepted: " if explanation.supposed else ""
     said = supposed + (way if supposed else way[:1].upper() + way[1:])
     level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
@@ -231,7 +235,8 @@ def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tupl
         yield "It must be", describe(outbound.requirement)
         yield "Asked by", ", ".join(map(str, outbound.requirement.sources))
     if outbound.rehearsed is not None:
-        yield "In rehearsal", f"would require {demand_words(outbound.rehearsed)}"
+        sources = map(str, outbound.rehearsed.sources)
+        yield "In rehearsal", f"would require {demand_words(describe(outbound.rehearsed), sources)}"
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gatepost.access.records import Actor, LogInRefused, Outcome
 from gatepost.admin import tickets
-from gatepost.admin.entrance import entered, local_target, log_in_page
+from gatepost.admin.entrance import entered, local_target, log_in_page, refused_page
 from gatepost.admin.guard import accounts_of, gateway_of, not_there
 from gatepost.administration.issuer_login import IssuerLogInFailed, Ticket, begin, end
 from gatepost.web.identity import address_of
@@ -54,15 +54,19 @@ def _end(request: Request) -> Response:
         raise not_there()
     ticket = tickets.shown(request, _COOKIE, Ticket)
     try:
+        attempt = accounts.admit(address_of(request.scope))
         if ticket is None:
             raise IssuerLogInFailed("nobody began it in this browser, or too long ago")  # noqa: TRY301 - one way out
         found = end(gateway, ticket, request.query_params, time.time())
         agent = request.headers.get("user-agent", "")
         secret = accounts.log_in_vouched(found.person, address_of(request.scope), agent, proved=found.proved)
+        accounts.forgive(attempt)
     except IssuerLogInFailed as failed:
+        if failed.busy:
+            accounts.forgive(attempt)
         answer = _failed(request, failed)
-    except LogInRefused:
-        answer = log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, error=_FAILED)
+    except LogInRefused as refused:
+        answer = refused_page(request, refused, _FAILED)
     else:
         answer = entered(request, secret, RedirectResponse(ticket.target, HTTPStatus.SEE_OTHER))
     tickets.forget(answer, _COOKIE)

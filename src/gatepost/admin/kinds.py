@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gatepost.administration.parts import Part, PartKind
 
-__all__ = ["KIND_PAGES", "KindPage", "status_of"]
+__all__ = ["KIND_PAGES", "MAIL_TABS", "KindPage", "status_of"]
 
 type Cell = Callable[[Part], str]
 
@@ -91,7 +91,13 @@ def _forwarded(part: Part) -> str:
     return f"{box.forwarding_smtp_address}{also}" if box.forwarding_smtp_address else ""
 
 
-_MAIL: Final = (("Domains", "/domains"), ("Mailboxes", "/mailboxes"), ("Organizations", "/organizations"))
+MAIL_TABS: Final = (
+    ("Domains", "/domains"),
+    ("Mailboxes", "/mailboxes"),
+    ("DKIM keys", "/dkim"),
+    ("Organizations", "/organizations"),
+)
+"""What is beside the pages of domains."""
 _RULES: Final = (("Mail flow rules", "/rules"), ("Content hooks", "/hooks"), ("OAuth issuers", "/issuers"))
 
 KIND_PAGES: Final = (
@@ -102,7 +108,7 @@ KIND_PAGES: Final = (
         "A domain is accepted when an organization has it: mail for any other is refused, unless a connector lets it "
         "be relayed.",
         (("Type", _field("type")), ("MTA-STS", _field("mta_sts"))),
-        _MAIL,
+        MAIL_TABS,
         ("type", "mta_sts"),
     ),
     KindPage(
@@ -111,7 +117,7 @@ KIND_PAGES: Final = (
         "a",
         "A mailbox is a recipient that this gateway delivers itself.",
         (("Delivery", _field("delivery")), ("Aliases", _field("aliases")), ("Forwarded to", _forwarded)),
-        _MAIL,
+        MAIL_TABS,
         ("aliases", "delivery", "forwarding_smtp_address"),
     ),
     KindPage(

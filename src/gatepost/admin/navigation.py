@@ -47,6 +47,7 @@ NAVIGATION: Final[tuple[Group, ...]] = (
             Entry("Rules", "/rules", "trace"),
             Entry("Domains", "/domains", "organization"),
             Entry("Mailboxes", "/mailboxes", "archive"),
+            Entry("DKIM keys", "/dkim", "lock"),
             Entry("Organizations", "/organizations", "gear"),
             Entry("Explain", "/explain", "info"),
             Entry("Check partner", "/check", "verified"),

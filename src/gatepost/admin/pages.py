@@ -38,9 +38,27 @@ if TYPE_CHECKING:
     from gatepost.admin.navigation import Group
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["Frame", "environment", "event", "fragment", "is_partial", "link", "render", "see_other"]
+__all__ = [
+    "LONG_PATIENCE",
+    "PATIENCE",
+    "PENDING",
+    "Frame",
+    "environment",
+    "event",
+    "fragment",
+    "is_partial",
+    "link",
+    "render",
+    "see_other",
+]
 
 _VARY: Final = "HX-Request, HX-Request-Type, Cookie"
+PATIENCE: Final = 0.05
+"""Seconds that a part of a page waits for what is worked out behind it; then it asks again by itself."""
+LONG_PATIENCE: Final = 10.0
+"""The same of a whole page, for who has no script."""
+PENDING: Final = "pending"
+"""Stands for what is not worked out yet."""
 # So many organizations are a list to choose from; of more, one is typed.
 MENU: Final = 100
 

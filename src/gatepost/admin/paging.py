@@ -5,18 +5,23 @@ Pure but for the request it reads.
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.administration.pages import Page
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from starlette.requests import Request
 
-    from gatepost.administration.pages import Page
-
-__all__ = ["SIZE", "Foot", "foot", "offset_of", "page_of"]
+__all__ = ["SIZE", "Foot", "fitting", "foot", "number_of", "offset_of", "page_of", "paged"]
 
 SIZE: Final = 50
 """Rows of a page."""
 _LAST: Final = 1_000_000
+_ROOM: Final = 75_000  # bytes of a page for the rows of a table: with its frame it has less than 100 KB
+_ROW: Final = 320  # bytes of a row without its texts
 
 
 class Foot(NamedTuple):
@@ -25,6 +30,11 @@ class Foot(NamedTuple):
     shown: str
     before: int
     after: int
+
+
+def number_of(text: str) -> int | None:
+    """A number that an address or a form names something by, None if nothing of ours can have it (SQLite: 2**63)."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def page_of(request: Request) -> int:
@@ -38,6 +48,12 @@ def offset_of(request: Request) -> int:
     return (page_of(request) - 1) * SIZE
 
 
+def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
+    """The page that is asked for of rows that are all at hand."""
+    offset = offset_of(request)
+    return Page(version, len(rows), offset, rows[offset : offset + SIZE])
+
+
 def foot[T](page: Page[T], noun: str) -> Foot:
     """noun: what the rows are, in the plural."""
     number = page.offset // SIZE + 1
@@ -47,3 +63,15 @@ def foot[T](page: Page[T], noun: str) -> Foot:
     else:
         shown = f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of {page.total:,} {noun}"
     return Foot(shown, number - 1, number + 1 if more else 0)
+
+
+def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int) -> list[Row]:
+    """The first rows, as many as a page has room for. rows: what of each is shown. most: of them, however short."""
+    found: list[Row] = []
+    room = _ROOM
+    for row in rows:
+        room -= _ROW + sum(len(escape(text).encode("utf-8", "replace")) for text in row if text)
+        if len(found) == most or (found and room < 0):
+            break
+        found.append(row)
+    return found

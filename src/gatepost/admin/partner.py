@@ -6,37 +6,37 @@ script the page loads itself anew until the check has ended.
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.admin.following import followed
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs_scope, who
-from gatepost.admin.pages import environment, event, fragment, render, see_other
+from gatepost.admin.pages import environment, fragment, render, see_other
 from gatepost.admin.partner_report import check_view
-from gatepost.administration.partner import MAIL_PORTS, check_record, look, look_of, target_of
+from gatepost.administration.partner import MAIL_PORTS, Target, check_record, look, look_of, target_of
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.times import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from starlette.requests import Request
 
     from gatepost.admin.partner_report import CheckView
     from gatepost.administration.check_runs import CheckRun
+    from gatepost.checks.partner_report import PartnerCheck
+
+    type Run = CheckRun[Target, PartnerCheck]
 
 __all__ = ["ROUTES"]
 
 _PARTNER, _HOST = "/check", "/check/host"
-_LOOKS: Final = 0.25  # seconds between two looks at a run
-_PULSE: Final = 40  # looks after which a silent stream says that it is there
 _SHORT: Final = 2.0  # seconds that a form waits, so that most answers are there at once
 
 
@@ -60,7 +60,7 @@ def _form(request: Request) -> Response:
 _STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS}
 
 
-def _begun(request: Request, text: str, *, is_host: bool) -> CheckRun:
+def _begun(request: Request, text: str, *, is_host: bool) -> Run:
     gateway, principal = gateway_of(request), who(request)
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
     run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
@@ -70,7 +70,7 @@ def _begun(request: Request, text: str, *, is_host: bool) -> CheckRun:
 
 
 def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host: bool, **given: Any) -> Response:
-    recent = gateway_of(request).checks.recent(who(request))
+    recent = gateway_of(request).checks.recent(who(request), Target)
     context: dict[str, Any] = {"errors": {}, "text": ""} | given
     return render(
         request,
@@ -83,14 +83,18 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
     )
 
 
-def _run(request: Request) -> CheckRun:
+def _run(request: Request) -> Run:
     needs_scope(request, Scope.READ)
-    return gateway_of(request).checks.find(request.path_params["run"], who(request))
+    return gateway_of(request).checks.find(request.path_params["run"], who(request), Target)
 
 
-def _view(run: CheckRun) -> CheckView | None:
+def _view(run: Run) -> CheckView | None:
     found, done = run.found, run.done
-    return check_view(found, done=done and not run.trouble) if found is not None else None
+    if found is None:
+        return None
+    if run.trouble:  # nothing is looked at any more
+        found = replace(found, rows=tuple(replace(row, looking=None) for row in found.rows))
+    return check_view(found, done=done and not run.trouble)
 
 
 def _result(request: Request) -> Response:
@@ -100,37 +104,20 @@ def _result(request: Request) -> Response:
     return render(request, "partner/result.html", **_context(run))
 
 
-def _context(run: CheckRun) -> dict[str, Any]:
+def _context(run: Run) -> dict[str, Any]:
     view = _view(run)
     is_whole = view is not None and run.done and run.target.kind == "partner"
     return {"run": run, "view": view, "post": _letter(view) if view is not None and is_whole else ""}
 
 
-def _json(run: CheckRun) -> Response:
+def _json(run: Run) -> Response:
     record = {"id": run.id, "done": run.done, "result": check_record(run.found) if run.found is not None else None}
     return Response(msgspec.json.encode(record), media_type="application/json")
 
 
 async def _events(request: Request) -> Response:
     run = await run_in_threadpool(_run, request)
-
-    async def stream() -> AsyncIterator[bytes]:
-        seen, silent = -1, 0
-        while not await request.is_disconnected():
-            version, done = run.version, run.done
-            if version != seen:
-                seen, silent = version, 0
-                html = await run_in_threadpool(fragment, request, "partner/result.html", "found", **_context(run))
-                yield event(html)
-            if done:
-                yield event("", "done")
-                return
-            silent += 1
-            if silent % _PULSE == 0:
-                yield b": still looking\n\n"
-            await asyncio.sleep(_LOOKS)
-
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return followed(request, run, lambda: fragment(request, "partner/result.html", "found", **_context(run)))
 
 
 def _report(request: Request) -> Response:

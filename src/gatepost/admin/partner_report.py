@@ -39,7 +39,7 @@ _BY: Final = {
 
 
 class Cell(NamedTuple):
-    """One stage of one address. level: of the badge; "waiting" while it is not known yet. text: what is in it."""
+    """One stage of one address. level: of the badge; "running" or "waiting" until it is known. text: what is in it."""
 
     level: str
     text: str
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One address of one host. cells: a Cell for each stage, None where the stage does not apply."""
+    """One address of one host. cells: a Cell for each stage, None where the stage does not apply. transcript: lines."""
 
     preference: int | None
     host: str
@@ -55,6 +55,7 @@ class Line(NamedTuple):
     policy: str
     outcome: str
     cells: Sequence[Cell | None]
+    transcript: str
 
 
 class Item(NamedTuple):
@@ -136,15 +137,25 @@ def _reason(check: PartnerCheck, mark: Mark) -> str:
 
 
 def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> Line:
-    waits = not done and not row.address and row.cell(Stage.CONNECT) is None
-    cells = [_cell(row.cell(stage), waits=waits) for stage in stages]
-    outcome = "" if waits else str(row.outcome)
-    return Line(row.preference, row.host, row.address, str(row.policy), outcome, cells)
+    looking = None if done else row.looking
+    outcome = str(row.outcome) if looking is None else ""
+    cells = [row.cell(stage) for stage in stages]
+    # The policy is the domain's, and comes when it comes.
+    shown = [
+        _cell(cell) if cell is not None else _unknown(stage, looking, waits=not done and stage is Stage.MTA_STS)
+        for stage, cell in zip(stages, cells, strict=True)
+    ]
+    text = "\n".join(row.transcript) if done else ""
+    return Line(row.preference, row.host, row.address, str(row.policy), outcome, shown, text)
 
 
-def _cell(finding: Finding | None, *, waits: bool) -> Cell | None:
-    if finding is None:
-        return Cell("waiting", "…", "not looked at yet") if waits else None
+def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
+    if stage is looking:
+        return Cell("running", "looking…", "is looked at now")
+    return Cell("waiting", "…", "not looked at yet") if waits or looking is not None else None
+
+
+def _cell(finding: Finding) -> Cell:
     if finding.because is not None:
         return Cell("unknown", "not reached", finding.text)
     short = finding.short or str(finding.verdict)

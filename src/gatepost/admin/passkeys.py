@@ -20,7 +20,7 @@ from starlette.routing import Route
 from gatepost.access.records import Actor, LogInRefused, Outcome, Passkey
 from gatepost.admin import tickets
 from gatepost.admin.confirmation import ask_again
-from gatepost.admin.entrance import entered, local_target
+from gatepost.admin.entrance import entered, local_target, note_throttled
 from gatepost.admin.guard import accounts_of, actor_of, not_there
 from gatepost.admin.pages import see_other
 from gatepost.admin.relying_party import origin, rp_id
@@ -179,15 +179,24 @@ def _log_in(request: Request) -> Response:
     """Answers the script: where to go, or what to say."""
     party, accounts, address = _party(request), accounts_of(request), address_of(request.scope)
     try:
+        attempt = accounts.admit(address)
         passkey, count = _verified(request, party)
         secret = accounts.log_in_by_passkey(passkey, count, address, request.headers.get("user-agent", ""))
-    except LogInRefused:
-        answer: Response = JSONResponse({"error": _REFUSED}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        accounts.forgive(attempt)
+    except LogInRefused as refused:
+        answer: Response = JSONResponse(*_told(request, refused))
     else:
         target = local_target(request.query_params.get("next", "/"))
         answer = entered(request, secret, JSONResponse({"target": target}))
     tickets.forget(answer, _LOG_IN)
     return answer
+
+
+def _told(request: Request, refused: LogInRefused) -> tuple[dict[str, str], HTTPStatus]:
+    if refused.wait:
+        note_throttled(request)
+        return {"error": f"{str(refused).capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
+    return {"error": _REFUSED}, HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def _verified(request: Request, party: str) -> tuple[Passkey, int]:

@@ -26,6 +26,7 @@ __all__ = [
 FOLDERS: Final = {
     "accepted_domain": "domains",
     "mailbox": "mailboxes",
+    "dkim_key": "dkim",
     "mail_flow_rule": "rules",
     "content_hook": "hooks",
     "oauth_issuer": "issuers",

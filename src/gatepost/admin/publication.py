@@ -17,7 +17,7 @@ from gatepost.admin.guard import gateway_of, needs_scope
 from gatepost.admin.pages import is_partial, link, render
 from gatepost.administration.listings import domains
 from gatepost.administration.pages import Selection
-from gatepost.administration.publication import publication_of, publication_record
+from gatepost.administration.publication import publication_of, publication_record, shown_certificates
 from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
 
@@ -46,7 +46,8 @@ def _index(request: Request) -> Response:
     number = max(1, int(text)) if (text := query.get("page", ""))[:6].isdecimal() and len(text) < 7 else 1
     selection = Selection(query.get("organization", ""), query.get("q", "")[:253], _ROWS, (number - 1) * _ROWS)
     page = domains(gateway, principal, selection)
-    found = [publication_of(gateway, principal, row.name, row.organization) for row in page.rows]
+    servers = shown_certificates(gateway) if principal.is_of_gateway else ()
+    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
     rows = [(one, gateway.sights.known(one), _path(one)) for one in found]
     if query.get("format") == "json":
         return _json([_record(one, sight) for one, sight, _ in rows])

@@ -17,6 +17,7 @@ from gatepost.admin.entrance import local_target
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import actor_of, gateway_of, needs_scope, not_there, who
 from gatepost.admin.pages import link, render, see_other
+from gatepost.admin.paging import foot, paged
 from gatepost.administration.cursors import cursor, position
 from gatepost.administration.queue import (
     RETURN_TEXT,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 PAGE: Final = 50
-_DESTINATIONS: Final = 200
 _MOST: Final = 10_000
 _HEADER: Final = 64 * 1024
 FILTERS: Final = {"state": "State", "domain": "Destination", "sender": "From", "recipient": "To"}
@@ -109,11 +109,12 @@ def _by_destination(request: Request) -> Response:
     found = destinations(gateway, principal, _filter(given, limit=0))
     if file := exported(request, "destinations", _COUNTED, lambda: map(_destination_record, found)):
         return file
+    page = paged(request, found)
     return render(
         request,
         "queue/destinations.html",
-        found=found[:_DESTINATIONS],
-        total=len(found),
+        found=page.rows,
+        foot=foot(page, "destinations, the fullest first"),
         counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
         made_at=made_at,
         shown_id=format_id,

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.admin import svg
-from gatepost.admin.report_query import ACHIEVED
 from gatepost.reports.pictures import ClientCertificate
 from gatepost.reports.tls import Direction, Protection
 
@@ -117,7 +116,7 @@ def by_protection(pictures: TlsPictures, view: View, direction: Direction) -> Ch
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
     columns = [
-        drawn.column(*PROTECTIONS[one], partial(_protected, one), achieved=ACHIEVED[one])
+        drawn.column(*PROTECTIONS[one], partial(_protected, one), protection=str(one))
         for one in Protection
         if one not in published
     ]
@@ -197,7 +196,7 @@ class _Drawn(NamedTuple):
 
     def clear(self, counted: str, name: str) -> Column:
         """What is without TLS: always red."""
-        return self.column(name, _CLEAR, partial(_counted, counted, _NO_TLS), achieved=ACHIEVED[Protection.CLEARTEXT])
+        return self.column(name, _CLEAR, partial(_counted, counted, _NO_TLS), protection=str(Protection.CLEARTEXT))
 
     def chart(self, key: str, title: str, note: str, columns: Sequence[Column]) -> Chart:
         """All of it."""

@@ -15,21 +15,13 @@ from gatepost.reports.tls import Direction, Protection
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ACHIEVED", "CARRIED", "QUICK", "Part", "View", "read_view"]
+__all__ = ["CARRIED", "QUICK", "Part", "View", "read_view"]
 
 QUICK: Final = (7, 30, 90)
 """Days of the links beside the form."""
 _MOST_PARTS: Final = 31
 CARRIED: Final = {Direction.INBOUND: "RECEIVE", Direction.OUTBOUND: "SEND"}
 _PARTNER: Final = {Direction.INBOUND: "sender", Direction.OUTBOUND: "recipient"}
-ACHIEVED: Final = {
-    Protection.DANE: "dnssec/authenticated",
-    Protection.MTA_STS: "mta-sts/authenticated",
-    Protection.VERIFIED: "authenticated",
-    Protection.ENCRYPTED: "encrypted",
-    Protection.CLEARTEXT: "none",
-}
-"""The filters of the trace that come nearest: it does not know what was demanded."""
 
 
 class Part(NamedTuple):
@@ -104,7 +96,7 @@ class View(NamedTuple):
 
     def protected(self, direction: Direction, protection: Protection, part: Part | None = None, **more: str) -> str:
         """Those of them that were protected so."""
-        return self.rows(direction, part, achieved=ACHIEVED[protection], **more)
+        return self.rows(direction, part, protection=str(protection), **more)
 
     def partner(self, direction: Direction, name: str) -> dict[str, str]:
         """The filter for a partner's domain."""

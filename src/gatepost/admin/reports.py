@@ -264,7 +264,8 @@ def _waiting(request: Request, view: View) -> dict[str, int]:
 def _print(request: Request) -> Response:
     view, frame = frame_of(request, "/reports/print")
     counted = _counted(request, view, _WAIT)
-    frame |= {"counted": counted, "version": __version__, "node": gateway_of(request).settings.server.hostname}
+    node = gateway_of(request).settings.server.hostname
+    frame |= {"counted": counted, "few": SHOWN, "version": __version__, "node": node}
     if counted is not None:
         pictures = counted.pictures
         frame |= {

@@ -5,6 +5,7 @@ Pure. What a peer said is in it, to the letter: templates escape it.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,38 +14,53 @@ from gatepost.checks.tasks import PROBE_TASKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["host_items", "running_item", "task_items", "verdict_item", "waiting_items"]
+__all__ = ["host_items", "live_items", "task_items", "verdict_item"]
 
-_LEVELS: Final = {"succeeded": "pass", "failed": "fail", "warning": "warn", "skipped": "waiting"}
+_LEVELS: Final = {
+    "succeeded": "pass",
+    "failed": "fail",
+    "warning": "warn",
+    "skipped": "waiting",
+    "running": "running",
+    "waiting": "waiting",
+}
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
 _OPTION: Final = " (--recipient ADDRESS)"  # of the command
-_WORDS: Final = {"waiting": "Skipped", "unknown": "Could not tell"}
+_WORDS: Final = {"unknown": "Could not tell"}
 
 
-def waiting_items(text: str) -> list[dict[str, Any]]:
-    """Before anything is known. text: what is tried now."""
-    first, *others = PROBE_TASKS
-    return [_plain("task-0", "running", first, text)] + [
-        _plain(f"task-{place}", "waiting", name) for place, name in enumerate(others, 1)
-    ]
-
-
-def running_item(title: str) -> dict[str, Any]:
-    """What goes on beside what is known."""
-    return _plain("running", "running", title)
+def live_items(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Of such a record while it goes on: what has ended, what runs, and what comes later; None before it is known."""
+    if record is None or not (record["hosts"] or record["tasks"]):
+        first, *others = ({"name": name, "status": "waiting", "detail": "", "seconds": 0} for name in PROBE_TASKS)
+        return [_item({**first, "status": "running"}, ""), *(_item(one, "") for one in others)]
+    return _all_items(record)
 
 
 def task_items(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Of `validation_record`: the verdict, a host after the other, then what belongs to none."""
+    return [verdict_item(record), *_all_items(record)]
+
+
+def _all_items(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     hosts: Sequence[Mapping[str, Any]] = record.get("hosts", ())
     items = [item for host in hosts for item in host_items(host, several=len(hosts) > 1)]
-    return [verdict_item(record), *items, *_items(record.get("tasks", ()), "")]
+    items += _items(record.get("tasks", ()), "")
+    times: Counter[str] = Counter()  # a host may be the MX of several domains
+    for item in items:
+        times[item["key"]] += 1
+        if times[item["key"]] > 1:
+            item["key"] += f"-{times[item['key']]}"
+    return items
 
 
 def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]]:
-    """Of `host_record`. several: whether each says which host it is of."""
+    """Of a host in the record, the last with what was said. several: whether each says which host it is of."""
     name = f"{host['host']} ({host['address']})" if host["address"] else host["host"]
-    return _items(host["tasks"], name if several else "")
+    items = _items(host["tasks"], name if several else "")
+    if items and (lines := host.get("transcript")):
+        items[-1] |= {"raw": "\n".join(lines), "raw_title": f"SMTP dialogue with {name}"}
+    return items
 
 
 def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,11 +73,12 @@ def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _items(tasks: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
-    """Tasks that were skipped for the same reason are one."""
+    """Tasks that were skipped for the same reason are one; of several hosts also those that come later."""
+    together = {"skipped", "waiting"} if host else {"skipped"}
     found: list[dict[str, Any]] = []
-    for (skipped, _), group in groupby(tasks, lambda one: (one["status"] == "skipped", one["detail"])):
+    for (status, _), group in groupby(tasks, lambda one: (one["status"], one["detail"])):
         same = list(group)
-        if skipped:
+        if status in together:
             found.append(_item({**same[0], "name": ", ".join(one["name"] for one in same), "seconds": None}, host))
         else:
             found += [_item(one, host) for one in same]
@@ -74,7 +91,7 @@ def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
     return {
         "key": _key(host, task["name"]),
         "level": level,
-        "word": _WORDS.get(level, ""),
+        "word": "Skipped" if task["status"] == "skipped" else _WORDS.get(level, ""),
         "title": f"{host}: {task['name']}" if host else task["name"],
         "text": task["detail"].removesuffix(_OPTION),
         "advice": task.get("advice", ""),

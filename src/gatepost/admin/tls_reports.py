@@ -52,7 +52,7 @@ def _page(request: Request) -> Response:
 def _found(request: Request, view: View) -> _Found:
     gateway, principal, days = gateway_of(request), who(request), view.days
     received = reports.received(gateway, principal, Wished(), *view.days.times)
-    sent = reports.sent(gateway, days.first) if principal.is_of_gateway else []
+    sent = reports.sent(gateway, principal, days.first) if principal.is_of_gateway else []
     failures = reports.received_failures(gateway, principal, received)
     return _Found(received.sums(), failures, [one for one in sent if one.day <= days.last])
 

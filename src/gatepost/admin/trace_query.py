@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.times import moment
-from gatepost.administration.trace import EVENTS, meanings
+from gatepost.administration.trace import EVENTS, PROTECTIONS, meanings
 from gatepost.store.interface import TraceFilter
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ FIELDS: Final = {
     "connector": "Connector",
     "event": "Event",
     "peer": "Other side",
-    "achieved": "Protection",
+    "protection": "Protection",
+    "achieved": "Achieved",
     "tls_version": "TLS version",
     "tls_group": "Key exchange",
     "result_type": "TLS failure",
@@ -85,6 +86,8 @@ def read_question(given: Mapping[str, str], organization: str, limit: int) -> Qu
     errors: dict[str, str] = {}
     if fields.get("event", "").upper() not in {"", *EVENTS}:
         errors["event"] = f"is none of {', '.join(EVENTS)}"
+    if fields.get("protection", "") not in {"", *PROTECTIONS}:
+        errors["protection"] = f"is none of {', '.join(PROTECTIONS)}"
     begin = 0.0 if since == _WHOLE else _moment("since", since, errors)
     end = _moment("until", until, errors) if until else 0.0
     found = [

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["in_words"]
+__all__ = ["cut", "in_words"]
+
+_VALUE: Final = 500  # characters of a value
+
+
+def cut(text: str) -> str:
+    """At most 500 characters of a value; the files beside a page have all of it."""
+    return text if len(text) <= _VALUE else f"{text[:_VALUE]}…"
 
 
 def in_words(value: Any) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
@@ -20,19 +21,20 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.admin.draft import Draft, draft_of, problems, table_of
 from gatepost.admin.guard import gateway_of, needs, who
-from gatepost.admin.pages import link, render, see_other
+from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.admin.places import connector_path
 from gatepost.admin.scenarios import SCENARIOS, need
 from gatepost.admin.tasks import task_items
-from gatepost.admin.trials import Subject, followed, meant, waited
-from gatepost.admin.validation import trial_of
+from gatepost.admin.validation import begun, follow, refused_fields, trial_of, waited
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector, visible
 from gatepost.administration.part_record import part_command, part_toml
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resources import PartName, add_part
-from gatepost.administration.validation import keep_validation
+from gatepost.administration.validation import Trial, keep_validation
+from gatepost.administration.validation_runs import Candidate
 from gatepost.connectors.match import Directory
+from gatepost.connectors.model import Resources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,6 +183,7 @@ def _page(
         "kept": {name: text for name, text in draft.answers.items() if name not in asked and name != "organization"},
         "errors": errors,
         "tasks": (),
+        "trial": Trial(),
         "effects": None,
         "open": (),
         **context,
@@ -190,9 +193,9 @@ def _page(
     elif step == "check" and scenario and owner and not given["tasks"]:
         record = _TRIED.of(_key(request, draft, owner))
         given["tasks"] = task_items(record) if record else ()
-    partial = "effects" if request.query_params.get("part") == "effects" else ""
+    wanted = "effects" if request.query_params.get("part") == "effects" else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=partial, **given)
+    return render(request, "wizard/wizard.html", status, block=wanted, **given)
 
 
 def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -221,10 +224,20 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
-        outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
-        part = _chosen(outcome, draft, owner).part
-        given["effects"] = {"outcome": outcome, "command": part_command(part), "toml": part_toml(part)}
+        gateway = gateway_of(request)
+        question = "wizard effects", who(request), _key(request, draft, owner), gateway.directory().version
+        patience = PATIENCE if is_partial(request) else LONG_PATIENCE
+        found = gateway.behind.of(question, partial(_effects, request, draft, owner), patience)
+        given["effects"] = PENDING if found is None else found.value
     return given
+
+
+def _effects(request: Request, draft: Draft, owner: Organization) -> dict[str, Any]:
+    """What it would do to the mail of a week; this is kept, and so without all the resources."""
+    outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True, since=time.time() - _WEEK))
+    part = _chosen(outcome, draft, owner).part
+    kept = replace(outcome, after=Resources())
+    return {"outcome": kept, "command": part_command(part), "toml": part_toml(part)}
 
 
 def _added(request: Request, draft: Draft, owner: Organization, wish: Wish, mode: str = "enforce") -> Outcome:
@@ -260,8 +273,7 @@ def _given(request: Request) -> tuple[Draft, Organization]:
     return draft, owner
 
 
-def _subject(request: Request) -> tuple[Draft, Organization, Subject]:
-    draft, owner = _given(request)
+def _candidate(request: Request, draft: Draft, owner: Organization, trial: Trial) -> Candidate:
     outcome = _added(request, draft, owner, Wish(who(request).name, dry_run=True))
     chosen = _chosen(outcome, draft, owner)
     key = _key(request, draft, owner)
@@ -269,26 +281,24 @@ def _subject(request: Request) -> tuple[Draft, Organization, Subject]:
     def keep(record: dict[str, Any]) -> str:
         return _TRIED.keep(key, record)
 
-    trial = trial_of(draft.answers)
-    return draft, owner, Subject(Directory(outcome.after, outcome.version), chosen, trial, keep, draft=True)
+    return Candidate(Directory(outcome.after, outcome.version), chosen, trial, keep, draft=True)
 
 
 def _begin(request: Request) -> Response:
     """With htmx the tasks that follow it; without, when it has ended, the step anew."""
     draft, owner = _given(request)
-    if request.headers.get("hx-request") == "true":
-        return render(request, "connectors/live.html", connect=_address(draft, owner, "check", f"{_PATH}/live"))
+    trial, live = trial_of(request.state.form), request.headers.get("hx-request") == "true"
     try:
-        record = waited(request, _subject(request)[2])
+        run = begun(request, _candidate(request, draft, owner, trial), live=live)
+        if live:
+            return follow(request, run)
+        record = waited(run)
     except Refusal as refusal:
-        return _page(request, draft, owner, "check", errors=_errors(refusal))
-    return _page(request, draft, owner, "check", tasks=task_items(record))
-
-
-async def _live(request: Request) -> Response:
-    meant(request)
-    _, _, subject = await run_in_threadpool(_subject, request)
-    return followed(request, subject)
+        errors = refused_fields(refusal)
+        if live:
+            return render(request, "connectors/refused.html", errors=errors)
+        return _page(request, draft, owner, "check", errors=errors, trial=trial)
+    return _page(request, draft, owner, "check", tasks=task_items(record), trial=trial)
 
 
 def _save(request: Request) -> Response:
@@ -329,5 +339,4 @@ ROUTES = [
     Route(_PATH, _step, methods=["GET"]),
     Route(_PATH, _save, methods=["POST"]),
     Route(f"{_PATH}/validate", _begin, methods=["POST"]),
-    Route(f"{_PATH}/live", _live),
 ]

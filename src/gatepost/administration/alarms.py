@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.inventory import settings_files
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.alarms.alarm import Severity
+from gatepost.alarms.alarm import Alarm, Severity
+from gatepost.alarms.alarm import Kind as AlarmKind
 from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
 from gatepost.certificates.alarms import Observed, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
@@ -23,11 +24,12 @@ from gatepost.checks.alarm_subjects import connector_files, failing_renewals, sc
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
-    from gatepost.alarms.alarm import Alarm
 
-__all__ = ["Found", "alarm_record", "alarms", "alarms_record", "summary"]
+__all__ = ["Found", "alarm_record", "alarms", "alarms_of", "alarms_record", "summary"]
 
 _STALE = 26 * 3600.0  # seconds: a gateway that runs looks once a day
 
@@ -110,6 +112,26 @@ def alarms_record(found: Found) -> dict[str, Any]:
         "looked": found.looked or None,
         "unknown": list(found.unknown),
     }
+
+
+def alarms_of(record: Mapping[str, Any]) -> Found:
+    """What `alarms_record` tells. Raises ValueError or LookupError for what it never told."""
+    told = tuple(_alarm(one) for one in record["alarms"])
+    return Found(told, record["looked"] or 0.0, tuple(record["unknown"]))
+
+
+def _alarm(record: Mapping[str, Any]) -> Alarm:
+    return Alarm(
+        AlarmKind(record["kind"]),
+        Severity(record["severity"]),
+        record["certificate"] or "",
+        record["title"],
+        record["detail"],
+        record["fix"],
+        record["about"] or "",
+        tuple(record["lines"]),
+        since=record["since"],
+    )
 
 
 def alarm_record(one: Alarm) -> dict[str, Any]:

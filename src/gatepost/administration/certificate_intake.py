@@ -145,11 +145,11 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
         raise _wrong(path, str(error)) from error
     if not found.key_pem:
         text = (
-            f"{new.source}: no private key is in it, and none waits for this certificate (`gatepost certificate list` "
-            "shows what waits): name the key with --key"
+            f"{new.source}: no private key is in it, and none waits for this certificate since a request: "
+            "give the key, too"
         )
         wrong = FieldError("key", "is needed: it is not beside the certificate, and no request waits for this one")
-        raise Refusal(Kind.INPUT, text, [wrong])
+        raise Refusal(Kind.INPUT, text, [wrong], options=["key"])
     files = new.files or _waiting_file(new, request)
     identity = load_identity(*files) if files else ServerIdentity(chain_pem_of(found.certificates), found.key_pem)
     entry = _described(entry_from(identity, now=now), new, request)
@@ -203,7 +203,7 @@ def watch_directory(gateway: Gateway, who: Principal, path: Path, note: str = ""
         try:
             pairs = pairs_in(path)
         except OSError as error:
-            raise Refusal(Kind.INPUT, f"--directory {path}: {error.strerror}") from error
+            raise Refusal(Kind.INPUT, f"directory {path}: {error.strerror}") from error
         usable, troubles = [], []
         for chain, key in pairs:
             try:

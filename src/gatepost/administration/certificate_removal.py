@@ -77,7 +77,8 @@ def _certificate_removed(  # noqa: PLR0913 - as `remove_certificate`
         raise Refusal(Kind.INPUT, f"{entry.id} {again}")
     missed = needed(entry, found.entries.values(), gateway)
     if missed and not force:
-        raise Refusal(Kind.CONFLICT, f"{entry.id} is needed: {missed}; to remove it all the same: --force REASON")
+        text = f"{entry.id} is needed: {missed}; to remove it all the same give a reason"
+        raise Refusal(Kind.CONFLICT, text, options=["force"])
     if not dry_run:
         # If it became current meanwhile, at its time, it is needed after all.
         inventory.remove(entry, author=who.name, note=note, expected=found.version)

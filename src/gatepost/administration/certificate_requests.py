@@ -25,7 +25,7 @@ def checked_wish(gateway: Gateway, wish: Wish) -> Wish:
     """The wish with its names as they are written (A-labels, each once). Raises Refusal (INPUT, MISSING)."""
     if wish.key not in KEY_TYPES:
         wrong = f"must be one of {', '.join(KEY_TYPES)}"
-        raise Refusal(Kind.INPUT, f"--key-type {wish.key!r}: {wrong}", [FieldError("key", wrong)])
+        raise Refusal(Kind.INPUT, f"kind of key {wish.key!r}: {wrong}", [FieldError("key", wrong)])
     check_client(gateway, wish.purpose, wish.organization, wish.label)
     names = _checked(wish.names, wish.purpose)
     return Wish(names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple)
@@ -54,9 +54,9 @@ def request_certificate(
 
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
-        text = "--name is needed: the host names that the certificate is to bear, such as that of the MX"
-        raise Refusal(Kind.INPUT, text, [FieldError("names", text.partition(" ")[2])])
+        wrong = "is needed: the host names that the certificate is to bear, such as that of the MX"
+        raise Refusal(Kind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
     try:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
     except ValueError as error:
-        raise Refusal(Kind.INPUT, f"--name: {error}", [FieldError("names", str(error))]) from error
+        raise Refusal(Kind.INPUT, f"name: {error}", [FieldError("names", str(error))]) from error

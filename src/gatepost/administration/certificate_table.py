@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ __all__ = [
     "table_files",
     "write_table",
 ]
+
+_PATH = re.compile(r"[\w.~!$&'()*+,;=:@%/\[\]-]+")  # RFC 3986 section 2 but "?" and "#"; and letters of any language
 
 
 class PublishedTable(NamedTuple):
@@ -114,19 +117,24 @@ def _state(one: File, done: Published) -> str:
 
 
 def base_url(url: str) -> str:
-    """The URL with "/" at its end. Raises Refusal (INPUT) if it is none of HTTP."""
+    """The URL with "/" at its end. Raises Refusal (INPUT) if it is none of HTTP, or more than host and path."""
     if not url:
         return ""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment
-    except ValueError:
-        good = False
-    if not good or not url.isprintable() or " " in url:
+    if not _is_address(url):
         shown = "".join(one if one.isprintable() else "?" for one in url)
-        text = f"--base-url {shown!r} is no address of a directory; write https://HOST/PATH/"
+        text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
         raise Refusal(Kind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
     return url if url.endswith("/") else f"{url}/"
+
+
+def _is_address(url: str) -> bool:
+    """Whether files lie below it: no query, no fragment, no password that all the world would read."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number of one, or brackets around no address
+        return False
+    return whole and parts.scheme in {"http", "https"} and "@" not in parts.netloc and bool(_PATH.fullmatch(url))
 
 
 def _lost(number: str) -> str:

@@ -63,9 +63,10 @@ class GatesClosed(Refusal):
 
     def __init__(self, report: GateReport) -> None:
         what = "a gate is red" if report.light is Light.RED else "a gate could not be looked at"
-        instead = "; nothing overrides this one" if report.unusable else ", or --force REASON"
+        instead = "; nothing overrides this one" if report.unusable else ", or give a reason to switch all the same"
         kind = Kind.CONFLICT if report.light is Light.RED else Kind.UNREADABLE
-        super().__init__(kind, f"not switched: {what}; mend it{instead}")
+        text = f"not switched: {what}; mend it{instead}"
+        super().__init__(kind, text, options=[] if report.unusable else ["force"])
         self.report = report
 
 
@@ -133,7 +134,7 @@ def switch(  # noqa: PLR0913 - everything that a switch can be asked for
     GatesClosed, and Refusal (INPUT) for a time that is past.
     """
     if at is not None and at <= time.time():
-        text = f"--at {utc(at)} is in the past; to switch now, leave it out"
+        text = f"{utc(at)} is in the past; to switch now, name no time"
         raise Refusal(Kind.INPUT, text, [FieldError("at", f"{utc(at)} is in the past")])
     with inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
@@ -277,8 +278,8 @@ def tell(  # noqa: PLR0913 - what is remembered of it
         known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = known if everybody else {one.lower() for one in partners}
         if not chosen and not everybody:
-            text = "name a partner, or all of them with --all"
-            raise Refusal(Kind.INPUT, text, [FieldError("partners", "name one, or all")])
+            text = "name a partner, or say that all of them are meant"
+            raise Refusal(Kind.INPUT, text, [FieldError("partners", "name one, or all")], options=["all"])
         if strange := sorted(chosen - known):
             text = f"no such partner: {', '.join(strange)}; there are: {', '.join(sorted(known)) or 'none'}"
             raise Refusal(Kind.INPUT, text, [FieldError("partners", text)])
@@ -328,7 +329,7 @@ def _stored(  # noqa: PLR0913 - one step, stored or tried
             return wanted(entries()[1])
         return apply_step(inventory, wanted, entries, author=who.name, note=note)
     except Refused as refused:
-        raise Refusal(Kind.CONFLICT, f"{refused}; nothing was changed") from refused
+        raise Refusal(Kind.CONFLICT, f"{refused}; nothing was changed", options=refused.options) from refused
 
 
 def _meant(found: Listed, number: str, candidates: Sequence[Entry], what: str) -> Entry:

@@ -1,7 +1,8 @@
-"""Checks that run while somebody watches, and their results for an hour: few at a time, and fewer of one person.
+"""Checks and validations that run while somebody watches, and their results for an hour; few at a time, fewer of one.
 
 Held by the process that answers pages and calls. A run is on a thread of its own with an event loop of its own; who
-watches asks for its `version`. Whoever sees what the asker saw may look at it by its id.
+watches asks for its `version`. Whoever sees what the asker saw, or the organization that it is about, may look at it by
+its id.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from threading import Condition, Lock, Thread
-from typing import TYPE_CHECKING, Any, Final
+from threading import Condition, Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.access.principal import Principal
-    from gatepost.administration.partner import Target
-    from gatepost.checks.partner_report import PartnerCheck
 
-__all__ = ["KEPT", "CheckRun", "CheckRuns"]
+__all__ = ["KEPT", "CheckRun", "CheckRuns", "Subject"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,26 +31,53 @@ _MOST: Final = 500
 _AT_A_TIME: Final = 6
 _OF_ONE: Final = 2
 
-type Watch = Callable[[PartnerCheck], None]
 
+class Subject(Protocol):
+    """What a run is about. text: as people write it. kind: "partner", "host" or "validation".
 
-class CheckRun:
-    """One of them. For any thread: what changes is swapped whole.
-
-    found: as far as it came, None at first. trouble: why it ended without a result, "" if it did not. version: grows
-    with whatever there is to see.
+    organization: whose it is, "" if it is nobody's.
     """
 
-    def __init__(self, target: Target, who: Principal) -> None:
+    @property
+    def text(self) -> str:
+        """See above."""
+
+    @property
+    def kind(self) -> str:
+        """See above."""
+
+    @property
+    def organization(self) -> str:
+        """See above."""
+
+
+class CheckRun[S: Subject, T]:
+    """One of them. For any thread: what changes is swapped whole.
+
+    found: as far as it came, None at first. trouble: why it ended without a result, "" if it did not; refusal: the same
+    as a value, where it was refused. version: grows with whatever there is to see. followed: somebody looks on.
+    stop: ends it early, if it can be.
+    """
+
+    def __init__(
+        self,
+        target: S,
+        who: Principal,
+        stop: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
+    ) -> None:
         self.id = secrets.token_urlsafe(16)
         self.target = target
         self.by = who.name
         self.begun = time.time()
-        self.found: PartnerCheck | None = None
+        self.found: T | None = None
         self.trouble = ""
+        self.refusal: Refusal | None = None
         self.done = False
         self.version = 0
-        self._organizations = who.organizations
+        self.stop = stop
+        self.followed = followed or Event()
+        self._organizations = frozenset({target.organization}) if target.organization else who.organizations
         self._changed = Condition()
 
     def is_seen_by(self, who: Principal) -> bool:
@@ -65,13 +91,13 @@ class CheckRun:
         with self._changed:
             return self._changed.wait_for(lambda: self.done, seconds)
 
-    def tell(self, found: PartnerCheck) -> None:
+    def tell(self, found: T) -> None:
         """There is more."""
         with self._changed:
             self.found = found
             self.version += 1
 
-    def end(self, found: PartnerCheck | None, trouble: str = "") -> None:
+    def end(self, found: T | None, trouble: str = "") -> None:
         """There will be no more."""
         with self._changed:
             self.found, self.trouble, self.done = found or self.found, trouble, True
@@ -83,11 +109,18 @@ class CheckRuns:
     """Those of one process. For any thread."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[str, CheckRun] = OrderedDict()
+        self._runs: OrderedDict[str, CheckRun[Any, Any]] = OrderedDict()
         self._lock = Lock()
 
-    def begin(self, target: Target, who: Principal, work: Callable[[Watch], PartnerCheck]) -> CheckRun:
-        """Start one. work: makes the check, and tells what it knows as it goes.
+    def begin[S: Subject, T](
+        self,
+        target: S,
+        who: Principal,
+        work: Callable[[Callable[[T], None]], T],
+        stop: Callable[[], None] = lambda: None,
+        followed: Event | None = None,
+    ) -> CheckRun[S, T]:
+        """Start one. work: makes the check, and tells what it knows as it goes. stop, followed: see CheckRun.
 
         Raises Refusal (CONFLICT) if too many are under way.
         """
@@ -97,25 +130,26 @@ class CheckRuns:
             if len(running) >= _AT_A_TIME or sum(one.by == who.name for one in running) >= _OF_ONE:
                 text = f"{len(running)} checks are under way; begin another when one of them has ended"
                 raise Refusal(Kind.CONFLICT, text)
-            run = CheckRun(target, who)
+            run: CheckRun[S, T] = CheckRun(target, who, stop, followed)
             self._runs[run.id] = run
         Thread(target=_work, args=(run, work), name=f"check {target.text}", daemon=True).start()
         return run
 
-    def find(self, identity: str, who: Principal) -> CheckRun:
-        """The run with that id. Raises Refusal (MISSING): results are kept for an hour."""
+    def find[S: Subject](self, identity: str, who: Principal, kind: type[S]) -> CheckRun[S, Any]:
+        """The run with that id, if it is about such a thing. Raises Refusal (MISSING): results are kept for an hour."""
         with self._lock:
             self._forget()
             run = self._runs.get(identity)
-        if run is None or not run.is_seen_by(who):
+        if run is None or not isinstance(run.target, kind) or not run.is_seen_by(who):
             raise Refusal(Kind.MISSING, "there is no such check; results are kept for an hour")
         return run
 
-    def recent(self, who: Principal, limit: int = 10) -> list[CheckRun]:
+    def recent[S: Subject](self, who: Principal, kind: type[S], limit: int = 10) -> list[CheckRun[S, Any]]:
         """The newest of those that they see."""
         with self._lock:
             self._forget()
-            seen = [one for one in reversed(self._runs.values()) if one.is_seen_by(who)]
+            runs = [one for one in reversed(self._runs.values()) if isinstance(one.target, kind)]
+        seen = [one for one in runs if one.is_seen_by(who)]
         return seen[:limit]
 
     def _forget(self) -> None:
@@ -127,11 +161,12 @@ class CheckRuns:
             self._runs.popitem(last=False)
 
 
-def _work(run: CheckRun, work: Callable[[Watch], Any]) -> None:
+def _work[T](run: CheckRun[Any, T], work: Callable[[Callable[[T], None]], T]) -> None:
     try:
         run.end(work(run.tell))
     except Refusal as refusal:
-        run.end(None, refusal.text)
+        run.refusal = refusal
+        run.end(None, "; ".join(map(str, refusal.errors)) or refusal.text)
     except Exception:  # noqa: BLE001 - whoever watches must not wait for ever
         _log.exception("the check of %s failed", run.target.text)
         run.end(None, f"Something went wrong here. The gateway's log says what, at the check of {run.target.text}.")

@@ -88,7 +88,8 @@ def choose_part(resources: Resources, kind: PartKind, name: str, organization: s
         there = instead(name, [part.name for part in parts])
         raise Refusal(Kind.MISSING, f"there is no {kind.label} {name!r}; {there}")
     if len(found) > 1:
-        raise Refusal(Kind.INPUT, f"{one_of(name, [one.label for one in found])}. Say --organization")
+        text = f"{one_of(name, [one.label for one in found])}. Say which organization is meant"
+        raise Refusal(Kind.INPUT, text, options=["organization"])
     return found[0]
 
 
@@ -109,7 +110,8 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
         raise Refusal(Kind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
     if len(found) > 1:
         labels = [one.label for one in found]
-        raise Refusal(Kind.INPUT, f"{one_of(name, labels)}. Say --organization or --direction")
+        text = f"{one_of(name, labels)}. Say which organization or direction is meant"
+        raise Refusal(Kind.INPUT, text, options=["organization", "direction"])
     return found[0]
 
 
@@ -131,7 +133,7 @@ def owner_of(resources: Resources, organization: str, domain: str = "") -> Organ
         raise Refusal(Kind.INPUT, "there is no organization yet; make one first: gatepost organization add NAME")
     if len(known) > 1:
         names = ", ".join(one.name for one in known)
-        raise Refusal(Kind.INPUT, f"say whose it is: --organization, one of {names}")
+        raise Refusal(Kind.INPUT, f"say whose it is; there are: {names}", options=["organization"])
     return known[0]
 
 

@@ -6,17 +6,19 @@ Used by lists and pages. One page of many thousand connectors costs what its row
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.choice import chosen_organizations, visible
 from gatepost.administration.pages import Selection
 from gatepost.administration.parts import INBOUND, OUTBOUND
-from gatepost.checks.records import VALIDATIONS, last, record_path
+from gatepost.administration.verdicts import recent_verdicts
+from gatepost.checks.records import VALIDATIONS, kept_when, last, record_path
 from gatepost.connectors.model import InboundConnector, OutboundConnector
 from gatepost.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
+from gatepost.reports.verdicts import ConnectorKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gatepost.access.principal import Principal
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from gatepost.administration.pages import Page
     from gatepost.connectors.model import Organization
 
-__all__ = ["ConnectorRow", "ConnectorSelection", "connector_record", "connector_row", "connectors"]
+__all__ = ["SORTS", "ConnectorRow", "ConnectorSelection", "connector_record", "connector_row", "connectors"]
 
 type Connector = InboundConnector | OutboundConnector
+type _Found = tuple[Organization, str, Connector]
 
 _HERE = "This gateway"
 # exchange.md section 11.1
@@ -39,11 +42,13 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 class ConnectorSelection(Selection):
     """The same of connectors; q looks in their domains, too.
 
-    direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any.
+    direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any. sort: one of SORTS, with - before
+    it from the last to the first; "" is the order of organizations.
     """
 
     direction: str = ""
     status: str = ""
+    sort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +73,14 @@ class ConnectorRow:
 
 
 def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorRow]:
-    """Connectors in the order of their organizations, inbound ones first.
+    """Connectors in the order that is wanted, else of their organizations, inbound ones first.
 
-    Raises Refusal (MISSING) if there is no such organization.
+    Raises Refusal (MISSING) if there is no such organization. By verdicts it waits for the trace to be counted.
     """
     selection = selection or ConnectorSelection()
     directory = gateway.directory()
     owners = chosen_organizations(visible(directory.resources, who), selection.organization)
-    page = selection.page(directory.version, list(_selected(owners, selection)))
+    page = selection.page(directory.version, _sorted(gateway, list(_selected(owners, selection)), selection.sort))
     rows = [_row(gateway.data, *found) for found in page.rows]
     return page.holding(rows)
 
@@ -100,9 +105,7 @@ def connector_record(row: ConnectorRow) -> dict[str, Any]:
     }
 
 
-def _selected(
-    owners: Sequence[Organization], selection: ConnectorSelection
-) -> Iterator[tuple[Organization, str, Connector]]:
+def _selected(owners: Sequence[Organization], selection: ConnectorSelection) -> Iterator[_Found]:
     directions = [selection.direction] if selection.direction else list(_KINDS)
     wanted = selection.q.lower()
     for owner in owners:
@@ -114,8 +117,53 @@ def _selected(
                     yield owner, direction, one
 
 
+def _sorted(gateway: Gateway, found: list[_Found], sort: str) -> list[_Found]:
+    key = sort.removeprefix("-")
+    if key not in SORTS:
+        return found
+    return sorted(found, key=_order(gateway, found, key), reverse=sort.startswith("-"))
+
+
+def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_Found], Any]:
+    """By what connectors are put in order. What many files say is read once for all."""
+    if sort == "validated":
+        owners = dict.fromkeys(owner.name for owner, _, _ in found)
+        kept = {name: kept_when(gateway.data, VALIDATIONS, name) for name in owners}
+        return lambda one: kept[one[0].name](one[1], one[2].name)
+    if sort == "verdicts":
+        counted = recent_verdicts(gateway, (ConnectorKey(one[0].name, one[1], one[2].name) for one in found))
+        weights = {key: (verdicts.failed, verdicts.passed) for key, verdicts in counted.items()}
+        return lambda one: weights[ConnectorKey(one[0].name, one[1], one[2].name)]
+    return _BY[sort]
+
+
+def _ends(found: _Found) -> tuple[str, str]:
+    """From whom and to whom."""
+    peer = _PEERS[found[2].connector_type]
+    return (peer, _HERE) if found[1] == "inbound" else (_HERE, peer)
+
+
+def _demands(connector: Connector) -> list[str]:
+    if isinstance(connector, InboundConnector):
+        return _inbound_demands(connector)
+    return _outbound_demands(connector)
+
+
+_BY: Final[dict[str, Callable[[_Found], Any]]] = {
+    "name": lambda one: one[2].name.casefold(),
+    "status": lambda one: _status(one[2]),
+    "from": lambda one: _ends(one)[0],
+    "to": lambda one: _ends(one)[1],
+    "domains": lambda one: _scope(one[2]),
+    "demands": lambda one: _demands(one[2]),
+    "mode": lambda one: str(one[2].mode),
+}
+SORTS: Final = (*_BY, "validated", "verdicts")
+"""By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
+
+
 def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorRow:
-    peer, inbound = _PEERS[one.connector_type], direction == "inbound"
+    sender, receiver = _ends((owner, direction, one))
     validated = last(record_path(data, VALIDATIONS, owner.name, direction, one.name))
     return ConnectorRow(
         status=_status(one),
@@ -123,10 +171,10 @@ def _row(data: Path, owner: Organization, direction: str, one: Connector) -> Con
         name=one.name,
         organization=owner.name,
         mode=str(one.mode),
-        sender=peer if inbound else _HERE,
-        receiver=_HERE if inbound else peer,
+        sender=sender,
+        receiver=receiver,
         domains=_scope(one),
-        demands=_inbound_demands(one) if isinstance(one, InboundConnector) else _outbound_demands(one),
+        demands=_demands(one),
         validated=validated and {key: validated.get(key) for key in ("at", "outcome", "configuration")},
     )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Verification", "verify_export", "verify_log"]
 
 _TORN: Final = "torn"
+_ALL_DAYS: Final = ("", "9999")
 _SINGULAR: Final = {"files": "file", "entries": "entry", "checkpoints": "checkpoint", "heads": "head"}
 
 
@@ -55,8 +56,8 @@ class Verification:
         }
         if not trusted:
             self.notes.append(
-                "the key came with what was verified, and whoever forged that could have brought it: give the one that "
-                "you kept, with --key"
+                "the key came with what was verified, and whoever forged that could have brought it: verify with "
+                "the one that you kept"
             )
         if not proven:
             self.notes.append("nothing in it is signed: nobody can tell whether it is what was written")
@@ -74,7 +75,8 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
         return signature_check(keys), [public_key_id(one) for one in keys]
     except ValueError as error:
         raise Refusal(
-            Kind.INPUT if given else Kind.UNREADABLE, f"{'--key' if given else 'the key that came along'}: {error}"
+            Kind.INPUT if given else Kind.UNREADABLE,
+            f"{'the key that was given' if given else 'the key that came along'}: {error}",
         ) from error
 
 
@@ -84,8 +86,8 @@ def verify_log(
     """A directory of evidence, or some of its files.
 
     given: public keys that are trusted, PEM; [] takes those that lie there. heads: hashes that must be in it. days:
-    only files from the first to the last of them. own: of this gateway, which may be running, and whose keys are
-    trusted. Raises Refusal; StoreFailure or OSError if something cannot be read.
+    only files from the first to the last of them, ("", "9999") for all. own: of this gateway, which may be running, and
+    whose keys are trusted. Raises Refusal; StoreFailure or OSError if something cannot be read.
     """
     directories = [one for one in paths if own or one.is_dir()]
     if directories and len(paths) > 1:
@@ -95,7 +97,7 @@ def verify_log(
         check, ids = _check(given, kept_keys(root))
         today = day_of(time.time()) if own else "9999"
         audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
-        _must_be_something(audit, root)
+        _must_be_something(audit, root, whole=days == _ALL_DAYS)
         return _told(audit, str(root), ids, trusted=bool(given) or own)
     files = [day_file(one) for one in paths]
     strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
@@ -118,8 +120,10 @@ def _keys_near(file: Path) -> list[bytes]:
     return kept_keys(file.resolve().parent.parent)
 
 
-def _must_be_something(audit: LogAudit, root: Path) -> None:
-    if not audit.files and not audit.heads and not audit.faults.first:
+def _must_be_something(audit: LogAudit, root: Path, *, whole: bool) -> None:
+    """Heads are of all days: of some days they prove nothing where no file is, unless they say why it is gone."""
+    headed = audit.heads and (whole or audit.pruned)
+    if not audit.files and not headed and not audit.faults.first:
         raise Refusal(Kind.UNREADABLE, f"{root}: there is no evidence log here, or none of these days")
 
 
@@ -171,21 +175,26 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
         brought = [str(one["pem"]).encode() for one in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        origin = _origin(document)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Refusal(
             Kind.INPUT, f"{_printable(path)}: neither a log, nor an export that was not damaged: {_printable(error)}"
         ) from error
     if heads:
-        raise Refusal(Kind.INPUT, "--head is for a whole log: an export does not hold all heads")
-    return _told_export(audit, document, path, ids, trusted=bool(given))
+        text = "a head can be looked for in a whole log only: an export does not hold all of them"
+        raise Refusal(Kind.INPUT, text, options=["head"])
+    return _told_export(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
 
 
-def _told_export(
-    audit: ExportAudit, document: dict[str, Any], path: Path, ids: list[str], *, trusted: bool
-) -> Verification:
-    result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned or not audit.entries)
+def _origin(document: dict[str, Any]) -> str:
+    """What an export says of itself. Nobody signed that: who forges one chooses it."""
     wanted = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items()) or "everything"
-    result.lines.append(f"{path}: export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
+    return _printable(f"export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
+
+
+def _told_export(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
+    result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned or not audit.entries)
+    result.lines.append(what)
     result.lines.append(
         f"{audit.entries} entries, {audit.checkpoints} checkpoints; {audit.skipped} entries of others as digests only"
     )

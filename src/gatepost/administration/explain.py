@@ -49,6 +49,7 @@ __all__ = [
     "Question",
     "answer_record",
     "explain",
+    "explained",
 ]
 
 CLEAR = "none"
@@ -125,8 +126,10 @@ class Answer:
     withheld: frozenset[str] = frozenset()
 
     @property
-    def succeeds(self) -> bool:
-        """Whether it is accepted, and there is a way for it, and all that the way demands."""
+    def succeeds(self) -> bool | None:
+        """Whether it is accepted, and there is a way for it, and all that the way demands; None if others decide."""
+        if self.withheld:
+            return None
         usable = not self.reports or any(report.usable for report in self.reports)
         ready = self.certificates is None or not self.certificates.missing
         return self.explanation.succeeds and usable and ready
@@ -185,14 +188,29 @@ def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
     )
 
 
+def explained(gateway: Gateway, who: Principal, question: Question) -> dict[str, Any]:
+    """`explain`, for machines. Raises as it does."""
+    return answer_record(explain(gateway, who, question))
+
+
 def answer_record(answer: Answer) -> dict[str, Any]:
     """For machines, as `gatepost explain --json` prints it. What is another organization's affair is None."""
-    record = answer.explanation.record() | {"expires_after": answer.expiration}
+    asked = answer.asked
+    record = answer.explanation.record() | {
+        "ip": asked.ip,
+        "tls": asked.tls,
+        "certificate": asked.certificate,
+        "assumed": [one._asdict() for one in asked.assumed],
+        "expires_after": answer.expiration,
+        "succeeds": answer.succeeds,
+        "empty": answer.empty,
+        "withheld": sorted(answer.withheld),
+    }
     record |= dict.fromkeys(answer.withheld)
     if answer.reports is not None:
-        from gatepost.checks.tasks import host_record  # noqa: PLC0415 - only `live` needs what it imports
+        from gatepost.checks.tasks import host_records  # noqa: PLC0415 - only `live` needs what it imports
 
-        record["live"] = [host_record(report) for report in answer.reports]
+        record["live"] = host_records(answer.reports)
     if answer.certificates is not None:
         record["certificates"] = answer.certificates._asdict()
     return record
@@ -303,7 +321,7 @@ def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Que
     try:
         session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now, version=asked.tls)
     except CannotValidate as error:
-        text = str(error).removeprefix("--certificate: ")
+        text = str(error).removeprefix("certificate: ")
         raise Refusal(Kind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
 
     async def check() -> SessionFacts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatepost.administration.resolving import resolver_of
 from gatepost.checks.probe import HostReport, prober
 from gatepost.outbound.contexts import our_certificate
-from gatepost.policy.route import LmtpRoute, MxRoute, NextHop, SmartHosts
+from gatepost.policy.route import MxRoute, NextHop, SmartHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,7 @@ async def _reports(probing: Prober, route: Route | None, asks: Asks, organizatio
             return await _reach(probing, route.hops, our_certificate(route.connector, organization), publication)
         case MxRoute():
             return await _reach_mail_hosts(probing, route, asks, organization)
-        case LmtpRoute():
-            return []  # it speaks LMTP, which the prober does not
-        case _:
+        case _:  # nowhere, into a mailbox, to a node of the site, or over LMTP, which the prober does not speak
             return []
 
 

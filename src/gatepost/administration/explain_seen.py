@@ -10,6 +10,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gatepost.policy.forwarding import expand
+from gatepost.smtp.grammar import parse_address
+
 if TYPE_CHECKING:
     from gatepost.access.principal import Principal
     from gatepost.connectors.match import Directory
@@ -35,14 +38,16 @@ def cut(directory: Directory, who: Principal, explanation: Explanation) -> tuple
     hidden = frozenset(one.name for one in directory.resources.organizations if not who.sees(one.name))
     withheld = set()
     inbound, outbound = explanation.inbound, explanation.outbound
+    told = _told_by_others(directory, hidden, explanation.recipient)
     if _is_foreign(directory, hidden, explanation):
         withheld.add("inbound")
-    if outbound is not None and not who.sees(outbound.organization):
+    if outbound is not None and (told or not who.sees(outbound.organization)):
         withheld.add("outbound")
         outbound = None
+    is_ours = "inbound" not in withheld and not _is_for(directory, hidden, explanation.recipient)
     shown = replace(
         explanation,
-        inbound=_inbound(inbound, hidden),
+        inbound=_inbound(inbound, hidden, told),
         others_inbound=_others(explanation.others_inbound, hidden),
         outbound=_outbound(outbound, hidden) if outbound is not None else None,
         others_outbound=_others(explanation.others_outbound, hidden),
@@ -50,6 +55,8 @@ def cut(directory: Directory, who: Principal, explanation: Explanation) -> tuple
         failures=explanation.failures if outbound is not None else (),
         route=explanation.route if outbound is not None else None,
         signing=explanation.signing if outbound is not None else None,
+        expiration=explanation.expiration if is_ours else None,
+        held_below_memory=explanation.held_below_memory and not withheld and is_ours,
     )
     return shown, frozenset(withheld)
 
@@ -57,10 +64,22 @@ def cut(directory: Directory, who: Principal, explanation: Explanation) -> tuple
 def _is_foreign(directory: Directory, hidden: frozenset[str], explanation: Explanation) -> bool:
     """Whether others decide on the way in: it is theirs, or is for one of their domains, or one knew the session."""
     verdict = explanation.inbound
-    owners = {verdict.organization, verdict.attribution.organization}
-    if explanation.stage == "RCPT TO" and (owner := directory.organization_of(explanation.recipient.domain)):
-        owners.add(owner.name)
-    return not owners.isdisjoint(hidden)
+    if not hidden.isdisjoint({verdict.organization, verdict.attribution.organization}):
+        return True
+    return explanation.stage == "RCPT TO" and _is_for(directory, hidden, explanation.recipient)
+
+
+def _is_for(directory: Directory, hidden: frozenset[str], recipient: Path) -> bool:
+    """Whether a recipient is of a hidden organization."""
+    owner = directory.organization_of(recipient.domain)
+    return owner is not None and owner.name in hidden
+
+
+def _told_by_others(directory: Directory, hidden: frozenset[str], recipient: Path) -> frozenset[str]:
+    """What mailboxes say of where mail goes on, from the first on that is another organization's."""
+    steps = expand(directory, recipient).steps
+    others = (at for at, (box, _) in enumerate(steps) if _is_for(directory, hidden, parse_address(box)))
+    return frozenset(sentence for _, sentence in steps[next(others, len(steps)) :])
 
 
 def seen_reasons(reasons: tuple[str, ...], hidden: frozenset[str]) -> tuple[str, ...]:
@@ -72,14 +91,15 @@ def _others(others: Others, hidden: frozenset[str]) -> Others:
     return tuple(one for one in others if seen_reasons(one, hidden) == one)
 
 
-def _inbound(verdict: InboundVerdict, hidden: frozenset[str]) -> InboundVerdict:
+def _inbound(verdict: InboundVerdict, hidden: frozenset[str], told: frozenset[str]) -> InboundVerdict:
+    own = tuple(one for one in verdict.reasons if one not in told)
     shown = replace(
         verdict,
-        reasons=seen_reasons(verdict.reasons, hidden),
+        reasons=seen_reasons(own, hidden),
         passed_over=_others(verdict.passed_over, hidden),
         hooks=tuple(one for one in verdict.hooks if one.organization not in hidden),
     )
-    if len(shown.reasons) < len(verdict.reasons) and verdict.would_refuse is not None:
+    if len(shown.reasons) < len(own) and verdict.would_refuse is not None:
         return replace(shown, would_refuse=None, would_refuse_connector="")
     return shown
 

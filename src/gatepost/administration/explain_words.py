@@ -1,19 +1,15 @@
-"""The words of an explanation that the command line and the page share. Pure."""
+"""The words of an explanation that the command line and the page share, from its record. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
-from gatepost.policy.outbound import describe
 
 if TYPE_CHECKING:
-    from gatepost.connectors.hook_index import AskedHook
-    from gatepost.policy.decision import OutboundDecision
-    from gatepost.policy.requirement import Requirement
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["KINDS", "RESULTS", "demand_words", "hook_words", "way_words"]
+__all__ = ["KINDS", "RESULTS", "code_words", "demand_words", "hook_words", "is_transient", "way_words"]
 
 KINDS: Final = {
     "no-starttls": "no STARTTLS offered",
@@ -42,24 +38,32 @@ _WAYS: Final = {
 }
 
 
-def hook_words(asked: AskedHook) -> str:
-    """Who will be asked about the content, and what happens without an answer."""
-    hook = asked.hook
-    whose = f"{hook.name} of {asked.organization}"
-    trial = " (in rehearsal)" if hook.mode is Mode.REHEARSE else ""
-    without = f"without its answer within {format_duration(hook.timeout)}: {hook.on_failure}"
-    return f"{whose}{trial}: {hook.type} at {hook.address} is asked when the message has come; {without}"
+def hook_words(asked: Mapping[str, str]) -> str:
+    """Who will be asked about the content, and what happens without an answer. asked: of `policy.decision`."""
+    whose = f"{asked['hook']} of {asked['organization']}"
+    trial = " (in rehearsal)" if asked["mode"] == Mode.REHEARSE else ""
+    without = f"without its answer within {asked['timeout']}: {asked['on_failure']}"
+    return f"{whose}{trial}: {asked['type']} at {asked['address']} is asked when the message has come; {without}"
 
 
-def way_words(outbound: OutboundDecision) -> str:
-    """Where mail goes, or why nowhere."""
-    if outbound.reply is not None:
-        verb = "waits with" if outbound.reply.transient else "returned with"
-        return f"nowhere, {verb} {outbound.reply.text}"
-    return _WAYS[outbound.way].format(", ".join(outbound.next_hops))
+def way_words(outbound: Mapping[str, Any]) -> str:
+    """Where mail goes, or why nowhere. outbound: record of an `OutboundDecision`."""
+    if reply := outbound.get("reply"):
+        return f"nowhere, {'waits with' if is_transient(reply) else 'returned with'} {reply}"
+    way = _WAYS.get(outbound["way"], f"{outbound['way']} {{}}")
+    return way.format(", ".join(outbound["next_hops"]))
 
 
-def demand_words(requirement: Requirement) -> str:
+def demand_words(requirement: str, sources: Iterable[str]) -> str:
     """What the way must achieve, and who asks it."""
-    sources = ", ".join(str(source) for source in requirement.sources)
-    return f"{describe(requirement)}  (asked by {sources})"
+    return f"{requirement}  (asked by {', '.join(sources)})"
+
+
+def is_transient(reply: str) -> bool:
+    """Whether a reply says that it may go better later (RFC 5321 section 4.2.1)."""
+    return reply.startswith("4")
+
+
+def code_words(reply: str) -> str:
+    """Code and enhanced code of a reply that has both: "450 4.4.317"."""
+    return " ".join(reply.split()[:2])

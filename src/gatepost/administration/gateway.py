@@ -11,7 +11,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration.acme_renewal import Renewing
+from gatepost.administration.behind import Behind
 from gatepost.administration.check_runs import CheckRuns
+from gatepost.administration.listening import Listening
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
 from gatepost.administration.sights import Sights
@@ -34,17 +37,21 @@ class Gateway:
     """settings: of the server. data: its data directory.
 
     verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    checks: of partners, as they run. sights: what the DNS was seen to say of our own domains.
+    renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take longer than a page
+    may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
         self.verdicts = TraceVerdicts(self.data / "trace")
+        self.listening = Listening(settings)
         self.checks = CheckRuns()
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
+        self.behind = Behind(self.counts.counting)
         self.verifying = Verifying(self.data)
+        self.renewing = Renewing()
         self._directory: Directory | None = None
 
     @contextmanager

@@ -91,16 +91,20 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
     """Raises Refusal unless it is said whose client identity it is, and by which label connectors name it."""
     if purpose is Purpose.SERVER:
         if organization:
-            text = "--organization is for client identities: say --client too, or leave it out"
-            raise Refusal(Kind.INPUT, text, [FieldError("organization", "is for client identities: leave it out")])
+            text = "an organization is that of a client identity: say that it is one, too, or name none"
+            field = FieldError("organization", "is for client identities: leave it out")
+            raise Refusal(Kind.INPUT, text, [field], options=["client"])
         return
     if not organization or not label:
-        text = "a client identity needs --organization, whose it is, and --label, by which connectors name it"
+        text = "a client identity needs an organization, whose it is, and a label, by which connectors name it"
         given = {"organization": organization, "label": label}
         raise Refusal(
-            Kind.INPUT, text, [FieldError(name, "is needed here") for name, value in given.items() if not value]
+            Kind.INPUT,
+            text,
+            [FieldError(name, "is needed here") for name, value in given.items() if not value],
+            options=[name for name, value in given.items() if not value],
         )
     if len(label) > _LABEL or not label.isprintable():
         wrong = f"text of 1 to {_LABEL} characters is needed"
-        raise Refusal(Kind.INPUT, f"--label {label!r}: {wrong}", [FieldError("label", wrong)])
+        raise Refusal(Kind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
     choose_organization(gateway.directory().resources, organization)

@@ -60,6 +60,11 @@ class Target:
         """Either "partner" or "host"."""
         return "host" if self.port else "partner"
 
+    @property
+    def organization(self) -> str:
+        """Nobody's."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:

@@ -25,13 +25,16 @@ from gatepost.store.interface import StoreFailure
 from gatepost.tls.names import matches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.administration.mta_sts import Policy
     from gatepost.administration.parts import Part
+    from gatepost.certificates.entry import Entry
     from gatepost.connectors.dkim_key import DkimKey
 
-__all__ = ["Publication", "Record", "Section", "publication_of", "publication_record"]
+__all__ = ["Publication", "Record", "Section", "publication_of", "publication_record", "shown_certificates"]
 
 _SHOWN = (State.CURRENT, State.NEXT)
 
@@ -72,8 +75,13 @@ class Publication:
         return "\n".join(record.line for section in self.sections for record in section.records)
 
 
-def publication_of(gateway: Gateway, who: Principal, name: str, organization: str = "") -> Publication:
-    """Of the accepted domain of that name. Raises Refusal: MISSING, INPUT if it could be several, UNREADABLE."""
+def publication_of(
+    gateway: Gateway, who: Principal, name: str, organization: str = "", servers: Sequence[Entry] | None = None
+) -> Publication:
+    """Of the accepted domain of that name. Raises Refusal: MISSING, INPUT if it could be several, UNREADABLE.
+
+    servers: as `shown_certificates`, for who asks for many domains; None: they are read.
+    """
     part = choose_part(visible(gateway.directory().resources, who), DOMAIN, name, organization)
     hosts = _hosts(gateway, part)
     pattern = part.name.startswith("*.")
@@ -81,7 +89,7 @@ def publication_of(gateway: Gateway, who: Principal, name: str, organization: st
     keys = tuple(
         one for one in part.organization.dkim_keys if one.domain == part.name and one.state is not DkimState.RETIRED
     )
-    sections = [_mx(part.name, hosts), _tlsa(gateway, who, hosts)]
+    sections = [_mx(part.name, hosts), _tlsa(gateway, who, hosts, servers)]
     if policy is not None:
         sections += [_mta_sts(policy), _tls_rpt(part.name), _dkim(part.name, keys), _spf(part.name, hosts)]
     return Publication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
@@ -119,7 +127,7 @@ def _mx(domain: str, hosts: tuple[str, ...]) -> Section:
     return Section(Key.MX, "MX records", why, records)
 
 
-def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...]) -> Section:
+def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None) -> Section:
     title = "TLSA records of the MX hosts"
     why = (
         "With DNSSEC they tell senders which key our hosts have, and that TLS is not optional (DANE, RFC 7672). They "
@@ -128,12 +136,13 @@ def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...]) -> Section:
     if not who.is_of_gateway:
         own = ", ".join(hosts)
         return Section(Key.TLSA, title, why, none=f"The zone of {own} is in the hands of whoever runs the gateway.")
-    records = tuple(_tlsa_records(gateway, hosts))
+    records = tuple(_tlsa_records(shown_certificates(gateway) if servers is None else servers, hosts))
     none = "" if records else f"No server certificate that is current or next bears {' or '.join(hosts)}."
     return Section(Key.TLSA, title, why, records, none)
 
 
-def _tlsa_records(gateway: Gateway, hosts: tuple[str, ...]) -> list[Record]:
+def shown_certificates(gateway: Gateway) -> list[Entry]:
+    """The server certificates whose keys the DNS is to know: current, then next. Raises Refusal (UNREADABLE)."""
     files = [(Path(one.chain), Path(one.key)) for one in gateway.settings.certificates]
     try:
         with gateway.config() as store:
@@ -141,9 +150,13 @@ def _tlsa_records(gateway: Gateway, hosts: tuple[str, ...]) -> list[Record]:
     except (StoreFailure, CertificateFileError, ValueError) as error:
         raise Refusal(Kind.UNREADABLE, f"the certificates cannot be read: {error}") from error
     servers = [one for one in entries if one.purpose is Purpose.SERVER and one.state in _SHOWN]
+    return sorted(servers, key=lambda one: _SHOWN.index(one.state))
+
+
+def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Record]:
     found: dict[str, str] = {}
     for host in hosts:
-        for entry in sorted(servers, key=lambda one: _SHOWN.index(one.state)):
+        for entry in servers:
             if matches(host, entry.leaf):
                 line = f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
                 found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {_day(entry.leaf.not_after)}")

@@ -1,7 +1,8 @@
 """Why something an administrator asked for was not done: a value that every door says in its own way.
 
 The command line makes an exit code of it, REST a status and a problem document (RFC 9457), a page a sentence beside the
-field. Its text is for the administrator who asked and holds no secret.
+field. Its text is for the administrator who asked and holds no secret. It names no option of a command, no field of a
+call: what would help is in `options`, and each door says that in its own words.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatepost.connectors.errors import FieldError
 
@@ -37,14 +38,27 @@ class Kind(StrEnum):
 class Refusal(Exception):  # noqa: N818 - it names what happened
     """Nothing was changed. text: what, where, why, what to do next. errors: by field, where fields are to blame.
 
-    more: what else is known of it, for JSON, by names of its own: in REST extension members (RFC 9457 section 3.2).
+    options: names of the arguments by which who asked says what is missing, or that it is to be done all the same
+    ("organization", "force"). more: what else is known of it, for JSON, by names of its own: in REST extension members
+    (RFC 9457 section 3.2).
     """
 
     def __init__(
-        self, kind: Kind, text: str, errors: Iterable[FieldError] = (), *, more: Mapping[str, Any] | None = None
+        self,
+        kind: Kind,
+        text: str,
+        errors: Iterable[FieldError] = (),
+        *,
+        options: Iterable[str] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(text)
         self.more = dict(more or {})
         self.kind = kind
         self.text = text
         self.errors = tuple(errors)
+        self.options = tuple(options)
+
+    def told(self, named: Callable[[str], str]) -> str:
+        """The text, with what would help as a door calls it: "say which (--organization or --direction)"."""
+        return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text

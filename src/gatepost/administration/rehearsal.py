@@ -16,8 +16,9 @@ from gatepost.connectors.values import Mode
 from gatepost.reports import rehearsal as reports
 from gatepost.reports.rehearsal import Judged, Report, Subject
 from gatepost.reports.replay import COLUMNS, INBOUND, OUTBOUND, Replay, RowReplay, enforced
+from gatepost.reports.touched import outbound_domains
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.trace_search import Among, scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Question", "Rehearsal", "conclusion", "rehearsal", "rehearsal_of", "rehearsal_record"]
 
+_DOMAINS = 8  # of a connector, each looked up apart
 _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
 
@@ -191,7 +193,7 @@ def _subject(seen: Resources, question: Question) -> Part:
     if not question.rule:
         return choose_connector(seen, question.name, question.organization, question.direction).part
     if question.replay or question.direction == "inbound":
-        text = "--rule goes with neither --replay nor --direction inbound: rules hold for outbound mail"
+        text = "what a rule did is told of outbound mail that went, not of inbound mail, nor of mail decided again"
         raise Refusal(Kind.INPUT, text)
     return choose_part(seen, RULE, question.name, question.organization)
 
@@ -241,7 +243,8 @@ class _Run:
             return found is not None and found.name == owner
 
         subject = Subject(owner, part.name, part.kind is RULE, ours, formed)
-        rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND)
+        among = Among(holding=subject.mark) if subject.rule else Among(part.name, tried=inbound)
+        rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND, among)
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)
 
     def replayed(self, part: Part, *, inbound: bool) -> Report:
@@ -253,13 +256,20 @@ class _Run:
         width = len(reports.COLUMNS)
 
         def decided() -> Iterator[tuple[TraceRow, Decision]]:
-            for row in self._scan((*reports.COLUMNS, *COLUMNS), events):
+            for row in self._scan((*reports.COLUMNS, *COLUMNS), events, None if inbound else _concerned(part)):
                 yield row[:width], rows.decide(row[width:])[0]
 
         return reports.replayed_report(decided(), owner, part.name)
 
-    def _scan(self, columns: tuple[str, ...], events: tuple[str, ...]) -> Iterator[TraceRow]:
-        return scan_trace(self._trace, self._wanted, columns, events=events, unreadable=self.unreadable)
+    def _scan(self, columns: tuple[str, ...], events: tuple[str, ...], among: Among | None) -> Iterator[TraceRow]:
+        return scan_trace(self._trace, self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
+
+
+def _concerned(part: Part) -> Among | None:
+    """The mail that an outbound connector can have a say in; None for any, or if its domains are many."""
+    patterns = set(outbound_domains(part.record, [part.organization]))
+    narrow = 0 < len(patterns) <= _DOMAINS and not any(one.startswith("*") for one in patterns)
+    return Among(recipients=tuple(sorted(patterns))) if narrow else None
 
 
 def _counts(found: dict[Judged, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from gatepost.connectors.errors import FieldError
 from gatepost.reports.received import Wished, failed_there, reported
 from gatepost.reports.tls import TlsCounter, Wanted
 from gatepost.reports.tls_record import report_record
-from gatepost.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries
+from gatepost.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries, summary_of
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.received_reports import read_reports
 from gatepost.store.sent_reports import read_sent
@@ -30,6 +30,8 @@ from gatepost.store.trace_tally import tally_trace
 from gatepost.tls.names import normalise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.administration.report_counts import Counted
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DAYS",
     "LONGEST",
+    "DaySessions",
     "Period",
     "Received",
     "connectors_record",
@@ -50,15 +53,18 @@ __all__ = [
     "period",
     "pictures",
     "received",
+    "received_failed",
     "received_failures",
     "received_record",
+    "received_sums",
     "report_record",
     "sent",
     "sent_record",
-    "session_days",
     "sessions",
+    "sessions_of",
     "sessions_record",
     "tls_report",
+    "utc_day",
 ]
 
 DAYS: Final = 30
@@ -66,6 +72,7 @@ DAYS: Final = 30
 LONGEST: Final = 400
 """Days of a period, at most."""
 _DAY: Final = 86_400.0
+_LATEST: Final = date(9998, 12, 31)
 _PARTNERS: Final = 20_000  # told apart where not all are asked for
 
 
@@ -99,6 +106,11 @@ def period(since: str = "", until: str = "", now: float | None = None) -> Period
     if (last - first).days >= LONGEST:
         raise _wrong("since", f"{first} to {last} are more than {LONGEST} days: choose fewer")
     return Period(first.isoformat(), last.isoformat())
+
+
+def utc_day(field: str, text: str) -> str:
+    """A day as "2026-11-24". Raises Refusal (INPUT), with the field."""
+    return _date(field, text).isoformat()
 
 
 def domain_name(field: str, text: str) -> str:
@@ -170,6 +182,16 @@ def received(gateway: Gateway, who: Principal, wished: Wished, since: float, unt
     return Received(kept, replace(wished, domains=_domains(gateway, who)))
 
 
+def received_sums(gateway: Gateway, who: Principal, wished: Wished, since: float, until: float) -> list[Reported]:
+    """What others report, summed up. Raises as `received`."""
+    return received(gateway, who, wished, since, until).sums()
+
+
+def received_failed(gateway: Gateway, who: Principal, wished: Wished, since: float, until: float) -> list[FailedThere]:
+    """Every failure that others report, with what our own trace has of its client. Raises as `received`."""
+    return received_failures(gateway, who, received(gateway, who, wished, since, until))
+
+
 def received_failures(gateway: Gateway, who: Principal, found: Received) -> list[FailedThere]:
     """Every failure that was reported, with what our own trace has of its client."""
     wished = found.wished
@@ -199,27 +221,40 @@ def failures_record(one: FailedThere) -> dict[str, Any]:
 # what we report
 
 
-def sessions(gateway: Gateway, day: str, domain: str = "") -> list[DomainSummary]:
-    """TLS sessions of a UTC day by policy domain, of all mail. Raises Refusal (UNREADABLE)."""
+class DaySessions(NamedTuple):
+    """TLS sessions of a UTC day by policy domain. days: those of which there are counts, oldest first."""
+
+    day: str
+    found: list[DomainSummary]
+    days: list[str]
+
+
+def sessions(gateway: Gateway, who: Principal, day: str, domain: str = "") -> DaySessions:
+    """TLS sessions of a UTC day, of all mail. Raises Refusal: UNREADABLE; FORBIDDEN to who sees not all."""
+    _of_gateway(who)
+    directory = gateway.data / SESSIONS_DIRECTORY
     try:
-        return summaries(gateway.data / SESSIONS_DIRECTORY, day, domain)
+        return DaySessions(day, summaries(directory, day, domain), counted_days(directory))
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
 
 
-def session_days(gateway: Gateway) -> list[str]:
-    """The days of which sessions are counted, oldest first."""
-    return counted_days(gateway.data / SESSIONS_DIRECTORY)
-
-
-def sessions_record(day: str, found: list[DomainSummary]) -> dict[str, Any]:
+def sessions_record(one: DaySessions) -> dict[str, Any]:
     """For machines, as `gatepost report tlsrpt --json` prints it."""
-    reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
-    return {"day": day, "left_to_the_sender": list(LEFT_TO_THE_SENDER), "reports": reports}
+    reports = [{"domain": domain.domain, "report": report_object(domain)} for domain in one.found]
+    return {"day": one.day, "left_to_the_sender": list(LEFT_TO_THE_SENDER), "reports": reports, "days": one.days}
 
 
-def sent(gateway: Gateway, since: str, domain: str = "") -> list[SentReport]:
-    """Which TLS reports of a UTC day or later went where, of all mail. Raises Refusal (UNREADABLE)."""
+def sessions_of(record: Mapping[str, Any]) -> DaySessions:
+    """What `sessions_record` tells. Raises ValueError or LookupError for what it never told."""
+    day = str(record["day"])
+    found = [summary_of(day, str(one["domain"]), one["report"]) for one in record["reports"]]
+    return DaySessions(day, found, [str(one) for one in record["days"]])
+
+
+def sent(gateway: Gateway, who: Principal, since: str, domain: str = "") -> list[SentReport]:
+    """Which TLS reports of a UTC day or later went where, of all mail. Raises as `sessions`."""
+    _of_gateway(who)
     try:
         return read_sent(gateway.data, since, lambda one: domain in {"", one.domain})
     except StoreFailure as failure:
@@ -229,6 +264,11 @@ def sent(gateway: Gateway, since: str, domain: str = "") -> list[SentReport]:
 def sent_record(one: SentReport) -> dict[str, Any]:
     """For machines, as `gatepost report sent --json` prints it."""
     return asdict(one)
+
+
+def _of_gateway(who: Principal) -> None:
+    if not who.is_of_gateway:
+        raise Refusal(Kind.FORBIDDEN, "TLS reports of ours are about all mail, and you see some organizations only.")
 
 
 def _seen(who: Principal, wanted: Wanted) -> Wanted:
@@ -246,9 +286,12 @@ def _domains(gateway: Gateway, who: Principal) -> frozenset[str] | None:
 
 def _date(field: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise _wrong(field, f"{text!r} is no day like 2026-11-24") from None
+    if found > _LATEST:  # the day behind it must be one, too
+        raise _wrong(field, f"no mail is of {text}: give a day up to {_LATEST}")
+    return found
 
 
 def _wrong(field: str, text: str) -> Refusal:

@@ -79,7 +79,7 @@ class Sights:
 
     def look(self, gateway: Gateway, found: Publication) -> Sight:
         """Look now. Raises Refusal: CONFLICT if too many looks are under way, INPUT if no resolver can be made."""
-        with self._slot():
+        with self.slot():
             findings = _findings(gateway, found)
         sight = Sight(time.time(), found.zone, findings)
         with self._lock:
@@ -89,7 +89,8 @@ class Sights:
         return sight
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
+        """For a look; waits for half a minute. Raises Refusal (CONFLICT) if too many are under way."""
         if not self._slots.acquire(timeout=_PATIENCE):
             raise Refusal(Kind.CONFLICT, "other looks at the DNS are still under way; look again in a minute")
         try:

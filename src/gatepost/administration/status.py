@@ -1,31 +1,49 @@
-"""What a gateway works by, seen from its files: the configuration in force, its workers, its queue. Asks nobody."""
+"""Whether a gateway runs and what it works by: listeners, workers, configuration, queue, certificates and log-ins.
+
+`status` is all of it, and asks the listeners; the parts by themselves are read from files. Changes nothing.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from gatepost import __version__
+from gatepost.administration.alarms import alarms, summary
+from gatepost.administration.listening import Found
 from gatepost.administration.queue import entries
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.inbound.login import mechanisms
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["COUNTED", "Configuration", "Found", "configuration", "queue_depth", "workers"]
+__all__ = [
+    "COUNTED",
+    "AlarmCount",
+    "Configuration",
+    "Found",
+    "Logins",
+    "Status",
+    "configuration",
+    "queue_depth",
+    "status",
+    "status_of",
+    "status_record",
+    "workers",
+]
 
 COUNTED = 10_000
 """Deliveries at which the counting ends."""
 _STATES = ("active", "deferred", "held")
-
-
-class Found(NamedTuple):
-    """What was found where something should run."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 class Configuration(NamedTuple):
@@ -34,6 +52,95 @@ class Configuration(NamedTuple):
     version: int
     at: float
     author: str
+
+
+class AlarmCount(NamedTuple):
+    """How much is wrong: None if it cannot be told. text: a line."""
+
+    alarms: int | None
+    text: str
+
+
+class Logins(NamedTuple):
+    """By what users log in: the mechanisms that are offered, and the OAuth issuers of each organization."""
+
+    mechanisms: list[str]
+    issuers: dict[str, list[str]]
+    without_passwords: list[str]
+
+
+class Status(NamedTuple):
+    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served."""
+
+    software: str
+    hostname: str
+    configuration: Configuration
+    listeners: list[Found]
+    workers: list[Found]
+    queue: dict[str, int]
+    logins: Logins | None
+    certificates: AlarmCount
+    mail: AlarmCount
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are listeners, every one of them answers, and every worker lives."""
+        return bool(self.listeners) and all(one.ok for one in [*self.listeners, *self.workers])
+
+
+def status(gateway: Gateway, who: Principal) -> Status:
+    """All of it; some seconds where a listener does not answer.
+
+    Raises Refusal: UNREADABLE; FORBIDDEN to who sees some organizations only.
+    """
+    if not who.is_of_gateway:
+        raise Refusal(Kind.FORBIDDEN, "The status is the gateway's, and you see some organizations only.")
+    settings = gateway.settings
+    in_force, queue = configuration(gateway), queue_depth(gateway, who)
+    certificates, mail = _alarms(gateway, who)
+    return Status(
+        __version__,
+        settings.server.hostname,
+        in_force,
+        gateway.listening.look(),
+        workers(gateway),
+        queue,
+        _logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
+        certificates,
+        mail,
+    )
+
+
+def status_record(one: Status) -> dict[str, Any]:
+    """For machines, as `gatepost status --json` prints it."""
+    return {
+        "ok": one.ok,
+        "software": one.software,
+        "hostname": one.hostname,
+        "configuration": one.configuration._asdict(),
+        "listeners": [found._asdict() for found in one.listeners],
+        "workers": [found._asdict() for found in one.workers],
+        "queue": one.queue,
+        "logins": one.logins._asdict() if one.logins is not None else None,
+        "certificates": one.certificates._asdict(),
+        "mail": one.mail._asdict(),
+    }
+
+
+def status_of(record: Mapping[str, Any]) -> Status:
+    """What `status_record` tells. Raises TypeError, LookupError or msgspec.ValidationError for what it never told."""
+    logins = record["logins"]
+    return Status(
+        record["software"],
+        record["hostname"],
+        Configuration(**record["configuration"]),
+        [Found(**one) for one in record["listeners"]],
+        [Found(**one) for one in record["workers"]],
+        msgspec.convert(record["queue"], dict[str, int]),
+        Logins(**logins) if logins is not None else None,
+        AlarmCount(**record["certificates"]),
+        AlarmCount(**record["mail"]),
+    )
 
 
 def configuration(gateway: Gateway) -> Configuration:
@@ -64,3 +171,27 @@ def _worker(gateway: Gateway, index: int) -> Found:
     except (OSError, ValueError, OverflowError):
         return Found(str(index), ok=False, detail="does not run")
     return Found(str(index), ok=True, detail=f"runs, process {pid}")
+
+
+def _alarms(gateway: Gateway, who: Principal) -> tuple[AlarmCount, AlarmCount]:
+    """How much is wrong with the gateway's own certificates, and with mail."""
+    try:
+        found = alarms(gateway, who, time.time())
+    except Refusal as refusal:
+        untold = AlarmCount(None, f"cannot be told: {refusal.text}")
+        return untold, untold
+    own, mail = found.of_certificates(), found.of_mail()
+    return AlarmCount(len(own.alarms), summary(own, "gatepost certificate alarms")), AlarmCount(
+        len(mail.alarms), summary(mail)
+    )
+
+
+def _logins(gateway: Gateway) -> Logins:
+    directory = gateway.directory()
+    organizations = directory.resources.organizations
+    issuers = {one.name: [issuer.name for issuer in one.oauth_issuers if issuer.enabled] for one in organizations}
+    return Logins(
+        list(mechanisms(directory)),
+        {organization: names for organization, names in issuers.items() if names},
+        [one.name for one in organizations if not one.allow_basic_auth_smtp],
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.reports.tls import Protection
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_search import search_trace, trace_page
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import TraceEvent
     from gatepost.store.trace_search import TracePlace
 
-__all__ = ["EVENTS", "MOST", "event_record", "events", "events_of", "events_page", "meanings"]
+__all__ = ["EVENTS", "MOST", "PROTECTIONS", "event_record", "events", "events_of", "events_page", "meanings"]
 
 EVENTS = (
     "RECEIVE",
@@ -41,6 +42,8 @@ EVENTS = (
     "RETURN",
     "DRILL",
 )
+PROTECTIONS = tuple(map(str, Protection))
+"""What a search may ask of how mail was protected, best first."""
 MOST = 10_000
 """Rows at a time, at most."""
 
@@ -64,7 +67,7 @@ def events_of(gateway: Gateway, who: Principal, identity: str) -> list[TraceEven
 
     Raises Refusal (MISSING).
     """
-    for wanted in _meant(identity):
+    for wanted in _meant(identity) if identity else ():  # a filter without anything would be all of the trace
         if found := events(gateway, who, wanted):
             return found[::-1]
     raise Refusal(Kind.MISSING, f"nothing in the trace has the id {identity}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resolving import resolver_of
@@ -22,7 +22,15 @@ from gatepost.checks.inbound import InboundRequest, Presented, validate_inbound,
 from gatepost.checks.presented import checked_session, presented_session
 from gatepost.checks.probe import prober, revocation_checker
 from gatepost.checks.records import VALIDATIONS, keep, last, record_path
-from gatepost.checks.validation import CannotValidate, OutboundRequest, validate_outbound, validation_record
+from gatepost.checks.tasks import Task, TaskStatus, waiting
+from gatepost.checks.validation import (
+    CannotValidate,
+    OutboundRequest,
+    Validation,
+    validate_outbound,
+    validation_record,
+)
+from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import InboundConnector
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.trace_search import scan_trace, trace_event
@@ -33,13 +41,24 @@ if TYPE_CHECKING:
 
     from gatepost.administration.choice import Chosen
     from gatepost.administration.gateway import Gateway
-    from gatepost.checks.tasks import HostReport
-    from gatepost.checks.validation import Validation
     from gatepost.connectors.match import Directory
     from gatepost.policy.facts import SessionFacts
     from gatepost.settings.model import Settings
 
-__all__ = ["Course", "Stopped", "Trial", "keep_validation", "last_validation", "validate", "validation_record"]
+__all__ = [
+    "MOST_PEM",
+    "Course",
+    "Stopped",
+    "Trial",
+    "check_trial",
+    "keep_validation",
+    "last_validation",
+    "validate",
+    "validation_record",
+]
+
+MOST_PEM: Final = 64 * 1024
+"""Bytes of a certificate that is given, with those above it."""
 
 _ROWS = 1000
 _EVENTS = ("RECEIVE", "REFUSE")
@@ -52,8 +71,8 @@ class Trial:
 
     recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
     queue id of the trace that is decided anew. certificate, ip, reverse_path, forward_path: inbound, a session that
-    might come; certificate is PEM, b"" for none, reverse_path None if there is no such session. since: inbound, from
-    when on mail counts as seen, seconds since 1970.
+    might come; certificate is PEM, b"" for none, reverse_path None if there is no such session, and "" or "<>" for the
+    null reverse-path. since: inbound, from when on mail counts as seen, seconds since 1970.
     """
 
     recipients: tuple[str, ...] = ()
@@ -71,19 +90,13 @@ class Stopped(Exception):  # noqa: N818 - it names what happened
 
 
 class Course:
-    """How a trial goes, for whoever follows it. Its two functions are called on the thread of the trial.
+    """How a trial goes, for whoever follows it.
 
-    progress: told what is tried now. found: gets the report on each address of a host.
+    watch: told what is known so far whenever a task begins or has ended, on the thread of the trial.
     """
 
-    def __init__(
-        self,
-        progress: Callable[[str], None] = lambda _: None,
-        found: Callable[[HostReport], None] = lambda _: None,
-        seconds: float | None = None,
-    ) -> None:
-        self.progress = progress
-        self.found = found
+    def __init__(self, watch: Callable[[Validation], None] = lambda _: None, seconds: float | None = None) -> None:
+        self.watch = watch
         self.seconds = seconds
         self._lock = Lock()
         self._stopped = False
@@ -134,7 +147,35 @@ def validate(
             return _inbound(gateway, directory, chosen, trial, course)
         return asyncio.run(_outbound(gateway.settings, directory, chosen, trial, course))
     except CannotValidate as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+        raise _refusal(error.field, str(error)) from error
+
+
+def check_trial(chosen: Chosen, trial: Trial) -> None:
+    """Raises Refusal (INPUT) if a part of it is for the other direction, misses its companion or is too large."""
+    outbound = {"recipients": trial.recipients, "sender": trial.sender}
+    presented = {
+        "certificate": trial.certificate,
+        "ip": trial.ip,
+        "reverse_path": trial.reverse_path is not None,
+        "forward_path": trial.forward_path,
+    }
+    inbound = {"session": trial.session, **presented}
+    wrong = [name for name, value in (inbound if chosen.direction == "outbound" else outbound).items() if value]
+    if wrong:
+        other = "inbound" if chosen.direction == "outbound" else "outbound"
+        raise _refusal(wrong, f"for {other} connectors only, and {chosen.label} is meant")
+    if any(presented.values()) and not (trial.ip and trial.reverse_path is not None):
+        text = 'both are needed, as they decide together whose mail it is; "<>" is the null reverse-path'
+        raise _refusal(["ip", "reverse_path"], text)
+    if len(trial.certificate) > MOST_PEM:
+        text = f"larger than {MOST_PEM} bytes; give the client's certificate and those above it, and nothing else"
+        raise _refusal("certificate", text)
+
+
+def _refusal(fields: str | list[str], text: str) -> Refusal:
+    named = [fields] if isinstance(fields, str) else fields
+    errors = [FieldError(name, text) for name in named if name]
+    return Refusal(Kind.INPUT, "the connector was not tried" if errors else text, errors)
 
 
 def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
@@ -172,7 +213,7 @@ async def _outbound(
     async with course.running(), resolver_of(settings) as resolver:
         probing = prober(settings, resolver)
         try:
-            return await validate_outbound(probing, directory, request, course.progress, course.found)
+            return await validate_outbound(probing, directory, request, course.watch)
         finally:
             await probing.close()
 
@@ -183,12 +224,19 @@ def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Tria
     directory = with_enabled(directory, chosen.organization, connector)
     trace = _Trace(gateway.data / "trace")
     now = time.time()
+    begun = Validation(chosen.organization.name, connector.name, "inbound", now, directory.version, done=False)
+
+    def doing(name: str, text: str, *later: str) -> None:
+        course.watch(replace(begun, tasks=(Task(name, TaskStatus.RUNNING, text), *waiting(later))))
+
     presented = None
     if trial.ip and trial.reverse_path is not None:
+        doing("Presented", "whether the certificate is trusted, and was not revoked", "Seen")
         session = presented_session(trial.certificate, trial.ip, directory, settings.tls.trust_anchors, now=now)
         session = asyncio.run(_checked(settings, session, directory, course))
-        presented = Presented(session, trial.reverse_path, trial.forward_path)
-    course.progress("looking at mail that was seen")
+        reverse_path = "" if trial.reverse_path == "<>" else trial.reverse_path
+        presented = Presented(session, reverse_path, trial.forward_path)
+    doing("Seen", "mail that came in, by the trace")
     request = InboundRequest(
         chosen.organization,
         connector,
@@ -238,5 +286,5 @@ def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
         TraceFilter(message=identity, limit=_ROWS)
     )
     if not found:
-        raise Refusal(Kind.INPUT, f"--session: nothing in the trace has the id {identity}")
+        raise _refusal("session", f"nothing in the trace has the id {identity}")
     return found

@@ -199,8 +199,8 @@ def _switch(asked: Asked) -> dict[str, Any]:
 def _not_switched(closed: GatesClosed) -> Refusal:
     """Which gates, and the whole look as the member "gates"."""
     errors = [FieldError(f"gates.{one.gate}", one.text) for one in closed.report.stopping]
-    text = closed.text.replace("--force REASON", "give a reason in force")
-    return Refusal(Kind.CONFLICT, text, errors, more={"gates": gates_look(closed.report)})
+    more = {"gates": gates_look(closed.report)}
+    return Refusal(Kind.CONFLICT, closed.text, errors, options=closed.options, more=more)
 
 
 def _cancel(asked: Asked) -> dict[str, Any]:

@@ -76,11 +76,11 @@ def answer(outcome: Outcome, *, location: str = "", status: int | None = None) -
     return Answer({"blast_radius": None} | outcome_record(outcome) | said, outcome.version, location, status)
 
 
-def seconds(name: str, text: str) -> float:
-    """A time in a query, as seconds since 1970. Raises Problem."""
+def seconds(name: str, text: str, part: str = "query.") -> float:
+    """A time, as seconds since 1970. part: of the call that it is in, "" for the body. Raises Problem."""
     try:
         return moment(text)
     except ValueError as error:
         raise Problem(
-            ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError(f"query.{name}", str(error))]
+            ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError(f"{part}{name}", str(error))]
         ) from error

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
-from gatepost.administration.partner import check_record, look, look_of, target_of
+from gatepost.administration.partner import Target, check_record, look, look_of, target_of
 from gatepost.administration.publication import publication_of, publication_record
 from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
     from gatepost.administration.publication import Publication
     from gatepost.api.endpoint import Asked
+    from gatepost.checks.partner_report import PartnerCheck
 
 __all__ = ["ENDPOINTS"]
 
@@ -132,12 +133,12 @@ def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
 
 
 def _show(asked: Asked) -> dict[str, Any]:
-    run = asked.gateway.checks.find(asked.path["id"], asked.principal)
+    run = asked.gateway.checks.find(asked.path["id"], asked.principal, Target)
     run.wait(asked.query.wait)
     return _state(run)
 
 
-def _state(run: CheckRun) -> dict[str, Any]:
+def _state(run: CheckRun[Target, PartnerCheck]) -> dict[str, Any]:
     return {
         "id": run.id,
         "target": run.target.text,

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
-from gatepost.administration.explain import MAX_PEM, Question, answer_record, explain
+from gatepost.administration.explain import MAX_PEM, Question, explained
 from gatepost.administration.refusal import Refusal
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.problem import later
@@ -41,20 +41,57 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     live: bool = False
 
 
-class Explained(msgspec.Struct):
+class ExplainAssumption(msgspec.Struct):
+    """What was not said, and is taken to be so. field: of the question."""
+
+    field: str
+    text: str
+
+
+class ExplainDkim(msgspec.Struct):
+    """The keys that would sign it, and why these or none."""
+
+    keys: list[str]
+    why: str
+
+
+class ExplainCertificates(msgspec.Struct):
+    """What there is to encrypt it with S/MIME. missing: why it waits, empty if it does not."""
+
+    found: str
+    missing: str
+
+
+class Explained(msgspec.Struct, rename={"sender": "from"}):
     """What would happen, under the names that the trace keeps of real decisions.
 
-    inbound, outbound: null if it is another organization's affair, outbound also if it is nobody's mail. failures: what
-    each kind of TLS failure would do. live: what each next hop presents, if that was asked for. expires_after: seconds.
+    ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
+    organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of TLS
+    failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
+    does not leave or nobody has a key. expires_after: seconds. succeeds: it is accepted, and has a way that does what
+    is demanded; null where others decide. empty: nothing is stored yet. live: what each next hop presents, if that was
+    asked for. certificates: if it must be encrypted.
     """
 
     configuration: int
+    sender: str
+    to: str
+    ip: str
+    tls: str
+    certificate: bool
+    assumed: list[ExplainAssumption]
     stage: str
     inbound: dict[str, Any] | None
     outbound: dict[str, Any] | None
     failures: list[dict[str, Any]]
+    held_below_memory: bool
+    dkim: ExplainDkim | None
     expires_after: float
+    succeeds: bool | None
+    empty: bool
+    withheld: list[str]
     live: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    certificates: ExplainCertificates | None = None
 
 
 def _explain(asked: Asked) -> dict[str, Any]:
@@ -71,7 +108,7 @@ def _explain(asked: Asked) -> dict[str, Any]:
         live=body.live,
     )
     try:
-        return answer_record(explain(asked.gateway, asked.principal, question))
+        return explained(asked.gateway, asked.principal, question)
     except Refusal as refusal:
         raise later(refusal) from refusal
 

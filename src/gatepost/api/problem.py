@@ -7,7 +7,7 @@ exception's text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatepost.administration.refusal import Kind
 from gatepost.web.problem import ProblemType, problem_document
@@ -35,7 +35,7 @@ _OF_REFUSALS = {
 class Problem(Exception):  # noqa: N818 - it names what the answer is
     """The answer is a problem. detail: what, where, why, what to do. headers: that go with its status.
 
-    more: extension members.
+    refusal: of administration, if it refused.
     """
 
     def __init__(
@@ -44,28 +44,28 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
         detail: str,
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
-        more: Mapping[str, Any] | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         super().__init__(detail)
-        self.more = dict(more or {})
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.refusal = refusal
 
 
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
-    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, more=refusal.more)
+    return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, refusal=refusal)
 
 
 def later(refusal: Refusal) -> Exception:
     """To be raised where a conflict means that too much is under way: the caller mends it by waiting."""
     if refusal.kind is not Kind.CONFLICT:
         return refusal
-    return Problem(ProblemType.THROTTLED, refusal.text, headers={"Retry-After": "15"})
+    return Problem(ProblemType.THROTTLED, refusal.text, headers={"Retry-After": "15"}, refusal=refusal)
 
 
 def problem_response(problem: Problem, instance: str) -> Response:
     """The document. instance: a URI that the log knows the request by."""
-    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers, problem.more)
+    return problem_document(problem.kind, problem.detail, instance, problem.errors, problem.headers, problem.refusal)

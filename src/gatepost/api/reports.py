@@ -21,6 +21,7 @@ from gatepost.reports.tls import Wanted
 
 if TYPE_CHECKING:
     from gatepost.api.endpoint import Asked
+    from gatepost.reports.received import FailedThere
 
 __all__ = ["ENDPOINTS"]
 
@@ -129,6 +130,38 @@ class ReceivedSums(msgspec.Struct):
     results: dict[str, int]
 
 
+class ReceivedFailed(msgspec.Struct):
+    """Why sessions failed as their sender saw it; "" stands for what is not said."""
+
+    result: str
+    sessions: int
+    sending_address: str
+    mx_host: str
+    helo: str
+    receiving_address: str
+    reason: str
+    information: str
+
+
+class ReceivedHere(msgspec.Struct):
+    """Messages, by recipient, of the same client in our own trace of that time."""
+
+    received: int
+    refused: int
+
+
+class ReceivedFailure(msgspec.Struct):
+    """Sessions that failed by somebody's report. begin, end: of the report. here: null if no client is named."""
+
+    begin: float
+    end: float
+    reporter: str
+    domain: str
+    policy: str
+    failure: ReceivedFailed
+    here: ReceivedHere | None
+
+
 class SentQuery(Paging, kw_only=True):
     """Which reports of ours. since: a UTC day."""
 
@@ -159,11 +192,12 @@ class SessionsQuery(msgspec.Struct, kw_only=True):
 
 
 class SessionsAnswer(msgspec.Struct):
-    """Report objects of RFC 8460 section 4.4, without the fields that say who sends them."""
+    """Report objects of RFC 8460 section 4.4, without the fields that say who sends them. days: that have counts."""
 
     day: str
     left_to_the_sender: list[str]
     reports: list[dict[str, Any]]
+    days: list[str]
 
 
 class Head(msgspec.Struct):
@@ -232,27 +266,40 @@ def _report(asked: Asked, partner: str) -> Any:
 
 
 def _received(asked: Asked) -> Page:
-    query: ReceivedQuery = asked.query
+    found = reports.received_sums(asked.gateway, asked.principal, *_wished(asked.query))
+    return page_of(found, lambda one: f"{one.reporter} {one.domain} {one.policy}", asked.query, reports.received_record)
+
+
+def _received_failures(asked: Asked) -> Page:
+    found = reports.received_failed(asked.gateway, asked.principal, *_wished(asked.query))
+
+    def name(one: FailedThere) -> str:
+        return f"{one.begin} {one.reporter} {one.domain} {one.policy} {one.failure.result}"
+
+    return page_of(found, name, asked.query, reports.failures_record)
+
+
+def _wished(query: ReceivedQuery) -> tuple[Wished, float, float]:
+    """Which reports, and from when to when."""
     wished = Wished(reports.domain_name("query.domain", query.domain), query.reporter, query.result)
     until = seconds("until", query.until) if query.until else time.time()
     since = seconds("since", query.since) if query.since else until - reports.DAYS * 86_400.0
-    found = reports.received(asked.gateway, asked.principal, wished, since, until).sums()
-    return page_of(found, lambda one: f"{one.reporter} {one.domain} {one.policy}", query, reports.received_record)
+    return wished, since, until
 
 
 def _sent(asked: Asked) -> Page:
     query: SentQuery = asked.query
-    since = query.since or reports.period().first
-    found = reports.sent(asked.gateway, reports.period(since).first, reports.domain_name("query.domain", query.domain))
+    since = reports.utc_day("query.since", query.since or reports.period().first)
+    domain = reports.domain_name("query.domain", query.domain)
+    found = reports.sent(asked.gateway, asked.principal, since, domain)
     return page_of(found, lambda one: f"{one.day} {one.domain} {one.rua}", query, reports.sent_record)
 
 
 def _sessions(asked: Asked) -> dict[str, Any]:
     query: SessionsQuery = asked.query
     day = reports.period("", query.day).last
-    return reports.sessions_record(
-        day, reports.sessions(asked.gateway, day, reports.domain_name("query.domain", query.domain))
-    )
+    domain = reports.domain_name("query.domain", query.domain)
+    return reports.sessions_record(reports.sessions(asked.gateway, asked.principal, day, domain))
 
 
 def _heads(asked: Asked) -> Page:
@@ -327,6 +374,8 @@ ENDPOINTS = (
          TlsQuery),
     _get("/reports/received", "What others report of their TLS sessions with us (RFC 8460), by reporter and policy",
          _received, ListOf(ReceivedSums), ReceivedQuery),
+    _get("/reports/received/failures", "Every failure that others report, with what our own trace has of its client",
+         _received_failures, ListOf(ReceivedFailure), ReceivedQuery),
     _get("/reports/sent", "Which TLS reports of ours went where", _sent, ListOf(SentAnswer), SentQuery,
          reach=Reach.GATEWAY),
     _get("/reports/sessions", "TLS sessions of a day by policy domain, as reports have them", _sessions, SessionsAnswer,

@@ -9,10 +9,12 @@ import msgspec
 
 from gatepost.api import (
     accounts,
+    alarms,
     certificate_inventory,
     certificates,
     checks,
     connectors,
+    dkim,
     explain,
     parts,
     queue,
@@ -20,6 +22,7 @@ from gatepost.api import (
     resources,
     status,
     trace,
+    validations,
 )
 from gatepost.api.endpoint import Endpoint, Reach
 from gatepost.api.openapi import document
@@ -80,9 +83,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         parameters={"kind": "The last part of the type."},
     ),
     *status.ENDPOINTS,
+    *alarms.ENDPOINTS,
     *resources.ENDPOINTS,
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
+    *validations.ENDPOINTS,
+    *dkim.ENDPOINTS,
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,
     *queue.ENDPOINTS,

@@ -1,4 +1,4 @@
-"""How the gateway is, without asking its listeners: this answer comes from one of its own processes."""
+"""How the gateway is: `gatepost status` as a call."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost import __version__
 from gatepost.access.principal import Scope
-from gatepost.administration.status import configuration, queue_depth, workers
+from gatepost.administration.status import status, status_record
 from gatepost.api.endpoint import Endpoint, Reach
 
 if TYPE_CHECKING:
@@ -23,6 +22,14 @@ class StatusConfiguration(msgspec.Struct):
     version: int
     at: float
     author: str
+
+
+class StatusListener(msgspec.Struct):
+    """A listener, or what is served beside mail. ok: it answers as it should. detail: what it says."""
+
+    name: str
+    ok: bool
+    detail: str
 
 
 class StatusWorker(msgspec.Struct):
@@ -41,38 +48,53 @@ class StatusQueue(msgspec.Struct):
     held: int
 
 
+class StatusLogins(msgspec.Struct):
+    """By what users log in. issuers: of OAuth, by organization. without_passwords: organizations that take none."""
+
+    mechanisms: list[str]
+    issuers: dict[str, list[str]]
+    without_passwords: list[str]
+
+
+class StatusAlarms(msgspec.Struct):
+    """How many alarms there are, null if that cannot be told; and a line about them."""
+
+    alarms: int | None
+    text: str
+
+
 class Status(msgspec.Struct):
-    """ok: every worker lives. software: the version of gatepost."""
+    """ok: every listener answers and every worker lives. software: the version of gatepost.
+
+    logins: null where no listener is for users. certificates, mail: what is wrong with either (GET /alarms).
+    """
 
     ok: bool
     software: str
     hostname: str
     configuration: StatusConfiguration
+    listeners: list[StatusListener]
     workers: list[StatusWorker]
     queue: StatusQueue
+    logins: StatusLogins | None
+    certificates: StatusAlarms
+    mail: StatusAlarms
 
 
 def _status(asked: Asked) -> dict[str, Any]:
-    alive = workers(asked.gateway)
-    return {
-        "ok": all(one.ok for one in alive),
-        "software": __version__,
-        "hostname": asked.gateway.settings.server.hostname,
-        "configuration": configuration(asked.gateway)._asdict(),
-        "workers": [one._asdict() for one in alive],
-        "queue": queue_depth(asked.gateway, asked.principal),
-    }
+    return status_record(status(asked.gateway, asked.principal))
 
 
 ENDPOINTS = (
     Endpoint(
         "GET",
         "/status",
-        "Whether the workers live, the configuration in force, the queue",
+        "Whether listeners and workers live, the configuration in force, the queue, what is wrong",
         _status,
         Status,
         Scope.READ,
         Reach.GATEWAY,
         "status",
+        description="The listeners are asked, which takes some seconds if one does not answer.",
     ),
 )

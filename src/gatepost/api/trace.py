@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +44,10 @@ class TraceSearch(Paging, kw_only=True):
     event: Annotated[str, Meta(pattern=f"^({_EVENT})?$", description="What happened.")] = ""
     achieved: Annotated[
         str, Meta(max_length=100, description="none, encrypted, authenticated; or with the MX: dnssec/encrypted.")
+    ] = ""
+    protection: Annotated[
+        Literal["", "dane", "mta-sts", "verified", "encrypted", "cleartext"],
+        Meta(description="Of mail received or sent, as reports count it."),
     ] = ""
     tls_version: Annotated[str, Meta(max_length=100, description='"TLSv1.2" or "TLSv1.3".')] = ""
     tls_group: Annotated[str, Meta(max_length=100, description="Key exchange, such as X25519MLKEM768.")] = ""

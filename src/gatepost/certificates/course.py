@@ -49,7 +49,14 @@ _IN_FILES: Final = frozenset({Origin.SETTINGS, Origin.FILES})  # whose keys are 
 
 
 class Refused(ValueError):  # noqa: N818 - it names what was said
-    """A step that the course does not have; the text says why, and what to do instead."""
+    """A step that the course does not have; the text says why, and what to do instead.
+
+    options: names of what would allow it, such as a reason in "force".
+    """
+
+    def __init__(self, text: str, *, options: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.options = options
 
 
 # what covers what
@@ -172,7 +179,8 @@ def switch(entry: Entry, entries: Mapping[str, Entry], *, now: float, losing: bo
     if lost and not losing:
         raise Refused(
             f"no certificate would bear {', '.join(lost[:_SHOWN])} any more; have it issued with all names, or "
-            "say with --force REASON of gatepost certificate changeover switch why they may go"
+            "give a reason for the switch why they may go",
+            options=("force",),
         )
     olds = replaced(entry, entries)
     new = replace(
@@ -241,7 +249,8 @@ def withdraw(entry: Entry, entries: Mapping[str, Entry], *, now: float, early: b
     if newer is not None and now <= roll_back_until(newer) and not early:
         raise Refused(
             f"until {_time(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key; "
-            "wait, or give a reason with --force"
+            "wait, or give a reason",
+            options=("force",),
         )
     return replace(entry, state=State.RETIRED, since=now)
 
@@ -272,7 +281,7 @@ def _must_be_valid(entry: Entry, at: float) -> None:
     if at >= entry.leaf.not_after:
         raise Refused(f"{entry.id} ends at {_time(entry.leaf.not_after)}: get a new one")
     if at < entry.leaf.not_before:
-        raise Refused(f"{entry.id} is valid from {_time(entry.leaf.not_before)} on: switch then (--at)")
+        raise Refused(f"{entry.id} is valid from {_time(entry.leaf.not_before)} on: switch then", options=("at",))
 
 
 def _time(seconds: float) -> str:

@@ -121,7 +121,7 @@ class DkimKeys:
         """A private key as content for `ConfigStore.apply`. Raises DkimKeyError without a master key."""
         if self._vault is None:
             raise DkimKeyError(
-                "a key is stored only sealed: set store.master_key, or leave the key in a file (--key FILE --leave-key)"
+                "a key is stored only sealed: set store.master_key, or leave the key in a file of its own"
             )
         place = content_name(organization, name)
         return {place: self._vault.seal(key_pem, place)}

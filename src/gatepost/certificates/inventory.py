@@ -7,9 +7,11 @@ or stay in the file that they came from. For one thread at a time, as its store 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from cryptography import x509
 
 from gatepost.certificates.directories import WatchedDirectories
@@ -32,6 +34,7 @@ _KIND = "certificate"
 _LEAST_DIGITS = 4
 _KINDS = (_KIND, "certificate_request", "certificate_directory")
 _SEEN = "seen"
+_UNDERSTOOD = 4096  # texts of entries: some kilobytes each
 _SHOWN = 5  # ids in a sentence
 _ALL = ("chain", "key", _SEEN)
 
@@ -61,8 +64,8 @@ class Inventory:
 
     def entries(self) -> tuple[int, dict[str, Entry]]:
         """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
-        version, document = self._store.load(_KIND)
-        found = [entry_of(number, one) for number, one in document.get(_KIND, {}).items()]
+        version, texts = self._store.texts(_KIND)
+        found = [_understood(number, text) for number, text in texts]
         return version, {one.id: one for one in sorted(found, key=lambda one: (-one.added, one.id))}
 
     def find(self, number: str) -> Entry:
@@ -76,6 +79,11 @@ class Inventory:
         if found is None:
             raise CertificateFileError(f"certificate {entry.id}: its chain is not in the store")
         return found
+
+    def chains(self) -> dict[str, bytes]:
+        """The same of all certificates, by their ids; what is lost is left out."""
+        found = self._store.contents(f"{_KIND}/", "/chain")
+        return {name.split("/")[1]: chain for name, chain in found.items()}
 
     def identity(self, entry: Entry) -> ServerIdentity:
         """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
@@ -115,7 +123,7 @@ class Inventory:
         if not entry.key_file:
             if self._vault is None:
                 raise CertificateFileError(
-                    "a key is stored only sealed: set store.master_key, or leave the key in its file (--leave-key)"
+                    "a key is stored only sealed: set store.master_key, or leave the key in its file"
                 )
             self.check_master_key()
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
@@ -182,6 +190,12 @@ class Inventory:
         """The newest changes of certificates, requests and directories first, at most so many; no key is in them."""
         found = [one for kind in _KINDS for one in self._store.history(kind, limit=limit)]
         return sorted(found, key=lambda one: -one.version)[:limit]
+
+
+@lru_cache(maxsize=_UNDERSTOOD)
+def _understood(number: str, text: str) -> Entry:
+    """The entry that is stored as this text. Pages ask for all of them, over and over."""
+    return entry_of(number, msgspec.json.decode(text))
 
 
 def find_among(entries: Iterable[Entry], number: str) -> Entry:

@@ -6,7 +6,6 @@ they are read here, so that they are never missing from a list.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,10 +42,7 @@ def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: flo
     Raises ValueError if an entry is not of this version.
     """
     version, entries = inventory.entries()
-    chains = {}
-    for entry in entries.values():
-        with suppress(CertificateFileError):
-            chains[entry.id] = inventory.chain_pem(entry)
+    chains = inventory.chains()
     holders = {(one.chain_file, one.key_file): one.id for one in entries.values() if one.chain_file}
     trouble = []
     for chain, key in files:

@@ -205,5 +205,5 @@ def recipient_advice(code: int) -> str:
         return "Their server asks to try later (grey-listing, load): validate again in some minutes."
     return (
         "The connection is as it must be, but their server refuses this mail; its reply says why: an unknown "
-        "recipient, the sender (try --sender), or this machine's address."
+        "recipient, the sender (try another one), or this machine's address."
     )

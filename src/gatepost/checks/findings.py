@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gatepost.checks import advice
-from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus, detail_of, skipped
+from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus, detail_of, skipped, waiting
 from gatepost.connectors.values import RevocationCheck
-from gatepost.outbound.connection import Step
+from gatepost.outbound.connection import Step, Watch
 from gatepost.outbound.contexts import asked_anchors
 from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Authenticated, Encrypted, Opportunistic
@@ -25,15 +25,15 @@ from gatepost.tls.facts import ChainStatus
 from gatepost.tls.names import describe_names, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.outbound.failure import HopFailure
     from gatepost.outbound.hop import Hop
     from gatepost.policy.facts import HopFacts
     from gatepost.policy.requirement import Verdict
-    from gatepost.tls.facts import CertificateFacts, ChainVerdict
+    from gatepost.tls.facts import CertificateFacts, ChainVerdict, TlsFacts
 
-__all__ = ["Seen", "findings"]
+__all__ = ["Seen", "findings", "so_far"]
 
 _SOON_DAYS = 14
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -44,11 +44,12 @@ _TRUSTED = frozenset({ChainStatus.TRUSTED, ChainStatus.REVOKED, ChainStatus.REVO
 
 
 @dataclass(slots=True)
-class Seen:
-    """One attempt as the opener lived it. Its call as `watch` notes a step.
+class Seen(Watch):
+    """One attempt as the opener lives it, of which it is the `watch`.
 
-    steps: begun, with the time of a clock that never goes back. failure: why the connection is of no use, None if it
-    is. error: of the operating system, if connecting failed. now: seconds since 1970.
+    steps: begun, with the time of a clock that never goes back. transcript, facts: as far as it came. failure: why the
+    connection is of no use, None if it is. error: of the operating system, if connecting failed. now: seconds since
+    1970. told: called as each step begins.
     """
 
     hop: Hop
@@ -56,23 +57,39 @@ class Seen:
     now: float
     steps: list[tuple[Step, float]] = field(default_factory=list)
     ended: float = 0.0
-    transcript: tuple[str, ...] = ()
+    transcript: Sequence[str] = ()
     facts: HopFacts | None = None
     verdict: Verdict | None = None
     failure: HopFailure | None = None
     error: BaseException | None = None
+    told: Callable[[], None] | None = None
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Step, /) -> None:
         """A step begins."""
         self.steps.append((step, self.clock()))
+        if self.told is not None:
+            self.told()
+
+    def connected(self, transcript: Sequence[str], /) -> None:
+        """See `Watch`."""
+        self.transcript = transcript
+
+    def secured(self, facts: HopFacts, tls: TlsFacts, /) -> None:
+        """See `Watch`."""
+        self.facts = replace(facts, tls=tls)
+
+    def judged(self, facts: HopFacts, chain: ChainVerdict, /) -> None:
+        """See `Watch`."""
+        self.facts = replace(facts, chain=chain)
+        self(Step.REVOCATION)
 
     def end(self) -> None:
         """The attempt is over."""
         self.ended = self.clock()
 
     def seconds(self, *steps: Step) -> float:
-        """How long these steps took together."""
-        ends = [at for _, at in self.steps[1:]] + [self.ended]
+        """How long these steps took together; one that goes on has taken nothing yet."""
+        ends = [at for _, at in self.steps[1:]] + [self.ended or self.steps[-1][1] if self.steps else 0.0]
         return sum(end - at for (step, at), end in zip(self.steps, ends, strict=True) if step in steps)
 
     @property
@@ -84,7 +101,7 @@ class Seen:
     def over_tls(self) -> bool:
         """Whether the handshake was done, and the host was greeted again."""
         names = [step for step, _ in self.steps]
-        return Step.HANDSHAKE in names and names[-1] is Step.HELLO
+        return Step.HANDSHAKE in names and names[-1] is not Step.HANDSHAKE
 
     @property
     def our_fault(self) -> str:
@@ -93,14 +110,14 @@ class Seen:
         return failure.detail if failure and failure.reply.enhanced == _OUR_FAULT else ""
 
     @property
-    def judged(self) -> Verdict | None:
+    def concluded(self) -> Verdict | None:
         """The verdict that ended the attempt, or let it pass."""
         return self.verdict or (self.failure.verdict if self.failure else None)
 
     @property
     def word(self) -> str:
         """Exchange's word for what is missing, "" if nothing is."""
-        verdict = self.judged
+        verdict = self.concluded
         return verdict.shortfall.message if verdict and verdict.shortfall else ""
 
     @property
@@ -143,6 +160,24 @@ def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
         # A demand that no task knows yet: what would make mail wait must not look like a success.
         found[len(PROBE_TASKS) - 1] = Task(PROBE_TASKS[-1], TaskStatus.FAILED, failure.text)
     return tuple(found)
+
+
+def so_far(seen: Seen, resolve: Task) -> tuple[Task, ...]:
+    """The same while the attempt goes on: what has ended, what runs, what comes later. resolve: as above."""
+    name = "Certificate" if seen.over_tls and seen.last is Step.HELLO else _RUNNING[seen.last]
+    place = PROBE_TASKS.index(name)
+    ended = [_MAKERS[one](seen)[0] for one in PROBE_TASKS[1:place]]
+    return (resolve, *ended, Task(name, TaskStatus.RUNNING, ""), *waiting(PROBE_TASKS[place + 1 :]))
+
+
+_RUNNING = {
+    Step.CONNECT: "Connect",
+    Step.GREETING: "EHLO",
+    Step.HELLO: "EHLO",
+    Step.STARTTLS: "STARTTLS",
+    Step.HANDSHAKE: "TLS handshake",
+    Step.REVOCATION: "Revocation",
+}
 
 
 # Each maker gives its task, and why nothing can come after it though it did not fail, "" if something can.
@@ -308,10 +343,10 @@ def _name(seen: Seen) -> _Made:
 
 
 def _revocation(seen: Seen) -> _Made:
-    chain, requirement = seen.chain, seen.hop.requirement
+    chain, requirement, seconds = seen.chain, seen.hop.requirement, seen.seconds(Step.REVOCATION)
     found = chain.revocation if chain else None
     if chain is not None and chain.status in {ChainStatus.REVOKED, ChainStatus.REVOCATION_UNKNOWN}:
-        return Task("Revocation", TaskStatus.FAILED, chain.detail, advice.certificate_advice(chain)), ""
+        return Task("Revocation", TaskStatus.FAILED, chain.detail, advice.certificate_advice(chain), seconds), ""
     if not isinstance(requirement, Authenticated) or not requirement.anchors:
         return Task("Revocation", TaskStatus.SKIPPED, f"not asked for under {describe(requirement)}"), ""
     if requirement.revocation is RevocationCheck.NONE:
@@ -319,8 +354,8 @@ def _revocation(seen: Seen) -> _Made:
     if found is None:
         return Task("Revocation", TaskStatus.SKIPPED, "nobody asked: this check has no way to the status of chains"), ""
     if found.status == "unknown":
-        return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice()), ""
-    return Task("Revocation", TaskStatus.SUCCEEDED, found.text), ""
+        return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice(), seconds), ""
+    return Task("Revocation", TaskStatus.SUCCEEDED, found.text, seconds=seconds), ""
 
 
 def _requiretls(seen: Seen) -> list[Task]:

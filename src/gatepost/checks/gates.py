@@ -124,7 +124,7 @@ def key_finding(problem: str) -> GateFinding:
     if problem:
         fix = (
             "See that store.master_key is the one of the gateway. If only the gateway has it (a systemd credential), "
-            "let the gateway look: gatepost certificate changeover switch ID --at TIME"
+            "let the gateway look: plan the switch for a time"
         )
         return GateFinding(Gate.KEY, Mark.FAIL, "its private key cannot be opened here", problem, fix)
     return GateFinding(Gate.KEY, Mark.PASS, "its private key can be opened here, and belongs to it")

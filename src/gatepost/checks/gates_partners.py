@@ -92,5 +92,5 @@ def partner_findings(partners: Sequence[Partner]) -> Iterator[GateFinding]:
     names = ", ".join(one.name for one in silent[:_SHOWN])
     text = f"{len(silent)} of {len(partners)} partners who may expect the current one were not told: {names}{more}"
     evidence = "; ".join(f"{one.name}: {one.why[0]}" for one in silent[:_SHOWN])
-    fix = "Send them what `changeover notice ID` prints, then: changeover told ID PARTNER (or --all)"
+    fix = "Send them the text for partners (`changeover notice`), then mark them as told (`changeover told`)"
     yield GateFinding(Gate.PARTNERS, Mark.WARN, text, evidence, fix)

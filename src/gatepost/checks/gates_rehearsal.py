@@ -114,7 +114,9 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         yield GateFinding(Gate.REHEARSAL, Mark.FAIL, text, fix="Have it issued with that name.")
     got = [one for one in after if one.presented == entry.leaf.sha256]
     if not got:
-        fix = "Another current certificate stands before it: name that one with changeover stage ID --replaces OTHER."
+        fix = (
+            "Another current certificate stands before it: say that this one takes its place, too (`changeover stage`)."
+        )
         yield GateFinding(Gate.REHEARSAL, Mark.WARN, "no client would be shown it", fix=fix)
     elif not worse and not misled:
         shown = ", ".join(dict.fromkeys(one.client.removeprefix("a client of ") for one in got))

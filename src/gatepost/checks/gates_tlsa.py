@@ -119,7 +119,7 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: Sighting, now: float) -> G
         since, until = _minute(sighting.since), _minute(sighting.until)
         text = f"{seen.host}: a record for it was first seen at {since}; wait until {until}"
         evidence = f"senders may keep the records from before for {sighting.ttl} seconds"
-        fix = f"Nothing but wait. To switch then: --at {until.replace(' ', 'T')}"
+        fix = f"Nothing but wait. The switch can be planned for {until.replace(' ', 'T')}."
         return GateFinding(Gate.TLSA, Mark.FAIL, text, evidence, fix, until=sighting.until)
     text = f"{seen.host}: a record for it was first seen at {_minute(sighting.since)}, long enough ago"
     return GateFinding(Gate.TLSA, Mark.PASS, text, _detail(seen.entry))

@@ -156,7 +156,7 @@ def _replays(directory: Directory, request: InboundRequest) -> Iterator[Task]:
         presented = Presented(session_facts(event), event.sender, event.recipient)
         yield _decided("Replay", directory, request, presented)
     if request.captured and not known:
-        raise CannotValidate("--session: the trace has no row of it that says how mail came in")
+        raise CannotValidate("the trace has no row of it that says how mail came in", "session")
 
 
 def _upload(directory: Directory, request: InboundRequest) -> Iterator[Task]:
@@ -164,20 +164,20 @@ def _upload(directory: Directory, request: InboundRequest) -> Iterator[Task]:
         yield _decided("Presented", directory, request, request.presented)
 
 
-def _path(text: str, option: str) -> Path:
+def _path(text: str, field: str) -> Path:
     try:
         return parse_path(f"<{text}>", smtputf8=True)
     except GrammarError as error:
-        raise CannotValidate(f"{option}: {text!r} is not a mail address: {error.why}") from None
+        raise CannotValidate(f"{text!r} is not a mail address: {error.why}", field) from None
 
 
 def _decided(name: str, directory: Directory, request: InboundRequest, presented: Presented) -> Task:
     """Whether this connector takes the mail, and what becomes of it."""
-    session, reverse_path = presented.session, _path(presented.sender, "--from")
+    session, reverse_path = presented.session, _path(presented.sender, "reverse_path")
     verdict = decide_mail(directory, session, reverse_path)
     if verdict.accepted:
         text = presented.recipient or _some_recipient(request)
-        verdict = decide_recipient(directory, session, reverse_path, _path(text, "--to"), verdict.attribution)
+        verdict = decide_recipient(directory, session, reverse_path, _path(text, "forward_path"), verdict.attribution)
     said = f"<{presented.sender}> from {session.peer_ip}, {_channel(session)}"
     if not _is_by(verdict, request):
         other = f"connector {verdict.connector!r} would" if verdict.connector else "no connector would"

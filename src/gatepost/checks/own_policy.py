@@ -164,7 +164,7 @@ def _policy(publication: Publication, seen: Seen) -> Finding:
 _FETCH = (
     "Here: name {0} in the DNS (A, AAAA or CNAME), let port 443 of it reach the address of [mta_sts] in the settings, "
     "and see in the log that policies are served. If others can fetch it, this machine has no way to port 443, or "
-    "needs --private, as the name leads to an address of your own network."
+    "may not look there, as the name leads to an address of your own network."
 )
 _FAILURES = {
     ResultType.STS_WEBPKI_INVALID: (

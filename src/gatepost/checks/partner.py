@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
 from gatepost.checks.partner_report import PartnerCheck
-from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns, waiting_row
+from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns, row_so_far, waiting_row
 from gatepost.checks.probe import prober, revocation_checker
 from gatepost.checks.public import NotPublic, PublicRouter
 from gatepost.dane.publication import TlsaStatus
@@ -69,7 +69,7 @@ class Bounds:
 class Checker:
     """Checks by the settings of a gateway; to be made where the event loop runs, and closed in the end.
 
-    watch: told what is known so far, whenever more is: the rows of hosts that are not done yet have no address.
+    watch: told what is known so far, whenever a stage begins or has ended.
     Raises AnchorsError if the trust anchors cannot be read, ValidatorError if DNSSEC cannot be validated as the
     settings ask, ValueError if a nameserver cannot be parsed.
     """
@@ -238,19 +238,36 @@ class Checker:
             offered[report.address] = frozenset(opened.connection.extensions)
             opened.connection.quit()
 
+        rows: dict[str, Row] = {}
+
+        def look(_: HostReport, seen: Seen | None) -> None:
+            if seen is None:  # its addresses were looked up before
+                return
+            if seen.ended:
+                attempts.append(seen)
+            rows[seen.hop.endpoint] = row_so_far(host, self._proven(host, seen, offered))
+            self._came(host.name, *rows.values())
+
         # Under DANE the server is asked for the certificate of the TLSA base domain (RFC 7672 section 8.1).
         asked = (host.tlsa.base if host.tlsa is not None else "") or host.name
         hop = NextHop(asked, port, Opportunistic((Source("default"),)))
-        await self._prober.probe(hop, keep=keep, told=attempts.append)
+        await self._prober.probe(hop, keep=keep, look=look)
 
     async def _judged(self, host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
+        reached, facts = self._proven(host, seen, offered), seen.facts
+        if facts is not None and facts.tls is not None and facts.chain is not None and facts.chain.trusted:
+            found = await self._revocation.check(facts.chain, staple=facts.tls.ocsp_response, now=reached.now)
+            reached = replace(reached, revocation=found)
+        return reached
+
+    @staticmethod
+    def _proven(host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
+        """What an attempt showed, without asking anybody else."""
         now, facts = time.time(), seen.facts
         reached = Reached(now, seen, extensions=offered.get(seen.hop.endpoint))
-        if facts is not None and facts.tls is not None:
-            if host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE:
-                chain = facts.tls.peer_chain
-                reached = replace(reached, dane=judge(host.tlsa.records, chain, names=host.tlsa.names, now=now))
-            if facts.chain is not None and facts.chain.trusted:
-                found = await self._revocation.check(facts.chain, staple=facts.tls.ocsp_response, now=now)
-                reached = replace(reached, revocation=found)
-        return reached
+        usable = host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE
+        if not usable or not seen.ended or facts is None or facts.tls is None:
+            return reached
+        assert host.tlsa is not None  # noqa: S101 - usable
+        verdict = judge(host.tlsa.records, facts.tls.peer_chain, names=host.tlsa.names, now=now)
+        return replace(reached, dane=verdict)

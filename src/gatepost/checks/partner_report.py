@@ -12,10 +12,11 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from gatepost.checks.tasks import bounded_transcripts
 from gatepost.reports.trace import tls_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatepost.policy.facts import HopFacts
 
@@ -105,7 +106,8 @@ class Row:
     """One address of one host.
 
     preference: of the MX record, None for a host that was named. address: with its port, "" if there is none. policy:
-    what decides here. facts: what the connection showed, as far as it came.
+    what decides here. facts: what the connection showed, as far as it came. transcript: what was said. looking: the
+    stage that is looked at now, None if the row is done.
     """
 
     host: str
@@ -114,13 +116,15 @@ class Row:
     policy: PolicyKind
     findings: tuple[Finding, ...]
     facts: HopFacts | None = None
+    transcript: Sequence[str] = ()
+    looking: Stage | None = None
 
     @property
     def outcome(self) -> Outcome:
         """What a message would meet here."""
         if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
             return Outcome.HOLD
-        if any(one.stops for one in self.findings):
+        if self.looking is not None or any(one.stops for one in self.findings):
             return Outcome.UNKNOWN
         return Outcome.DELIVER if self.facts is not None and self.facts.tls is not None else Outcome.CLEARTEXT
 
@@ -202,6 +206,7 @@ def check_record(check: PartnerCheck) -> dict[str, Any]:
     """The check as JSON shows it. The keys do not change; tls: as in the trace, {} without TLS."""
     counts, row = check.counts, check.deciding
     tls = row.facts.tls if row is not None and row.facts is not None else None
+    dialogues = bounded_transcripts(one.transcript for one in check.rows)
     return {
         "target": check.target,
         "kind": check.kind,
@@ -215,11 +220,11 @@ def check_record(check: PartnerCheck) -> dict[str, Any]:
         "warnings": counts[Mark.WARN],
         "unknown": counts[Mark.UNKNOWN],
         "findings": [_finding_record(one) for one in check.findings],
-        "hosts": [_row_record(one) for one in check.rows],
+        "hosts": [_row_record(*one) for one in zip(check.rows, dialogues, strict=True)],
     }
 
 
-def _row_record(row: Row) -> dict[str, Any]:
+def _row_record(row: Row, transcript: list[str]) -> dict[str, Any]:
     cells = {stage: row.cell(stage) for stage in Stage}
     return {
         "host": row.host,
@@ -230,6 +235,8 @@ def _row_record(row: Row) -> dict[str, Any]:
         "stages": {str(stage): str(cell.verdict) for stage, cell in cells.items() if cell is not None},
         "findings": [_finding_record(one) for one in row.findings],
         "tls": tls_record(row.facts.tls, row.facts.chain) if row.facts is not None else {},
+        "transcript": transcript,
+        "looking": str(row.looking) if row.looking is not None else "",
     }
 
 

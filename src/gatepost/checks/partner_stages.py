@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.facts import HopFacts
     from gatepost.tls.facts import ChainVerdict, Revocation
 
-__all__ = ["HostFacts", "Reached", "address_row", "needs_no_dns", "policy_of", "waiting_row"]
+__all__ = ["HostFacts", "Reached", "address_row", "needs_no_dns", "policy_of", "row_so_far", "waiting_row"]
 
 SOON_DAYS = 14
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -115,16 +115,53 @@ def needs_no_dns(name: str) -> bool:
 
 def address_row(host: HostFacts, reached: Reached) -> Row:
     """All findings of one address."""
-    findings = [one for stage in _STAGES for one in stage(host, reached)]
-    address = reached.seen.hop.endpoint if reached.seen is not None else ""
-    return Row(host.name, host.preference, address, policy_of(host), tuple(findings), reached.facts)
+    seen = reached.seen
+    findings = tuple(one for stage in _STAGES.values() for one in stage(host, reached))
+    if seen is None:
+        return Row(host.name, host.preference, "", policy_of(host), findings)
+    lines = tuple(seen.transcript)
+    return Row(host.name, host.preference, seen.hop.endpoint, policy_of(host), findings, reached.facts, lines)
 
 
 def waiting_row(host: HostFacts) -> Row:
     """A host that is still being looked at: what the DNS says, if that is known, and nothing else yet."""
-    known = host.trouble or host.addresses is not None
+    known = bool(host.trouble) or host.addresses is not None
     findings = tuple(_dns(host, Reached(0.0))) if known else ()
-    return Row(host.name, host.preference, "", policy_of(host), findings)
+    looking = Stage.CONNECT if known else Stage.DNS
+    return Row(host.name, host.preference, "", policy_of(host), findings, looking=looking)
+
+
+def row_so_far(host: HostFacts, reached: Reached) -> Row:
+    """An address that is still being looked at: the stages that have ended, and the one that has not.
+
+    reached: with the attempt as far as it came; once that has ended only its revocation is not known.
+    """
+    seen = reached.seen
+    assert seen is not None  # noqa: S101 - see waiting_row for who was not reached yet
+    looking = _looking(seen)
+    ended = [stage for stage in _STAGES if stage is not looking and (seen.ended or _is_before(stage, looking))]
+    findings = tuple(one for stage in ended for one in _STAGES[stage](host, reached))
+    return Row(host.name, host.preference, seen.hop.endpoint, policy_of(host), findings, reached.facts, looking=looking)
+
+
+def _looking(seen: Seen) -> Stage:
+    if seen.ended:
+        return Stage.REVOCATION
+    return Stage.CERTIFICATE if seen.over_tls else _OF_STEPS[seen.last]
+
+
+_OF_STEPS = {
+    Step.CONNECT: Stage.CONNECT,
+    Step.GREETING: Stage.EHLO,
+    Step.HELLO: Stage.EHLO,
+    Step.STARTTLS: Stage.TLS,
+    Step.HANDSHAKE: Stage.TLS,
+}
+
+
+def _is_before(stage: Stage, other: Stage) -> bool:
+    order = list(Stage)
+    return order.index(stage) < order.index(other)
 
 
 # Each stage gives one finding or more.
@@ -438,14 +475,14 @@ def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         )
 
 
-_STAGES: tuple[Callable[[HostFacts, Reached], Iterator[Finding]], ...] = (
-    _dns,
-    _connect,
-    _ehlo,
-    _tls,
-    _certificate,
-    _dane,
-    _mta_sts,
-    _revocation,
-    _requiretls,
-)
+_STAGES: dict[Stage, Callable[[HostFacts, Reached], Iterator[Finding]]] = {
+    Stage.DNS: _dns,
+    Stage.CONNECT: _connect,
+    Stage.EHLO: _ehlo,
+    Stage.TLS: _tls,
+    Stage.CERTIFICATE: _certificate,
+    Stage.DANE: _dane,
+    Stage.MTA_STS: _mta_sts,
+    Stage.REVOCATION: _revocation,
+    Stage.REQUIRETLS: _requiretls,
+}

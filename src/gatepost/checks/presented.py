@@ -42,7 +42,7 @@ def presented_session(
     try:
         address = str(ipaddress.ip_address(ip))
     except ValueError:
-        raise CannotValidate(f"--ip: {ip!r} is no IP address") from None
+        raise CannotValidate(f"{ip!r} is no IP address", "ip") from None
     chain = _certificates(pem) if pem else ()
     tls = TlsFacts(version, _SUITES.get(version, ""), "X25519", "", resumed=False, server_name="", peer_chain=chain)
     if not chain:
@@ -71,8 +71,9 @@ def _certificates(pem: bytes) -> tuple[bytes, ...]:
         with quietly():
             found = x509.load_pem_x509_certificates(pem)
             return tuple(one.public_bytes(Encoding.DER) for one in found)
-    except MALFORMED as error:
-        raise CannotValidate(f"--certificate: no PEM certificate in it: {error}") from None
+    except MALFORMED:
+        text = "no PEM certificate that can be read is in it; give the client's, then those above it, each whole"
+        raise CannotValidate(text, "certificate") from None
 
 
 def _judged(chain: tuple[bytes, ...], anchors: str, now: float) -> ChainVerdict | None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from gatepost.certificates.clients import stored_client_identities
 from gatepost.checks import advice
-from gatepost.checks.findings import Seen, findings
+from gatepost.checks.findings import Seen, findings, so_far
 from gatepost.checks.public import PublicRouter
-from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped
+from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped, waiting
 from gatepost.connectors.names import SmartHost
 from gatepost.dane.publication import TlsaStatus
 from gatepost.lookup.dns import LookupFailed
@@ -47,7 +47,20 @@ if TYPE_CHECKING:
     from gatepost.policy.route import NextHop
     from gatepost.settings.model import Settings
 
-__all__ = ["PROBE_TASKS", "HostReport", "Prober", "Task", "TaskStatus", "prober", "revocation_checker"]
+__all__ = [
+    "PROBE_TASKS",
+    "HostReport",
+    "Look",
+    "Prober",
+    "Task",
+    "TaskStatus",
+    "prober",
+    "resolving",
+    "revocation_checker",
+]
+
+type Look = Callable[[HostReport, Seen | None], None]
+"""Told of an address whenever a step of its attempt begins, and in the end. The attempt is None before there is one."""
 
 _AT_A_TIME = 8
 _ADDRESSES = 10
@@ -122,19 +135,21 @@ class Prober:
         certificate: OurCertificate | None = None,
         listed_by: str = "",
         keep: Callable[[HostReport, OpenHop], None] | None = None,
-        told: Callable[[Seen], None] | None = None,
+        look: Look | None = None,
         publication: Publication | None = None,
     ) -> list[HostReport]:
         """One report for each address, at most ten; one without an address if the host cannot be resolved.
 
         certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
         connections that met the requirement, in the order in which they did; without it they end.
-        told: gets each attempt as it was lived. publication: of the way, to be obeyed as a delivery does. Without it
-        DANE and MTA-STS are left out of account, and no message may follow.
+        publication: of the way, to be obeyed as a delivery does. Without it DANE and MTA-STS are left out of account,
+        and no message may follow.
         """
+        if look is not None:
+            look(resolving(next_hop.host), None)
         task, found = await self._resolve(next_hop, listed_by)
         if found is None:
-            return [_unresolved(next_hop.host, task)]
+            return [_unresolved(next_hop.host, task, look)]
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
         if publication is not None:
             terms = await publication.terms(next_hop.requirement, next_hop.port, found)
@@ -143,7 +158,7 @@ class Prober:
         if isinstance(asked, Shortfall):
             detail = detail_of(task.detail, f"{asked.message}: {asked.detail}")
             failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(asked))
-            return [_unresolved(next_hop.host, failed)]
+            return [_unresolved(next_hop.host, failed, look)]
         hops = [
             Hop(
                 next_hop.host,
@@ -156,7 +171,7 @@ class Prober:
             )
             for address in found.addresses
         ]
-        return list(await asyncio.gather(*(self._attempt(hop, task, keep, told) for hop in hops)))
+        return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
     async def publication(
         self, connector: OutboundConnector | None, mail_hosts: MailHosts | None, asks: Asks = Asks.NOTHING
@@ -187,19 +202,33 @@ class Prober:
         hop: Hop,
         resolve: Task,
         keep: Callable[[HostReport, OpenHop], None] | None,
-        told: Callable[[Seen], None] | None,
+        look: Look | None,
     ) -> HostReport:
+        seen = Seen(hop, time.monotonic, self._clock())
+
+        def tell() -> None:
+            if look is not None:
+                look(HostReport(hop.host, hop.endpoint, so_far(seen, resolve)), seen)
+
+        seen.told = tell if look is not None else None
         async with self._slots:
-            seen = Seen(hop, time.monotonic, self._clock())
+            seen.now = self._clock()
             opened = await self._open(hop, seen)
-            report = HostReport(hop.host, hop.endpoint, findings(seen, resolve), seen.facts, seen.judged)
-        if told is not None:
-            told(seen)
+            report = HostReport(
+                hop.host,
+                hop.endpoint,
+                findings(seen, resolve),
+                seen.facts,
+                seen.concluded,
+                tuple(seen.transcript),
+            )
         if opened is not None:
             if keep is not None and report.usable:
                 keep(report, opened)
             else:
                 opened.connection.quit()
+        if look is not None:
+            look(report, seen)
         return report
 
     async def _open(self, hop: Hop, seen: Seen) -> OpenHop | None:
@@ -262,8 +291,16 @@ def revocation_checker(settings: Settings, resolver: Resolver) -> RevocationChec
     return RevocationChecker(HttpClient(resolver), None, timeout=settings.tls.revocation_timeout)
 
 
-def _unresolved(host: str, task: Task) -> HostReport:
-    return HostReport(host, "", (task, *skipped(PROBE_TASKS[1:], "Resolve failed")))
+def resolving(host: str) -> HostReport:
+    """Of a host or a domain that is being looked up."""
+    return HostReport(host, "", (Task(PROBE_TASKS[0], TaskStatus.RUNNING, ""), *waiting(PROBE_TASKS[1:])))
+
+
+def _unresolved(host: str, task: Task, look: Look | None = None) -> HostReport:
+    report = HostReport(host, "", (task, *skipped(PROBE_TASKS[1:], "Resolve failed")))
+    if look is not None:
+        look(report, None)
+    return report
 
 
 def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:

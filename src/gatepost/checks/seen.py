@@ -67,8 +67,8 @@ def _seen(taken: Sequence[TraceEvent], days: int) -> Task:
 
 def _not_seen(days: int, *, sole: bool) -> Task:
     what = (
-        "Ask them to send a test mail, or try a certificate and address (--certificate, --ip, --from) or a captured "
-        "session (--session). A longer time: --within 90d."
+        "Ask them to send a test mail, or try a certificate and address of theirs, or a session that the trace has. Or "
+        "look further back."
     )
     status = TaskStatus.FAILED if sole else TaskStatus.WARNING
     return Task("Seen", status, f"no mail came by this connector in {days} day(s)", what, ours=True)

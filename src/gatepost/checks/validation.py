@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.checks.placement import elsewhere
-from gatepost.checks.tasks import HostReport, Outcome, Task, TaskStatus, host_record, skipped, task_record
+from gatepost.checks.probe import resolving
+from gatepost.checks.tasks import HostReport, Outcome, Task, TaskStatus, host_records, skipped, task_record, waiting
+from gatepost.checks.under_way import UnderWay
 from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.names import covers
 from gatepost.connectors.values import Mode
@@ -41,7 +43,14 @@ _DOMAINS = 10
 
 
 class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with the question
-    """The connector cannot be validated in this way; the text says what to do instead."""
+    """The connector cannot be validated in this way; the text says what to do instead.
+
+    field: what of the question is to blame, as `administration.validation.Trial` names it, "" if no one thing is.
+    """
+
+    def __init__(self, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,10 @@ class OutboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What came of it. tasks: those that belong to no host. notes: what else an administrator should know."""
+    """What came of it. tasks: those that belong to no host. notes: what else an administrator should know.
+
+    done: otherwise it is what is known while it goes on.
+    """
 
     organization: str
     connector: str
@@ -79,6 +91,7 @@ class Validation:
     tasks: tuple[Task, ...] = ()
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    done: bool = True
 
     @property
     def all_tasks(self) -> list[tuple[HostReport | None, Task]]:
@@ -88,6 +101,8 @@ class Validation:
     @property
     def outcome(self) -> Outcome:
         """NOT_VALIDATED if anything failed that is not our own doing; else UNKNOWN if anything was left open."""
+        if not self.done:
+            return Outcome.UNKNOWN
         failed = [task for _, task in self.all_tasks if task.status is TaskStatus.FAILED]
         if any(not task.ours for task in failed):
             return Outcome.NOT_VALIDATED
@@ -98,6 +113,8 @@ class Validation:
     @property
     def verdict(self) -> str:
         """The last line for a person: stable, so that scripts may look for its beginning."""
+        if not self.done:
+            return "not done yet"
         counted = [task for _, task in self.all_tasks if task.status is not TaskStatus.SKIPPED]
         warned = sum(task.status is TaskStatus.WARNING for task in counted)
         match self.outcome:
@@ -130,7 +147,7 @@ def validation_record(validation: Validation) -> dict[str, Any]:
         "outcome": str(validation.outcome),
         "verdict": validation.verdict,
         "notes": list(validation.notes),
-        "hosts": [host_record(host) for host in validation.hosts],
+        "hosts": host_records(validation.hosts),
         "tasks": [task_record(task) for task in validation.tasks],
         **validation.facts,
     }
@@ -173,10 +190,9 @@ async def validate_outbound(
     prober: Prober,
     directory: Directory,
     request: OutboundRequest,
-    progress: Callable[[str], None] = lambda _: None,
-    found: Callable[[HostReport], None] = lambda _: None,
+    watch: Callable[[Validation], None] = lambda _: None,
 ) -> Validation:
-    """Try everything. progress: told what is tried now. found: gets each report before the test message is sent.
+    """Try everything. watch: told what is known so far, whenever a task begins or has ended.
 
     Raises CannotValidate before anything is tried.
     """
@@ -185,28 +201,26 @@ async def validate_outbound(
     hosts: list[HostReport] = []
     tasks: list[Task] = []
     asking = _asking(directory, request, message)
-    targets, unrouted = await _targets(prober, request, recipients, asking)
+    begun = Validation(request.organization.name, request.connector.name, "outbound", request.now, directory.version)
+
+    def told(reports: tuple[HostReport, ...]) -> None:
+        sent = any(task.name == TEST_MESSAGE for report in reports for task in report.tasks)
+        later = waiting([TEST_MESSAGE]) if recipients and not sent else ()
+        watch(replace(begun, hosts=reports, tasks=tuple(later), done=False))
+
+    going = UnderWay(told)
+    targets, unrouted = await _targets(prober, request, recipients, asking, going)
     hosts += unrouted
-    for report in unrouted:
-        found(report)
     for target in targets:
-        reports, left = await _try(prober, request, target, message, (progress, found))
+        reports, left = await _try(prober, request, target, message, going)
         hosts += reports
         tasks += left
     if not recipients:
-        tasks += skipped([TEST_MESSAGE], "no recipient was named (--recipient ADDRESS)")
+        tasks += skipped([TEST_MESSAGE], "no recipient was named")
     domains = _domains(request, recipients)
     asked = [f"the test message needs TLS whatever the connector demands, as {one} says" for one in map(str, asking)]
-    return Validation(
-        request.organization.name,
-        request.connector.name,
-        "outbound",
-        request.now,
-        directory.version,
-        tuple(hosts),
-        tuple(tasks),
-        (*_notes(directory, request, domains, targets), *asked),
-    )
+    notes = (*_notes(directory, request, domains, targets), *asked)
+    return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
 
 def _asking(directory: Directory, request: OutboundRequest, message: TestMessage) -> tuple[Source, ...]:
@@ -228,7 +242,7 @@ def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessa
         try:
             sender = parse_address(sender).text
         except GrammarError as error:
-            raise CannotValidate(f"--sender: {sender!r} is not a mail address: {error.why}") from None
+            raise CannotValidate(f"{sender!r} is not a mail address: {error.why}", "sender") from None
     else:
         domains = [one.name.removeprefix("*.") for one in request.organization.accepted_domains]
         sender = f"postmaster@{domains[0] if domains else request.hostname}"
@@ -240,7 +254,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
     try:
         path = parse_address(text)
     except GrammarError as error:
-        raise CannotValidate(f"--recipient: {text!r} is not a mail address: {error.why}") from None
+        raise CannotValidate(f"{text!r} is not a mail address: {error.why}", "recipients") from None
     connector, domain = request.connector, path.domain
     accepted = any(covers(one.name, domain) for one in request.organization.accepted_domains)
     taken = (
@@ -253,8 +267,9 @@ def _recipient(request: OutboundRequest, text: str) -> str:
         return path.text
     own = [*connector.recipient_domains, *(["all accepted domains"] if connector.all_accepted_domains else [])]
     raise CannotValidate(
-        f"--recipient: {domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
-        "a recipient in one of them, or add the domain to recipient_domains"
+        f"{domain or text!r} is no domain of {request.label}, which has {', '.join(own) or 'none'}; name "
+        "a recipient in one of them, or add the domain to recipient_domains",
+        "recipients",
     )
 
 
@@ -266,7 +281,11 @@ def _domains(request: OutboundRequest, recipients: Sequence[str]) -> list[str]:
 
 
 async def _targets(
-    prober: Prober, request: OutboundRequest, recipients: tuple[str, ...], asking: tuple[Source, ...]
+    prober: Prober,
+    request: OutboundRequest,
+    recipients: tuple[str, ...],
+    asking: tuple[Source, ...],
+    going: UnderWay,
 ) -> tuple[list[_Target], list[HostReport]]:
     """Where the connector leads, and reports on domains that lead nowhere. asking: who requires TLS besides it."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
@@ -281,15 +300,20 @@ async def _targets(
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
-            f"{request.label} routes by the MX of the recipient's domain and names no single domain: say which to try "
-            "with --recipient ADDRESS"
+            f"{request.label} routes by the MX of the recipient's domain and names no single domain: name a "
+            "recipient in the one that is to be tried",
+            "recipients",
         )
     targets, unrouted = [], []
     for domain in domains:
+        place = going.place()
+        place.show(resolving(domain))
         found = await prober.mail_hosts(domain)
         if isinstance(found, HostReport):
             unrouted.append(found)
+            place.show(found)
             continue
+        place.clear()
         hops = tuple(hop(host.name, prober.port, domain) for host in found.hosts[:_HOSTS])
         own = tuple(one for one in recipients if parse_address(one).domain == domain)
         targets.append(_Target(hops, own, await prober.publication(connector, found), domain))
@@ -301,24 +325,21 @@ async def _try(
     request: OutboundRequest,
     target: _Target,
     message: TestMessage,
-    told: tuple[Callable[[str], None], Callable[[HostReport], None]],
+    going: UnderWay,
 ) -> tuple[list[HostReport], list[Task]]:
     """Reach every address of every host; then send to the target's recipients by the first host that passed."""
     kept = _Kept()
-    progress, tell = told
+    places = [going.place() for _ in target.hops]
 
     async def one(rank: int, hop: NextHop) -> list[HostReport]:
-        progress(f"trying {hop.host}")
-        reached = await prober.probe(
+        return await prober.probe(
             hop,
             certificate=our_certificate(request.connector, request.organization.name),
             listed_by=target.domain,
             publication=target.publication,
             keep=partial(kept.offer, rank) if target.recipients else None,
+            look=lambda report, _: places[rank].show(report),
         )
-        for report in reached:
-            tell(report)
-        return reached
 
     found = await asyncio.gather(*(one(rank, hop) for rank, hop in enumerate(target.hops)))
     reports = [report for group in found for report in group]
@@ -327,11 +348,17 @@ async def _try(
     if kept.found is None:
         return reports, skipped([TEST_MESSAGE], "no host met what the connector demands")
     report, opened = kept.found
-    progress(f"sending the test message to {report.host}")
+    at = next(at for at, one_report in enumerate(reports) if one_report is report)
+    place = next(place for place in places if report in place.reports)
+    place.show(_with(report, Task(TEST_MESSAGE, TaskStatus.RUNNING, "")))
     task = await send(replace(message, recipients=target.recipients), opened)
-    place = next(at for at, one_report in enumerate(reports) if one_report is report)
-    reports[place] = replace(report, tasks=(*report.tasks, task))
+    reports[at] = _with(report, task)
+    place.show(reports[at])
     return reports, []
+
+
+def _with(report: HostReport, task: Task) -> HostReport:
+    return replace(report, tasks=(*report.tasks, task))
 
 
 def _notes(

@@ -12,7 +12,8 @@ import click
 
 from gatepost.administration.alarms import alarms as found_alarms
 from gatepost.administration.alarms import alarms_record
-from gatepost.cli.options import NO, UNKNOWN, administrator, config_option, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.cli.tables import moment, print_json, printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def certificate_alarms(config: str | None, as_json: bool) -> None:
 
 
 def _found(config: str | None) -> Found:
-    return found_alarms(gateway_of(config), administrator(), time.time())
+    return door(config)(found_alarms, time.time())
 
 
 def _tell(found: Found, *, as_json: bool) -> None:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.acme.challenges import AcmeFailed
-from gatepost.acme.duty import outcome
-from gatepost.acme.issuer import Busy, alone
-from gatepost.acme.schedule import Step
 from gatepost.administration.acme_orders import acme_status, issuer_of
+from gatepost.administration.acme_renewal import asking_alone
+from gatepost.administration.acme_renewal import renew as run_renewal
 from gatepost.cli.door import door
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.options import BAD_INPUT, NO, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from gatepost.acme.issuer import Issuer
-    from gatepost.administration.gateway import Gateway
+    from gatepost.administration.acme_renewal import Renewal
 
 __all__ = ["acme"]
 
@@ -82,14 +77,10 @@ def renew(name: str, directory: str, config: str | None, *, at_once: bool, dry_r
         url = acme_directory(directory) if dry_run else ""
     except ValueError as error:
         fail(BAD_INPUT, f"--directory: {error}")
-    with issuer_of(gateway, administrator(), url) as (issuer, hosts), _alone(gateway):
-        chosen = _chosen(issuer, hosts, name, at_once=at_once or dry_run)
-        if not chosen:
-            click.echo(
-                "nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True
-            )
-        done = [_one(issuer, names, dry_run=dry_run) for names in chosen]
-    if not all(done):
+    done = run_renewal(gateway, administrator(), name, at_once=at_once, staging=url, heard=_say)
+    if not done:
+        click.echo("nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True)
+    if not all(one.ok for one in done):
         raise SystemExit(NO)
 
 
@@ -101,47 +92,17 @@ def forget(config: str | None) -> None:
     Exit codes: 0 done, 2 ACME is off, 3 the store cannot be written.
     """
     gateway = gateway_of(config)
-    with issuer_of(gateway, administrator()) as (issuer, _), _alone(gateway):
+    with issuer_of(gateway, administrator()) as (issuer, _), asking_alone(gateway):
         issuer.forget()
         click.echo(f"the account at {printable(issuer.url)} is forgotten", err=True)
 
 
-def _one(issuer: Issuer, names: tuple[str, ...], *, dry_run: bool) -> bool:
-    try:
-        if dry_run:
-            leaf = issuer.rehearse(names)
-            click.echo(f"{', '.join(names)}: issued at {issuer.url} by {printable(leaf.issuer)}; nothing of it is kept")
-        else:
-            click.echo(outcome(issuer.issue(names)))
-    except AcmeFailed as failure:
-        click.echo(f"no certificate for {', '.join(names)}: {printable(str(failure))}", err=True)
-        return False
-    return True
-
-
-def _chosen(issuer: Issuer, hosts: Sequence[str], name: str, *, at_once: bool) -> list[tuple[str, ...]]:
-    """The lists of names to ask for."""
-    lists = [one.names for one in issuer.standing(hosts)]
-    if name:
-        lists = [names for names in lists if name in names]
-        if not lists:
-            fail(
-                BAD_INPUT,
-                f"{name!r} is in none of the certificates; `gatepost certificate acme status` shows those there are",
-            )
-    if at_once:
-        return lists
-    due = {one.names for one in issuer.due(hosts, time.time()) if one.step is Step.ISSUE}
-    return [names for names in lists if names in due]
-
-
-@contextmanager
-def _alone(gateway: Gateway) -> Iterator[None]:
-    try:
-        with alone(gateway.data):
-            yield
-    except (Busy, OSError) as failure:
-        fail(UNKNOWN, str(failure))
+def _say(one: Renewal) -> None:
+    names = ", ".join(one.names)
+    if not one.ok:
+        click.echo(f"no certificate for {names}: {printable(one.text)}", err=True)
+    else:
+        click.echo(printable(one.text if one.text.startswith("certificate ") else f"{names}: {one.text}"))
 
 
 def _cells(one: Mapping[str, Any]) -> list[object]:

@@ -96,7 +96,10 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             help="How long to wait in each step; a whole host gets six times as long.",
         ),
         click.option(
-            "-v", "--verbose", is_flag=True, help="Show everything that was found, also what is as it should be."
+            "-v",
+            "--verbose",
+            is_flag=True,
+            help="Show everything that was found, also what is as it should be, and what was said.",
         ),
         config_option,
         json_option,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.checks.partner_report import Mark, Outcome, PolicyKind, Stage
-from gatepost.cli.tables import printable
+from gatepost.cli.tables import print_dialogue, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ _BY = {
 
 
 def print_check(check: PartnerCheck, *, verbose: bool) -> None:
-    """All of it, on standard output. verbose: also what is as it should be."""
+    """All of it, on standard output. verbose: also what is as it should be, and what was said."""
     click.echo(wrapped(printable(_headline(check)), "  "))
     if check.rows:
         click.echo()
@@ -76,6 +76,10 @@ def print_check(check: PartnerCheck, *, verbose: bool) -> None:
         click.echo(f"\n{printable(host)}")
         for finding in findings:
             _print_finding(finding, full=True)
+    for row in check.rows if verbose else ():
+        if row.transcript:
+            click.echo(f"\n{printable(f'{row.host} ({row.address})')}")
+            print_dialogue(row.transcript)
     click.echo(f"\n{_total(check)}\n{check.last_line}")
 
 

@@ -8,33 +8,31 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from gatepost.administration.change import Wish
-from gatepost.administration.choice import choose_connector
-from gatepost.administration.validation import Course, Trial, keep_validation, validation_record
-from gatepost.administration.validation import validate as tried
-from gatepost.checks.tasks import Outcome, TaskStatus
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.validation import MOST_PEM, Trial
+from gatepost.administration.validation_runs import Wanted, validated
+from gatepost.checks.tasks import Outcome, TaskStatus, task_of
 from gatepost.cli.changes import print_warnings
 from gatepost.cli.chosen import connector_options
-from gatepost.cli.door import Here
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
 from gatepost.cli.resources import applied
-from gatepost.cli.tables import moment, print_json, printable
+from gatepost.cli.tables import moment, print_dialogue, print_json, printable
 from gatepost.cli.times import MOMENT
 from gatepost.connectors.match import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.administration.choice import Chosen
-    from gatepost.administration.gateway import Gateway
-    from gatepost.checks.tasks import HostReport, Task
-    from gatepost.checks.validation import Validation
+    from gatepost.checks.tasks import Task
+    from gatepost.cli.door import Door
 
-__all__ = ["validate"]
+__all__ = ["progress_line", "validate"]
 
 _MARKS = {
     TaskStatus.SUCCEEDED: ("✓", "ok"),
@@ -46,7 +44,6 @@ _UNKNOWN = ("?", "unknown")
 _STATUS = {Outcome.VALIDATED: 0, Outcome.NOT_VALIDATED: NO, Outcome.UNKNOWN: UNKNOWN}
 _INDENT = 20
 _NOTEWORTHY = 0.01  # seconds
-_MAX_PEM = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +59,6 @@ class _Asked:
     forward_path: str
     within: float
 
-    def check(self, chosen: Chosen) -> None:
-        """End the command if an option belongs to the other direction, or misses its companion."""
-        outbound = {"--recipient": self.recipient, "--sender": self.sender}
-        inbound = {
-            "--session": self.session,
-            "--certificate": self.certificate,
-            "--ip": self.ip,
-            "--from": self.reverse_path is not None,
-            "--to": self.forward_path,
-        }
-        wrong = [name for name, value in (inbound if chosen.direction == "outbound" else outbound).items() if value]
-        if wrong:
-            other = "inbound" if chosen.direction == "outbound" else "outbound"
-            fail(BAD_INPUT, f"{', '.join(wrong)}: for {other} connectors only, and {chosen.label} is meant")
-        if any(inbound.values()) and not self.session and not (self.ip and self.reverse_path is not None):
-            fail(BAD_INPUT, "say --ip ADDRESS and --from ADDRESS: both decide whose mail it is (--from '' is <>)")
-
     @property
     def trial(self) -> Trial:
         """The same for `administration.validation`."""
@@ -92,6 +72,26 @@ class _Asked:
             forward_path=self.forward_path,
             since=self.within,
         )
+
+
+_OPTIONS = {
+    "recipients": "--recipient",
+    "reverse_path": "--from",
+    "forward_path": "--to",
+}
+
+
+def _option(field: str) -> str:
+    """The option that a field of `Trial` comes from."""
+    return _OPTIONS.get(field, f"--{field}")
+
+
+def _wrong(refusal: Refusal) -> NoReturn:
+    """End the command, what is wrong by the options to blame."""
+    blamed: dict[str, list[str]] = {}
+    for error in refusal.errors:
+        blamed.setdefault(error.message, []).append(_option(error.path))
+    fail(BAD_INPUT, "\n".join(f"{', '.join(options)}: {text}" for text, options in blamed.items()))
 
 
 @click.command()
@@ -126,6 +126,7 @@ class _Asked:
 @click.option(
     "--within", type=MOMENT, default="30d", show_default=True, help="Inbound: how far back mail counts as seen."
 )
+@click.option("-v", "--verbose", is_flag=True, help="Outbound: show what was said to each host, up to the last EHLO.")
 @config_option
 @json_option
 def validate(
@@ -146,42 +147,67 @@ def validate(
 
     Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
     """
-    gateway = gateway_of(config)
-    directory = gateway.directory() if draft is None else _draft(gateway, draft)
-    chosen = choose_connector(directory.resources, name, organization, direction)
-    wanted = _Asked(**asked)
-    wanted.check(chosen)
+    verbose: bool = asked.pop("verbose")
+    asked_there = door(config)
+    directory = None if draft is None else _draft(asked_there, draft)
+    wanted = Wanted(name, organization, direction, _Asked(**asked).trial, directory)
     try:
-        validation = tried(gateway, directory, chosen, wanted.trial, Course(_progress))
+        record = asked_there(validated, wanted, _progress)
+    except Refusal as refusal:
+        if refusal.kind is Kind.INPUT and refusal.errors:
+            _wrong(refusal)
+        raise
     finally:
-        _progress("")
-    record = validation_record(validation)
-    if draft is None and (failure := keep_validation(gateway, chosen, record)):
-        click.echo(failure, err=True)
+        _clear()
     if as_json:
         print_json(record | {"draft": str(draft) if draft else ""})
     else:
-        _print(validation, chosen, draft)
-    sys.exit(_STATUS[validation.outcome])
+        _print(record, draft, verbose=verbose)
+    sys.exit(_STATUS[Outcome(record["outcome"])])
 
 
-def _draft(gateway: Gateway, file: Path) -> Directory:
+def _draft(door: Door, file: Path) -> Directory:
     """The stored resources with the organizations of a file in place of their own, not stored."""
-    outcome = applied(file, Here(gateway), Wish(author(), dry_run=True))
+    outcome = applied(file, door, Wish(author(), dry_run=True))
     print_warnings(outcome, standing=True)
     return Directory(outcome.after, outcome.version)
 
 
-def _progress(text: str) -> None:
+def _progress(record: dict[str, Any]) -> None:
     """One line on a terminal that the next one replaces; nothing in a pipe."""
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{printable(text)[: get_terminal_size().columns - 1]}", err=True, nl=False)
+        line = printable(progress_line(record))[: get_terminal_size().columns - 1]
+        click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def progress_line(record: dict[str, Any]) -> str:
+    """What is tried now, in one line: of each host the task that runs, after the one that ended last."""
+    found = [_running(host["host"], host["tasks"]) for host in record["hosts"]]
+    return "; ".join(filter(None, [*found, _running("", record["tasks"])]))
+
+
+def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
+    place = next((place for place, task in enumerate(tasks) if task["status"] == TaskStatus.RUNNING), None)
+    if place is None:
+        return ""
+    before = tasks[place - 1] if place else None
+    name = tasks[place]["name"]
+    head = f"{host}: " if host else ""
+    if before is None:
+        return f"{head}{name} …"
+    sign = _MARKS.get(TaskStatus(before["status"]), _UNKNOWN)[1]
+    return f"{head}{before['name']} {sign} ({before['detail']}); {name} …"
 
 
 def _pem(file: Path) -> bytes:
     try:
-        if file.stat().st_size > _MAX_PEM:
-            fail(BAD_INPUT, f"--certificate: {file} is larger than {_MAX_PEM} bytes")
+        if file.stat().st_size > MOST_PEM:
+            fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
         return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
@@ -190,23 +216,26 @@ def _pem(file: Path) -> bytes:
 # what a person reads
 
 
-def _print(validation: Validation, chosen: Chosen, draft: Path | None) -> None:
-    source = f"draft in {draft}" if draft else f"configuration {validation.configuration}"
-    click.echo(f"{printable(chosen.label)}, {source}, {moment(validation.at)}")
-    for host in validation.hosts:
+def _print(record: dict[str, Any], draft: Path | None, *, verbose: bool) -> None:
+    source = f"draft in {draft}" if draft else f"configuration {record['configuration']}"
+    label = f"{record['direction']} connector {record['connector']!r} of {record['organization']}"
+    click.echo(f"{printable(label)}, {source}, {moment(record['at'])}")
+    for host in record["hosts"]:
         click.echo(f"\n{_heading(host)}")
-        _print_tasks(host.tasks)
-    if validation.tasks:
+        _print_tasks([task_of(task) for task in host["tasks"]])
+        if verbose and host["transcript"]:
+            print_dialogue(host["transcript"])
+    if record["tasks"]:
         click.echo()
-        _print_tasks(validation.tasks)
+        _print_tasks([task_of(task) for task in record["tasks"]])
     click.echo()
-    for note in validation.notes:
+    for note in record["notes"]:
         click.echo(_wrapped(f"note: {printable(note)}", "      "))
-    click.echo(printable(validation.verdict))
+    click.echo(printable(record["verdict"]))
 
 
-def _heading(host: HostReport) -> str:
-    return printable(f"{host.host} ({host.address})" if host.address else host.host)
+def _heading(host: dict[str, Any]) -> str:
+    return printable(f"{host['host']} ({host['address']})" if host["address"] else host["host"])
 
 
 def _print_tasks(tasks: Sequence[Task]) -> None:

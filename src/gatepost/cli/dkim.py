@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.administration.choice import choose_part, chosen_organizations
-from gatepost.administration.parts import DKIM, Part
-from gatepost.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
-from gatepost.certificates.files import CertificateFileError, load_key
+from gatepost.administration.dkim import KeySelection, dkim_key, dkim_keys, import_key, key_record
+from gatepost.administration.parts import DKIM
 from gatepost.checks.dkim_record import Seen
-from gatepost.cli.chosen import stored_directory
-from gatepost.cli.dkim_add import add
-from gatepost.cli.dkim_published import Sought, look
+from gatepost.cli.dkim_add import add, key_in
 from gatepost.cli.dkim_rotate import rotate
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.part_commands import add_commands
-from gatepost.cli.sealed_store import store_and_vault
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.values import DkimState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from gatepost.checks.dkim_record import RecordSight
-    from gatepost.settings.model import Settings
 
 __all__ = ["dkim"]
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
-_ORDER = tuple(DkimState)
 _CHECK = "Look the records up in the DNS, by the configured resolver."
 
 
@@ -56,39 +50,15 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     Exit codes: 0 done (also if there are none), with --check: every record of a key that is not retired is as it should
     be; 1 with --check: one is not; 2 no such organization, 3 not readable, with --check: could not tell.
     """
-    settings = settings_of(config)
-    resources = stored_directory(settings).resources
-    owners = chosen_organizations(resources, organization)
-    parts = [
-        Part(DKIM, owner, key)
-        for owner in owners
-        for key in sorted(owner.dkim_keys, key=lambda one: (one.domain, _ORDER.index(one.state), one.name))
-        if domain.lower() in {"", key.domain}
-    ]
-    kept = _kept(settings, parts)
-    rows: list[tuple[str, ...]] = [
-        (
-            str(one.record.state),
-            one.name,
-            str(one.record.algorithm),
-            str(one.record.service_type),
-            one.organization.name,
-            where,
-        )
-        for one, where in zip(parts, kept, strict=True)
-    ]
-    columns: tuple[str, ...] = _COLUMNS
-    sights = look(settings, [Sought(one.name, one.record.record) for one in parts]) if check else []
-    if check:
-        columns = (*_COLUMNS, "record")
-        rows = [(*row, str(sight)) for row, sight in zip(rows, sights, strict=True)]
+    found = door(config)(dkim_keys, KeySelection(organization, domain=domain), check=check)
+    columns = (*_COLUMNS, "record") if check else _COLUMNS
+    rows = [key_record(one) | ({"record": str(one.sight)} if one.sight else {}) for one in found]
+    shown = [{column: row[column] for column in columns} for row in rows]
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json(shown)
     else:
-        print_table(columns, rows)
-    sys.exit(
-        _status([sight for one, sight in zip(parts, sights, strict=False) if one.record.state is not DkimState.RETIRED])
-    )
+        print_table(columns, [tuple(row.values()) for row in shown])
+    sys.exit(_status(one.sight for one in found if one.sight and one.key.state is not DkimState.RETIRED))
 
 
 @dkim.command("record")
@@ -103,24 +73,19 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing, or another one is there; 2
     there is no such key, or its public half is not known; 3 not readable, with --check: could not tell.
     """
-    settings = settings_of(config)
-    part = choose_part(stored_directory(settings).resources, DKIM, name, organization)
-    wanted = part.record.record
-    if not wanted.public_key:
-        fail(
-            BAD_INPUT, f"{part.label} does not say its public_key; set it: gatepost dkim set {part.name} public_key=..."
-        )
-    sights = look(settings, [Sought(part.name, wanted)]) if check else []
+    found = door(config)(dkim_key, name, organization, check=check)
+    key = found.key
+    if not key.public_key:
+        label = f"{DKIM.label} {key.name!r} of {found.organization}"
+        fail(BAD_INPUT, f"{label} does not say its public_key; set it: gatepost dkim set {key.name} public_key=...")
     if as_json:
-        print_json(
-            {"name": part.name, "text": wanted.text, "zone": wanted.zone_line(part.name)}
-            | ({"record": str(sights[0].seen), "why": sights[0].why} if sights else {})
-        )
+        row = key_record(found)
+        print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
-        click.echo(wanted.zone_line(part.name))
-        for sight in sights:
-            click.echo(printable(sight), err=True)
-    sys.exit(_status(sights))
+        click.echo(key.record.zone_line(key.name))
+        if found.sight:
+            click.echo(printable(found.sight), err=True)
+    sys.exit(_status([found.sight] if found.sight else []))
 
 
 @dkim.command("import")
@@ -135,25 +100,8 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
 
     Exit codes: 0 done, 2 there is no such key, or FILE has not its private half; 3 not writable.
     """
-    settings = settings_of(config)
-    part = choose_part(stored_directory(settings).resources, DKIM, name, organization)
-    try:
-        pem = load_key(file)
-        signer = read_key(pem)
-    except (CertificateFileError, DkimKeyError) as error:
-        fail(BAD_INPUT, f"{file}: {error}")
-    if (signer.algorithm, part.record.public_key) not in {
-        (part.record.algorithm, signer.public_key),
-        (part.record.algorithm, ""),
-    }:
-        fail(BAD_INPUT, f"{file} has not the private half of {part.label}: algorithm or public_key differ")
-    with store_and_vault(settings, keys=True) as (store, vault):
-        try:
-            content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
-        except DkimKeyError as error:
-            fail(BAD_INPUT, str(error))
-        store.apply({}, author=author(), content=content)
-    click.echo(f"{part.name}: private key sealed; a running gateway uses it within ten seconds", err=True)
+    stored = door(config)(import_key, name, organization, key_in(file), str(file))
+    click.echo(f"{stored}: private key sealed; a running gateway uses it within ten seconds", err=True)
 
 
 dkim.add_command(add)
@@ -166,16 +114,6 @@ add_commands(
 )
 
 
-def _kept(settings: Settings, parts: Sequence[Part]) -> list[str]:
-    """Where each private key is: "sealed", the path of its file, or "missing"."""
-    with store_and_vault(settings, keys=False) as (store, _):
-        keys = DkimKeys(store, None)
-        return [
-            one.record.key_file or ("sealed" if keys.has_key(one.organization.name, one.name) else "missing")
-            for one in parts
-        ]
-
-
-def _status(sights: Sequence[RecordSight]) -> int:
-    seen: set[Any] = {sight.seen for sight in sights}
+def _status(sights: Iterable[RecordSight]) -> int:
+    seen = {sight.seen for sight in sights}
     return NO if seen & {Seen.MISSING, Seen.DIFFERS} else UNKNOWN if Seen.UNKNOWN in seen else 0

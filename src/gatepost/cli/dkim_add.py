@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from gatepost.administration.change import change
-from gatepost.administration.choice import owner_of
-from gatepost.administration.parts import DKIM
-from gatepost.administration.resources import part_added
-from gatepost.certificates.dkim_keys import RSA_BITS, DkimKeyError, DkimKeys, made_key, read_key
+from gatepost.administration.change import NOTHING
+from gatepost.administration.dkim_changes import NewKey, add_key
 from gatepost.certificates.files import CertificateFileError, load_key
-from gatepost.certificates.inventory import Inventory
-from gatepost.cli.edit import Asked, change_options, edit
-from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
-from gatepost.cli.sealed_store import store_and_vault
-from gatepost.connectors.names import domain_name, parents
-from gatepost.connectors.values import DkimAlgorithm, DkimService, DkimState
-from gatepost.dkim.record import KEY_TYPES, KeyRecord, key_name
+from gatepost.cli.changes import report
+from gatepost.cli.door import door
+from gatepost.cli.edit import Asked, change_options
+from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.connectors.values import DkimAlgorithm, DkimService
+from gatepost.dkim.record import split_key_name
 
-if TYPE_CHECKING:
-    from gatepost.administration.change import Edit
-    from gatepost.certificates.dkim_keys import DkimSigner
-    from gatepost.connectors.model import Organization, Resources
-    from gatepost.settings.model import Settings
-
-__all__ = ["add"]
-
-_LETTER = {DkimAlgorithm.RSA_SHA256: "r", DkimAlgorithm.ED25519_SHA256: "e"}
+__all__ = ["add", "key_in"]
 
 
 @click.command()
@@ -62,79 +49,33 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
     Exit codes: 0 added, 2 wrong input, a key that cannot be used, or no master key; 3 not readable or writable.
     """
     asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
-    settings = settings_of(asked.config)
-    try:
-        domain = domain_name(domain)
-    except ValueError as error:
-        fail(BAD_INPUT, str(error))
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key: name the file with --key")
-    pem, signer = _key(file, DkimAlgorithm(given["algorithm"]))
-    if signer.bits < RSA_BITS and signer.algorithm is DkimAlgorithm.RSA_SHA256:
-        click.echo(f"warning: an RSA key of {signer.bits} bits is weak; {RSA_BITS} are usual (RFC 8301)", err=True)
-    words = [
-        f"algorithm={signer.algorithm}",
-        f"public_key={signer.public_key}",
-        *([f"state={DkimState.CURRENT}"] if given["current"] else []),
-        *([f"service_type={given['service']}"] if given["service"] != DkimService.ALL else []),
-        *([f"key_file={file.absolute()}"] if file is not None and given["leave_key"] else []),
-    ]
-    names: list[str] = []
-
-    def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        owner = _owner(resources, organization, domain)
-        selector = given["selector"] or _selector(owner, domain, signer.algorithm)
-        added = part_added(DKIM, owner.name, key_name(selector, domain), words, draft)
-        names[:] = [DKIM.one_form(key_name(selector, domain))]
-        if not given["leave_key"] and not asked.dry_run:
-            added.content = _sealed(settings, resources, (owner.name, names[0]), pem)
-        return added
-
-    edit(asked, change, step)
+    new = NewKey(
+        domain,
+        organization,
+        given["selector"],
+        DkimAlgorithm(given["algorithm"]),
+        DkimService(given["service"]),
+        given["current"],
+        pem=b"" if file is None else key_in(file),
+        source=str(file or ""),
+        key_file=str(file.absolute()) if file is not None and given["leave_key"] else "",
+    )
+    added = door(asked.config)(add_key, new, asked.wish)
+    report(added.outcome, as_json=asked.as_json)
     if asked.dry_run:
         return  # the key is gone with the command
-    service = (given["service"],)
-    line = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], service).zone_line(names[0])
     if not asked.as_json:
-        click.echo(line)
-    if not given["current"]:
-        click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {domain}", err=True)
+        click.echo(added.zone)
+    if not new.current:
+        of = split_key_name(added.name)[1]
+        click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {of}", err=True)
 
 
-def _key(file: Path | None, algorithm: DkimAlgorithm) -> tuple[bytes, DkimSigner]:
-    """The private key as PEM, and ready to sign; ends the command if it cannot be used."""
+def key_in(file: Path) -> bytes:
+    """The private key in a file, which others cannot read; ends the command otherwise."""
     try:
-        pem = made_key(algorithm) if file is None else load_key(file)
-        return pem, read_key(pem)
-    except (CertificateFileError, DkimKeyError) as error:
-        fail(BAD_INPUT, f"{error}; nothing was changed" if file is None else f"{file}: {error}; nothing was changed")
-
-
-def _owner(resources: Resources, organization: str, domain: str) -> Organization:
-    """Whose the key is: of the organization that accepts the domain, or the nearest one above it."""
-    if not organization:
-        known = {each.name: one for one in resources.organizations for each in one.accepted_domains}
-        found = next((known[parent] for parent in parents(domain) if parent in known), None)
-        if found is not None:
-            return found
-    return owner_of(resources, organization, domain)
-
-
-def _selector(owner: Organization, domain: str, algorithm: DkimAlgorithm) -> str:
-    """One that says when the key was made, and that no other key of the domain has."""
-    taken = {key.selector for key in owner.dkim_keys if key.domain == domain}
-    month = dt.datetime.now(dt.UTC).strftime("%Y%m")
-    first = f"gp{month}{_LETTER[algorithm]}"
-    return next(one for one in (first, *(f"{first}{number}" for number in range(2, 1000))) if one not in taken)
-
-
-def _sealed(settings: Settings, resources: Resources, place: tuple[str, str], pem: bytes) -> dict[str, bytes]:
-    """place: organization and name of the key."""
-    with store_and_vault(settings, keys=True) as (store, vault):
-        keys = DkimKeys(store, vault)
-        try:
-            keys.check_master_key(resources.organizations)
-            Inventory(store, vault).check_master_key()
-            return keys.sealed(*place, pem)
-        except (DkimKeyError, CertificateFileError) as error:
-            fail(BAD_INPUT, f"{error}; nothing was changed")
+        return load_key(file)
+    except CertificateFileError as error:
+        fail(BAD_INPUT, f"{file}: {error}; {NOTHING}")

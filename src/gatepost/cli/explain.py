@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.explain import MAX_PEM, VERSIONS, Question, answer_record
-from gatepost.administration.explain import explain as explained
+from gatepost.administration.explain import MAX_PEM, VERSIONS, Question, explained
 from gatepost.administration.refusal import Refusal
+from gatepost.cli.door import door
 from gatepost.cli.explanation import print_explanation
-from gatepost.cli.options import BAD_INPUT, NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.tables import print_json
 
 if TYPE_CHECKING:
-    from gatepost.administration.explain import Answer
-    from gatepost.administration.gateway import Gateway
+    from gatepost.cli.door import Door
 
 __all__ = ["explain"]
+
+_CODES = {True: 0, False: NO, None: UNKNOWN}
 
 
 @click.command("explain")
@@ -53,9 +54,10 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
     --live nothing is asked of the network, so that a certificate is not looked for among the revoked ones.
 
     Exit codes: 0 accepted, and there is a way for it (with --live: that meets the demands) and a
-    certificate, if it must be encrypted, 1 it is not, 2 wrong use or bad input, 3 the configuration cannot be read.
+    certificate, if it must be encrypted, 1 it is not, 2 wrong use or bad input, 3 the configuration cannot be read,
+    or another organization decides and who asks does not see it.
     """
-    gateway, file = gateway_of(config), given["certificate"]
+    go, file = door(config), given["certificate"]
     question = Question(
         given["sender"],
         given["recipient"],
@@ -66,20 +68,20 @@ def explain(config: str | None, as_json: bool, **given: Any) -> None:
         require_tls=given["requiretls"],
         live=given["live"],
     )
-    answer = _answer(gateway, question)
-    if answer.empty:
+    record = _answer(go, question)
+    if record["empty"]:
         click.echo("no organization is stored yet, so that nothing is accepted: gatepost apply -f FILE", err=True)
     if as_json:
-        print_json(answer_record(answer))
+        print_json(record)
     else:
-        print_explanation(answer, str(file or ""))
-    sys.exit(0 if answer.succeeds else NO)
+        print_explanation(record, str(file or ""))
+    sys.exit(_CODES[record["succeeds"]])
 
 
-def _answer(gateway: Gateway, question: Question) -> Answer:
+def _answer(go: Door, question: Question) -> dict[str, Any]:
     """Ends the command with every option that is wrong."""
     try:
-        return explained(gateway, administrator(), question)
+        return go(explained, question)
     except Refusal as refusal:
         if not refusal.errors:
             raise

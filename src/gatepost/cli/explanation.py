@@ -1,27 +1,33 @@
-"""How `gatepost explain` shows an explanation to a person: inbound, outbound, and what a TLS failure would do."""
+"""How `gatepost explain` shows an explanation to a person: inbound, outbound, and what a TLS failure would do.
+
+From its record (`administration.explain.answer_record`), which REST serves as well.
+"""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
+from gatepost.administration.explain_words import (
+    KINDS,
+    RESULTS,
+    code_words,
+    demand_words,
+    hook_words,
+    is_transient,
+    way_words,
+)
 from gatepost.cli.tables import printable
 from gatepost.connectors.units import format_duration
-from gatepost.policy.route import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gatepost.administration.explain import Answer, Assumption, Certificates
-    from gatepost.checks.tasks import HostReport
-    from gatepost.policy.content_demand import ContentDemand
-    from gatepost.policy.explain import Explanation
-    from gatepost.policy.failures import FailureOutcome
+    type _Record = Mapping[str, Any]
 
 __all__ = ["print_explanation"]
 
@@ -31,6 +37,7 @@ _TITLE = 14
 _LABEL = 16
 _NAME = 24
 
+_WITHHELD = "another organization decides, which you do not see"
 _SAY = {
     "ip": "; say --ip ADDRESS to be somebody",
     "tls": "; say --tls TLSv1.3 or --certificate FILE",
@@ -73,95 +80,111 @@ class _Page:
         self.line(f"  {mark} {text}", 4)
 
 
-def print_explanation(answer: Answer, certificate: str = "") -> None:
+def print_explanation(record: _Record, certificate: str = "") -> None:
     """All of it on standard output. certificate: the file that it was in."""
-    page, explanation, asked = _Page(), answer.explanation, answer.asked
-    channel = f"over {asked.tls}" if asked.tls else "in clear"
-    if asked.tls:
-        channel += f", certificate {certificate}" if asked.certificate else ", without a certificate"
-    ends = f"<{explanation.reverse_path.text}> {page.arrow} <{explanation.recipient.text}>"
-    page.line(f"{ends}, from {asked.ip} {channel}; by configuration {explanation.inbound.configuration}", 2)
-    for one in asked.assumed:
+    page = _Page()
+    channel = f"over {record['tls']}" if record["tls"] else "in clear"
+    if record["tls"]:
+        channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
+    ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
+    page.line(f"{ends}, from {record['ip']} {channel}; by configuration {record['configuration']}", 2)
+    for one in record["assumed"]:
         page.line(f"assumed: {_assumed(one)}", 9)
-    _inbound(page, explanation)
-    _outbound(page, explanation, answer.certificates)
-    if explanation.failures:
-        _failures(page, explanation, answer.expiration)
-    if answer.reports is not None:
-        _live(page, answer.reports)
+    _inbound(page, record)
+    _outbound(page, record)
+    if record["failures"]:
+        _failures(page, record)
+    if record.get("live") is not None:
+        _live(page, record["live"])
 
 
-def _assumed(one: Assumption) -> str:
+def _assumed(one: _Record) -> str:
     """With the option that says otherwise, where there is one."""
-    if one.field == "tls" and one.text != "in clear":
-        return one.text
-    return f"{one.text}{_SAY[one.field]}"
+    if one["field"] == "tls" and one["text"] != "in clear":
+        return str(one["text"])
+    return f"{one['text']}{_SAY.get(one['field'], '')}"
 
 
-def _inbound(page: _Page, explanation: Explanation) -> None:
-    verdict = explanation.inbound
-    said = "accepted" if verdict.accepted else f"refused at {explanation.stage}"
-    if not verdict.accepted and verdict.reply.transient:
-        said = f"deferred at {explanation.stage}"
-    page.section("INBOUND", f"{said}: {verdict.reply.text}")
-    if verdict.organization:
-        page.field("organization", f"{verdict.organization}, {verdict.direction}")
-    if verdict.connector:
-        trial = f"; in rehearsal: {verdict.rehearsed}" if verdict.rehearsed else ""
-        page.field("connector", f"{verdict.connector}, which demands: {verdict.requirement}{trial}")
-    if verdict.would_refuse is not None:
-        page.field("rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}")
-    for asked in verdict.hooks:
-        page.field("content hook", hook_words(asked))
-    for number, reason in enumerate(verdict.reasons, 1):
-        if not verdict.accepted and number == len(verdict.reasons):
+def _inbound(page: _Page, record: _Record) -> None:
+    verdict, stage = record["inbound"], record["stage"]
+    if verdict is None:
+        page.section("INBOUND", _WITHHELD)
+        return
+    accepted, connector = verdict["accepted"], verdict["connector"]
+    said = "accepted" if accepted else f"refused at {stage}"
+    if not accepted and is_transient(verdict["reply"]):
+        said = f"deferred at {stage}"
+    page.section("INBOUND", f"{said}: {verdict['reply']}")
+    _inbound_fields(page, verdict)
+    for number, reason in enumerate(verdict["reasons"], 1):
+        if not accepted and number == len(verdict["reasons"]):
             page.mark(page.no, reason)
         else:
-            speaks_for = reason.startswith(f"connector {verdict.connector!r} of ") and ", but " not in reason
-            page.mark(page.yes if verdict.connector and speaks_for else page.note, reason)
-    told = set(verdict.reasons)
-    _others(page, [one for one in explanation.others_inbound if " ".join(one) not in told])
+            speaks_for = reason.startswith(f"connector {connector!r} of ") and ", but " not in reason
+            page.mark(page.yes if connector and speaks_for else page.note, reason)
+    told = set(verdict["reasons"])
+    others = [(one["connector"], one["why"]) for one in verdict["others"]]
+    _others(page, [one for one in others if " ".join(one) not in told])
 
 
-def _outbound(page: _Page, explanation: Explanation, certificates: Certificates | None) -> None:
-    outbound = explanation.outbound
+def _inbound_fields(page: _Page, verdict: _Record) -> None:
+    if verdict["organization"]:
+        page.field("organization", f"{verdict['organization']}, {verdict['direction']}")
+    if verdict["connector"]:
+        rehearsed = verdict.get("rehearsal")
+        trial = f"; in rehearsal: {rehearsed['requirement']}" if rehearsed else ""
+        page.field("connector", f"{verdict['connector']}, which demands: {verdict['requirement']}{trial}")
+    if verdict.get("would_refuse"):
+        page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
+    for asked in verdict.get("content_hooks", ()):
+        page.field("content hook", hook_words(asked))
+
+
+def _outbound(page: _Page, record: _Record) -> None:
+    outbound = record["outbound"]
     if outbound is None:
-        page.section("OUTBOUND", "nowhere: it is no organization's mail")
+        withheld = "outbound" in record["withheld"]
+        page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: it is no organization's mail")
         return
-    supposed = "if it were accepted: " if explanation.supposed else ""
+    supposed = "if it were accepted: " if outbound["supposed"] else ""
     page.section("OUTBOUND", f"{supposed}{way_words(outbound)}")
-    if outbound.way == "nowhere":
-        page.mark(page.no, outbound.detail)
-    if outbound.requirement is not None:
-        page.field("connector", outbound.connector or "none")
-        page.field("requirement", demand_words(outbound.requirement))
-    if outbound.rehearsed is not None:
-        page.field("rehearsal", f"would require {demand_words(outbound.rehearsed)}")
-    if explanation.signing is not None:
-        names = ", ".join(explanation.signing.names)
-        page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}")
-    _content(page, outbound.content, certificates)
-    for reason in outbound.reasons:
+    if outbound["way"] == "nowhere":
+        page.mark(page.no, outbound["detail"])
+    _outbound_fields(page, record, outbound)
+    for reason in outbound["reasons"]:
         page.mark(page.yes, reason)
-    if outbound.way in {"mailbox", "lmtp"}:
+    if outbound["way"] in {"mailbox", "lmtp"}:
         page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no rule is asked")
         return
-    if outbound.way == "internal":
+    if outbound["way"] == "internal":
         page.mark(page.note, "always TLS, by the site's own certificates; connectors and rules are asked there")
         return
-    _others(page, explanation.others_outbound)
-    _others(page, explanation.other_rules)
+    _others(page, [(one["connector"], one["why"]) for one in outbound["others"]])
+    _others(page, [(one["rule"], one["why"]) for one in outbound["other_rules"]])
 
 
-def _content(page: _Page, demand: ContentDemand, certificates: Certificates | None) -> None:
+def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
+    if "requirement" in outbound:
+        page.field("connector", outbound["connector"] or "none")
+        page.field("requirement", demand_words(outbound["requirement"], outbound["requirement_sources"]))
+    if rehearsed := outbound.get("rehearsal"):
+        page.field("rehearsal", f"would require {demand_words(rehearsed['requirement'], rehearsed['sources'])}")
+    if (signing := record["dkim"]) is not None:
+        names = ", ".join(signing["keys"])
+        page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {signing['why']}")
+    _content(page, outbound.get("smime", {}), record.get("certificates"))
+
+
+def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None:
     """What is asked of the message itself, and whether the certificates for it are there."""
-    for name, one in (("encryption", demand.encrypt), ("signature", demand.sign)):
-        if one.required:
-            page.field(name, f"S/MIME  (asked by {', '.join(map(str, one.required))})")
-        if one.rehearsed:
-            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(map(str, one.rehearsed))})")
+    for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
+        if required := asked.get("required_by"):
+            page.field(name, f"S/MIME  (asked by {', '.join(required)})")
+        if rehearsed := asked.get("rehearsed_by"):
+            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(rehearsed)})")
     if certificates is not None:
-        page.mark(page.no if certificates.missing else page.yes, certificates.missing or certificates.found)
+        missing = certificates["missing"]
+        page.mark(page.no if missing else page.yes, missing or certificates["found"])
 
 
 def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
@@ -175,18 +198,19 @@ def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
         page.line(f"    and {len(others) - _SHOWN} more that do not apply; --json has them all", 4)
 
 
-def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
-    after = format_duration(int(expiration))
+def _failures(page: _Page, record: _Record) -> None:
+    after = format_duration(int(record["expires_after"]))
     page.section("IF TLS FAILS", f"what waits is returned after {after}, with the code behind the arrow")
-    for outcome in explanation.failures:
-        page.line(f"  {KINDS[outcome.kind]:{_NAME - 2}}{_result(page, outcome)}", _NAME)
-    if isinstance(explanation.route, SmartHosts | MxRoute):
+    for outcome in record["failures"]:
+        kind = KINDS.get(outcome["kind"], outcome["kind"])
+        page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
+    if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
             "  What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more; "
             "--live asks now.",
             2,
         )
-    if explanation.held_below_memory:
+    if record["held_below_memory"]:
         page.line(
             '  Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
             "better, whatever is said here: gatepost destination show.",
@@ -194,29 +218,29 @@ def _failures(page: _Page, explanation: Explanation, expiration: float) -> None:
         )
 
 
-def _result(page: _Page, outcome: FailureOutcome) -> str:
-    if outcome.reply is not None and outcome.returned is not None:
-        last, final = outcome.reply, outcome.returned
-        if outcome.result == "fails":
-            return f"returned at once: {final.code} {final.enhanced} {outcome.message}"
-        return f"waits: {last.code} {last.enhanced} {outcome.message} {page.arrow} {final.code} {final.enhanced}"
-    said = RESULTS[outcome.result]
-    if outcome.rehearsed is not None:
-        said += f"; in force it would wait: {outcome.rehearsed.code} {outcome.rehearsed.enhanced}"
+def _result(page: _Page, outcome: _Record) -> str:
+    if "reply" in outcome:
+        last, final, message = code_words(outcome["reply"]), code_words(outcome["returned"]), outcome["message"]
+        if outcome["result"] == "fails":
+            return f"returned at once: {final} {message}"
+        return f"waits: {last} {message} {page.arrow} {final}"
+    said = RESULTS.get(outcome["result"], str(outcome["result"]))
+    if "rehearsed" in outcome:
+        said += f"; in force it would wait: {code_words(outcome['rehearsed'])}"
     return said
 
 
-def _live(page: _Page, reports: Sequence[HostReport]) -> None:
+def _live(page: _Page, reports: Sequence[_Record]) -> None:
     if not reports:
         page.section("LIVE", "there is no next hop to reach")
         return
-    usable = sum(report.usable for report in reports)
+    usable = sum(report["passed"] for report in reports)
     page.section("LIVE", f"{usable} of {len(reports)} addresses meet the requirement")
     for report in reports:
-        place = f"{report.host} ({report.address})" if report.address else report.host
-        page.mark(page.yes if report.usable else page.no, place)
-        for task in report.tasks:
-            if task.status != "skipped":
-                page.line(f"      {task.name:15}{task.status}: {task.text}", 21)
-                if task.advice:
-                    page.line(f"{' ' * 21}{page.arrow} {task.advice}", 23)
+        place = f"{report['host']} ({report['address']})" if report["address"] else report["host"]
+        page.mark(page.yes if report["passed"] else page.no, place)
+        for task in report["tasks"]:
+            if task["status"] != "skipped":
+                page.line(f"      {task['name']:15}{task['status']}: {task['detail']}", 21)
+                if "advice" in task:
+                    page.line(f"{' ' * 21}{page.arrow} {task['advice']}", 23)

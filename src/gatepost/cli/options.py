@@ -32,6 +32,7 @@ __all__ = [
     "force_option",
     "gateway_of",
     "json_option",
+    "option",
     "reach",
     "refused",
     "server_of",
@@ -122,6 +123,8 @@ def fail(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
+_VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}
+
 # The one table of all commands.
 _CODES = {
     Kind.INPUT: BAD_INPUT,
@@ -138,4 +141,9 @@ def refused(refusal: Refusal) -> NoReturn:
 
     `gatepost.cli.main` does it for every command; a command whose exit code is another one catches it first.
     """
-    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.text))))
+    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.told(option)))))
+
+
+def option(argument: str) -> str:
+    """How commands call an argument that would help against a refusal."""
+    return f"--{argument.replace('_', '-')}{_VALUES.get(argument, '')}"

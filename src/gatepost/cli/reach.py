@@ -103,7 +103,6 @@ def reach_of(context: click.Context, config: str | None, server: str, options: d
 
 _WHY = {
     "serve": "it is the gateway",
-    "connector validate": "it opens connections as this gateway, by its settings",
     "connector drill": "it sets up servers of its own beside the gateway",
     "domain mta-sts": "it asks the DNS as the gateway does",
     "hook check": "it asks scanners that the gateway reaches",
@@ -112,10 +111,8 @@ _WHY = {
     "certificate add": "--leave-key and --directory name files of that machine, which no call does",
     "certificate acme": "orders are made by the gateway itself, which renews what is due every day",
     "user setup": "until there is an owner the admin centre is there for that machine alone",
-    "dkim": "private keys do not leave the gateway",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
-    "status": "it asks the listeners from beside them (GET /api/v1/status has what is seen from afar)",
     "queue show": "--body prints a message, and messages are not served over REST",
 }
 

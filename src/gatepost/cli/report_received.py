@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.administration import reports
-from gatepost.cli.options import NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.report_tlsrpt import domain_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
@@ -46,15 +47,13 @@ def received(*, since: float, until: float, failures: bool, config: str | None, 
     Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
     wished = Wished(domain_option(chosen["domain"]), chosen["reporter"], chosen["result"])
-    gateway, who = gateway_of(config), administrator()
-    now = time.time()
+    go, now = door(config), time.time()
     begin, end = since or now - _DAYS, until or now
-    found = reports.received(gateway, who, wished, begin, end)
     if failures:
-        failed = reports.received_failures(gateway, who, found)
+        failed = go(reports.received_failed, wished, begin, end)
         _print_failures(failed, as_json=as_json)
     else:
-        sums = found.sums()
+        sums = go(reports.received_sums, wished, begin, end)
         _print_sums(sums, as_json=as_json)
     if not (failed if failures else sums):
         fail(NO, f"no such reports about the time from {moment(begin)} to {moment(end)}")

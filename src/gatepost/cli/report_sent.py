@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.administration import reports
-from gatepost.cli.options import NO, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.report_tlsrpt import domain_option
 from gatepost.cli.tables import moment, print_json, print_table
 from gatepost.cli.times import MOMENT
@@ -40,7 +41,7 @@ def sent(since: float, domain: str, config: str | None, *, as_json: bool) -> Non
     """
     name = domain_option(domain)
     day = day_of(since or time.time() - _DAYS)
-    found = reports.sent(gateway_of(config), day, name)
+    found = door(config)(reports.sent, day, name)
     if as_json:
         print_json([reports.sent_record(one) for one in found])
     elif found:

@@ -10,7 +10,8 @@ import click
 
 from gatepost.administration.reports import Period, connectors_record, report_record, tls_report
 from gatepost.administration.spreadsheet import csv_lines
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.cli.times import MOMENT
@@ -74,7 +75,7 @@ def connectors(since: float, until: float, organization: str, config: str | None
 
     Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
     """
-    report = _report(config, since, until, Wanted(organization))
+    report = _report(config, since, until, Wanted(organization), most=1)  # partners are not asked for
     if as_json:
         print_json(connectors_record(report))
     else:
@@ -82,13 +83,13 @@ def connectors(since: float, until: float, organization: str, config: str | None
     _end(report)
 
 
-def _report(config: str | None, since: float, until: float, wanted: Wanted) -> TlsReport:
-    gateway = gateway_of(config)
+def _report(config: str | None, since: float, until: float, wanted: Wanted, most: int = 0) -> TlsReport:
+    go = door(config)
     now = time.time()
     first, last = day_of(since or now - _DAYS), day_of(until or now)
     if first > last:
         fail(BAD_INPUT, f"--since {first} is after --until {last}")
-    return tls_report(gateway, administrator(), wanted, Period(first, last))
+    return go(tls_report, wanted, Period(first, last), most)
 
 
 def _end(report: TlsReport) -> None:

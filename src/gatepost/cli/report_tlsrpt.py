@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from gatepost.administration import reports
-from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, administrator, config_option, fail, json_option
 from gatepost.cli.tables import print_json, print_table
 from gatepost.store.trace_files import day_of
 from gatepost.tls.names import normalise
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatepost.administration.gateway import Gateway
+    from gatepost.administration.reports import DaySessions
     from gatepost.reports.tlsrpt import DomainSummary
 
 __all__ = ["counted", "day_option", "domain_option", "tlsrpt"]
@@ -40,24 +42,24 @@ def tlsrpt(day: str, domain: str, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
     """
-    gateway = gateway_of(config)
+    go = door(config)
     chosen = day_option(day) if day else day_of(time.time())
     name = domain_option(domain)
-    found = reports.sessions(gateway, chosen, name)
+    told = go(reports.sessions, chosen, name)
     if as_json:
-        print_json(reports.sessions_record(chosen, found))
-    elif found:
-        print_table(_COLUMNS, [row for one in found for row in _rows(one)])
-    if not found:
-        _none(gateway, chosen, name)
+        print_json(reports.sessions_record(told))
+    elif told.found:
+        print_table(_COLUMNS, [row for one in told.found for row in _rows(one)])
+    if not told.found:
+        _none(told, name)
 
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
-    found = reports.sessions(gateway, day, domain)
-    if not found:
-        _none(gateway, day, domain)
-    return found
+    told = reports.sessions(gateway, administrator(), day, domain)
+    if not told.found:
+        _none(told, domain)
+    return told.found
 
 
 def day_option(text: str) -> str:
@@ -76,10 +78,9 @@ def domain_option(text: str) -> str:
     return name
 
 
-def _none(gateway: Gateway, day: str, domain: str) -> NoReturn:
+def _none(told: DaySessions, domain: str) -> NoReturn:
     whose = f" with {domain}" if domain else ""
-    there = _there(reports.session_days(gateway))
-    fail(NO, f"no TLS sessions{whose} were counted on {day}; {there}")
+    fail(NO, f"no TLS sessions{whose} were counted on {told.day}; {_there(told.days)}")
 
 
 def _there(days: list[str]) -> str:

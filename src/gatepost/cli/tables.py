@@ -14,7 +14,7 @@ from gatepost.administration.times import stamp as moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["moment", "print_json", "print_table", "printable"]
+__all__ = ["moment", "print_dialogue", "print_json", "print_table", "printable"]
 
 _LAST = 80  # characters that the last column of a table gets in any case
 
@@ -22,6 +22,13 @@ _LAST = 80  # characters that the last column of a table gets in any case
 def printable(text: object) -> str:
     """Text from a peer made harmless for a terminal: control characters become "?" (log and terminal injection)."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def print_dialogue(lines: Sequence[str]) -> None:
+    """An SMTP dialogue below the host that it was with."""
+    click.echo("    what was said:")
+    for line in lines:
+        click.echo(f"      {printable(line)}")
 
 
 def print_json(value: Any) -> None:

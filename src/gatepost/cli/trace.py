@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.trace import EVENTS, MOST, event_record, events, events_of
+from gatepost.administration.trace import EVENTS, MOST, PROTECTIONS, event_record, events, events_of
 from gatepost.administration.trace_text import detail_lines, tls_lines
 from gatepost.cli.door import door
 from gatepost.cli.options import NO, config_option, fail, json_option
@@ -43,6 +43,13 @@ def trace() -> None:
 @click.option("--connector", default="")
 @click.option(
     "--achieved", default="", metavar="LEVEL", help="none, encrypted, authenticated; or with the MX: dnssec/encrypted."
+)
+@click.option(
+    "--protection",
+    default="",
+    type=click.Choice(["", *PROTECTIONS]),
+    metavar="HOW",
+    help=f"Of mail received or sent, as reports count it: {', '.join(PROTECTIONS)}.",
 )
 @click.option("--tls-version", default="", metavar="VERSION", help='"TLSv1.2" or "TLSv1.3".')
 @click.option("--tls-group", default="", metavar="GROUP", help="Key exchange, such as X25519MLKEM768.")

@@ -27,28 +27,33 @@ from gatepost.smtp.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gatepost.net.stream import Stream, TlsContext
     from gatepost.outbound.body import Chunks
     from gatepost.outbound.failure import HopFailure
+    from gatepost.policy.facts import HopFacts
     from gatepost.smtp.client import ClientEvent, Outcome, Transaction
     from gatepost.smtp.replies import Reply
-    from gatepost.tls.facts import TlsFacts
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["OutboundConnection", "SmtpTimeouts", "Step"]
+__all__ = ["OutboundConnection", "SmtpTimeouts", "Step", "Watch"]
 
 _TRANSCRIPT_LINES = 100
 
 
 class Step(StrEnum):
-    """What opening a connection consists of, in this order; HELLO comes again after HANDSHAKE."""
+    """What opening a connection consists of, in this order; HELLO comes again after HANDSHAKE.
+
+    REVOCATION: only where it is asked whether a trusted chain was revoked.
+    """
 
     CONNECT = "connect"
     GREETING = "greeting"
     HELLO = "hello"
     STARTTLS = "starttls"
     HANDSHAKE = "handshake"
+    REVOCATION = "revocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,25 @@ class SmtpTimeouts:
     end: float = 600.0
 
 
-def _unwatched(_step: Step) -> None:
-    """Nobody wants to know."""
+class Watch:
+    """Looks on while a connection is opened. This one does not care, as deliveries do not; that of `checks` does."""
+
+    __slots__ = ()
+
+    def __call__(self, step: Step, /) -> None:
+        """A step begins, and the one before has gone well."""
+
+    def connected(self, transcript: Sequence[str], /) -> None:
+        """There is a connection. transcript: what is said over it, which grows."""
+
+    def secured(self, facts: HopFacts, tls: TlsFacts, /) -> None:
+        """The handshake is done. facts: as they were before."""
+
+    def judged(self, facts: HopFacts, chain: ChainVerdict, /) -> None:
+        """The chain was judged; whether it was revoked is asked next. facts: as they were before."""
+
+
+_UNWATCHED = Watch()
 
 
 class OutboundConnection:
@@ -80,7 +102,7 @@ class OutboundConnection:
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. on_end: called once when the connection ends while nobody waits for it. watch: called as
+    sent: transactions begun. on_end: called once when the connection ends while nobody waits for it. watch: told as
     each step begins.
     """
 
@@ -88,7 +110,7 @@ class OutboundConnection:
         self.transcript: list[str] = []
         self.sent = 0
         self.on_end: Callable[[], None] | None = None
-        self.watch: Callable[[Step], None] = _unwatched
+        self.watch = _UNWATCHED
         self._stream = stream
         self._client = client
         self._timeouts = timeouts

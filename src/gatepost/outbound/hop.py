@@ -7,12 +7,13 @@ EHLO again; what was seen becomes facts, and `policy.outbound` says whether they
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.values import Cleartext, RevocationCheck
 from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
-from gatepost.outbound.connection import OutboundConnection, Step
+from gatepost.outbound.connection import OutboundConnection, Step, Watch
 from gatepost.outbound.contexts import asked_anchors, revocable
 from gatepost.outbound.failure import ConnectionEnded, HopFailed, between_nodes, cannot_connect, fell_short
 from gatepost.policy.facts import HopFacts
@@ -119,13 +120,11 @@ class HopOpener:
         self._connect = connect
         self._revocation = revocation
 
-    async def open(
-        self, hop: Hop, *, handshake_error: str = "", watch: Callable[[Step], None] | None = None
-    ) -> OpenHop:
+    async def open(self, hop: Hop, *, handshake_error: str = "", watch: Watch | None = None) -> OpenHop:
         """Connect and judge. Raises HopFailed.
 
         handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
-        requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: called as each step
+        requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: told as each step
         begins, for `checks`.
         """
         if watch is not None:
@@ -133,6 +132,7 @@ class HopOpener:
         connection = await self._dial(hop)
         if watch is not None:
             connection.watch = watch
+            watch.connected(connection.transcript)
         try:
             return await self._establish(hop, connection, handshake_error)
         except ConnectionEnded as ended:
@@ -232,6 +232,7 @@ class HopOpener:
         if isinstance(tls, Reply):
             error = f"STARTTLS was answered with {tls.text}"
             raise self._broken(hop, connection, facts, error, passing=tls.transient)
+        connection.watch.secured(facts, tls)
         try:
             await connection.hello()
         except ConnectionEnded as ended:
@@ -240,12 +241,21 @@ class HopOpener:
                 raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
             raise
         facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
-        return await self._judge_peer(hop.requirement, facts, tls)
+        return await self._judge_peer(hop.requirement, facts, tls, partial(connection.watch.judged, facts))
 
-    async def _judge_peer(self, requirement: Requirement, facts: HopFacts, tls: TlsFacts) -> HopFacts:
-        """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names."""
+    async def _judge_peer(
+        self,
+        requirement: Requirement,
+        facts: HopFacts,
+        tls: TlsFacts,
+        told: Callable[[ChainVerdict], None] | None = None,
+    ) -> HopFacts:
+        """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names.
+
+        told: of the chain before it is asked whether it was revoked.
+        """
         first, *others = asked_anchors(requirement) or ("",)
-        chain = await self._judge_chain(requirement, tls, first)
+        chain = await self._judge_chain(requirement, tls, first, told)
         judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
         chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
         return replace(facts, chain=chain, chains=chains, dane=self._judge_dane(requirement, tls))
@@ -256,7 +266,13 @@ class HopOpener:
         found = [dane.judge(one.records, tls.peer_chain, names=one.names, now=now) for one in _records(requirement)]
         return next((verdict for verdict in found if not verdict.authenticated), found[0] if found else None)
 
-    async def _judge_chain(self, requirement: Requirement, tls: TlsFacts, anchors: str) -> ChainVerdict | None:
+    async def _judge_chain(
+        self,
+        requirement: Requirement,
+        tls: TlsFacts,
+        anchors: str,
+        told: Callable[[ChainVerdict], None] | None = None,
+    ) -> ChainVerdict | None:
         """The peer's chain against trust anchors and, if it is trusted, among the revoked ones."""
         chain = self._contexts.judge(requirement, tls, anchors)
         if chain is None or not chain.trusted or not revocable(requirement):
@@ -264,6 +280,8 @@ class HopOpener:
         hard = isinstance(requirement, Authenticated) and requirement.revocation is RevocationCheck.HARD_FAIL
         if self._revocation is None:
             return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
+        if told is not None:
+            told(chain)
         staple = None if tls.resumed else tls.ocsp_response  # a resumed session brings no response
         found = await self._revocation.check(chain, staple=staple, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)

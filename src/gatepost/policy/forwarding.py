@@ -52,10 +52,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What a recipient stands for. targets: at least one. reasons: sentences for the trace and `explain`."""
+    """What a recipient stands for. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
 
     targets: tuple[Target, ...]
-    reasons: tuple[str, ...] = ()
+    steps: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The sentences, for the trace and `explain`."""
+        return tuple(sentence for _, sentence in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +80,26 @@ class Returned:
 def expand(directory: Directory, recipient: Path) -> Expansion:
     """What becomes of mail for a recipient, by the mailboxes of the installation."""
     targets: list[Target] = []
-    reasons: list[str] = []
+    steps: list[tuple[str, str]] = []
     passed: list[str] = []
     at, by = recipient, ""
     while (match := directory.recipient(at.text)) is not None:
         box = match.mailbox
         if match.forward_path.lower() != box.address.lower() or match.is_alias:
-            reasons.append(f"{at.text} is for the mailbox {box.address}")
+            steps.append((box.address, f"{at.text} is for the mailbox {box.address}"))
         if not box.forwarding_smtp_address:
             break
         if box.address in passed or len(passed) == _STEPS:
-            reasons.append(f"{box.address} forwards no further: the message came through {', '.join(passed)}")
+            through = ", ".join(passed)
+            steps.append((box.address, f"{box.address} forwards no further: the message came through {through}"))
             break
         if box.deliver_to_mailbox_and_forward:
             targets.append(Target(at, by))
         kept = ", and keeps it" if box.deliver_to_mailbox_and_forward else ""
-        reasons.append(f"the mailbox {box.address} forwards to {box.forwarding_smtp_address}{kept}")
+        steps.append((box.address, f"the mailbox {box.address} forwards to {box.forwarding_smtp_address}{kept}"))
         passed.append(box.address)
         at, by = parse_address(box.forwarding_smtp_address), box.address
-    return Expansion((*targets, Target(at, by)), tuple(reasons))
+    return Expansion((*targets, Target(at, by)), tuple(steps))
 
 
 class Whence(NamedTuple):

@@ -1,14 +1,19 @@
 """Which function of this package does what one of `administration` does, as a `Door` of the command line.
 
 A command names the function of `administration` alone. Either it looks at the resources and nothing else, and is called
-with what was fetched of them; or it has a counterpart here. What has neither cannot be done from afar.
+with what was fetched of them; or it has a counterpart here, a public function of the same name in the module of the
+same name. What has neither cannot be done from afar.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Concatenate, Final
 
+from msgspec import ValidationError
+
+from gatepost import __version__
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.remote.connection import Connection
@@ -19,29 +24,13 @@ if TYPE_CHECKING:
     from gatepost.administration.gateway import Gateway
     from gatepost.remote.address import Address
 
-__all__ = ["COUNTERPARTS", "OF_RESOURCES", "RemoteDoor"]
+__all__ = ["OF_RESOURCES", "RemoteDoor"]
 
 OF_RESOURCES: Final = frozenset(
     {"listings.domains", "listings.mailboxes", "listings.organizations", "resources.organization", "resources.part",
      "resources.seen"}
 )  # fmt: skip
 """Functions of `administration` that read resources and nothing else."""
-
-COUNTERPARTS: Final = frozenset(
-    {"accounts_opened.deeds", "accounts_opened.end_sessions", "accounts_opened.every_token",
-     "accounts_opened.every_user", "accounts_opened.new_token", "accounts_opened.new_user",
-     "accounts_opened.remove_token", "accounts_opened.remove_user", "accounts_opened.sessions",
-     "accounts_opened.user_set", "acme_orders.acme_status", "certificate_intake.add_certificate",
-     "certificate_removal.remove", "certificate_requests.request_certificate", "certificate_table.table_files",
-     "certificates.change_records", "certificates.details", "certificates.everything", "changeover.check",
-     "changeover.looks", "changeover.notice", "changeover_steps.cancel", "changeover_steps.roll_back",
-     "changeover_steps.stage", "changeover_steps.switch", "changeover_steps.tell", "changeover_steps.withdraw",
-     "connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
-     "queue.message_entries", "rehearsal.rehearsal", "resources.add_organization", "resources.add_part",
-     "resources.apply_document", "resources.document", "resources.remove_organization", "resources.remove_part",
-     "resources.set_organization", "resources.set_part", "trace.events", "trace.events_of"}
-)  # fmt: skip
-"""Functions of `administration` that have one of the same name in the module of this package of the same name."""
 
 _EVERYTHING = Principal("", frozenset({Scope.OWNER}))  # what the token does not see was not fetched
 
@@ -61,14 +50,24 @@ class RemoteDoor:
     ) -> T:
         """Do it there. Raises Refusal."""
         module = use_case.__module__.rpartition(".")[2]
-        name = f"{module}.{use_case.__name__}"
-        if name in OF_RESOURCES:
+        if f"{module}.{use_case.__name__}" in OF_RESOURCES:
             from gatepost.remote.resources import FetchedGateway  # noqa: PLC0415 - mail needs no resources
 
             return use_case(FetchedGateway(self._connection), _EVERYTHING, *args, **kwargs)
-        if name not in COUNTERPARTS:
-            text = "this is not served over REST; do it on the gateway's machine, without --server"
-            raise Refusal(Kind.INPUT, text)
-        counterpart: Any = getattr(import_module(f"gatepost.remote.{module}"), use_case.__name__)
-        found: T = counterpart(self._connection, *args, **kwargs)
+        counterpart = _counterpart(module, use_case.__name__)
+        try:
+            found: T = counterpart(self._connection, *args, **kwargs)
+        except (LookupError, TypeError, ValueError, ValidationError) as error:
+            text = f"{self._connection.url}: its answer is not what this version of the command expects"
+            raise Refusal(Kind.UNREADABLE, f"{text} ({__version__}; GET /api/v1/status has its own)") from error
         return found
+
+
+def _counterpart(module: str, name: str) -> Any:
+    """Raises Refusal (INPUT) if there is none."""
+    if find_spec(f"gatepost.remote.{module}") is not None:
+        there = import_module(f"gatepost.remote.{module}")
+        if name in there.__all__:
+            return getattr(there, name)
+    text = "this is not served over REST; do it on the gateway's machine, without --server"
+    raise Refusal(Kind.INPUT, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.refusal import Kind, Refusal
@@ -14,20 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["Overtaken", "refusal_of"]
 
 _PRECONDITION: Final = 412
-_KINDS: Final = {
+_KINDS: Final = {  # where the gateway does not say which refusal it was
     400: Kind.INPUT,
     401: Kind.FORBIDDEN,
     403: Kind.FORBIDDEN,
     404: Kind.MISSING,
     405: Kind.INPUT,
-    409: Kind.BLOCKED,  # what is overtaken is 412, but for a whole document
+    409: Kind.CONFLICT,
     412: Kind.CONFLICT,
     413: Kind.INPUT,
     415: Kind.INPUT,
     422: Kind.INPUT,
     428: Kind.INPUT,
 }
-_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors"})
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors", "refusal", "options"})
+_NAME: Final = re.compile(r"[a-z_]{1,40}")
 _REDIRECTS: Final = range(300, 400)
 _TYPES: Final = "application/problem+json"
 
@@ -49,11 +51,11 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     errors = _errors(document.get("errors"))
     if status == _PRECONDITION:
         return Overtaken(Kind.CONFLICT, detail, errors)
-    kind = _KINDS.get(status, Kind.UNREADABLE)
+    kind = _kind(document.get("refusal")) or _KINDS.get(status, Kind.UNREADABLE)
     if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"
     more = {key: value for key, value in document.items() if key not in _MEMBERS}
-    return Refusal(kind, detail, errors, more=more)
+    return Refusal(kind, detail, errors, options=_options(document.get("options")), more=more)
 
 
 def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | None:
@@ -66,6 +68,10 @@ def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | No
     return found if isinstance(found, dict) else None
 
 
+def _kind(given: Any) -> Kind | None:
+    return Kind(given) if given in tuple(Kind) else None
+
+
 def _errors(given: Any) -> list[FieldError]:
     if not isinstance(given, list):
         return []
@@ -74,6 +80,11 @@ def _errors(given: Any) -> list[FieldError]:
         for one in given
         if isinstance(one, dict)
     ]
+
+
+def _options(given: Any) -> list[str]:
+    """What would help, as its own command would call it: a name that may be one of an option."""
+    return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
 
 
 def _later(headers: Mapping[str, str]) -> str:

@@ -76,12 +76,7 @@ def document(connection: Connection) -> tuple[int, dict[str, Any]]:
 
 def apply_document(connection: Connection, given: Mapping[str, Any], wish: Wish) -> Outcome:
     """As `administration.resources.apply_document`."""
-    try:
-        return _asked(connection, _Call("PATCH", "/resources", given), wish, "*")
-    except Refusal as refusal:
-        if refusal.kind is Kind.BLOCKED:  # nothing stands in the way of whole organizations but another change
-            raise Refusal(Kind.CONFLICT, refusal.text, refusal.errors) from refusal
-        raise
+    return _asked(connection, _Call("PATCH", "/resources", given), wish, "*")
 
 
 # ------------------------------------------------------------------------------------------------ organizations

@@ -81,6 +81,11 @@ class Subject(NamedTuple):
         return f"{'rule' if self.rule else 'connector'}:{self.name}"
 
     @property
+    def mark(self) -> str:
+        """What a row's `detail` has where it names the source, as JSON."""
+        return _quoted(self.source)
+
+    @property
     def label(self) -> str:
         """As `connectors.match` names it among those that were passed over."""
         return f"connector {self.name!r} of {self.owner}"
@@ -369,7 +374,7 @@ def _attempts(rows: Iterable[TraceRow], subject: Subject) -> Iterator[tuple[Seen
 def _concerns(row: _Row, subject: Subject) -> bool:
     if not subject.ours(row.organization, row.recipient):
         return False
-    return _quoted(subject.source) in row.detail if subject.rule else row.connector == subject.name
+    return subject.mark in row.detail if subject.rule else row.connector == subject.name
 
 
 def _hop(row: _Row, subject: Subject) -> Seen:

@@ -147,7 +147,12 @@ class RowReplay:
     def __init__(self, replays: Sequence[Replay]) -> None:
         self._replays = replays
         self._known: dict[Hashable, tuple[Decision, ...]] = {}
-        self._ruled = any(one.mail_flow_rules for each in replays for one in each.directory.resources.organizations)
+        rules = [
+            rule for each in replays for one in each.directory.resources.organizations for rule in one.mail_flow_rules
+        ]
+        self._by_sender = any(rule.senders or rule.except_senders for rule in rules)
+        self._by_recipient = any(rule.recipients or rule.except_recipients for rule in rules)
+        self._by_subject = any(rule.header_name.lower() == "subject" for rule in rules)
 
     def decide(self, row: TraceRow) -> tuple[Decision, ...]:
         """What each configuration says. row: `COLUMNS`. Of rows with the same facts, `why` may be another one's."""
@@ -167,7 +172,11 @@ class RowReplay:
             login = _login(row.detail) if _BY_LOGIN in row.detail else None
             taken = row.event if row.recipient[:3].upper() == "SRS" else ""  # the keys are no part of a configuration
             return login and (login, row.sender), _domain(row.sender), recipient, row.peer_address, row.tls, taken
-        rest: tuple[str, ...] = (row.sender, row.recipient, row.subject) if self._ruled else (recipient,)
+        asked_by_rules = (
+            row.sender if self._by_sender else "",
+            row.recipient if self._by_recipient else recipient,
+            row.subject if self._by_subject else "",
+        )
         return (
             row.organization,
             row.direction,
@@ -177,7 +186,7 @@ class RowReplay:
             row.achieved,
             row.tls,
             _decode(row.detail),
-            rest,
+            asked_by_rules,
         )
 
     def _recipient(self, address: str) -> str:

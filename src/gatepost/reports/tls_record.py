@@ -1,19 +1,17 @@
-"""A TLS report as plain data: for JSON, for CSV, and what a chart draws. No I/O."""
+"""A TLS report as plain data, and back: for JSON, for CSV, and what a chart draws. No I/O."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gatepost.reports.tls import Direction, Protection
+from gatepost.reports.tls import Direction, HopSummary, Named, Protection, TlsReport
+from gatepost.reports.tls_ready import Ready
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from gatepost.reports.tls import HopSummary, Named, TlsReport
-    from gatepost.reports.tls_ready import Ready
-
-__all__ = ["CSV_COLUMNS", "csv_rows", "report_record"]
+__all__ = ["CSV_COLUMNS", "csv_rows", "report_of", "report_record"]
 
 CSV_COLUMNS = (
     "kind", "name", "direction", *(protection.value for protection in Protection),
@@ -37,6 +35,24 @@ def report_record(report: TlsReport) -> dict[str, Any]:
         "never_tls": [{"partner": name, "messages": messages} for name, messages in report.never_tls],
         "ready": [_ready(one) for one in report.ready],
     }
+
+
+def report_of(record: Mapping[str, Any]) -> TlsReport:
+    """What `report_record` tells. Raises ValueError or LookupError for what it never told."""
+    return TlsReport(
+        record["first"],
+        record["last"],
+        {
+            day: {Direction(way): _protections(told) for way, told in ways.items()}
+            for day, ways in record["days"].items()
+        },
+        {direction: _hops_of(record["hops"][direction.value]) for direction in Direction},
+        tuple(_named_of(one) for one in record["partners"]),
+        tuple(_named_of(one) for one in record["connectors"]),
+        tuple((one["partner"], one["messages"]) for one in record["never_tls"]),
+        tuple(_ready_of(one) for one in record["ready"]),
+        tuple(record["unreadable"]),
+    )
 
 
 def csv_rows(report: TlsReport) -> Iterator[tuple[object, ...]]:
@@ -88,3 +104,28 @@ def _ready(one: Ready) -> dict[str, Any]:
         "demand": one.demand,
         "names": list(one.names),
     }
+
+
+def _hops_of(record: Mapping[str, Any]) -> HopSummary:
+    return HopSummary(
+        _protections(record["protections"]),
+        Counter(record["versions"]),
+        Counter(record["groups"]),
+        Counter(record["suites"]),
+        Counter(record["failures"]),
+        record["trusted"],
+        record["refused"],
+    )
+
+
+def _protections(record: Mapping[str, int]) -> Counter[Protection]:
+    return Counter({Protection(name): count for name, count in record.items()})
+
+
+def _named_of(record: Mapping[str, Any]) -> Named:
+    return Named(record["name"], Direction(record["direction"]), _hops_of(record))
+
+
+def _ready_of(record: Mapping[str, Any]) -> Ready:
+    inbound = Direction(record["direction"]) is Direction.INBOUND
+    return Ready(record["partner"], inbound, record["messages"], record["demand"], tuple(record["names"]))

@@ -12,14 +12,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gatepost.store.session_counts import read_counts
+from gatepost.tlsrpt.result import ResultType
+from gatepost.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gatepost.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
+    from gatepost.tlsrpt.tally import Count
 
-__all__ = ["LEFT_TO_THE_SENDER", "DomainSummary", "PolicySummary", "report_object", "summaries"]
+__all__ = ["LEFT_TO_THE_SENDER", "DomainSummary", "PolicySummary", "report_object", "summaries", "summary_of"]
 
 LEFT_TO_THE_SENDER = ("organization-name", "contact-info", "report-id")
 """Fields of a report that say who sends it, and which of his it is."""
@@ -107,3 +109,27 @@ def _failure(failure: FailureDetail, sessions: int) -> dict[str, Any]:
     if failure.reason:
         made["failure-reason-code"] = failure.reason
     return made
+
+
+def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummary:
+    """What `report_object` tells of a day and a domain. Raises ValueError or LookupError for what it never told."""
+    return DomainSummary(day, domain, tuple(_policy_of(one) for one in report["policies"]))
+
+
+def _policy_of(made: Mapping[str, Any]) -> PolicySummary:
+    told, passed = made["policy"], made["summary"]["total-successful-session-count"]
+    strings, hosts = told.get("policy-string", ()), told.get("mx-host", ())
+    policy = AppliedPolicy(PolicyType(told["policy-type"]), told["policy-domain"], tuple(strings), tuple(hosts))
+    return PolicySummary(policy, passed, tuple(_failure_of(one) for one in made.get("failure-details", ())))
+
+
+def _failure_of(made: Mapping[str, Any]) -> tuple[FailureDetail, int]:
+    failure = FailureDetail(
+        ResultType(made["result-type"]),
+        made.get("receiving-mx-hostname", ""),
+        made.get("receiving-ip", ""),
+        made.get("receiving-mx-helo", ""),
+        made.get("sending-mta-ip", ""),
+        made.get("failure-reason-code", ""),
+    )
+    return failure, made["failed-session-count"]

@@ -13,11 +13,11 @@ from gatepost.connectors.model import ContentHook, InboundConnector, MailFlowRul
 from gatepost.connectors.values import ConnectorType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gatepost.connectors.model import Resources
 
-__all__ = ["Touched", "touched"]
+__all__ = ["Touched", "outbound_domains", "touched"]
 
 type _Part = InboundConnector | OutboundConnector | MailFlowRule | ContentHook
 
@@ -70,7 +70,7 @@ def _organization(found: Touched, old: Organization | None, new: Organization | 
         _inbound_domains(found, inbound, owners)
     for outbound in _differing(found, was.outbound_connectors, now.outbound_connectors, owner):
         found.outbound = True
-        found.recipients.update(_outbound_domains(outbound, owners))
+        found.recipients.update(outbound_domains(outbound, owners))
     for rule in _differing(found, was.mail_flow_rules, now.mail_flow_rules, owner):
         found.outbound = True
         found.recipients.update(rule.recipients or ("*",))
@@ -150,7 +150,8 @@ def _inbound_domains(found: Touched, part: InboundConnector, owners: list[Organi
     found.recipients.update(part.associated_accepted_domains or _accepted(owners))
 
 
-def _outbound_domains(part: OutboundConnector, owners: list[Organization]) -> Iterator[str]:
+def outbound_domains(part: OutboundConnector, owners: Sequence[Organization]) -> Iterator[str]:
+    """Patterns of the domains whose mail it can have a say in. owners: its organization, before and after a change."""
     if part.route_all_messages_via_on_premises or part.is_transport_rule_scoped:
         yield "*"
         return

@@ -51,7 +51,11 @@ _REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM mes
 # To which deliveries an action applies, and what it changes: one in the owner's memory (next_at 0) stays there, and
 # `apply` removes a dropped one that waits in the store.
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
-_HELD_BY_MEMORY = "d.next_at > 0 AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
+# What has no word of it in its text need not be understood for it.
+_HELD_BY_MEMORY = (
+    """d.next_at > 0 AND instr(d.recipients, '"held":true')"""
+    " AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
+)
 _HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
 _STATES = {
     "active": "NOT d.held AND d.next_at = 0",
@@ -75,10 +79,11 @@ _CHANGES = {
 }
 
 
+_WITH_MESSAGE = " JOIN message AS m ON m.id = d.message"
 # A bare column beside one min() is of the row that has it: what the oldest delivery met last.
 _BY_DESTINATION = (
     "SELECT d.destination, count(*), sum({active}), sum({held}), min(d.message), d.last_error"
-    " FROM delivery AS d JOIN message AS m ON m.id = d.message WHERE NOT d.dropped AND {where}"
+    " FROM delivery AS d{message} WHERE NOT d.dropped AND {where}"
     " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
 )
 
@@ -161,7 +166,8 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
 def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
     """The deliveries meant, counted by destination, the fullest first."""
     terms, values = where
-    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, where=terms)
+    message = _WITH_MESSAGE if "m.facts" in terms else ""
+    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, message=message, where=terms)
     return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
 
 

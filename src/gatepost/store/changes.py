@@ -57,6 +57,9 @@ CREATE TABLE content (
 ) WITHOUT ROWID;
 """
 
+# The newest change is of the newest version: to look for the greatest one would read all of them.
+_IN_FORCE = "SELECT ifnull((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -114,7 +117,7 @@ class ConfigStore:
         """The number of the version in force; 0 before the first change."""
         data_version: int = self._connection.pragma("data_version")
         if data_version != self._data_version:
-            self._version = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+            self._version = self._connection.execute(_IN_FORCE).get
             self._data_version = data_version
         return self._version
 
@@ -122,11 +125,28 @@ class ConfigStore:
         """The version in force and its document of one kind: {"organization": {"contoso": {…}}}, {} if it has none."""
         document: dict[str, Any] = {}
         with self._connection:
-            version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+            version: int = self._connection.execute(_IN_FORCE).get
             rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
             for name, text in rows:
                 document.setdefault(kind, {})[name] = msgspec.json.decode(text)
         return version, document
+
+    def texts(self, kind: str) -> tuple[int, list[tuple[str, str]]]:
+        """The version in force and each document of one kind with its name, as JSON text: for who knows many of them.
+
+        In the order of their names.
+        """
+        with self._connection:
+            version: int = self._connection.execute(_IN_FORCE).get
+            rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
+            found = [(str(name), str(text)) for name, text in rows]
+        return version, found
+
+    def contents(self, beginning: str, end: str) -> dict[str, bytes]:
+        """All that was stored beside the documents under names of this beginning and end."""
+        wanted = "SELECT name, data FROM content WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1"
+        rows = self._connection.execute(f"{wanted} AND substr(name, -length(?2)) = ?2", (beginning, end))
+        return dict(rows)
 
     def content(self, name: str) -> bytes | None:
         """What was stored beside the documents under a name, None if there is none."""
@@ -192,7 +212,8 @@ class ConfigStore:
         """
         among = None if names is None else _encode(sorted(names)).decode()
         rows = self._connection.execute(
-            "SELECT version, at, author, note, name FROM change WHERE kind = 'organization'"
+            # Not by the index of kinds: it would sort them all, and the newest are at the end of the table.
+            "SELECT version, at, author, note, name FROM change NOT INDEXED WHERE kind = 'organization'"
             " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1))) AND (?2 = '' OR author = ?2)"
             " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND (?5 = 0 OR version < ?5) ORDER BY id DESC",
             (among, author, since, until, before),
@@ -242,7 +263,7 @@ class ConfigStore:
                 self._connection.execute("INSERT OR REPLACE INTO content (name, data) VALUES (?, ?)", (name, data))
 
     def _apply(self, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None) -> int:
-        version: int = self._connection.execute("SELECT ifnull(max(version), 0) FROM change").get
+        version: int = self._connection.execute(_IN_FORCE).get
         if expected is not None and expected != version:
             raise ConfigConflict(
                 f"the configuration is at version {version}, not {expected}: look again, then change it"

@@ -271,7 +271,8 @@ class TraceFilter(msgspec.Struct):
     "@" in sender or recipient means the domain. domain, address: of sender or recipient. achieved: "authenticated" is
     every way to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so
     many.
-    organizations: any of these; None for all, those of no organization too, as who asks sees all.
+    organizations: any of these; None for all, those of no organization too, as who asks sees all. protection: of mail
+    that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext".
     """
 
     since: float = 0.0
@@ -293,6 +294,7 @@ class TraceFilter(msgspec.Struct):
     tls_group: str = ""
     result_type: str = ""
     organizations: frozenset[str] | None = None
+    protection: str = ""
 
 
 class BodyWriter(Protocol):

@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["COLUMNS", "FULL", "TLS_LEVEL", "TraceWriter", "domain_of", "is_sealed", "table_columns", "write_events"]
+__all__ = [
+    "COLUMNS",
+    "FULL",
+    "HANDED_OVER",
+    "PEER_IP",
+    "TLS_LEVEL",
+    "TRIED",
+    "TraceWriter",
+    "domain_of",
+    "is_sealed",
+    "table_columns",
+    "write_events",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +47,9 @@ COLUMNS = tuple(field.name for field in msgspec.structs.fields(TraceEvent))
 _TLS = COLUMNS.index("tls")
 _DETAIL = COLUMNS.index("detail")
 _SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
-_SEALED = 3  # user_version of a file that is written no more; 2 had fewer indexes
+# user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of peers,
+# HANDED_OVER and TRIED as well. Its writer makes an older one anew at its next start.
+_SEALED, _INDEXED = 4, 3
 
 FULL = 50_000
 """Rows after which a file is full."""
@@ -62,6 +76,18 @@ def domain_of(column: str) -> str:
 TLS_LEVEL = "substr(achieved, instr(achieved, '/') + 1) COLLATE NOCASE"
 """What was achieved on the TLS ladder: the whole of it inbound, what is behind the MX ladder outbound."""
 
+PEER_IP = (
+    "CASE WHEN instr(peer_address, ']:') THEN substr(peer_address, 2, instr(peer_address, ']') - 2)"
+    " WHEN instr(peer_address, '.') BETWEEN 1 AND instr(peer_address, ':')"
+    " THEN substr(peer_address, 1, instr(peer_address, ':') - 1) ELSE peer_address END COLLATE NOCASE"
+)
+"""The IP address of the other side: outbound it is kept with its port, of IPv6 in brackets then."""
+
+HANDED_OVER = """iif(instr(detail, '"handover"') > 0, 1, NULL)"""
+"""1 for a row that may have another node's ids: few do, and a text without the word need not be understood for it."""
+TRIED = "iif(instr(detail, 'would_refuse_connector') > 0 OR instr(detail, 'would go first') > 0, 1, NULL)"
+"""1 for a row that tells of a connector in rehearsal which is not its own (`reports.rehearsal`)."""
+
 # What may be looked for, most telling first; `store.trace_search` uses the first that is asked for.
 _SEALING = (
     *(
@@ -71,9 +97,14 @@ _SEALING = (
     *(f"CREATE INDEX IF NOT EXISTS by_{name}_domain ON trace ({domain_of(name)})" for name in ("recipient", "sender")),
     *(
         f"CREATE INDEX IF NOT EXISTS by_{name} ON trace ({name}) WHERE {name} <> ''"
-        for name in ("tls_group", "tls_version", "organization", "event")
+        for name in ("tls_group", "tls_version", "organization", "event", "peer_host")
     ),
+    f"CREATE INDEX IF NOT EXISTS by_peer_ip ON trace ({PEER_IP})",
     f"CREATE INDEX IF NOT EXISTS by_tls_level ON trace ({TLS_LEVEL})",
+    *(
+        f"CREATE INDEX IF NOT EXISTS {name} ON trace ({rare}) WHERE {rare} IS NOT NULL"
+        for name, rare in (("by_handover", HANDED_OVER), ("by_trial", TRIED))
+    ),
 )
 _INSERT = f"INSERT INTO trace ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
 
@@ -213,7 +244,7 @@ class TraceWriter:
         today = day_of(time.time())
         for file in own:
             over = file.day < today or file.next in own
-            if over and not _is_sealed_file(self._directory / file.name):
+            if over and not _is_whole_file(self._directory / file.name):
                 _seal(_open_part(self._directory, file).connection)
 
 
@@ -277,19 +308,24 @@ def _row(event: TraceEvent) -> list[Any] | None:
 
 
 def is_sealed(connection: apsw.Connection) -> bool:
-    """Whether a file is written no more and has all its indexes."""
+    """Whether a file is written no more and has the indexes of what is looked for."""
+    return bool(_INDEXED <= connection.pragma("user_version") <= _SEALED)
+
+
+def _is_whole(connection: apsw.Connection) -> bool:
+    """Whether it has all indexes of this version."""
     return bool(connection.pragma("user_version") == _SEALED)
 
 
-def _is_sealed_file(path: Path) -> bool:
+def _is_whole_file(path: Path) -> bool:
     with contextlib.closing(open_for_reading(path)) as connection:
-        return is_sealed(connection)
+        return _is_whole(connection)
 
 
 def _seal(connection: apsw.Connection) -> None:
     """The day is over: make the indexes, and one plain file out of three."""
     try:
-        if not is_sealed(connection):
+        if not _is_whole(connection):
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
                 for statement in _SEALING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import re
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
@@ -20,7 +21,7 @@ import msgspec
 
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
-from gatepost.store.trace import COLUMNS, TLS_LEVEL, domain_of, is_sealed, table_columns
+from gatepost.store.trace import COLUMNS, HANDED_OVER, PEER_IP, TLS_LEVEL, TRIED, domain_of, is_sealed, table_columns
 from gatepost.store.trace_files import day_of, trace_files
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
+__all__ = ["Among", "TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
 
 _IDS = ("message", "session")
+_WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
 _RECIPIENT_DOMAIN = domain_of("recipient")
 
 type TraceRow = tuple[Any, ...]
@@ -117,7 +119,7 @@ def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[
     return found
 
 
-def scan_trace(
+def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
     directory: Path,
     wanted: TraceFilter,
     columns: Sequence[str],
@@ -125,16 +127,18 @@ def scan_trace(
     events: Collection[str] = (),
     oldest_first: bool = False,
     unreadable: list[str] | None = None,
+    among: Among | None = None,
 ) -> Iterator[TraceRow]:
     """Every row that matches, whatever `wanted.limit` says, newest first, without having them all in memory.
 
     columns: names of TraceEvent's fields, only those that are needed. events: any of these; () is all. unreadable:
-    takes the names of files that could not be read to their end. Within a day the files of all writers are merged by
-    time; rows of one writer come in the order in which they were written, so those of one message that were written
-    together stay together.
+    takes the names of files that could not be read to their end. among: only these, which are looked up. Within a day
+    the files of all writers are merged by time; rows of one writer come in the order in which they were written, so
+    those of one message that were written together stay together.
     """
-    where = _Conditions(wanted, events)
-    where.indexed = []
+    where = _Conditions(wanted, events, among=among)
+    if among is None or among.holding:
+        where.indexed = []
     reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
     for group in _days(directory, wanted, oldest_first=oldest_first):
         yield from _merged(group, reading)
@@ -157,6 +161,32 @@ def _days(directory: Path, wanted: TraceFilter, *, oldest_first: bool = False) -
     files = [file for file in trace_files(directory) if first <= file.day <= last]
     for _, group in groupby(files if oldest_first else files[::-1], key=attrgetter("day")):
         yield list(group)
+
+
+class Among(NamedTuple):
+    """Few rows of many. What is empty asks nothing.
+
+    connector: of this one, whatever the case. tried: those of none but that tell of one in rehearsal, too. recipients:
+    to any of these domains. holding: whose `detail` has this text; it has no index.
+    """
+
+    connector: str = ""
+    tried: bool = False
+    recipients: tuple[str, ...] = ()
+    holding: str = ""
+
+    def alternatives(self) -> list[list[_Condition]]:
+        """Each way to be one of them; a row is so in one way at most."""
+        ways: list[list[_Condition]] = [[]]
+        if self.connector:
+            ways = [[_equal("connector", self.connector)]]
+            if self.tried:
+                ways.append([_Condition("connector <> ?", (self.connector,)), _Condition("{0} = 1", (), TRIED)])
+        if self.recipients:
+            ways = [[*way, _in_domain("recipient", domain)] for way in ways for domain in self.recipients]
+        if self.holding:
+            ways = [[*way, _Condition("instr(detail, ?) > 0", (self.holding,))] for way in ways]
+        return ways
 
 
 class _Condition(NamedTuple):
@@ -184,12 +214,25 @@ class _Conditions:
     elsewhere: ids of messages and sessions are those of another node.
     """
 
-    def __init__(self, wanted: TraceFilter, events: Collection[str] = (), *, elsewhere: bool = False) -> None:
+    def __init__(
+        self,
+        wanted: TraceFilter,
+        events: Collection[str] = (),
+        *,
+        elsewhere: bool = False,
+        among: Among | None = None,
+    ) -> None:
         ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
-        alternatives = [[*_times(wanted), *ids, *_texts(wanted, either)] for either in _on_either_side(wanted)]
+        ways = among.alternatives() if among else [[]]
+        alternatives = [
+            [*_times(wanted), *ids, *way, *_texts(wanted, either, protected)]
+            for either in _on_either_side(wanted)
+            for protected in _protected(wanted.protection)
+            for way in ways
+        ]
         if events:
-            among = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
-            alternatives = [[*conditions, among] for conditions in alternatives]
+            any_of = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
+            alternatives = [[*conditions, any_of] for conditions in alternatives]
         plain = [_joined(conditions) for conditions in alternatives]
         self.unindexed = " OR ".join(term for term, _ in plain), [value for _, values in plain for value in values]
         self.indexed = [_joined(conditions, _most_telling(conditions)) for conditions in alternatives]
@@ -208,8 +251,13 @@ def _joined(conditions: Sequence[_Condition], index: str = "") -> _Where:
 
 
 def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
-    """What sender or recipient may have, whole or its domain: each way to meet both."""
-    return [[*address, *domain] for address in _of_address(wanted.address) for domain in _of_domain(wanted.domain)]
+    """What sender or recipient may have, whole or its domain, and the peer: each way to meet them all."""
+    return [
+        [*address, *domain, *peer]
+        for address in _of_address(wanted.address)
+        for domain in _of_domain(wanted.domain)
+        for peer in _of_peer(wanted.peer)
+    ]
 
 
 def _of_address(address: str) -> list[list[_Condition]]:
@@ -229,6 +277,16 @@ def _of_domain(domain: str) -> list[list[_Condition]]:
     return [[_in_domain("recipient", domain)], [sent, other]]
 
 
+def _of_peer(peer: str) -> list[list[_Condition]]:
+    """The other side, by name or IP address."""
+    if not peer:
+        return [[]]
+    address = _Condition("{0} = ?", (peer,), PEER_IP)
+    if found := _WITH_PORT.fullmatch(peer):
+        address = _Condition("{0} = ? AND peer_address = ?", (found[1] or found[2], peer), PEER_IP)
+    return [[_equal("peer_host", peer)], [address, _Condition("peer_host <> ?", (peer,))]]
+
+
 def _in_domain(column: str, domain: str) -> _Condition:
     plain = f"substr({column}, {-1 - len(domain)}) = '@' || ? COLLATE NOCASE"
     return _Condition("{0} = ?", (domain,), domain_of(column), plain)
@@ -241,8 +299,38 @@ def _times(wanted: TraceFilter) -> Iterator[_Condition]:
         yield _Condition("at <= ?", (wanted.until,))
 
 
-def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condition]:
-    """What is asked of the text of columns, most telling first. either: the side on which a domain is looked for."""
+def _asked_by(source: str) -> str:
+    """Whether a source is among those that asked for the requirement. The first term is cheap, and mostly decides."""
+    among = f"SELECT 1 FROM json_each(detail, '$.requirement_sources') WHERE value || ':' GLOB '{source}:*'"  # noqa: S608 - our words
+    return f"(instr(detail, '\"{source}') AND EXISTS ({among}))"
+
+
+_DEMANDED = "substr(requirement, 1, 13) = 'authenticated'"
+_DANE, _MTA_STS = _asked_by("dane"), _asked_by("mta-sts")
+# By TLS level and what else has to be so, as `reports.tls.protection_of` tells it of counted rows.
+_PROTECTIONS = {
+    "dane": [("authenticated", f"{_DEMANDED} AND {_DANE}")],
+    "mta-sts": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND {_MTA_STS}")],
+    "verified": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND NOT {_MTA_STS}")],
+    "encrypted": [("encrypted", "TRUE"), ("authenticated", f"NOT {_DEMANDED}")],
+    "cleartext": [("none", "TRUE"), ("", "TRUE")],
+}
+
+
+def _protected(protection: str) -> list[list[_Condition]]:
+    """How mail that was received or sent may have been protected; of an unknown protection there is none."""
+    if not protection:
+        return [[]]
+    carried = _Condition("event IN ('RECEIVE', 'SEND')", ())
+    levels = _PROTECTIONS.get(protection, [("", "FALSE")])
+    return [[_Condition(f"{{0}} = ? AND {term}", (level,), TLS_LEVEL), carried] for level, term in levels]
+
+
+def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequence[_Condition]) -> Iterator[_Condition]:
+    """What is asked of the text of columns, most telling first.
+
+    either: the side on which a domain is looked for. protected: how mail was protected.
+    """
     yield from _whole(wanted, ("message_id",))
     for column in ("recipient", "sender"):
         text: str = getattr(wanted, column)
@@ -256,13 +344,11 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition]) -> Iterator[_Condi
         yield _Condition("{0} = ?", (wanted.achieved.rpartition("/")[2],), TLS_LEVEL)
     if "/" in wanted.achieved:
         yield _Condition("achieved = ?", (wanted.achieved,))
+    yield from protected
     yield from _whole(wanted, ("tls_version", "organization", "event"))
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
-    if wanted.peer:
-        term = "(peer_host = ? OR peer_address = ? OR peer_address LIKE ? ESCAPE '!')"
-        yield _Condition(term, (wanted.peer, wanted.peer, f"{_literal(wanted.peer)}:%"))
 
 
 def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:
@@ -270,7 +356,7 @@ def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:
     for name in _IDS:
         text: str = getattr(wanted, name)
         if text:
-            yield _Condition(f"detail ->> '$.handover.{name}' = ?", (text,))
+            yield _Condition(f"{{0}} = 1 AND detail ->> '$.handover.{name}' = ?", (text,), HANDED_OVER)
 
 
 def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:
@@ -283,12 +369,6 @@ def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:
 def _equal(column: str, text: str) -> _Condition:
     """The second term is what lets a partial index be used."""
     return _Condition(f"{{0}} = ? AND {column} <> ''", (text,), column)
-
-
-def _literal(text: str) -> str:
-    """For LIKE, without meaning of its own; an IPv6 address is kept with its port in brackets."""
-    plain = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"[{plain}]" if ":" in plain else plain
 
 
 def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:

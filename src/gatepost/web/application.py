@@ -1,7 +1,7 @@
 """The application that the admin centre's process serves: pages and REST, within what every request must pass.
 
 From the outside: headers of every answer, what goes on record, the name asked for, who may ask at all, how much is
-sent, the form, who asks.
+sent, the form, who asks, how much of it at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gatepost.web.headers import SecurityHeaders
 from gatepost.web.identity import Identity
 from gatepost.web.record import Record
 from gatepost.web.refused import refused
+from gatepost.web.share import Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,7 @@ def application(
             Middleware(BodyBound),
             Middleware(FormBody),
             Middleware(Identity, accounts=accounts),
+            Middleware(Share),
         ],
         exception_handlers={HTTPException: _refused, **handlers},
     )

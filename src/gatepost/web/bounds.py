@@ -26,6 +26,10 @@ __all__ = ["BodyBound", "KnownHosts", "LoopbackUntilOwned", "TooLarge", "host_of
 
 _MOST: Final = 1024 * 1024
 _MOST_RESOURCES: Final = 32 * 1024 * 1024  # a resource file with 10,000 connectors is about 5 MB
+# A number in brackets is an IPv6 address; one without has no colon.
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?"
+)
 _LARGE: Final = re.compile("/api/v1/(resources|organizations(/[^/]+)?)")
 
 
@@ -122,11 +126,14 @@ class LoopbackUntilOwned:
 
 
 def host_of(header: str) -> str:
-    """The host of a Host field without its port, lower case, an IPv6 address without its brackets."""
-    host, _, port = header.rpartition(":") if not header.endswith("]") else (header, "", "")
-    if not host or not (port.isascii() and (port.isdigit() or not port)):
-        host = header
-    return host.removeprefix("[").removesuffix("]").lower().removesuffix(".")
+    """The host of a Host field (RFC 3986 section 3.2) without its port, lower case; an IPv6 address without brackets.
+
+    "" for what is none, so that nothing behind this has to read such a field once more.
+    """
+    found = _AUTHORITY.fullmatch(header)
+    if found is None or (found["six"] is not None and not _is_address(found["six"])):
+        return ""
+    return (found["six"] or found["name"]).lower().removesuffix(".")
 
 
 def _is_address(text: str) -> bool:

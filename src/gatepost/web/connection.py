@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -60,6 +61,11 @@ class Connection(H11Protocol):
         if not self.transport.is_closing():
             super().data_received(data)
             self._watch()
+
+    def handle_events(self) -> None:
+        """Whatever is answered now bears the time of now: the server has no clock that goes on while nobody asks."""
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        super().handle_events()
 
     def on_response_complete(self) -> None:
         """The next request may have come already, or a part of it."""

@@ -29,14 +29,17 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["COOKIE", "LOGIN", "Identity", "address_of", "is_open"]
+__all__ = ["COOKIE", "LOGIN", "LOST", "Identity", "address_of", "is_open"]
 
 COOKIE: Final = "__Host-gatepost"
 """The prefix makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour of this host can set it."""
 LOGIN: Final = "/login"
+LOST: Final = "lost"
+"""In the query of the log-in: that something was sent without a session, and not done."""
 _OPEN: Final = (LOGIN, f"{LOGIN}/", "/setup", "/static/")
 _BEARER: Final = "bearer "
 _LONGEST: Final = 200  # of a secret
+_PAGE: Final = 2000  # of an address to go back to
 
 
 def is_open(path: str) -> bool:
@@ -63,7 +66,7 @@ class Identity:
         else:
             answer = await self._by_session(scope, headers)
         if answer is None and state["principal"] is None and not is_call(scope) and not is_open(scope["path"]):
-            answer = _to_login(scope)
+            answer = _to_login(scope, headers)
         await (answer or self._app)(scope, receive, send)
 
     async def _by_session(self, scope: Scope, headers: Headers) -> Response | None:
@@ -113,11 +116,23 @@ def _unknown_token(scope: Scope) -> Response:
     return refused(scope, HTTPStatus.UNAUTHORIZED, text, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
-def _to_login(scope: Scope) -> Response:
-    """Back to the page afterwards, if looking at it changes nothing."""
+def _to_login(scope: Scope, headers: Headers) -> Response:
+    """Back to the page afterwards; of what was to be changed, to the page of its form, which was not acted upon."""
     query = scope.get("query_string", b"").decode("latin-1")
-    wanted = scope["path"] + (f"?{query}" if query else "")
-    known = scope["method"] in {"GET", "HEAD"} and wanted != "/"
-    target = LOGIN + (f"?next={quote(wanted, safe='')}" if known else "")
-    headers = {"HX-Redirect": target}  # a part of a page cannot be swapped for the whole login page
-    return RedirectResponse(target, HTTPStatus.SEE_OTHER, headers)
+    lost = scope["method"] not in {"GET", "HEAD"}
+    wanted = _referer(headers) if lost else scope["path"] + (f"?{query}" if query else "")
+    given = [f"next={quote(wanted, safe='')}"] * (wanted not in {"", "/"}) + [f"{LOST}=yes"] * lost
+    target = LOGIN + (f"?{'&'.join(given)}" if given else "")
+    # a part of a page cannot be swapped for the whole login page
+    return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"HX-Redirect": target})
+
+
+def _referer(headers: Headers) -> str:
+    """The page of ours that a form was sent from, "" if it is none or not known."""
+    try:
+        page = urlsplit(headers.get("referer", "")[:_PAGE])
+    except ValueError:
+        return ""
+    if page.netloc.lower() != headers.get("host", "").lower():
+        return ""
+    return page.path + (f"?{page.query}" if page.query else "")

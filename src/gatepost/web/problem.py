@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from gatepost.administration.refusal import Kind  # noqa: TC001 - msgspec reads the types of fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gatepost.administration.refusal import Refusal
     from gatepost.connectors.errors import FieldError
 
 __all__ = ["PROBLEMS", "FieldProblem", "ProblemDocument", "ProblemType", "problem_document"]
@@ -84,7 +87,9 @@ class FieldProblem(msgspec.Struct, frozen=True):
 class ProblemDocument(msgspec.Struct, frozen=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
-    errors: by field; empty where no field is to blame.
+    errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
+    by it (docs/rest.md); null where nothing came to be refused by what was asked for. options: fields or parameters
+    that would help, such as a reason in "force".
     """
 
     type: str
@@ -93,6 +98,8 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
     instance: str
     errors: list[FieldProblem]
+    refusal: Kind | None = None
+    options: list[str] = []
 
 
 def problem_document(
@@ -101,11 +108,11 @@ def problem_document(
     instance: str,
     errors: Iterable[FieldError] = (),
     headers: Mapping[str, str] | None = None,
-    more: Mapping[str, Any] | None = None,
+    refusal: Refusal | None = None,
 ) -> Response:
     """The document as an answer. instance: a URI that the log knows the request by. headers: beside the usual.
 
-    more: extension members (RFC 9457 section 3.2).
+    refusal: of administration; what else is known of it becomes extension members (RFC 9457 section 3.2).
     """
     document = ProblemDocument(
         type=kind.uri,
@@ -114,7 +121,9 @@ def problem_document(
         detail=detail,
         instance=instance,
         errors=[FieldProblem(error.path, error.message) for error in errors],
+        refusal=refusal.kind if refusal else None,
+        options=list(refusal.options) if refusal else [],
     )
     given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
-    content = {**(more or {}), **msgspec.structs.asdict(document)}
+    content = {**(refusal.more if refusal else {}), **msgspec.structs.asdict(document)}
     return Response(msgspec.json.encode(content), kind.value.status, given, media_type=_MEDIA_TYPE)

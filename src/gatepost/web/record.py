@@ -2,7 +2,7 @@
 
 Stands outside of everything that refuses, and looks at the answer: what is forbidden, too large or asked by a name that
 is not ours; what is not there because its path names an organization that is not seen; and whatever `note_refusal` was
-told of. Of tokens that are none, one is kept for each address and minute.
+told of. The same is kept once a minute; of tokens that are none, one for each address and minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REASONS: Final[dict[int, str]] = {
 }
 _LONGEST: Final = 200
 _MINUTE: Final = 60.0
-_ADDRESSES: Final = 1000
+_REMEMBERED: Final = 1000
 
 
 def address_of(scope: Scope) -> str:
@@ -51,7 +51,7 @@ class Record:
     def __init__(self, app: ASGIApp, *, accounts: Accounts) -> None:
         self._app = app
         self._accounts = accounts
-        self._last: dict[str, float] = {}  # by address, when a token was refused that is none
+        self._last: dict[tuple[str, ...], float] = {}  # when something was kept, the oldest first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -59,29 +59,43 @@ class Record:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 why = _why(scope, message["status"])
-                if why and not (message["status"] == HTTPStatus.UNAUTHORIZED and self._is_known(address_of(scope))):
+                if why and not self._is_known(_sameness(scope, message["status"], why)):
                     await run_in_threadpool(self._write, scope, why)
             await send(message)
 
         await self._app(scope, receive, watched)
 
-    def _is_known(self, address: str) -> bool:
-        """Whether it was on record within a minute: a program with an old token would fill the record alone."""
+    def _is_known(self, what: tuple[str, ...]) -> bool:
+        """Whether it was on record within a minute: a program that asks in a loop would fill the record alone."""
         now = time.monotonic()
-        if now - self._last.get(address, -_MINUTE) < _MINUTE:
+        if now - self._last.get(what, -_MINUTE) < _MINUTE:
             return True
-        self._last.pop(address, None)
-        self._last[address] = now
-        if len(self._last) > _ADDRESSES:
+        self._last.pop(what, None)
+        self._last[what] = now
+        if len(self._last) > _REMEMBERED:
             del self._last[next(iter(self._last))]
         return False
 
     def _write(self, scope: Scope, why: str) -> None:
         """Before the answer goes, so that who was told no is on record by then."""
-        principal = scope["state"].get("principal")
-        write = partial(self._accounts.record, Actor(principal.name if principal else "", address_of(scope)))
-        subject = f"{scope['method']} {scope['path']}"[:_LONGEST]
-        write("request", outcome=Outcome.REFUSED, subject=subject, detail={"why": why})
+        write = partial(self._accounts.record, Actor(_who(scope), address_of(scope)))
+        write("request", outcome=Outcome.REFUSED, subject=_subject(scope), detail={"why": why})
+
+
+def _who(scope: Scope) -> str:
+    principal = scope["state"].get("principal")
+    return principal.name if principal else ""
+
+
+def _subject(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path']}"[:_LONGEST]
+
+
+def _sameness(scope: Scope, status: int, why: str) -> tuple[str, ...]:
+    """What two refusals have in common that are kept once. A bad token is one, wherever it is tried."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return (address_of(scope),)
+    return _who(scope), address_of(scope), _subject(scope), why
 
 
 def _why(scope: Scope, status: int) -> str:

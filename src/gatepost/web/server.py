@@ -33,6 +33,21 @@ _log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
+    """Sleeps while nobody asks: uvicorn's own looks ten times a second whether it is to end, and what time it is."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Have it stop."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Until it is to end; the date of an answer is the connection's to say."""
+        await self._ending.wait()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leaves them alone."""
@@ -79,7 +94,7 @@ class WebServer:
 
     async def close(self, seconds: float) -> None:
         """Accept no more, and let open requests end for at most `seconds`."""
-        self._server.should_exit = True
+        self._server.end()
         if self._task is not None:
             _, late = await asyncio.wait([self._task], timeout=max(0.1, seconds))
             for task in late:

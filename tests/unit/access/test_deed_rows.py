@@ -124,9 +124,11 @@ def test_what_strangers_can_fill_is_bounded(rows, monkeypatch):
     write(rows, who="", action="done")
     for at in range(6):
         write(rows, NOW + at, who="", action="log-in", outcome=Outcome.REFUSED)
+        write(rows, NOW + at, who="", action="request", outcome=Outcome.REFUSED)
         write(rows, NOW + at, who="eve", outcome=Outcome.FAILED)
     assert [one.at - NOW for one in find(rows, who="eve")] == [5, 4, 3]
-    assert [one.at - NOW for one in find(rows, action="log-in")] == [5, 4, 3]
+    assert [one.at - NOW for one in find(rows, action="log-in")] == [5, 4, 3], "other requests push out none of them"
+    assert len(find(rows, action="request")) == 3
     assert len(find(rows, action="done")) == 1
 
 

@@ -69,10 +69,11 @@ class Answer:
 class Centre:
     """Asks as whoever has a token: "owner" may do everything, "reader" reads, "tenant" changes what is fabrikam's."""
 
-    def __init__(self, path):
+    def __init__(self, path, settings=""):
         file = path / "gatepost.toml"
         file.write_text(
             '[server]\nhostname = "mx.gate.example"\ndata_dir = "data"\n[dns]\nnameservers = ["127.0.0.1:1"]\n'
+            f'timeout = "100ms"\n{settings}'
         )
         self.gateway = Gateway(load(str(file), {}))
         apply_document(self.gateway, OWNER, {"organization": BASE}, Wish("root"))
@@ -142,3 +143,12 @@ class Centre:
 @pytest.fixture
 def centre(tmp_path):
     return Centre(tmp_path)
+
+
+@pytest.fixture
+def sealing(tmp_path):
+    """One with a master key."""
+    key = tmp_path / "master.key"
+    key.touch(0o600)
+    key.write_bytes(bytes(range(32)))
+    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n')

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 
@@ -24,7 +26,7 @@ def test_the_list_has_what_is_wanted(centre, query, shown):
 def test_what_it_did_is_counted_when_htmx_asks(centre):
     assert 'hx-trigger="load"' in centre.get("/connectors").text
     part = centre.get("/connectors?verdicts=yes", hx_request="true", hx_request_type="partial")
-    assert part.text.lstrip().startswith('<div id="connectors">')
+    assert part.text.lstrip().startswith('<div id="connectors" class="dense">')
     assert "No mail" in part.words
 
 
@@ -43,3 +45,31 @@ def test_files_have_every_column(centre):
 def test_who_only_reads_is_not_offered_to_add(centre):
     assert "Add a connector" in centre.get("/connectors").words
     assert "Add a connector" not in centre.get("/connectors", "reader").words
+
+
+def names(answer):
+    return re.findall(r">(bank-in|bank-out|off)</a>", answer.text)
+
+
+def test_the_list_is_sorted_by_links_that_keep_the_filters(centre):
+    page = centre.get("/connectors?direction=outbound&sort=-name")
+    assert names(page) == ["off", "bank-out"]
+    assert page.text.count("aria-sort=") == 1
+    assert 'aria-sort="descending"' in page.text
+    assert 'href="/connectors?direction=outbound&amp;sort=name"' in page.text
+    assert 'href="/connectors?direction=outbound&amp;sort=validated"' in page.text
+    assert 'type="hidden" name="sort" value="-name"' in page.text
+    assert "aria-sort=" not in centre.get("/connectors?sort=colour").text
+    assert [one["name"] for one in centre.get("/connectors?format=json&sort=-name").json] == [
+        "off",
+        "bank-out",
+        "bank-in",
+    ]
+
+
+def test_by_verdicts_it_is_sorted_when_they_are_counted(centre):
+    path = "/connectors?sort=-verdicts"
+    assert f'hx-get="{path}&amp;verdicts=yes"' in centre.get(path).text
+    part = centre.get(f"{path}&verdicts=yes", hx_request="true", hx_request_type="partial")
+    assert names(part) == ["bank-in", "bank-out", "off"]
+    assert 'href="/connectors?sort=verdicts"' in part.text

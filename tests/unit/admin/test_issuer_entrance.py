@@ -68,6 +68,14 @@ def test_an_issuer_that_cannot_be_asked(trusting):
     assert "127.0.0.1" in told
 
 
+def test_whoever_fails_often_is_not_even_tried(trusting):
+    path = "/login/issuer/answer?code=x&state=y"
+    answers = [trusting.get(path, **STRANGER) for _ in range(8)]
+    assert [one.status for one in answers] == [422] * 6 + [429] * 2
+    assert "After many failures, wait 10 s" in answers[-1].words
+    assert len(why(trusting)) == 6
+
+
 @pytest.mark.parametrize("cookie", ["", "__Host-gatepost-issuer=", "__Host-gatepost-issuer=e30.AAAA", "other=1"])
 def test_an_answer_to_what_nobody_began(trusting, cookie):
     answer = trusting.get("/login/issuer/answer?code=x&state=y", **STRANGER, cookie=cookie)

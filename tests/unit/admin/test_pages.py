@@ -207,3 +207,22 @@ def test_a_link_to_the_same_page_is_as_escaped_as_its_address():
     text = render(request, "error.html", **ERROR).body.decode()
     assert "/connectors/a%2F..%2Fb?organization=contoso" in text
     assert "a/../b" not in text
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'field("a", "A", autocomplete="username", data_more="1")',
+        'textarea("a", "A", autocomplete="username", data_more="1")',
+        'select("a", "A", [("", "None")], autocomplete="username", data_more="1")',
+        'checkbox("a", "A", autocomplete="username", data_more="1")',
+        'filter_field("a", "A", "", autocomplete="username", data_more="1")',
+    ],
+)
+def test_what_a_form_says_of_its_fields_reaches_the_browser(written):
+    """Otherwise no password manager fills in a log-in, and no field says how long it may be."""
+    frame = Frame("/login", csrf="token")
+    ui = environment().get_template("macros.html").make_module({"frame": frame, "now": 0.0})
+    text = environment().from_string(f"{{{{ ui.{written} }}}}").render(ui=ui, frame=frame, now=0.0)
+    assert 'autocomplete="username"' in text
+    assert 'data-more="1"' in text

@@ -75,6 +75,16 @@ def test_whose_passkey_it_was_is_on_record(centre):
     assert [deed.who for deed in centre.accounts.deeds(ANN, DeedFilter(action="log-in"))] == ["", "ann"]
 
 
+def test_whoever_fails_often_is_not_even_tried(centre):
+    answers = [centre.post("/login/passkey", headers=HERE, credential=KNOWN) for _ in range(9)]
+    assert [one.status for one in answers] == [422] * 6 + [429] * 3
+    assert "wait 10 s" in answers[-1].json["error"]
+    assert len(centre.accounts.deeds(ANN, DeedFilter(action="log-in"))) == 6
+    (kept,) = centre.accounts.deeds(ANN, DeedFilter(action="request"))
+    assert kept.detail["why"] == "too many log-ins failed before, and it has to wait"
+    assert centre.post("/login", headers=HERE, name="ann", password="x" * 20).status == 429, "as for passwords"
+
+
 @pytest.mark.parametrize("path", ["/login/passkey", "/login/passkey/options"])
 def test_an_ip_address_has_none(centre, path):
     answer = centre.post(path, headers=HERE | {"host": "127.0.0.1:8443"})

@@ -49,7 +49,7 @@ def test_protection(pictures: TlsPictures) -> None:
     }  # fmt: skip
     clear = chart.columns[-1]
     assert clear.tone == "fail"
-    assert "achieved=none" in clear.links[0]
+    assert "protection=cleartext" in clear.links[0]
     assert clear.links[1] == "", "nothing leads nowhere"
     assert chart.share(clear) == 2 / 17
     assert list(columns(report_charts.by_protection(pictures, VIEW, Direction.INBOUND))) == [

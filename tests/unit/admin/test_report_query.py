@@ -47,7 +47,13 @@ def test_the_trace_behind_a_number(view):
     part = view.parts[1]
     assert asked(view.protected(Direction.OUTBOUND, Protection.CLEARTEXT, part)) == (
         "/trace",
-        {"since": "2025-11-21", "until": "2025-11-22", "organization": "contoso", "event": "SEND", "achieved": "none"},
+        {
+            "since": "2025-11-21",
+            "until": "2025-11-22",
+            "organization": "contoso",
+            "event": "SEND",
+            "protection": "cleartext",
+        },
     )
     assert asked(view.rows(Direction.INBOUND, None, **view.partner(Direction.INBOUND, "x.example"))) == (
         "/trace",

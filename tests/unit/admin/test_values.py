@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.admin.values import in_words
+from gatepost.admin.values import cut, in_words
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ from gatepost.admin.values import in_words
 )
 def test_a_value_is_written_as_people_do(value, text):
     assert in_words(value) == text
+
+
+def test_a_long_value_is_cut():
+    assert cut("x" * 501) == "x" * 500 + "…"
+    assert cut("x" * 500) == "x" * 500

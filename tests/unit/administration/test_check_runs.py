@@ -68,14 +68,14 @@ def test_who_sees_what_the_asker_saw_sees_it():
     runs = CheckRuns()
     tenants, gateways = (runs.begin(TARGET, who, lambda _: FOUND) for who in (TIM, ANN))
     for who in (TIM, TINA, ANN):
-        assert runs.find(tenants.id, who) is tenants
-    assert runs.find(gateways.id, BOB) is gateways
+        assert runs.find(tenants.id, who, Target) is tenants
+    assert runs.find(gateways.id, BOB, Target) is gateways
     for identity, who in ((tenants.id, STRANGER), (gateways.id, TIM), ("none", ANN)):
         with pytest.raises(Refusal) as refused:
-            runs.find(identity, who)
+            runs.find(identity, who, Target)
         assert refused.value.kind is Kind.MISSING
-    assert runs.recent(STRANGER) == []
-    assert runs.recent(TINA) == [tenants]
+    assert runs.recent(STRANGER, Target) == []
+    assert runs.recent(TINA, Target) == [tenants]
 
 
 def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
@@ -85,7 +85,7 @@ def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
     old.begun -= 3601
     new = runs.begin(TARGET, ANN, lambda _: FOUND)
     assert new.wait(20)
-    assert runs.recent(ANN) == [new]
+    assert runs.recent(ANN, Target) == [new]
     monkeypatch.setattr(check_runs, "_MOST", 1)
     last = runs.begin(TARGET, ANN, lambda _: FOUND)
-    assert runs.recent(ANN) == [last] or last.wait(20)
+    assert runs.recent(ANN, Target) == [last] or last.wait(20)

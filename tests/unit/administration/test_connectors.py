@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gatepost.access.principal import Principal, Scope
@@ -87,3 +89,29 @@ def test_a_row_says_how_the_last_validation_ended(base):
         "validated": {"at": 5.0, "outcome": "failed", "configuration": 1},
     }
     assert rows["hq"].validated is None
+
+
+SORTED = [
+    ("name", ["bank-in", "bank-out", "hq", "off"]),
+    ("-name", ["off", "hq", "bank-out", "bank-in"]),
+    ("status", ["off", "bank-in", "hq", "bank-out"]),
+    ("from", ["bank-in", "bank-out", "hq", "off"]),
+    ("to", ["bank-out", "off", "bank-in", "hq"]),
+    ("mode", ["bank-in", "hq", "off", "bank-out"]),
+    ("domains", ["hq", "bank-in", "bank-out", "off"]),
+    ("demands", ["bank-in", "hq", "off", "bank-out"]),
+    ("-validated", ["hq", "bank-in", "bank-out", "off"]),
+    ("-verdicts", ["bank-in", "bank-out", "hq", "off"]),
+    ("colour", ["bank-in", "bank-out", "hq", "off"]),
+]
+
+
+@pytest.mark.parametrize(("sort", "names"), SORTED)
+def test_the_order_is_that_of_a_column(base, sort, names):
+    for when, (direction, name) in enumerate([("inbound", "bank-in"), ("outbound", "hq")]):
+        path = record_path(base.data, VALIDATIONS, "contoso", direction, name)
+        keep(path, {"at": 100.0 * when, "outcome": "validated"})
+        os.utime(path, (1000.0 + when, 1000.0 + when))
+    assert [row.name for row in connectors(base, OWNER, ConnectorSelection(sort=sort)).rows] == names
+    page = connectors(base, OWNER, ConnectorSelection(sort=sort, limit=2, offset=1))
+    assert [row.name for row in page.rows] == names[1:3]

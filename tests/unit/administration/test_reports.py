@@ -42,6 +42,7 @@ def test_periods(since, until, expected):
     [
         ("x", "", "since"),
         ("", "2026-02-30", "until"),
+        ("9999-12-01", "9999-12-31", "until"),
         ("2026-03-31", "2026-03-30", "since"),
         ("2025-02-24", "2026-03-31", "since"),
     ],
@@ -110,7 +111,7 @@ def test_reports_of_others_are_seen_by_accepted_domain(received):
 def test_what_cannot_be_read_is_a_refusal(gateway):
     for name, read in (
         ("received-reports.db", lambda: reports.received(gateway, ALL, Wished(), 0, NOW)),
-        ("sent-reports.db", lambda: reports.sent(gateway, "2026-01-01")),
+        ("sent-reports.db", lambda: reports.sent(gateway, ALL, "2026-01-01")),
     ):
         gateway.data.mkdir(exist_ok=True)
         (gateway.data / name).write_bytes(b"no database at all, though it may look like one" * 50)
@@ -120,10 +121,9 @@ def test_what_cannot_be_read_is_a_refusal(gateway):
 
 
 def test_nothing_yet(gateway):
-    assert reports.sent(gateway, "2026-01-01") == []
-    assert reports.sessions(gateway, "2026-01-01") == []
-    assert reports.session_days(gateway) == []
-    assert reports.sessions_record("2026-01-01", [])["reports"] == []
+    assert reports.sent(gateway, ALL, "2026-01-01") == []
+    assert reports.sessions(gateway, ALL, "2026-01-01") == ("2026-01-01", [], [])
+    assert reports.sessions_record(reports.sessions(gateway, ALL, "2026-01-01"))["reports"] == []
     assert reports.connectors_record(reports.tls_report(gateway, ALL, Wanted(), reports.period())) == []
 
 
@@ -133,3 +133,16 @@ def test_names_of_domains():
     with pytest.raises(Refusal) as refused:
         reports.domain_name("partner", "no domain")
     assert [error.path for error in refused.value.errors] == ["partner"]
+
+
+@pytest.mark.parametrize("asked", [reports.sent, reports.sessions])
+def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, asked):
+    with pytest.raises(Refusal) as refused:
+        asked(gateway, ONE, "2026-01-01")
+    assert refused.value.kind is Kind.FORBIDDEN
+
+
+def test_a_day():
+    assert reports.utc_day("since", "2026-01-02") == "2026-01-02"
+    with pytest.raises(Refusal):
+        reports.utc_day("since", "2nd of January")

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.status import configuration, queue_depth, workers
+from gatepost.administration.status import (
+    Found,
+    Logins,
+    configuration,
+    queue_depth,
+    status,
+    status_of,
+    status_record,
+    workers,
+)
 from gatepost.store.schema import LOCK_FILE
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -46,3 +56,30 @@ def test_workers(gateway, text, ok):
     assert (found[0].name, found[0].ok) == ("0", ok)
     assert len(found) == len(os.sched_getaffinity(0))
     assert not any(one.ok for one in found[1:])
+
+
+def test_all_of_it_for_machines_and_back(gateway):
+    with gateway.config() as store:
+        store.apply({"organization": {"contoso": {}}}, author="ann")
+    found = status(gateway, OWNER)
+    assert (found.hostname, found.ok, found.logins) == (gateway.settings.server.hostname, False, None)
+    assert (found.certificates, found.mail) == ((0, "no alarms"), (0, "no alarms"))
+    assert status_of(json.loads(json.dumps(status_record(found)))) == found
+    logins = Logins(["PLAIN"], {"contoso": ["entra"]}, ["contoso"])
+    assert status_of(status_record(found._replace(logins=logins))).logins == logins
+
+
+@pytest.mark.parametrize(
+    ("listeners", "workers", "ok"),
+    [((True,), (True,), True), ((), (True,), False), ((True, False), (True,), False), ((True,), (False,), False)],
+)
+def test_whether_it_is_well(gateway, listeners, workers, ok):
+    found = status(gateway, OWNER)
+    told = ([Found("x", one, "") for one in some] for some in (listeners, workers))
+    assert found._replace(listeners=next(told), workers=next(told)).ok is ok
+
+
+def test_it_is_for_who_sees_the_gateway(gateway):
+    with pytest.raises(Refusal) as caught:
+        status(gateway, FABRIKAM)
+    assert caught.value.kind is Kind.FORBIDDEN

@@ -77,7 +77,8 @@ def test_all_of_one(gateway, who, identity, expected):
 
 
 @pytest.mark.parametrize(
-    ("who", "identity"), [(OWNER, "nothing"), (CONTOSO, "<1@fabrikam.example>"), (CONTOSO, "5e56"), (NOBODY, MESSAGE)]
+    ("who", "identity"),
+    [(OWNER, "nothing"), (OWNER, ""), (CONTOSO, "<1@fabrikam.example>"), (CONTOSO, "5e56"), (NOBODY, MESSAGE)],
 )
 def test_what_is_not_there(gateway, who, identity):
     with pytest.raises(Refusal) as caught:

@@ -11,15 +11,17 @@ from gatepost.administration.choice import choose_connector
 from gatepost.administration.refusal import Refusal
 from gatepost.administration.resources import apply_document
 from gatepost.administration.validation import (
+    MOST_PEM,
     Course,
     Stopped,
     Trial,
+    check_trial,
     keep_validation,
     last_validation,
     validate,
     validation_record,
 )
-from gatepost.checks.tasks import Outcome
+from gatepost.checks.tasks import Outcome, TaskStatus
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 BASE = {
@@ -47,38 +49,70 @@ def tried(gateway, name, trial=None, course=None):
 
 
 def test_a_host_that_nobody_listens_on_fails_in_its_task_and_is_told(base):
-    said, found = [], []
-    _, validation = tried(base, "bank-out", course=Course(said.append, found.append))
+    told = []
+    _, validation = tried(base, "bank-out", course=Course(told.append))
     assert validation.outcome is Outcome.NOT_VALIDATED
-    assert said == ["trying 127.0.0.1"]
-    assert [report.failed.name for report in found] == ["Connect"]
+    running = [task.name for one in told for _, task in one.all_tasks if task.status is TaskStatus.RUNNING]
+    assert running == ["Resolve", "Connect"]
+    assert told[-1].hosts[0].failed.name == "Connect"
+    assert {one.outcome for one in told} == {Outcome.UNKNOWN}, "while it goes on"
 
 
 def test_an_inbound_connector_is_held_against_what_was_seen(base):
-    said = []
-    _, validation = tried(base, "bank-in", course=Course(said.append))
-    assert said == ["looking at mail that was seen"]
+    told = []
+    _, validation = tried(base, "bank-in", course=Course(told.append))
+    assert [[task.name for _, task in one.all_tasks] for one in told] == [["Seen"]]
     assert [task.name for task in validation.tasks]
 
 
 def test_a_session_that_might_come_is_decided(base):
-    trial = Trial(ip="192.0.2.1", reverse_path="eve@bank.example", forward_path="ann@contoso.example")
-    _, validation = tried(base, "bank-in", trial)
+    trial, told = Trial(ip="192.0.2.1", reverse_path="eve@bank.example", forward_path="ann@contoso.example"), []
+    _, validation = tried(base, "bank-in", trial, Course(told.append))
+    assert [[task.name for _, task in one.all_tasks] for one in told] == [["Presented", "Seen"], ["Seen"]]
     assert any("192.0.2.1" in task.detail for task in validation.tasks)
 
 
 @pytest.mark.parametrize(
-    ("name", "trial", "said"),
+    ("name", "trial", "field", "said"),
     [
-        ("wild", Trial(), "names no single domain"),
-        ("bank-out", Trial(("bob@elsewhere.example",)), "is no domain of connector 'bank-out'"),
-        ("bank-in", Trial(session="feed"), "nothing in the trace has the id feed"),
-        ("bank-in", Trial(ip="nowhere", reverse_path=""), "is no IP address"),
+        ("wild", Trial(), "recipients", "names no single domain"),
+        ("bank-out", Trial(("bob@elsewhere.example",)), "recipients", "is no domain of connector 'bank-out'"),
+        ("bank-in", Trial(session="feed"), "session", "nothing in the trace has the id feed"),
+        ("bank-in", Trial(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(base, name, trial, said):
-    with pytest.raises(Refusal, match=said):
+def test_what_cannot_be_tried_is_refused(base, name, trial, field, said):
+    with pytest.raises(Refusal) as refused:
         tried(base, name, trial)
+    ((path, message),) = [(error.path, error.message) for error in refused.value.errors]
+    assert path == field
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("name", "trial", "fields"),
+    [
+        ("bank-out", Trial(("bob@bank.example",), "me@contoso.example"), []),
+        (
+            "bank-out",
+            Trial(certificate=b"x", reverse_path="", forward_path="b"),
+            ["certificate", "reverse_path", "forward_path"],
+        ),
+        ("bank-in", Trial(("bob@bank.example",), "me"), ["recipients", "sender"]),
+        ("bank-in", Trial(session="5e55"), []),
+        ("bank-in", Trial(session="5e55", certificate=b"x"), ["ip", "reverse_path"]),
+        ("bank-in", Trial(ip="192.0.2.1", reverse_path="<>"), []),
+        ("bank-in", Trial(ip="192.0.2.1", reverse_path="<>", certificate=b"x" * (MOST_PEM + 1)), ["certificate"]),
+    ],
+)
+def test_a_trial_fits_the_connector(base, name, trial, fields):
+    chosen = choose_connector(base.directory().resources, name)
+    if not fields:
+        check_trial(chosen, trial)
+        return
+    with pytest.raises(Refusal) as refused:
+        check_trial(chosen, trial)
+    assert [error.path for error in refused.value.errors] == fields
 
 
 def test_the_result_is_kept_for_lists(base):

@@ -23,14 +23,17 @@ def test_the_document():
         "detail": "why",
         "instance": "urn:uuid:1",
         "errors": [{"path": "a.b", "message": "c"}],
+        "refusal": None,
+        "options": [],
     }
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_refusal_is_a_problem(kind):
     errors = [FieldError("a", "b")]
-    problem = refused(Refusal(kind, "why", errors))
-    assert (problem.detail, problem.errors) == ("why", tuple(errors))
+    refusal = Refusal(kind, "why", errors)
+    problem = refused(refusal)
+    assert (problem.detail, problem.errors, problem.refusal) == ("why", tuple(errors), refusal)
     assert problem.kind in ProblemType
 
 

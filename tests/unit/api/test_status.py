@@ -8,4 +8,6 @@ def test_the_status(api):
     assert (found["software"], found["hostname"]) == (__version__, "mx.gate.example")
     assert (found["configuration"]["version"], found["configuration"]["author"]) == (1, "ann")
     assert found["queue"] == {"active": 0, "deferred": 3, "held": 0}
-    assert found["ok"] is all(one["ok"] for one in found["workers"])
+    assert found["ok"] is False, "there is no listener"
+    assert (found["listeners"], found["logins"]) == ([], None)
+    assert found["mail"] == {"alarms": 0, "text": "no alarms"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.checks.findings import Seen, findings
+from gatepost.checks.findings import Seen, findings, so_far
 from gatepost.checks.tasks import PROBE_TASKS, Task, TaskStatus
 from gatepost.connectors.values import RevocationCheck
 from gatepost.outbound.connection import Step
@@ -164,3 +164,53 @@ def test_a_shortfall_that_no_task_shows_is_never_a_success() -> None:
     tasks = findings(found, RESOLVED)
     assert tasks[-1].status is TaskStatus.FAILED
     assert "STARTTLS is required" in tasks[-1].detail
+
+
+def told_so_far(found: Seen) -> list[str]:
+    return [f"{task.name} {task.status}" for task in so_far(found, RESOLVED) if str(task.status) != "waiting"]
+
+
+def test_while_it_goes_on_a_task_ends_when_the_next_begins() -> None:
+    told: list[list[str]] = []
+    found = Seen(Hop("mx.b.example", "192.0.2.1", 25, STRICT), lambda: 1.0, 1_795_528_800.0)
+    found.told = lambda: told.append(told_so_far(found))
+    facts = HopFacts("mx.b.example", "192.0.2.1:25", starttls_offered=True)
+    found(Step.CONNECT)
+    found.connected(TRANSCRIPT)
+    for step in (Step.GREETING, Step.HELLO, Step.STARTTLS, Step.HANDSHAKE):
+        found(step)
+    found.secured(facts, TLS)
+    found(Step.HELLO)
+    found.judged(replace(facts, tls=TLS), TRUSTED)
+    ended: list[str] = []
+    for place, (name, times) in enumerate(
+        [("Connect", 1), ("EHLO", 2), ("STARTTLS", 1), ("TLS handshake", 1), ("Certificate", 1), ("Revocation", 1)]
+    ):
+        before = "Resolve" if not place else told_names[place - 1]
+        ended.append(f"{before} succeeded")
+        if name == "Revocation":
+            ended.append("Name succeeded")
+        for _ in range(times):
+            assert told.pop(0) == [*ended, f"{name} running"]
+    assert told == []
+    tasks = {task.name: task for task in so_far(found, RESOLVED)}
+    assert tasks["EHLO"].detail == "220 mx ESMTP\noffers STARTTLS"
+    assert tasks["TLS handshake"].detail.startswith("TLSv1.2, ")
+    assert tasks["Certificate"].first == "trusted: the chain leads to CN=Root"
+    assert all(task.seconds >= 0 for task in tasks.values())
+
+
+told_names = ["Connect", "EHLO", "STARTTLS", "TLS handshake", "Certificate"]
+
+
+def test_revocation_has_its_time_and_the_greeting_does_not() -> None:
+    now = [0.0]
+    found = Seen(Hop("mx.b.example", "192.0.2.1", 25, STRICT), lambda: now[0], 1_795_528_800.0)
+    for step in (Step.CONNECT, Step.GREETING, Step.HELLO, Step.STARTTLS, Step.HANDSHAKE, Step.HELLO):
+        found(step)
+        now[0] += 1
+    found.judged(HopFacts("mx.b.example", "192.0.2.1:25", tls=TLS), TRUSTED)
+    now[0] += 5
+    found.end()
+    assert (found.seconds(Step.REVOCATION), found.seconds(Step.GREETING, Step.HELLO)) == (5, 3)
+    assert found.over_tls

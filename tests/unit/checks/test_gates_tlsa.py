@@ -61,7 +61,7 @@ def test_what_is_to_be_added_and_when_waiting_ends(entry):
     assert missing.until == 0.0
     (fresh,) = tlsa_findings(new, [BOTH], {HOST: Sighting(NOW, 600)}, now=NOW)
     assert fresh.until == NOW + 600
-    assert "--at 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
+    assert "planned for 2026-11-24T14:10Z" in fresh.fix  # no earlier than it ends
 
 
 def test_hosts_to_which_no_mail_comes(entry):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -120,3 +121,11 @@ def test_the_record_is_json_with_bounded_texts() -> None:
     assert len(written["text"]) == len(written["evidence"]) == 400
     assert written["because"] == "connect"
     assert check_record(check(Row("mx", None, "", PolicyKind.OPPORTUNISTIC, ())))["hosts"][0]["tls"] == {}
+
+
+def test_a_row_that_is_looked_at_is_unknown_and_says_so() -> None:
+    found = replace(row(10, GOOD), looking=Stage.TLS, transcript=("< 220 mx",))
+    assert found.outcome is Outcome.UNKNOWN
+    record = check_record(check(found, row(20)))
+    assert [one["looking"] for one in record["hosts"]] == ["tls", ""]
+    assert [one["transcript"] for one in record["hosts"]] == [["< 220 mx"], []]

@@ -10,7 +10,15 @@ import pytest
 
 from gatepost.checks.findings import Seen
 from gatepost.checks.partner_report import Mark, Outcome, PolicyKind, Stage
-from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns, policy_of
+from gatepost.checks.partner_stages import (
+    HostFacts,
+    Reached,
+    address_row,
+    needs_no_dns,
+    policy_of,
+    row_so_far,
+    waiting_row,
+)
 from gatepost.dane.match import DaneFailure, DaneVerdict
 from gatepost.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
@@ -359,3 +367,38 @@ def test_a_row_says_what_a_delivery_would_do(host: HostFacts, attempt: Reached) 
     passed = not isinstance(found.outcome, Shortfall) and judge(found.outcome, facts).passed
     outcome = address_row(host, attempt).outcome
     assert passed is (outcome in {Outcome.DELIVER, Outcome.CLEARTEXT})
+
+
+SO_FAR = [
+    # steps begun, whether the attempt has ended -> the stages that are told, and the one that is looked at
+    (1, False, "dns", Stage.CONNECT),
+    (2, False, "dns connect", Stage.EHLO),
+    (3, False, "dns connect", Stage.EHLO),
+    (4, False, "dns connect ehlo", Stage.TLS),
+    (5, False, "dns connect ehlo", Stage.TLS),
+    (6, False, "dns connect ehlo tls", Stage.CERTIFICATE),
+    (6, True, "dns connect ehlo tls certificate dane requiretls", Stage.REVOCATION),
+]
+
+
+@pytest.mark.parametrize(("steps", "ended", "stages", "looking"), SO_FAR)
+def test_a_row_fills_stage_by_stage(steps: int, ended: bool, stages: str, looking: Stage) -> None:
+    facts = HopFacts(NAME, "192.0.2.1:25", starttls_offered=True, tls=TLS, chain=TRUSTED if ended else None)
+    found = seen(STEPS[:steps], facts=facts)
+    if not ended:
+        found.ended = 0.0
+    extensions = frozenset({"SIZE"}) if ended else None
+    row = row_so_far(replace(HOST, sts=None), Reached(NOW, found, extensions=extensions))
+    assert list(dict.fromkeys(str(one.stage) for one in row.findings)) == stages.split()
+    assert (row.looking, row.outcome, row.address) == (looking, Outcome.UNKNOWN, "192.0.2.1:25")
+
+
+def test_a_host_that_waits_is_looked_up_first_and_then_connected_to() -> None:
+    assert waiting_row(HostFacts(NAME)).looking is Stage.DNS
+    assert waiting_row(HOST).looking is Stage.CONNECT
+    assert waiting_row(HOST).outcome is Outcome.UNKNOWN
+
+
+def test_a_row_has_what_was_said() -> None:
+    assert address_row(HOST, reached()).transcript == EHLO
+    assert address_row(HOST, reached()).looking is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.checks.records import VALIDATIONS, keep, last, record_path
+from gatepost.checks.records import VALIDATIONS, keep, kept_when, last, record_path
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,15 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
     monkeypatch.undo()
     assert last(path) == {"at": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_when_each_was_kept_is_read_of_the_directory_alone(tmp_path):
+    path = record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "Bank/In")
+    long = record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "ü" * 80)
+    assert kept_when(tmp_path, VALIDATIONS, "contoso")("inbound", "bank/in") == 0.0
+    keep(path, {"at": 1.0})
+    os.utime(path, (17.0, 17.0))
+    when = kept_when(tmp_path, VALIDATIONS, "contoso")
+    assert (when("inbound", "BANK/in"), when("outbound", "bank/in"), when("inbound", "ü" * 80)) == (17.0, 0.0, 0.0)
+    keep(long, {"at": 1.0})
+    assert kept_when(tmp_path, VALIDATIONS, "contoso")("inbound", "Ü" * 80) > 17.0

@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from gatepost.checks.tasks import HostReport, Task, TaskStatus, detail_of, host_record, skipped, task_record
+import pytest
+
+from gatepost.checks.tasks import (
+    HostReport,
+    Task,
+    TaskStatus,
+    bounded_transcripts,
+    detail_of,
+    host_records,
+    skipped,
+    task_of,
+    task_record,
+    waiting,
+)
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
 from gatepost.policy.requirement import Encrypted, Opportunistic, Source
@@ -43,8 +57,9 @@ def test_records() -> None:
     assert task_record(BAD)["advice"] == "look"
     assert task_record(BAD)["ours"] is True
     facts = HopFacts("mx", "192.0.2.1:25")
-    report = HostReport("mx", "192.0.2.1:25", (GOOD,), facts, judge(Opportunistic(ASKS), facts))
-    record: dict[str, Any] = host_record(report)
+    report = HostReport("mx", "192.0.2.1:25", (GOOD,), facts, judge(Opportunistic(ASKS), facts), ("< 220 mx",))
+    record: dict[str, Any]
+    (record,) = host_records([report])
     assert record == {
         "host": "mx",
         "address": "192.0.2.1:25",
@@ -53,5 +68,27 @@ def test_records() -> None:
         "passed": True,
         "tls": {},
         "tasks": [task_record(GOOD)],
+        "transcript": ["< 220 mx"],
     }
-    assert host_record(HostReport("mx", "", (BAD,)))["requirement"] == ""
+    assert host_records([HostReport("mx", "", (BAD,))])[0]["requirement"] == ""
+
+
+@pytest.mark.parametrize(
+    "task",
+    [replace(GOOD, seconds=0.25), BAD, Task("EHLO", TaskStatus.WARNING, "220 mx; ready\noffers SIZE\n", "wait")],
+)
+def test_a_record_is_a_task_again(task: Task) -> None:
+    assert task_of(task_record(task)) == task
+
+
+def test_tasks_that_come_later() -> None:
+    assert [(one.name, str(one.status)) for one in waiting(["A", "B"])] == [("A", "waiting"), ("B", "waiting")]
+
+
+def test_dialogues_are_bounded_line_by_line_one_by_one_and_all_together() -> None:
+    assert list(bounded_transcripts([["< 220 mx", "x" * 600], []])) == [["< 220 mx", "x" * 512 + "..."], []]
+    (long,) = bounded_transcripts([["x" * 500] * 100])
+    assert (len(long), long[-1]) == (33, "(68 more lines)")
+    many = list(bounded_transcripts([["x" * 500] * 100] * 40))
+    assert sum(len(line) for one in many for line in one) < 300_000
+    assert many[-1] == ["(100 more lines)"]

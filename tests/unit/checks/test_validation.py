@@ -55,7 +55,7 @@ def test_a_good_connector(probing: Any, kit: Any, world: Any) -> None:
     assert found.outcome is Outcome.VALIDATED
     assert found.verdict == "validated: all 7 tasks succeeded"
     assert (found.configuration, found.direction, found.notes) == (7, "outbound", ())
-    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was named (--recipient ADDRESS)"),)
+    assert found.tasks == (Task("Test message", TaskStatus.SKIPPED, "no recipient was named"),)
     assert peer.messages == []
 
 
@@ -248,9 +248,9 @@ def test_the_test_message_takes_the_most_preferred_host_that_passed(probing: Any
     [
         ({}, ["bob@c.example"], {}, "'c.example' is no domain of connector 'out' of contoso, which has b.example"),
         ({}, ["bob"], {}, "'bob' is not a mail address"),
-        ({}, ["bob@b.example"], {"sender": "me"}, "--sender: 'me' is not a mail address"),
-        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "--recipient ADDRESS"),
-        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "--recipient ADDRESS"),
+        ({}, ["bob@b.example"], {"sender": "me"}, "'me' is not a mail address"),
+        ({"recipient_domains": ["*"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
+        ({"recipient_domains": ["*.b.example"], "smart_hosts": []}, [], {}, "name a recipient in the one"),
     ],
 )
 def test_what_cannot_be_tried_is_said_before_anything_is(
@@ -349,3 +349,46 @@ def test_the_record(probing: Any, kit: Any, world: Any) -> None:
     assert record["hosts"][0]["achieved"] == "none/authenticated"
     assert record["hosts"][0]["tls"]["certificate"]["names"] == ["mx.b.example"]
     assert record["hosts"][0]["tasks"][-1]["name"] == "Test message"
+
+
+def told(probing: Any, peer: Any, *recipients: str, fields: dict[str, Any]) -> list[Validation]:
+    found: list[Validation] = []
+
+    async def run() -> None:
+        async with peer:
+            probing.world.connector(peer.port, **fields)
+            directory, asked = request(probing.world, *recipients)
+            await validate_outbound(probing.prober(peer.port), directory, asked, found.append)
+
+    asyncio.run(run())
+    return found
+
+
+def test_each_task_is_told_as_it_begins_and_as_it_ends(probing: Any, kit: Any, world: Any) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = told(probing, peer, "bob@b.example", fields=STRICT)
+    running = [task.name for one in found for _, task in one.all_tasks if task.status is TaskStatus.RUNNING]
+    assert list(dict.fromkeys(running)) == [
+        "Resolve",
+        "Connect",
+        "EHLO",
+        "STARTTLS",
+        "TLS handshake",
+        "Certificate",
+        "Test message",
+    ]
+    assert not any(one.done for one in found)
+    assert all(one.outcome is Outcome.UNKNOWN and one.verdict == "not done yet" for one in found)
+    first, last = found[0], found[-1]
+    assert [(task.name, str(task.status)) for task in first.tasks] == [("Test message", "waiting")]
+    assert (last.tasks, last.hosts[0].tasks[-1].status) == ((), TaskStatus.SUCCEEDED)
+
+
+def test_what_was_said_is_in_the_record_without_the_message(probing: Any, kit: Any, world: Any) -> None:
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    (host,) = validation_record(validate(probing, kit, peer, "bob@b.example", connector=STRICT))["hosts"]
+    lines = host["transcript"]
+    assert lines[:2] == ["< 220 peer ESMTP", "> EHLO"]
+    assert "> STARTTLS" in lines
+    assert any(line.startswith("> (TLSv1.3 ") for line in lines)
+    assert not any("bob@b.example" in line or "Subject" in line for line in lines)

@@ -170,7 +170,7 @@ def test_a_time_that_is_past_switches_nothing(gate, inventory, pair):
     """A year mistyped must not be a switch at once."""
     _, new = pair
     refused = gate.call(*GO, "switch", new.id, "--at", "2020-12-01T02:00", code=2)
-    assert "--at 2020-12-01 02:00:00Z is in the past; to switch now, leave it out" in refused.stderr
+    assert "2020-12-01 02:00:00Z is in the past; to switch now, name no time" in refused.stderr
     assert "a time from now on like 30m" in gate.call(*GO, "switch", new.id, "--at", "soon", code=2).stderr
     assert inventory.entries()[1][new.id].state is State.NEXT
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -133,3 +134,10 @@ def test_colour_is_for_terminals_only(monkeypatch, capsys):
     monkeypatch.delenv("NO_COLOR", raising=False)
     print_check(check(row(10, "mx", STOPPED)), verbose=False)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_what_was_said_is_printed_if_asked(capsys):
+    found = check(replace(row(10, "mx", *PASSED), transcript=("< 220 mx\x1b[2J", "> EHLO")))
+    lines = printed(capsys, found, verbose=True)
+    assert lines[lines.index("    what was said:") :][1:3] == ["      < 220 mx?[2J", "      > EHLO"]
+    assert "    what was said:" not in printed(capsys, found)

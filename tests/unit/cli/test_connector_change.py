@@ -89,7 +89,7 @@ def test_a_change_is_said_and_made(base, command):
 # words -> what stands on standard error
 REFUSED = {
     "add sideways x": "'sideways' is not one of 'inbound', 'outbound'",
-    "add outbound x recipient_domains=x.example": "say whose it is: --organization, one of contoso, fabrikam\n",
+    "add outbound x recipient_domains=x.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "add outbound bank --organization contoso": "contoso has the outbound connector 'bank' already; "
     "change it with `gatepost connector set`; nothing was changed\n",
     "add outbound x --organization contoso": "recipient_domains: the connector would take no mail; name domains",

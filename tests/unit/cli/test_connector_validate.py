@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
+import threading
 import time
 
 import pytest
 
 from gatepost.certificates.authority import Authority
 from gatepost.checks.records import VALIDATIONS, last, record_path
+from gatepost.cli.connector_validate import progress_line
 
 RESOURCES = """
 [organization.contoso]
@@ -93,7 +96,7 @@ def test_the_result_is_kept_for_lists(stored):
 
 def test_a_result_that_cannot_be_kept_is_said(stored):
     (stored.data / "validations").write_text("")
-    assert "cannot be kept" in validate(stored, "Bank out", code=1).stderr
+    assert "note: the result cannot be kept" in validate(stored, "Bank out", code=1).stdout
 
 
 def test_a_draft_is_tried_without_being_stored(stored, closed_port):
@@ -119,13 +122,13 @@ def test_errors_of_a_draft(stored):
         (["nobody"], "there is no connector 'nobody'"),
         (["Bank out", "--recipient", "bob@other.example"], "other.example"),
         (["Bank out", "--recipient", "bob"], "is not a mail address"),
-        (["Bank out", "--recipient", "bob@bank.example", "--sender", "me"], "--sender"),
+        (["Bank out", "--recipient", "bob@bank.example", "--sender", "me"], "sender: 'me' is not"),
         (["Bank out", "--session", "5e55"], "--session: for inbound connectors only"),
         (["Bank out", "--ip", "192.0.2.1", "--from", ""], "--ip, --from: for inbound connectors only"),
         (["Bank in", "--recipient", "bob@bank.example"], "--recipient: for outbound connectors only"),
-        (["Bank in", "--ip", "192.0.2.1"], "say --ip ADDRESS and --from ADDRESS"),
-        (["Bank in", "--from", "eve@bank.example"], "say --ip ADDRESS and --from ADDRESS"),
-        (["Bank in", "--to", "ann@contoso.example"], "say --ip ADDRESS and --from ADDRESS"),
+        (["Bank in", "--ip", "192.0.2.1"], "--ip, --from: both are needed"),
+        (["Bank in", "--from", "eve@bank.example"], "--ip, --from: both are needed"),
+        (["Bank in", "--to", "ann@contoso.example"], "--ip, --from: both are needed"),
         (["Bank in", "--ip", "nowhere", "--from", "eve@bank.example"], "--ip: 'nowhere' is no IP address"),
         (["Bank in", "--session", "5e55"], "nothing in the trace has the id 5e55"),
     ],
@@ -204,3 +207,31 @@ def test_what_a_peer_made_is_harmless_for_a_terminal(stored):
 
 def test_json_is_one_document(stored):
     assert json.loads(validate(stored, "Bank out", "--json", code=1).stdout)["connector"] == "Bank out"
+
+
+def test_the_line_of_progress_says_what_runs_and_what_ended_before_it():
+    task = {"name": "EHLO", "status": "succeeded", "detail": "220 mx"}
+    running = {"name": "STARTTLS", "status": "running", "detail": ""}
+    record = {
+        "hosts": [
+            {"host": "mx1", "tasks": [task, running]},
+            {"host": "mx2", "tasks": [running]},
+            {"host": "mx3", "tasks": [task]},
+        ],
+        "tasks": [running | {"name": "Seen"}],
+    }
+    assert progress_line(record) == "mx1: EHLO ok (220 mx); STARTTLS …; mx2: STARTTLS …; Seen …"
+    assert progress_line({"hosts": [], "tasks": []}) == ""
+
+
+def test_what_was_said_is_shown_if_asked(stored):
+    class Says(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b"554 5.7.1 not you\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Says) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        port = server.server_address[1]
+        draft = stored.write(RESOURCES.format(port=port), "draft.toml")
+        found = validate(stored, "Bank out", "-f", draft, "--verbose", code=1).stdout
+    assert "    what was said:\n      < 554 5.7.1 not you\n" in found

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.administration.explain import Answer, Asked, Assumption
+from gatepost.administration.explain import Answer, Asked, Assumption, answer_record
 from gatepost.cli.explanation import print_explanation
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
@@ -48,7 +48,7 @@ ASKED = Asked("203.0.113.1", "", False, (Assumption("ip", "nothing"),))
 
 
 def print_all(explanation, asked=ASKED, reports=None):
-    print_explanation(Answer(explanation, asked, reports, 86400.0, None, False))
+    print_explanation(answer_record(Answer(explanation, asked, reports, 86400.0, None, False)))
 
 
 @pytest.fixture
@@ -156,3 +156,33 @@ def test_mail_that_memory_may_hold_is_said_to_be(capsys):
     assert 'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to' in told
     print_all(replace(explanation, held_below_memory=False))
     assert "protection_drop" not in capsys.readouterr().out
+
+
+def test_what_others_decide_is_not_told_and_not_taken_for_nobodys(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
+    answer = Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, None, 86400.0, None, False)
+    hidden = replace(answer, withheld=frozenset({"inbound", "outbound"}))
+    assert hidden.succeeds is None
+    print_explanation(answer_record(hidden))
+    text = capsys.readouterr().out
+    assert text.count("another organization decides, which you do not see") == 2
+    assert "nobody" not in text.replace("nothing; say --ip ADDRESS to be somebody", "")
+    assert "trial" not in text
+
+
+def test_what_each_address_presents(capsys):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@contoso.example", "y@internet.test"))
+    record = answer_record(
+        Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, (), 86400.0, None, False)
+    )
+    tasks = [
+        {"name": "connect", "status": "done", "detail": "well", "seconds": 0.1},
+        {"name": "tls", "status": "failed", "detail": "no", "advice": "ask them", "seconds": 0.1},
+        {"name": "quit", "status": "skipped", "detail": "not tried", "seconds": 0.0},
+    ]
+    hosts = [{"host": "mx", "address": "192.0.2.1:25", "passed": False, "tasks": tasks}]
+    print_explanation(record | {"live": [*hosts, {"host": "mx2", "address": "", "passed": True, "tasks": []}]})
+    text = capsys.readouterr().out
+    assert "LIVE          1 of 2 addresses meet the requirement\n  ✗ mx (192.0.2.1:25)\n" in text
+    assert "tls            failed: no\n                     → ask them\n  ✓ mx2\n" in text
+    assert "quit" not in text

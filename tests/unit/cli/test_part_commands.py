@@ -100,7 +100,7 @@ REFUSED = {
     "domain add contoso.example --organization fabrikam": "name: contoso.example is accepted already, by ",
     "domain add Contoso.Example --organization contoso": "contoso has the accepted domain 'Contoso.Example' already; "
     "change it with `gatepost domain set`; nothing was changed\n",
-    "domain add new.example": "say whose it is: --organization, one of contoso, fabrikam\n",
+    "domain add new.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "domain add new.example --organization none": "there is no organization 'none'; there are: 'contoso', 'fabrikam'\n",
     "domain add new.example --organization contoso type=relay": "type: 'relay' is not possible here; choose ",
     "domain add new.example --organization contoso name=x.example": "name: is given twice; leave name= out\n",
@@ -116,7 +116,7 @@ REFUSED = {
     "mailbox add ann@other.example": "no organization accepts other.example; add it first: gatepost domain add",
     "mailbox add ann@contoso.example --organization fabrikam": "address: contoso.example is not an accepted domain",
     "mailbox add ann --organization contoso": "address: 'ann' is not a mail address",
-    "mailbox add ann": "say whose it is: --organization",
+    "mailbox add ann": "say whose it is; there are: ",
     "mailbox add POSTMASTER@contoso.example": "contoso has the mailbox 'POSTMASTER@contoso.example' already; ",
     "mailbox set postmaster@contoso.example deliver=maildir": "deliver: unknown key, it would have no effect; did you",
     "mailbox remove joe@contoso.example": "there is no mailbox 'joe@contoso.example'; there are:",

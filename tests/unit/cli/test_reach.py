@@ -17,13 +17,12 @@ def call(*words, **environment):
     ("words", "why"),
     [
         (("serve",), "it is the gateway"),
-        (("connector", "validate", "x"), "it opens connections"),
         (("certificate", "add", "--directory", "/x"), "name files of that machine"),
         (("certificate", "add", "x.pem", "--leave-key"), "name files of that machine"),
         (("certificate", "acme", "renew"), "made by the gateway itself"),
         (("user", "setup"), "until there is an owner"),
         (("queue", "show", "x", "--body"), "messages are not served"),
-        (("alarms",), "does not ask this over REST"),
+        (("site", "status"), "authority's key"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):

@@ -62,7 +62,7 @@ def test_a_day_as_a_table(counted):
 
 def test_one_domain_for_machines(counted):
     found = counted.json("report", "tlsrpt", "--day", DAY, "--domain", "B.Example.")
-    assert list(found) == ["day", "left_to_the_sender", "reports"]
+    assert list(found) == ["day", "left_to_the_sender", "reports", "days"]
     assert found["left_to_the_sender"] == ["organization-name", "contact-info", "report-id"]
     (one,) = found["reports"]
     assert one["domain"] == "b.example"

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from gatepost import __version__
 from gatepost.store.schema import LOCK_FILE
 
 
@@ -62,6 +63,8 @@ def test_for_machines(home):
         settle(home, f"127.0.0.1:{port}")
         assert home.json("status") == {
             "ok": True,
+            "software": __version__,
+            "hostname": "mx.gate.example",
             "configuration": {"version": 0, "at": 0.0, "author": ""},
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],
             "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],

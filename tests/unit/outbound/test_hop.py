@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 from gatepost.net.listener import Listener, bind
+from gatepost.outbound.connection import Step, Watch
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener, OpenHop
@@ -27,6 +28,12 @@ from gatepost.policy.requirement import (
 )
 from gatepost.tls.facts import Revocation
 from gatepost.tlsrpt.result import ResultType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.policy.facts import HopFacts
+    from gatepost.tls.facts import ChainVerdict, TlsFacts
 
 
 @pytest.mark.parametrize(
@@ -282,15 +289,33 @@ def test_cancelling_while_opening_leaves_no_connection(world: Any, kit: Any) -> 
 def test_each_step_is_told_as_it_begins(world: Any, kit: Any) -> None:
     steps: list[str] = []
 
+    class Looking(Watch):
+        def __call__(self, step: Step) -> None:
+            steps.append(step)
+
+        def connected(self, transcript: Sequence[str]) -> None:
+            self.transcript = transcript
+
+        def secured(self, facts: HopFacts, tls: TlsFacts) -> None:
+            assert facts.tls is None
+            steps.append(tls.version)
+
+        def judged(self, facts: HopFacts, chain: ChainVerdict) -> None:
+            assert facts.tls is not None
+            steps.append(chain.status)
+
     async def run() -> None:
         async with kit.Peer(tls=world.identity("mx.b.example")) as peer:
             world.build()
-            opener = HopOpener("gate.example", world.contexts, kit.FAST)
-            hop = Hop("mx.b.example", "127.0.0.1", peer.port, Encrypted(()))
-            (await opener.open(hop, watch=steps.append)).connection.quit()
+            opener = HopOpener("gate.example", world.contexts, kit.FAST, revocation=Checker("good"))  # type: ignore[arg-type] # a stand-in
+            hop = Hop("mx.b.example", "127.0.0.1", peer.port, Authenticated((), (Identity(("mx.b.example",)),)))
+            opened = await opener.open(hop, watch=looking)
+            assert looking.transcript == opened.connection.transcript
+            opened.connection.quit()
 
+    looking = Looking()
     asyncio.run(run())
-    assert steps == ["connect", "greeting", "hello", "starttls", "handshake", "hello"]
+    assert steps == ["connect", "greeting", "hello", "starttls", "handshake", "TLSv1.3", "hello", "trusted"]
 
 
 def test_a_fault_of_ours_says_where_it_showed_and_what_was_said(world: Any, kit: Any) -> None:

@@ -22,7 +22,7 @@ def told(status, **document):
         (401, Kind.FORBIDDEN),
         (403, Kind.FORBIDDEN),
         (404, Kind.MISSING),
-        (409, Kind.BLOCKED),
+        (409, Kind.CONFLICT),
         (412, Kind.CONFLICT),
         (422, Kind.INPUT),
         (500, Kind.UNREADABLE),
@@ -35,6 +35,17 @@ def test_kinds(status, kind):
     assert refusal.text.endswith("Why.")
     assert [(one.path, one.message) for one in refusal.errors] == [("a", "b")]
     assert isinstance(refusal, Overtaken) is (status == 412)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("status", [404, 409, 422, 429, 503])
+def test_the_refusal_that_it_was_is_kept_whatever_the_status(status, kind):
+    assert told(status, detail="Why.", refusal=str(kind)).kind is kind
+
+
+@pytest.mark.parametrize("given", [None, "", "strange", 7, ["conflict"]])
+def test_a_refusal_that_is_none_is_told_by_its_status(given):
+    assert told(404, detail="Why.", refusal=given).kind is Kind.MISSING
 
 
 def test_the_gateways_own_sentence_stands_as_it_is():

@@ -115,11 +115,12 @@ def test_resources_of_a_newer_gateway(there, monkeypatch):
     assert refused.value.kind is Kind.UNREADABLE
 
 
-def test_a_file_that_was_overtaken_is_a_conflict(there, monkeypatch):
-    def overtaken(*_, **__):
-        raise Refusal(Kind.BLOCKED, "the configuration is at version 3, not 2")
+@pytest.mark.parametrize("kind", Kind)
+def test_what_is_refused_there_ends_the_command_as_here(there, monkeypatch, kind):
+    def refusing(*_, **__):
+        raise Refusal(kind, "the configuration is at version 3, not 2")
 
-    monkeypatch.setattr(there, "call", overtaken)
+    monkeypatch.setattr("gatepost.administration.resources.apply_document", refusing)
     with pytest.raises(Refusal, match="at version 3") as refused:
         resources.apply_document(there, {}, Wish("ann"))
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is kind

@@ -78,7 +78,8 @@ SAME: list[tuple[Callable[..., TraceEvent], dict[str, Any], bool, bool]] = [
     (user_row, {"message": "2b"}, True, True),
     (user_row, {"sender": "other@bank.example"}, False, False),
     (hop_row, {"message": "3c", "session": "other", "reply": "250 other"}, True, True),
-    (hop_row, {"recipient": "other@lab.example"}, True, False),
+    (hop_row, {"recipient": "other@lab.example"}, True, True),
+    (hop_row, {"subject": "other"}, True, True),
     (hop_row, {"sender": "other@contoso.example"}, True, False),
     (hop_row, {"recipient": "joe@x.example"}, False, False),
     (hop_row, {"recipient": "a@contoso.example"}, False, False),
@@ -104,6 +105,28 @@ def test_the_same_facts_are_decided_once(
         first = rows.decide(stored(COLUMNS, make()))
         assert rows.decide(stored(COLUMNS, make())) is first
         assert (rows.decide(stored(COLUMNS, make(**change))) is first) is same
+
+
+@pytest.mark.parametrize(
+    ("asks", "change", "same"),
+    [
+        ('recipients = ["lab.example"]', {"recipient": "other@lab.example"}, False),
+        ('except_recipients = ["lab.example"]', {"recipient": "other@lab.example"}, False),
+        ('except_senders = ["x.example"]', {"sender": "other@contoso.example"}, False),
+        ('header_name = "X-Secret"', {"sender": "other@contoso.example", "recipient": "other@lab.example"}, True),
+        ('header_name = "X-Secret"', {"subject": "other"}, True),
+        ('header_name = "Subject"', {"subject": "other"}, False),
+    ],
+)
+def test_of_what_rules_do_not_ask_nothing_depends(
+    directory: MakeDirectory, asks: str, change: dict[str, Any], same: bool
+) -> None:
+    rule = f'[[organization.contoso.mail_flow_rule]]\nname = "r"\n{asks}\nrequire_tls = true\n'
+    ruled = BEFORE.replace("[organization.fabrikam]", f"{rule}[organization.fabrikam]")
+    assert ruled != BEFORE
+    rows = RowReplay([Replay(directory(BEFORE)), Replay(directory(ruled))])
+    first = rows.decide(stored(COLUMNS, hop_row()))
+    assert (rows.decide(stored(COLUMNS, hop_row(**change))) is first) is same
 
 
 def test_a_row_is_decided_as_the_event_it_is_of(directory: MakeDirectory) -> None:

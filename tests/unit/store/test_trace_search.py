@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import UTC, datetime
+from itertools import product
 
 import apsw
 import msgspec
 import pytest
 
+from gatepost.reports.tls import Protection, protection_of
 from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
-from gatepost.store.trace_search import TracePlace, _Conditions, scan_trace, search_trace, trace_event, trace_page
+from gatepost.store.trace_search import (
+    Among,
+    TracePlace,
+    _Conditions,
+    scan_trace,
+    search_trace,
+    trace_event,
+    trace_page,
+)
+from gatepost.store.trace_tally import HopKind
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -78,11 +90,13 @@ def test_filters(trace, wanted, events):
 MANY = [
     event(NOON, "RECEIVE", "01", "s1", "Bob@Contoso.example", "ann@partner.example", achieved="none"),
     event(NOON + 1, "SEND", "01", "s1", "bob@contoso.example", "ann@PARTNER.example", achieved="none/none",
-          peer_host="mx.partner.example", peer_address="192.0.2.1:25", result_type="starttls-not-supported"),
+          peer_host="mx.partner.example", peer_address="192.0.2.1:25", result_type="starttls-not-supported",
+          detail={"requirement_sources": ["rule:vip"]}),
     event(NOON + 2, "SEND", "02", "s2", "eve@partner.example", '"a@b"@partner.example', achieved="dnssec/authenticated",
           tls_version="TLSv1.3", tls_group="X25519MLKEM768", peer_address="[2001:db8::1]:25", connector="Bank"),
     event(NOON + 3, "SEND", "03", "s3", "", "x@my.partner.example", achieved="none/authenticated",
-          tls_version="TLSv1.2", tls_group="secp256r1", peer_address="192.0.2.10:25"),
+          tls_version="TLSv1.2", tls_group="secp256r1", peer_address="192.0.2.10:25",
+          detail={"would_refuse_connector": "bank"}),
     event(NOON + 4, "REFUSE", "", "s4", "me@evil.example", "joe@contoso.example", achieved="authenticated",
           tls_version="TLSv1.3", tls_group="X25519", peer_address="192.0.2.1"),
 ]  # fmt: skip
@@ -133,6 +147,9 @@ def many(request, tmp_path, monkeypatch):
         ({"peer": "192.0.2.1"}, [4, 1]),
         ({"peer": "mx.partner.example"}, [1]),
         ({"peer": "2001:db8::1"}, [2]),
+        ({"peer": "192.0.2.1:25"}, [1]),
+        ({"peer": "[2001:db8::1]:25"}, [2]),
+        ({"peer": "192.0.2.1", "domain": "contoso.example", "event": "SEND"}, [1]),
         ({"peer": "192.0.2.%"}, []),
         ({"since": NOON + 1, "until": NOON + 3, "domain": "partner.example"}, [2, 1]),
         ({"message": "01", "sender": "bob@contoso.example"}, [1, 0]),
@@ -146,9 +163,48 @@ def test_every_filter_with_and_without_indexes(many, wanted, rows):
         assert [row[0] for row in scan_trace(many, TraceFilter(**wanted), columns)] == [one.at for one in expected]
 
 
+@pytest.mark.parametrize(
+    ("among", "rows"),
+    [
+        (Among(), [4, 3, 2, 1, 0]),
+        (Among("BANK"), [2]),
+        (Among("bank", tried=True), [3, 2]),
+        (Among(recipients=("partner.example",)), [2, 1, 0]),
+        (Among(recipients=("partner.example", "contoso.example")), [4, 2, 1, 0]),
+        (Among(recipients=("nowhere.example",)), []),
+        (Among(holding='"rule:vip"'), [1]),
+        (Among("bank", holding='"rule:vip"'), []),
+    ],
+)
+def test_few_of_many_rows_are_looked_up(many, among, rows):
+    found = scan_trace(many, TraceFilter(), ("at", "event"), among=among)
+    assert [row[0] for row in found] == [MANY[number].at for number in rows]
+
+
+@pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (_Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)), {"by_connector", "by_trial"}),
+        (_Conditions(TraceFilter(), among=Among(recipients=("a.example",))), {"by_recipient_domain"}),
+        (_Conditions(TraceFilter(message="01"), elsewhere=True), {"by_handover"}),
+        (_Conditions(TraceFilter(session="s1", since=1.0), elsewhere=True), {"by_handover"}),
+    ],
+)
+def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, index):
+    explain = "EXPLAIN QUERY PLAN SELECT * FROM trace"
+    with contextlib.closing(open_for_reading(many / "2025-11-24.0.db")) as connection:
+        plans = [
+            connection.execute(f"{explain} WHERE {term} ORDER BY rowid DESC", values).fetchone()
+            for term, values in where.indexed
+        ]
+    assert {plan[-1].partition(" INDEX ")[2].split()[0] for plan in plans} == index
+
+
 @pytest.mark.parametrize("many", ["sealed", "parts"], indirect=True)
 @pytest.mark.parametrize("wanted", [{"domain": "nowhere.example"}, {"achieved": "none"}, {"tls_group": "X"},
-                                    {"sender": "@nowhere.example"}, {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
+                                    {"sender": "@nowhere.example"}, {"peer": "192.0.2.77"},
+                                    {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
 def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
     plans = []
     where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
@@ -323,3 +379,56 @@ def test_pages_of_what_another_node_knows_by_its_ids(tmp_path):
 def test_rows_of_some_organizations(trace, names, events):
     wanted = TraceFilter(organizations=None if names is None else frozenset(names))
     assert len(search_trace(trace, wanted)) == events
+
+
+LEVELS = ("", "none", "encrypted", "authenticated", "none/none", "dnssec/authenticated", "mta-sts/encrypted")
+DEMANDS = ("", "opportunistic", "encrypted", "authenticated (dane)", "authenticated")
+SOURCES = (
+    None,
+    [],
+    ["dane"],
+    ["dane:mx.partner.example", "mta-sts:partner.example"],
+    ["mta-sts:partner.example"],
+    ["connector:dane:x"],
+    ['connector:"dane:x'],
+    ["danegeld:x", "mta-stsx"],
+)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_protection_is_what_reports_count(tmp_path, sealed):
+    rows = [
+        event(
+            NOON + number,
+            what,
+            f"{number:016x}",
+            achieved=achieved,
+            requirement=requirement,
+            detail={} if sources is None else {"requirement_sources": sources},
+        )
+        for number, (what, achieved, requirement, sources) in enumerate(
+            product(("RECEIVE", "SEND", "DEFER"), LEVELS, DEMANDS, SOURCES)
+        )
+    ]
+    write_events(tmp_path, "0", rows)
+    if sealed:
+        TraceWriter(tmp_path, "0").close()
+    expected = {one: [] for one in Protection}
+    for row in rows:
+        kind = HopKind(*("",) * 5, row.requirement, _sources(row.detail), row.achieved, *("",) * 7)
+        if row.event != "DEFER":
+            expected[protection_of(kind)].append(row.message)
+    for protection, messages in expected.items():
+        found = search_trace(tmp_path, TraceFilter(protection=str(protection), limit=10_000))
+        assert [row.message for row in found] == messages[::-1], protection
+        assert messages
+    assert search_trace(tmp_path, TraceFilter(protection="good")) == []
+    wanted = TraceFilter(protection="encrypted", domain="partner.example", event="SEND", limit=10_000)
+    sent = {row.message for row in rows if row.event == "SEND"}
+    assert [row.message for row in search_trace(tmp_path, wanted)] == [
+        one for one in expected[Protection.ENCRYPTED][::-1] if one in sent
+    ]
+
+
+def _sources(detail):
+    return msgspec.json.encode(detail["requirement_sources"]).decode() if detail else ""

@@ -15,8 +15,27 @@ MEBI = 1024 * 1024
         ("127.0.0.1:8443", "127.0.0.1"),
         ("[::1]:8443", "::1"),
         ("[::1]", "::1"),
-        ("", ""),
-        ("a:b", "a:b"),
+        ("127.0.0.1:", "127.0.0.1"),
+        *(
+            (odd, "")
+            for odd in (
+                "",
+                "a:b",
+                "::1",
+                "::1]",
+                "[::1",
+                "[127.0.0.1]",
+                "[:]",
+                "[::1%25eth0]",
+                "[v1.x]",
+                "a@localhost",
+                "localhost:123456",
+                "localhost:80:80",
+                "localhost/x",
+                "localhost, evil.example",
+                "lo\u00e7al",
+            )
+        ),
     ],
 )
 def test_the_host_of_a_field(header, host):
@@ -34,6 +53,8 @@ def test_the_host_of_a_field(header, host):
         ("evil.example", 421),
         ("localhost.evil.example", 421),
         ("", 421),
+        ("::1]", 421),
+        ("[127.0.0.1]:8443", 421),
     ],
 )
 def test_only_names_of_ours_are_answered(ask, echo, host, status):

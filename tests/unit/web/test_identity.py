@@ -56,7 +56,7 @@ def test_a_stranger_is_sent_to_the_log_in(ask, app, headers):
 
 
 def test_a_stranger_s_form_is_not_repeated_after_the_log_in(ask, app):
-    assert ask(app, "/x", "POST", headers=FORM, state={}).headers["location"] == "/login"
+    assert ask(app, "/x", "POST", headers=FORM, state={}).headers["location"] == "/login?lost=yes"
     assert ask(app, "/", headers={}, state={}).headers["location"] == "/login"
 
 

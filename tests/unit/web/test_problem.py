@@ -27,4 +27,6 @@ def test_the_document():
         "detail": "why",
         "instance": "urn:uuid:1",
         "errors": [{"path": "a", "message": "b"}],
+        "refusal": None,
+        "options": [],
     }

@@ -74,7 +74,7 @@ def test_a_path_into_an_organization_that_is_not_seen_is_on_record(ask, accounts
 def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, accounts, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(record, "_ADDRESSES", 2)
+    monkeypatch.setattr(record, "_REMEMBERED", 2)
 
     async def answer(scope, receive, send):
         note_refusal(scope, "no token")
@@ -86,6 +86,24 @@ def test_unknown_tokens_are_kept_once_a_minute_for_each_address(ask, tried, acco
         now[0] += later
         counts.append(len(tried(ask, 401, client=client, app=app)))
     assert counts == [1, 1, 2, 3, 3, 4, 5], "the one who came longest ago is forgotten"
+
+
+def test_the_same_refusal_is_kept_once_a_minute_and_others_at_once(ask, accounts, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
+
+    async def answer(scope, receive, send):
+        note_refusal(scope, scope["query_string"].decode())
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = Record(answer, accounts=accounts)
+    asked = [("/a?why", 0), ("/a?why", 59), ("/b?why", 0), ("/a?other", 0), ("/a?why", 1), ("/a?why", 1)]
+    for path, later in asked:
+        now[0] += later
+        assert ask(app, path, "POST", client="192.0.2.1", state={}).status == 403
+    kept = [(one.subject, one.detail["why"]) for one in accounts.deeds(accounts.user("ann").principal)[:-1]]
+    assert kept == [("POST /a", "why"), ("POST /a", "other"), ("POST /b", "why"), ("POST /a", "why")]
 
 
 def test_the_address_of_the_other_side():

@@ -19,6 +19,8 @@ def test_a_program_gets_a_problem_document():
         "detail": "look again",
         "instance": "urn:uuid:5",
         "errors": [],
+        "refusal": None,
+        "options": [],
     }
 
 

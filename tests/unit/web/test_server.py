@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -71,3 +74,26 @@ def test_a_certificate_that_cannot_be_used_leaves_the_old_one(settings, echo, ca
 
     asyncio.run(story())
     assert "keeps its certificate" in caplog.text
+
+
+def test_it_sleeps_while_nobody_asks_and_knows_the_time_all_the_same(settings, echo):
+    """Its clock would otherwise wake the process ten times a second, day and night."""
+
+    async def story():
+        loop = asyncio.get_running_loop()
+        server = WebServer(echo, settings, bind("127.0.0.1:0"))
+        await server.start()
+        await asyncio.sleep(0.05)
+        waking, later = [], loop.call_at
+        loop.call_at = lambda when, *more, **named: waking.append(when) or later(when, *more, **named)
+        await asyncio.sleep(0.3)
+        assert len(waking) == 1  # this very sleep
+        del loop.call_at
+        _, text = await answer(server.port)
+        said = re.search(rb"^date: (.*)\r$", text, re.MULTILINE | re.IGNORECASE)[1].decode()
+        assert abs(parsedate_to_datetime(said).timestamp() - time.time()) < 2
+        begun = time.monotonic()
+        await server.close(5)
+        assert time.monotonic() - begun < 2
+
+    asyncio.run(story())

@@ -1,0 +1,66 @@
+"""Connectors of another gateway tried by that gateway: begun by one call, and asked about until it has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from gatepost.administration.choice import choose_connector
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.validation import check_trial
+from gatepost.administration.validation_runs import SECONDS
+from gatepost.remote.resources import FetchedGateway
+from gatepost.remote.times import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.administration.validation import Trial
+    from gatepost.administration.validation_runs import Wanted
+    from gatepost.remote.connection import Connection
+
+__all__ = ["validated"]
+
+_WAIT: Final = 1.0  # seconds that a call waits for the end: whoever looks on sees tasks go on
+_MARGIN: Final = 60.0
+
+
+def validated(
+    connection: Connection, wanted: Wanted, watch: Callable[[dict[str, Any]], None] = lambda _: None
+) -> dict[str, Any]:
+    """As `administration.validation_runs.validated`, of what is stored there."""
+    if wanted.draft is not None:
+        text = "a connector that is not stored there cannot be tried from here; give the command on that machine"
+        raise Refusal(Kind.INPUT, text)
+    directory = FetchedGateway(connection).directory()
+    chosen = choose_connector(directory.resources, wanted.name, wanted.organization, wanted.direction)
+    check_trial(chosen, wanted.trial)
+    path = f"/organizations/{quote(chosen.organization.name, safe='')}/validations"
+    body = {"connector": chosen.connector.name, "direction": chosen.direction, **_fields(wanted.trial)}
+    state = connection.call("POST", path, query={"wait": _WAIT}, body=body).value
+    end = time.monotonic() + SECONDS + _MARGIN
+    while not state["done"]:
+        if state["result"] is not None:
+            watch(state["result"])
+        if time.monotonic() > end:
+            raise Refusal(Kind.UNREADABLE, f"{connection.url}: the validation does not end")
+        state = connection.get(f"{path}/{quote(state['id'], safe='')}", wait=_WAIT).value
+    if state["trouble"] or state["result"] is None:
+        raise Refusal(Kind.UNREADABLE, f"{connection.url}: {state['trouble']}")
+    record: dict[str, Any] = state["result"]
+    return record
+
+
+def _fields(trial: Trial) -> dict[str, Any]:
+    given = {
+        "recipients": list(trial.recipients),
+        "sender": trial.sender,
+        "session": trial.session,
+        "certificate": trial.certificate.decode("utf-8", "replace"),
+        "ip": trial.ip,
+        "forward_path": trial.forward_path,
+        "since": time_text(trial.since),
+    }
+    reverse_path = {} if trial.reverse_path is None else {"reverse_path": trial.reverse_path}
+    return {name: value for name, value in given.items() if value} | reverse_path

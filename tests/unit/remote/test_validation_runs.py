@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.administration import validation_runs as here
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.validation import Trial
+from gatepost.administration.validation_runs import Wanted
+from gatepost.remote import validation_runs
+from gatepost.remote.validation_runs import validated
+
+from .conftest import OWNER, plain
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted("bank in", "contoso", "inbound", Trial(since=1e9)),
+        Wanted("BANK in", trial=Trial(ip="192.0.2.1", reverse_path="", forward_path="ann@contoso.example", since=1e9)),
+    ],
+)
+def test_a_record_is_the_same(there, wanted):
+    expected = plain(here.validated(there.api.gateway, OWNER, wanted))
+    assert {**validated(there, wanted), "at": 0} == {**expected, "at": 0}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fields", "said"),
+    [
+        (Wanted("nobody"), [], "nobody"),
+        (Wanted("bank in", trial=Trial(("bob@bank.example",))), ["recipients"], "was not tried"),
+        (Wanted("bank in", trial=Trial(session="feed")), ["session"], "was not tried|error"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_alike(there, wanted, fields, said):
+    with pytest.raises(Refusal, match=said) as refused:
+        validated(there, wanted)
+    assert [error.path for error in refused.value.errors] == fields
+
+
+def test_what_is_not_stored_there_is_not_tried(there):
+    with pytest.raises(Refusal, match="not stored there") as refused:
+        validated(there, Wanted("bank in", draft=there.api.gateway.directory()))
+    assert refused.value.kind is Kind.INPUT
+    assert there.calls == []
+
+
+class Slow:
+    """Answers that come one after the other."""
+
+    url = "https://gate.example"
+
+    def __init__(self, there, *states):
+        self.there, self.states = there, list(states)
+
+    def get(self, path, **query):
+        return self.there.get(path, **query) if path == "/resources" else self.call("GET", path)
+
+    def call(self, *_, **__):
+        return type("Answer", (), {"value": {"id": "x", "trouble": "", "result": None, **self.states.pop(0)}})
+
+
+def test_it_is_asked_until_it_has_ended(there):
+    told = []
+    slow = Slow(there, {"done": False}, {"done": False, "result": {"at": 1}}, {"done": True, "result": {"at": 2}})
+    assert validated(slow, Wanted("bank in"), told.append) == {"at": 2}
+    assert told == [{"at": 1}]
+
+
+def test_one_that_fails_or_does_not_end_is_told(there, monkeypatch):
+    with pytest.raises(Refusal, match="went wrong"):
+        validated(Slow(there, {"done": True, "trouble": "went wrong"}), Wanted("bank in"))
+    monkeypatch.setattr(validation_runs, "_MARGIN", -1000)
+    with pytest.raises(Refusal, match="does not end") as refused:
+        validated(Slow(there, {"done": False}), Wanted("bank in"))
+    assert refused.value.kind is Kind.UNREADABLE
