@@ -124,7 +124,7 @@ def begin_validation(
         record = _ended(gateway, candidate, course)
         accounts.record(
             by,
-            "connector.validate",
+            "connector-validate",
             organization=chosen.organization.name,
             subject=chosen.label,
             detail={"outcome": record["outcome"], "draft": candidate.draft},

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
-from gatepost.access.records import Outcome
 from gatepost.administration.change import outcome_record
 from gatepost.administration.dkim import KeySelection, dkim_keys, import_key, key_record, looked_at
 from gatepost.administration.dkim_changes import NewKey, Rotation, add_key, rotate_keys
@@ -160,11 +159,7 @@ def _rotate(asked: Asked) -> Answer:
     body: RotationBody = asked.body
     domain = asked.path["domain"]
     rotation = Rotation(domain, body.selector, asked.path["organization"], body.force.strip())
-    try:
-        outcome = rotate_keys(asked.gateway, asked.principal, rotation, wish(asked))
-    except Refusal as refusal:
-        _record(asked, "dkim-rotate", domain, {"why": refusal.text, "force": rotation.force}, refused=True)
-        raise
+    outcome = rotate_keys(asked.gateway, asked.principal, rotation, wish(asked))
     detail = {"force": rotation.force, "version": outcome_record(outcome)["version"]}
     _record(asked, "dkim-rotate", domain, detail)
     return answer(outcome)
@@ -181,22 +176,14 @@ def _import(asked: Asked) -> dict[str, Any]:
         "key",
         dry_run=asked.dry_run,
     )
-    _record(asked, "dkim-import", stored, {})
+    asked.told[0].subject = stored
     return {"name": stored, "dry_run": asked.dry_run}
 
 
-def _record(asked: Asked, action: str, subject: str, detail: dict[str, Any], *, refused: bool = False) -> None:
-    if asked.dry_run:
-        return
-    outcome = Outcome.REFUSED if refused else Outcome.DONE
-    asked.accounts.record(
-        asked.by,
-        action,
-        outcome=outcome,
-        organization=asked.path["organization"],
-        subject=subject,
-        detail=detail,
-    )
+def _record(asked: Asked, action: str, subject: str, detail: dict[str, Any]) -> None:
+    """Beside the change, which is in the history."""
+    if not asked.dry_run:
+        asked.accounts.record(asked.by, action, organization=asked.path["organization"], subject=subject, detail=detail)
 
 
 _NAMES = {"organization": "Whose it is.", "domain": "An accepted domain of the organization, or one below it."}
@@ -260,6 +247,7 @@ ENDPOINTS = (
         PrivateKeyStored,
         PrivateKeyBody,
         parameters=_NAMES | _SELECTOR,
+        action="dkim-import",
         description="For resources that were exported elsewhere, without their private keys.",
     ),
 )

@@ -135,6 +135,8 @@ ENDPOINTS = (
         body=ValidateConnector,
         status=201,
         seeks=True,
+        action="connector-validate",
+        recorded=True,
         parameters={"organization": "Whose connector it is."},
         description="Two at a time of one user or token, six of all, checks among them. It is on record.",
     ),

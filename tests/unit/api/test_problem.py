@@ -24,6 +24,7 @@ def test_the_document():
         "instance": "urn:uuid:1",
         "errors": [{"path": "a.b", "message": "c"}],
         "refusal": None,
+        "options": [],
     }
 
 
@@ -31,5 +32,5 @@ def test_the_document():
 def test_every_refusal_is_a_problem(kind):
     errors = [FieldError("a", "b")]
     problem = refused(Refusal(kind, "why", errors))
-    assert (problem.detail, problem.errors, problem.refusal) == ("why", tuple(errors), kind)
+    assert (problem.detail, problem.errors, problem.refusal.kind) == ("why", tuple(errors), kind)
     assert problem.kind in ProblemType

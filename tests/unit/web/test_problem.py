@@ -28,4 +28,5 @@ def test_the_document():
         "instance": "urn:uuid:1",
         "errors": [{"path": "a", "message": "b"}],
         "refusal": None,
+        "options": [],
     }

@@ -20,6 +20,7 @@ def test_a_program_gets_a_problem_document():
         "instance": "urn:uuid:5",
         "errors": [],
         "refusal": None,
+        "options": [],
     }
 
 
