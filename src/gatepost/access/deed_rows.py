@@ -2,7 +2,7 @@
 
 Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
 of each who and action, so that nobody pushes refused log-ins out by other requests. Deeds that were done are as many as
-there were changes.
+there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations

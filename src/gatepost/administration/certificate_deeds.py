@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.certificates import history
+from gatepost.administration.times import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["added_told", "changes_told", "switch_told"]
 
 _MOST: Final = 50  # certificates that one step changes
+_TIMES: Final = frozenset({"added", "since", "current_from", "current_until", "switch_at", "not_before", "not_after"})
 _LEAF: Final = ("dns_names", "ip_addresses", "subject", "issuer", "key", "sha256", "not_before", "not_after")
 
 
 @contextmanager
 def changes_told(gateway: Gateway, who: Principal, detail: dict[str, Any]) -> Iterator[None]:
-    """Put into `detail` what is changed within: "before" and "after", {"ID field": value}, and the versions.
+    """Put into `detail` what is changed within: "before" and "after", {"ID field": value} with times as texts.
 
     Nothing if nothing was changed, as by a dry run. Raises Refusal (UNREADABLE).
     """
@@ -78,5 +80,9 @@ def _flat(kind: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
     leaf = document.get("leaf", {})
     found = {name: leaf[name] for name in _LEAF if name in leaf}
     found |= {name: value for name, value in document.items() if name != "leaf"}
-    said = {name: value for name, value in found.items() if value not in ("", None, [], False, 0.0)}
+    said = {
+        name: stamp(value) if name in _TIMES else value
+        for name, value in found.items()
+        if value not in ("", None, [], False, 0.0)
+    }
     return said | {"kind": kind.replace("_", " ")}

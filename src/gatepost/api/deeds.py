@@ -36,7 +36,7 @@ _BY_WEB: Final = frozenset(
 def told_of(endpoint: Endpoint, path: Mapping[str, str]) -> Told:
     """What is known of a call by its path alone."""
     organization = path.get("organization", "")
-    if endpoint.guarded:
+    if endpoint.guarded and not endpoint.action:
         where = _BRACES.sub(lambda found: path[found[1]], endpoint.path)
         return Told(CHANGE, organization, f"{endpoint.method} {where}")
     rest = [text for name, text in path.items() if name != "organization"]

@@ -149,7 +149,7 @@ def _add(asked: Asked) -> Answer:
         source="key",
     )
     added = add_key(asked.gateway, asked.principal, new, wish(asked))
-    _record(asked, "dkim-add", added.name, {"current": body.current, "brought": bool(body.key)})
+    _tell(asked, added.name, {"current": body.current, "brought": bool(body.key)})
     location = f"/organizations/{quote(owner, safe='')}/dkim_keys/{quote(added.name, safe='')}"
     found = answer(added.outcome, location=location)
     return Answer(found.value | {"name": added.name, "zone": added.zone}, found.version, found.location)
@@ -159,9 +159,9 @@ def _rotate(asked: Asked) -> Answer:
     body: RotationBody = asked.body
     domain = asked.path["domain"]
     rotation = Rotation(domain, body.selector, asked.path["organization"], body.force.strip())
+    _tell(asked, domain, {"force": rotation.force})
     outcome = rotate_keys(asked.gateway, asked.principal, rotation, wish(asked))
-    detail = {"force": rotation.force, "version": outcome_record(outcome)["version"]}
-    _record(asked, "dkim-rotate", domain, detail)
+    asked.told[0].detail["version"] = outcome_record(outcome)["version"]
     return answer(outcome)
 
 
@@ -176,14 +176,13 @@ def _import(asked: Asked) -> dict[str, Any]:
         "key",
         dry_run=asked.dry_run,
     )
-    asked.told[0].subject = stored
+    _tell(asked, stored, {})
     return {"name": stored, "dry_run": asked.dry_run}
 
 
-def _record(asked: Asked, action: str, subject: str, detail: dict[str, Any]) -> None:
-    """Beside the change, which is in the history."""
-    if not asked.dry_run:
-        asked.accounts.record(asked.by, action, organization=asked.path["organization"], subject=subject, detail=detail)
+def _tell(asked: Asked, subject: str, detail: dict[str, Any]) -> None:
+    """For the audit."""
+    asked.told[0].subject, asked.told[0].detail = subject, detail
 
 
 _NAMES = {"organization": "Whose it is.", "domain": "An accepted domain of the organization, or one below it."}
@@ -222,6 +221,7 @@ ENDPOINTS = (
         _add,
         KeyAdded,
         NewKeyBody,
+        action="dkim-add",
         query=ChangeQuery,
         status=201,
         guarded=True,
@@ -234,6 +234,7 @@ ENDPOINTS = (
         _rotate,
         ChangeOutcome,
         RotationBody,
+        action="dkim-rotate",
         query=ChangeQuery,
         guarded=True,
         versioned=True,
@@ -246,8 +247,8 @@ ENDPOINTS = (
         _import,
         PrivateKeyStored,
         PrivateKeyBody,
-        parameters=_NAMES | _SELECTOR,
         action="dkim-import",
+        parameters=_NAMES | _SELECTOR,
         description="For resources that were exported elsewhere, without their private keys.",
     ),
 )

@@ -134,7 +134,7 @@ class Endpoint:
     without which nothing is changed. may_create: it may answer 201. grave: a session must have proved lately who it is
     (`web.confirmed`), and the state may forbid it. seeks: it may answer 404 for what its parameters name. most: bytes
     of a body. tag: its chapter. action: what the audit calls it; every call that is not safe is kept there, and a safe
-    one that has an action. recorded: its use case keeps a success itself, as guarded ones do in the history.
+    one that has an action. recorded: its use case keeps a success itself, as guarded ones without an action do.
     """
 
     method: str
@@ -185,7 +185,7 @@ class Endpoint:
     @property
     def keeps_itself(self) -> bool:
         """Whether a success is on record without `api.deeds`."""
-        return self.recorded or self.guarded
+        return self.recorded or (self.guarded and not self.action)
 
     @property
     def name(self) -> str:

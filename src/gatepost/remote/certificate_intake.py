@@ -43,7 +43,8 @@ def add_certificate(connection: Connection, new: NewCertificate, *, dry_run: boo
     try:
         found = connection.call("POST", "/certificates", query={"dry_run": dry_run}, body=body).value
     except Refusal as refusal:
-        raise Refusal(refusal.kind, _by_file(refusal.text, new), refusal.errors) from refusal
+        text = _by_file(refusal.text, new)
+        raise Refusal(refusal.kind, text, refusal.errors, options=refusal.options) from refusal
     entry, *deprecated = map(entry_of, found["certificates"])
     return Taken(entry, tuple(deprecated), tuple(found["notes"]), tuple(found["warnings"]))
 

@@ -16,6 +16,8 @@ from gatepost.api.endpoint import SAFE, Endpoint, Reach
 from gatepost.api.routes import ENDPOINTS
 from gatepost.certificates.authority import Authority
 from gatepost.certificates.directories import WatchedDirectories
+from gatepost.certificates.dkim_keys import made_key
+from gatepost.connectors.values import DkimAlgorithm
 from gatepost.settings.loader import load
 from gatepost.store.interface import StoreFailure
 
@@ -24,6 +26,8 @@ from .conftest import OWNER
 ROOT = Authority("Deeds Root")
 NAME = "mx.gate.example"
 WORD = "correct horse battery"
+DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
+DKIM_KEY = made_key(DkimAlgorithm.ED25519_SHA256).decode()
 UNSAFE = {f"{one.method} {one.template}": one for one in ENDPOINTS if one.method not in SAFE}
 
 
@@ -85,12 +89,19 @@ class Scene:
         self.api.accounts.add_token("old", [Scope.READ], by=Actor("root"))
         return "old"
 
+    def dkim_key(self):
+        body = {"selector": "s1", "algorithm": "ed25519-sha256", "key": DKIM_KEY}
+        self.api.call("POST", f"{DKIM}", body, headers={"if-match": "*"})
+        return "s1"
+
     def issued(self):
         chain, key = (one.decode() for one in ROOT.issue([f"b.{NAME}"]))
         return {"chain": chain, "key": key}
 
 
 OF = "/organizations/{organization}"
+KEYS = f"{OF}/domains/{{domain}}/dkim_keys"
+OWN = {"organization": "contoso", "domain": "contoso.example"}
 PART = {
     "accepted_domains": ("contoso.example", {"name": "new.example"}, {"mta_sts": "testing"}),
     "mailboxes": (
@@ -131,6 +142,10 @@ DONE = {
     "POST /certificate_requests": ({}, {"names": [NAME]}),
     "DELETE /certificate_requests/{request}": ({"request": Scene.request}, None),
     "DELETE /certificate_directories/{directory}": ({"directory": Scene.directory}, None),
+    f"POST {KEYS}": (OWN, {"selector": "s1", "algorithm": "ed25519-sha256"}),
+    f"POST {KEYS}/rotate": (OWN | {"": Scene.dkim_key}, {"force": "a drill"}),
+    f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
+    f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /evidence/verification": ({}, None),
     "POST /explain": ({}, {"from": "a@b.example", "to": "ann@contoso.example"}),
@@ -186,44 +201,46 @@ def scene(api):
     return Scene(api)
 
 
-CALLS = [name for name in UNSAFE if "/dkim_keys" not in name]  # made with a key and a zone, not of a body alone
+# The resource itself names a private key that a call of its own makes, which is done here.
+CALLS = [name for name in UNSAFE if f"{OF}/dkim_keys" not in name]
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_what_was_done_is_on_record(scene, name):
     api = scene.api
     path, body = asked(scene, name)
+    patience = "?wait=20" if name.endswith("/validations") else ""  # it is on record when it has ended
     before = newest(api)
-    answer = api.call(UNSAFE[name].method, path, body, headers={"if-match": "*"})
+    answer = api.call(UNSAFE[name].method, path + patience, body, headers={"if-match": "*"})
     assert answer.status < 300, answer.body
     after = newest(api)
     assert after != before, "nothing is on record"
     assert (after.who, after.outcome) == ("ann", Outcome.DONE)
     assert after.address == ("" if after.version else "127.0.0.1")
-    assert after.action == (UNSAFE[name].action if not UNSAFE[name].guarded else "change") or name.endswith("/actions")
-    if UNSAFE[name].changes:
-        text = str(after.detail)
-        assert after.version or "after" in text or "before" in text or "deliveries" in text
+    assert after.action == (UNSAFE[name].action or "change") or name.endswith("/actions")
+    if UNSAFE[name].tag == "certificates" and UNSAFE[name].changes:
+        assert after.detail.get("before") or after.detail.get("after")
 
 
-@pytest.mark.parametrize("name", UNSAFE)
-def test_what_was_refused_is_on_record(api, name):
-    one = UNSAFE[name]
-    path = one.template
-    for key in one.path_names:
-        path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
-    refused = api.call(one.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
-    assert refused.status == 422
-    (deed,) = api.accounts.deeds(OWNER, DeedFilter(outcome=Outcome.REFUSED))
-    assert (deed.who, deed.address) == ("ann", "127.0.0.1")
-    assert "query.wrong" in deed.detail["why"]
-    assert deed.organization == ("contoso" if "organization" in one.path_names else "")
+def test_what_was_refused_is_on_record(api):
+    """One gateway for all: nothing of it changes."""
+    for one in UNSAFE.values():
+        path = one.template
+        for key in one.path_names:
+            path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
+        refused = api.call(one.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
+        assert refused.status == 422
+        deed = api.accounts.deeds(OWNER, DeedFilter(outcome=Outcome.REFUSED))[0]
+        told = deeds.told_of(one, {key: "contoso" if key == "organization" else "nothing" for key in one.path_names})
+        assert (deed.who, deed.address, deed.action) == ("ann", "127.0.0.1", told.action)
+        assert (deed.organization, deed.subject) == (told.organization, told.subject)
+        assert "query.wrong" in deed.detail["why"]
+    assert len(api.accounts.deeds(OWNER, limit=1000)) == len(UNSAFE)
 
 
-@pytest.mark.parametrize("name", UNSAFE)
-def test_each_has_a_name_in_the_audit(name):
-    one = UNSAFE[name]
-    assert deeds.told_of(one, dict.fromkeys(one.path_names, "x")).action != one.name
+def test_each_has_a_name_in_the_audit():
+    for one in UNSAFE.values():
+        assert deeds.told_of(one, dict.fromkeys(one.path_names, "x")).action != one.name
 
 
 # ------------------------------------------------------------------------------------------------ what is kept
@@ -241,6 +258,7 @@ def test_a_switch_says_what_was_before_and_after(scene):
     detail = deed.detail
     assert (detail["before"][f"{scene.new} state"], detail["after"][f"{scene.new} state"]) == ("next", "current")
     assert (detail["before"][f"{scene.old} state"], detail["after"][f"{scene.old} state"]) == ("current", "deprecated")
+    assert detail["after"][f"{scene.new} current_from"].endswith("Z")
     assert (detail["reason"], detail["replaced"]) == ("a drill", [scene.old])
     assert detail["red"]
 

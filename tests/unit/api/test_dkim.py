@@ -83,7 +83,10 @@ def test_a_key_is_made_and_let_sign(rest, seen):
     seen[0] = RecordSight(Seen.PUBLISHED)
     assert rest.call("POST", f"{KEYS}/rotate", {"selector": "s1"}, headers=ANY).status == 200
     assert listed(rest, "?state=current")[0]["name"] == NAME
-    assert actions(rest) == [("dkim-rotate", "done"), *[("change", "refused")] * 2, ("dkim-add", "done")]
+    assert actions(rest) == [
+        *(("dkim-rotate", "done"), ("dkim-rotate", "refused")),
+        *(("dkim-add", "refused"), ("dkim-add", "done")),
+    ]
 
 
 def test_a_private_key_goes_in_and_never_out(rest):
@@ -99,7 +102,10 @@ def test_a_private_key_goes_in_and_never_out(rest):
     assert (wrong.problem, wrong.paths) == ("invalid", ["key"])
     assert rest.call("POST", f"{KEYS}/x/private_key", {"key": PEM}).problem == "missing"
     assert PEM.splitlines()[1].encode() not in answer.body + again.body + wrong.body
-    assert actions(rest) == [*[("dkim-import", "refused")] * 2, ("dkim-import", "done"), ("dkim-add", "done")]
+    assert actions(rest) == [
+        *(("dkim-import", "refused"), ("dkim-import", "refused"), ("dkim-import", "done")),
+        ("dkim-add", "done"),
+    ]
 
 
 def test_pages_and_filters(rest):

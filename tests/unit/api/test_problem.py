@@ -31,6 +31,13 @@ def test_the_document():
 @pytest.mark.parametrize("kind", Kind)
 def test_every_refusal_is_a_problem(kind):
     errors = [FieldError("a", "b")]
-    problem = refused(Refusal(kind, "why", errors))
-    assert (problem.detail, problem.errors, problem.refusal.kind) == ("why", tuple(errors), kind)
+    refusal = Refusal(kind, "why", errors)
+    problem = refused(refusal)
+    assert (problem.detail, problem.errors, problem.refusal) == ("why", tuple(errors), refusal)
     assert problem.kind in ProblemType
+
+
+def test_members_of_its_own_never_hide_those_of_the_document():
+    problem = refused(Refusal(Kind.CONFLICT, "why", more={"gates": [1], "status": 200}))
+    found = json.loads(problem_response(problem, "urn:uuid:1").body)
+    assert (found["gates"], found["status"]) == ([1], 409)

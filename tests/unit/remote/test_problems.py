@@ -79,3 +79,7 @@ def test_what_is_no_gateway(status, headers, content, text):
     assert refusal.kind is Kind.UNREADABLE
     assert text in refusal.text
     assert "thief" not in refusal.text
+
+
+def test_members_of_its_own():
+    assert told(409, detail="x", gates={"light": "red"}).more == {"gates": {"light": "red"}}
