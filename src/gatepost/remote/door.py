@@ -32,7 +32,8 @@ OF_RESOURCES: Final = frozenset(
 
 COUNTERPARTS: Final = frozenset(
     {"alarms.alarms",
-     "explain.explained",
+     "destinations.accepted", "destinations.forgotten", "destinations.remembered",
+     "evidence.export", "evidence.heads", "evidence.keys", "explain.explained",
      "connectors.connectors", "history.history_records", "history.version_records", "queue.acted", "queue.entries",
      "queue.message_entries", "rehearsal.rehearsal",
      "reports.received_failed", "reports.received_sums", "reports.sent", "reports.sessions", "reports.tls_report",
