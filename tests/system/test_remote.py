@@ -9,6 +9,8 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -20,6 +22,16 @@ from support.process import free_port, wait_until
 from support.scenes import STRANGER, connector, contoso, message, send
 
 from gatepost.cli import main
+from gatepost.policy.memory import DestinationName, Session
+from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
+from gatepost.store.received_reports import Kept, keep_report
+from gatepost.store.sent_reports import SentReports
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
+from gatepost.store.trace_files import day_of
+from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
+from gatepost.tlsrpt.result import ResultType
+from gatepost.tlsrpt.tally import Count, PolicyType, applied, detail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,10 +145,32 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         wait_until(lambda: _deferred(server), "the mail to the bank waits")
         _here(server, "queue", "hold", "--domain", "bank.example")
         _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
+        _seed(server.data_dir)
         yield found
     finally:
         for one in started:
             one.__exit__(None, None, None)
+
+
+def _seed(data: Path) -> None:
+    """What takes days to come about: memory of destinations, counted sessions, reports of others and of ours."""
+    now = time.time()
+    well = (Session("mx.example", Achieved(TlsLevel.AUTHENTICATED, MxLevel.NONE), now - 8e5, "TLSv1.3"), False)
+    ill = (Session("mx.example", Achieved(TlsLevel.NONE, MxLevel.NONE), now - 9e4), False)
+    with closing(DestinationFile(data / DESTINATIONS_FILE)) as file:
+        fallen = {DestinationName(one, "fallen.example"): (well, ill) for one in ("contoso", "fabrikam")}
+        file.write({**fallen, DestinationName("contoso", "good.example"): (well,)})
+    day = day_of(now - 86_400.0)
+    policy = applied(PolicyType.STS, "bank.example", ["version: STSv1"], ["*.bank.example"])
+    failure = detail(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.bank.example", address="192.0.2.1")
+    for when in (day, day_of(now)):
+        counts = [Count(when, "bank.example", policy, None, 90), Count(when, "bank.example", policy, failure, 7)]
+        write_counts(data / SESSIONS_DIRECTORY, when, counts)
+    failures = (ReceivedFailure("certificate-expired", 3, "127.0.0.2", "mx.contoso.example"),)
+    reported = ReceivedPolicy("sts", "contoso.example", 7, 3, failures=failures)
+    report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))
+    keep_report(data, Kept(now, "https 192.0.2.1", report))
+    SentReports(data).plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
 
 
 def _deferred(server: Gateway) -> bool:
@@ -183,6 +217,36 @@ LOOKS = {
     "trace, none": ("trace", "search", "--recipient", "nobody@contoso.example"),
     "no trace": ("trace", "show", "<nothing/of this@name>"),
     "rehearsal of nothing": ("connector", "rehearsal", "partner"),
+    "a name that is taken": ("mailbox", "add", ANN),
+    "status": ("status",),
+    "alarms": ("alarms",),
+    "explain, a mailbox": ("explain", "--from", STRANGER, "--to", ANN, "--header", "Sensitivity: confidential"),
+    "explain, the bank": ("explain", "--from", ANN, "--to", "x@bank.example", "--ip", "127.0.0.1", "--requiretls"),
+    "explain, nobody": ("explain", "--from", "", "--to", "nobody@contoso.example"),
+    "explain, all wrong": ("explain", "--from", "a b", "--to", "<>", "--ip", "here", "--header", "no field"),
+    "report tls": ("report", "tls"),
+    "report tls, a partner": ("report", "tls", "--partner", "elsewhere.example", "--at-least", "1"),
+    "report tls, no mail": ("report", "tls", "--organization", "nobody"),
+    "report tls, no domain": ("report", "tls", "--partner", "no domain"),
+    "report connectors": ("report", "connectors", "--since", "2d"),
+    "report tlsrpt": ("report", "tlsrpt"),
+    "report tlsrpt, no sessions": ("report", "tlsrpt", "--day", "2026-01-01", "--domain", "bank.example"),
+    "report received": ("report", "received"),
+    "report received, failures": ("report", "received", "--failures"),
+    "report received, none": ("report", "received", "--until", "2026-01-01", "--since", "2025-12-31"),
+    "report sent": ("report", "sent", "--since", "2026-11-01"),
+    "report sent, none": ("report", "sent", "--domain", "bank.example"),
+    "destinations": ("destination", "list"),
+    "destinations, below": ("destination", "list", "--below", "--limit", "1"),
+    "destinations, no domain": ("destination", "list", "no domain"),
+    "a destination": ("destination", "show", "fallen.example"),
+    "no destination": ("destination", "show", "nobody.example"),
+    "which destination": ("destination", "show"),
+    "nothing to accept": ("destination", "accept", "good.example"),
+    "nothing to forget": ("destination", "forget", "nobody.example"),
+    "whose to forget": ("destination", "forget", "fallen.example"),
+    "evidence heads": ("evidence", "heads"),
+    "evidence key": ("evidence", "key"),
 }
 
 
@@ -192,6 +256,48 @@ def test_what_a_command_says_is_the_same_from_afar(remote: Remote, words: tuple[
     here, there = remote.both(*words, as_json=as_json)
     assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
     assert there.output
+
+
+def test_an_explanation_of_a_certificate_is_the_same_from_afar(remote: Remote) -> None:
+    words = ("explain", "--from", STRANGER, "--to", ANN, "--certificate", remote.ca, "--live")
+    here, there = remote.both(*words)
+    assert "certificate " + remote.ca in here.stdout
+    assert "LIVE" in here.stdout
+    assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "png", "svg"])
+def test_a_report_is_written_here(remote: Remote, suffix: str) -> None:
+    files = [remote.folder / f"{name}.{suffix}" for name in ("here", "there")]
+    server = remote.centre.gateway
+    assert _here(server, "report", "tls", "-o", str(files[0])).exit_code == 0
+    remote.there("report", "tls", "-o", str(files[1]))
+    own, fetched = (file.read_bytes() for file in files)
+    if suffix == "svg":  # its ids are made at random
+        assert fetched.count(b"<path") == own.count(b"<path") > 10
+    else:
+        assert fetched == own
+    assert len(fetched) > 100
+
+
+def test_evidence_is_exported_alike(remote: Remote) -> None:
+    (waiting,) = remote.centre.gateway.cli("queue", "list", json=True).data
+    choice = ("evidence", "export", "--message", waiting["message"]["id"], "--since", "2026-01-01")
+    for form in ("csv", "json"):
+        here, there = remote.both(*choice, "--format", form)
+        texts = [re.sub(r'"made":"[^"]+"', "", run.stdout) for run in (here, there)]
+        assert texts[0] == texts[1]
+        assert (there.stderr, there.exit_code) == (here.stderr, here.exit_code)
+        assert "RECEIVE" in there.stdout
+    file = remote.folder / "proof.json"
+    remote.there(*choice, "-o", str(file))
+    key = remote.folder / "key.pem"
+    key.write_text(remote.there("evidence", "key").stdout, encoding="ascii")
+    proven = _run("evidence", "verify", str(file), "--key", str(key))
+    assert proven.exit_code in {0, 3}, "3 if the signature is not made yet"
+    assert "NOT verified" not in proven.stdout
+    pdf = remote.there(*choice, "--format", "pdf", "-o", str(remote.folder / "x.pdf"), expect=2)
+    assert "on the gateway's machine" in pdf.stderr
 
 
 def test_mail_is_told_alike(remote: Remote) -> None:
@@ -331,6 +437,39 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     assert "token owner" in there("trace", "show", identity).stdout
 
 
+def test_mail_is_returned_from_afar(changing: Remote) -> None:
+    server, there = changing.centre.gateway, changing.there
+    send(server.port, ["teller@bank.example", "joe@bank.example"], sender=ANN)
+    wait_until(lambda: _deferred(server), "the mail to the bank waits")
+    (waiting,) = there("queue", "list", json=True).data
+    identity = waiting["message"]["id"]
+    words = ("queue", "return", identity, "--text", "The bank has closed", "--reason", "as agreed")
+    assert there(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert there(*words, json=True).data[0]["message"]["id"] == identity
+    (notice,) = server.wait_maildir(ANN)
+    assert b"The bank has closed" in notice.body
+    assert there("queue", "list", json=True).data == []
+    assert "as agreed" in there("trace", "show", identity).stdout
+    assert there(*words, expect=1).stdout == "return: 0 deliveries\n"
+    assert "printable ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
+
+
+def test_a_destination_is_accepted_from_afar(changing: Remote) -> None:
+    server, there = changing.centre.gateway, changing.there
+    _seed(server.data_dir)
+    token = changing.token_file("reader", "read")
+    words = ("destination", "accept", "fallen.example", "--organization", "contoso")
+    assert "'connectors' is needed" in there(*words, token=token, expect=2).stderr
+    done = there(*words)
+    assert (done.stdout, done.stderr) == (
+        "accepted: fallen.example of contoso at none/none\n",
+        "held mail that is tried again: 0 deliveries\n",
+    )
+    assert "by token owner" in server.cli("destination", "show", "fallen.example", expect=1).stdout
+    assert there("destination", "forget", "--all").stdout.count("forgotten: ") == 3
+    assert server.cli("destination", "list", json=True).data == []
+
+
 def test_nobody_is_overwritten(changing: Remote) -> None:
     """Many change one list at the same time, and none of it is lost."""
     names = [f"d{number}.example" for number in range(4)]
@@ -462,7 +601,7 @@ HERE_ONLY = {
     "password": ("mailbox", "password", ANN),
     "a site": ("site", "status"),
     "evidence": ("evidence", "verify"),
-    "alarms": ("alarms",),
+    "reports to others": ("report", "send", "--dry-run"),
 }
 
 

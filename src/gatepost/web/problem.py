@@ -87,7 +87,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
     errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
-    by it (docs/rest.md); null where nothing came to be refused by what was asked for.
+    by it (docs/rest.md); null where the form of the call was to blame, or its token.
     """
 
     type: str

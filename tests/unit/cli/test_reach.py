@@ -21,6 +21,9 @@ def call(*words, **environment):
         (("certificate", "list"), "private keys"),
         (("queue", "show", "x", "--body"), "messages are not served"),
         (("site", "status"), "authority's key"),
+        (("report", "send"), "sends its reports"),
+        (("evidence", "verify"), "reads the whole log"),
+        (("audit",), "does not ask this over REST"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):
