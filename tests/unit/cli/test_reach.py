@@ -23,7 +23,6 @@ def call(*words, **environment):
         (("site", "status"), "authority's key"),
         (("report", "send"), "sends its reports"),
         (("evidence", "verify"), "reads the whole log"),
-        (("audit",), "does not ask this over REST"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):
