@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from support.admin import AdminCentre, served
 from support.gateway import CliRun, Gateway
 from support.process import free_port, wait_until
-from support.scenes import STRANGER, connector, contoso, message, send
+from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 
 from gatepost.cli import main
 from gatepost.policy.memory import DestinationName, Session
@@ -159,6 +159,7 @@ def _seed(data: Path) -> None:
     ill = (Session("mx.example", Achieved(TlsLevel.NONE, MxLevel.NONE), now - 9e4), False)
     with closing(DestinationFile(data / DESTINATIONS_FILE)) as file:
         fallen = {DestinationName(one, "fallen.example"): (well, ill) for one in ("contoso", "fabrikam")}
+        fallen[DestinationName("contoso", "weak.example")] = (well, ill)
         file.write({**fallen, DestinationName("contoso", "good.example"): (well,)})
     day = day_of(now - 86_400.0)
     policy = applied(PolicyType.STS, "bank.example", ["version: STSv1"], ["*.bank.example"])
@@ -218,7 +219,6 @@ LOOKS = {
     "no trace": ("trace", "show", "<nothing/of this@name>"),
     "rehearsal of nothing": ("connector", "rehearsal", "partner"),
     "a name that is taken": ("mailbox", "add", ANN),
-    "status": ("status",),
     "alarms": ("alarms",),
     "explain, a mailbox": ("explain", "--from", STRANGER, "--to", ANN, "--header", "Sensitivity: confidential"),
     "explain, the bank": ("explain", "--from", ANN, "--to", "x@bank.example", "--ip", "127.0.0.1", "--requiretls"),
@@ -227,21 +227,16 @@ LOOKS = {
     "report tls": ("report", "tls"),
     "report tls, a partner": ("report", "tls", "--partner", "elsewhere.example", "--at-least", "1"),
     "report tls, no mail": ("report", "tls", "--organization", "nobody"),
-    "report tls, no domain": ("report", "tls", "--partner", "no domain"),
     "report connectors": ("report", "connectors", "--since", "2d"),
     "report tlsrpt": ("report", "tlsrpt"),
     "report tlsrpt, no sessions": ("report", "tlsrpt", "--day", "2026-01-01", "--domain", "bank.example"),
     "report received": ("report", "received"),
     "report received, failures": ("report", "received", "--failures"),
-    "report received, none": ("report", "received", "--until", "2026-01-01", "--since", "2025-12-31"),
     "report sent": ("report", "sent", "--since", "2026-11-01"),
-    "report sent, none": ("report", "sent", "--domain", "bank.example"),
     "destinations": ("destination", "list"),
     "destinations, below": ("destination", "list", "--below", "--limit", "1"),
-    "destinations, no domain": ("destination", "list", "no domain"),
     "a destination": ("destination", "show", "fallen.example"),
     "no destination": ("destination", "show", "nobody.example"),
-    "which destination": ("destination", "show"),
     "nothing to accept": ("destination", "accept", "good.example"),
     "nothing to forget": ("destination", "forget", "nobody.example"),
     "whose to forget": ("destination", "forget", "fallen.example"),
@@ -261,7 +256,7 @@ def test_what_a_command_says_is_the_same_from_afar(remote: Remote, words: tuple[
 def test_an_explanation_of_a_certificate_is_the_same_from_afar(remote: Remote) -> None:
     words = ("explain", "--from", STRANGER, "--to", ANN, "--certificate", remote.ca, "--live")
     here, there = remote.both(*words)
-    assert "certificate " + remote.ca in here.stdout
+    assert f"certificate {remote.ca}" in " ".join(here.stdout.split())
     assert "LIVE" in here.stdout
     assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
 
@@ -298,6 +293,46 @@ def test_evidence_is_exported_alike(remote: Remote) -> None:
     assert "NOT verified" not in proven.stdout
     pdf = remote.there(*choice, "--format", "pdf", "-o", str(remote.folder / "x.pdf"), expect=2)
     assert "on the gateway's machine" in pdf.stderr
+
+
+def test_the_status_is_told_alike(remote: Remote) -> None:
+    for as_json in (False, True):
+        runs = remote.both("status", as_json=as_json)
+        here, there = (re.sub(r"gatepost \[[^]]+\]", "gatepost", run.stdout) for run in runs)  # each greeting's own
+        assert there == here
+        assert "220 " in there
+        assert [(run.stderr, run.exit_code) for run in runs] == [("" if as_json else "it runs\n", 0)] * 2
+
+
+def test_mail_is_returned_from_afar(remote: Remote) -> None:
+    server, there = remote.centre.gateway, remote.there
+    send(server.port, "joe@bank.example")
+    wait_until(lambda: _deferred(server), "the mail to the bank waits")
+    (waiting,) = there("queue", "list", "--recipient", "joe@bank.example", json=True).data
+    identity = waiting["message"]["id"]
+    words = ("queue", "return", identity, "--text", "The bank has closed", "--reason", "as agreed")
+    assert there(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert there(*words, json=True).data[0]["message"]["id"] == identity
+    (notice,) = server.wait_maildir(ALICE)
+    assert b"The bank has closed" in notice.body
+    wait_until(lambda: len(there("queue", "list", json=True).data) == 1, "nothing but the held mail is left")
+    assert "as agreed" in there("trace", "show", identity).stdout
+    assert there(*words, expect=1).stdout == "return: 0 deliveries\n"
+    assert "ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
+
+
+def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
+    there = remote.there
+    token = remote.token_file("looker", "read")
+    words = ("destination", "accept", "weak.example")
+    assert "'connectors' is needed" in there(*words, token=token, expect=2).stderr
+    done = there(*words)
+    assert done.stdout == "accepted: weak.example of contoso at none/none\n"
+    assert done.stderr == "held mail that is tried again: 0 deliveries\n"
+    shown = _here(remote.centre.gateway, "destination", "show", "weak.example")
+    assert (shown.exit_code, "LESS" in shown.stdout) == (0, False)
+    assert there("destination", "forget", "weak.example").stdout == "forgotten: weak.example of contoso\n"
+    assert "nothing is remembered" in _here(remote.centre.gateway, "destination", "show", "weak.example").stderr
 
 
 def test_mail_is_told_alike(remote: Remote) -> None:
@@ -435,39 +470,6 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     assert there("queue", "drop", "--all").stdout == "drop: 1 deliveries\n"
     assert server.cli("queue", "list", json=True).data == []
     assert "token owner" in there("trace", "show", identity).stdout
-
-
-def test_mail_is_returned_from_afar(changing: Remote) -> None:
-    server, there = changing.centre.gateway, changing.there
-    send(server.port, ["teller@bank.example", "joe@bank.example"], sender=ANN)
-    wait_until(lambda: _deferred(server), "the mail to the bank waits")
-    (waiting,) = there("queue", "list", json=True).data
-    identity = waiting["message"]["id"]
-    words = ("queue", "return", identity, "--text", "The bank has closed", "--reason", "as agreed")
-    assert there(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
-    assert there(*words, json=True).data[0]["message"]["id"] == identity
-    (notice,) = server.wait_maildir(ANN)
-    assert b"The bank has closed" in notice.body
-    assert there("queue", "list", json=True).data == []
-    assert "as agreed" in there("trace", "show", identity).stdout
-    assert there(*words, expect=1).stdout == "return: 0 deliveries\n"
-    assert "printable ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
-
-
-def test_a_destination_is_accepted_from_afar(changing: Remote) -> None:
-    server, there = changing.centre.gateway, changing.there
-    _seed(server.data_dir)
-    token = changing.token_file("reader", "read")
-    words = ("destination", "accept", "fallen.example", "--organization", "contoso")
-    assert "'connectors' is needed" in there(*words, token=token, expect=2).stderr
-    done = there(*words)
-    assert (done.stdout, done.stderr) == (
-        "accepted: fallen.example of contoso at none/none\n",
-        "held mail that is tried again: 0 deliveries\n",
-    )
-    assert "by token owner" in server.cli("destination", "show", "fallen.example", expect=1).stdout
-    assert there("destination", "forget", "--all").stdout.count("forgotten: ") == 3
-    assert server.cli("destination", "list", json=True).data == []
 
 
 def test_nobody_is_overwritten(changing: Remote) -> None:
