@@ -29,6 +29,7 @@ __all__ = ["ENDPOINTS"]
 _TAG = "reports"
 _EVIDENCE = "evidence"
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FOREVER = 253_400_000_000.0  # in the year 9999, the last that a day can be told of
 _EXPORT = 32 * 1024 * 1024  # bytes of an export over REST
 
 type _Text = Annotated[str, Meta(max_length=1000)]
@@ -360,10 +361,11 @@ def _export(asked: Asked) -> msgspec.Raw:
 def _between(query: ExportQuery) -> tuple[float, float]:
     """From when to when, both included; 0.0 for open. Raises Refusal or Problem."""
     if all(not one or _DAY.fullmatch(one) for one in (query.since, query.until)):
-        begin, end = reports.period(query.since, query.until).times
-        return begin, end - 0.001
-    since = seconds("since", query.since) if query.since else 0.0
-    return since, seconds("until", query.until) if query.until else 0.0
+        since, until = reports.period(query.since, query.until).times
+        return since, until - 0.001 if until < _FOREVER else 0.0
+    since = max(0.0, seconds("since", query.since)) if query.since else 0.0
+    until = max(0.001, seconds("until", query.until)) if query.until else 0.0
+    return since, until if until < _FOREVER else 0.0
 
 
 class _Bounded(io.BytesIO):

@@ -105,3 +105,5 @@ def test_an_export_takes_days_or_times(logged):
     assert (before["segments"], list(before["selection"])) == ([], ["until"])
     assert logged.call("GET", "/evidence/export?since=x&until=2026-01-01T12:00").paths == ["query.since"]
     assert logged.call("GET", "/evidence/export?until=2026-02-30").status == 422
+    assert logged.call("GET", "/evidence/export?since=1900-01-01T00:00&until=9999-12-31T23:59").json["selection"] == {}
+    assert logged.call("GET", "/evidence/export?until=1900-01-01T00:00").json["segments"] == []
