@@ -90,6 +90,8 @@ def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     run = begun(base, accounts)
     assert run.wait(30)
     assert "not done after 180 seconds" in run.trouble
+    (deed,) = [one for one in accounts.deeds(OWNER) if one.action == "connector-validate"]
+    assert deed.detail["outcome"] == "stopped"
 
 
 def test_a_page_is_waited_for(base, accounts, monkeypatch):
