@@ -97,7 +97,7 @@ def test_a_changeover(rest):
     refused = rest.call("POST", f"{at}/switch", {})
     assert refused.problem == "conflict"
     assert any(path.startswith("gates.") for path in refused.paths)
-    assert "force" in refused.json["detail"]
+    assert refused.json["options"] == ["force"]
     assert rest.call("POST", f"{at}/switch", {"at": "soon"}).paths == ["at"]
     assert rest.call("POST", f"{at}/switch", {"at": "2020-01-01"}).paths == ["at"]
     planned = rest.call("POST", f"{at}/switch", {"at": "2h"}).json
