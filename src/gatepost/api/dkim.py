@@ -163,7 +163,13 @@ def _rotate(asked: Asked) -> Answer:
     try:
         outcome = rotate_keys(asked.gateway, asked.principal, rotation, wish(asked))
     except Refusal as refusal:
-        _record(asked, "dkim-rotate", domain, {"why": refusal.text, "force": rotation.force}, refused=True)
+        _record(
+            asked,
+            "dkim-rotate",
+            domain,
+            {"why": [str(one) for one in refusal.errors] or refusal.text, "force": rotation.force},
+            refused=True,
+        )
         raise
     detail = {"force": rotation.force, "version": outcome_record(outcome)["version"]}
     _record(asked, "dkim-rotate", domain, detail)
