@@ -52,6 +52,12 @@ ISSUER = {
     "required_scopes": ["SMTP.Send"],
 }
 HOOK = {"name": "av", "type": "clamav", "address": "127.0.0.1:3310", "mode": "rehearse"}
+# Exported elsewhere: without its private half.
+SIGNING = {
+    "name": "s1._domainkey.contoso.example",
+    "algorithm": "ed25519-sha256",
+    "public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+}
 FABRIKAM = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "joe@fabrikam.example"}]}
 
 
@@ -64,6 +70,7 @@ def resources() -> dict[str, Any]:
         mail_flow_rule=[RULE],
         oauth_issuer=[ISSUER],
         content_hook=[HOOK],
+        dkim_key=[SIGNING],
     )
     found["organization"]["fabrikam"] = FABRIKAM
     return found
@@ -227,6 +234,12 @@ LOOKS = {
     "an issuer": ("issuer", "show", "entra"),
     "hooks": ("hook", "list"),
     "a hook": ("hook", "show", "av"),
+    "DKIM keys": ("dkim", "list"),
+    "DKIM keys of nobody": ("dkim", "list", "--organization", "nobody"),
+    "a DKIM key": ("dkim", "show", SIGNING["name"]),
+    "a DKIM record": ("dkim", "record", SIGNING["name"]),
+    "a DKIM key that cannot sign": ("dkim", "rotate", "contoso.example", "--force", "x"),
+    "no next DKIM key": ("dkim", "rotate", "fabrikam.example"),
     "history": ("history",),
     "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
     "a version": ("history", "show", "2"),
@@ -240,6 +253,7 @@ LOOKS = {
     "trace, of a recipient": ("trace", "search", "--recipient", ANN, "--limit", "1"),
     "trace, since": ("trace", "search", "--since", "2026-01-01", "--until", "2099-01-01T00:00", "--event", "deliver"),
     "trace, none": ("trace", "search", "--recipient", "nobody@contoso.example"),
+    "trace, by protection": ("trace", "search", "--protection", "cleartext"),
     "no trace": ("trace", "show", "<nothing/of this@name>"),
     "certificates": ("certificate", "list"),
     "a certificate": ("certificate", "show", "new"),

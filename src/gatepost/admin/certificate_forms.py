@@ -239,7 +239,7 @@ def _renew(asked: Request) -> Response:
         return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
     if run is None:
         return see_other(asked, "/certificates/acme", "A certificate is being asked for already.", "info")
-    return see_other(asked, "/certificates/acme", f"The authority is being asked for {', '.join(run.names)}.", "info")
+    return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 
 def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def test_a_part_has_an_address_whatever_its_name(kind, view, edit, listed):
 
 
 def test_kinds_without_pages_of_their_own_are_few():
-    assert set(KINDS) - set(places.FOLDERS) == {"inbound_connector", "outbound_connector", "dkim_key"}
+    assert set(KINDS) - set(places.FOLDERS) == {"inbound_connector", "outbound_connector"}
 
 
 def test_other_addresses():
