@@ -139,7 +139,8 @@ class ConfigStore:
         with self._connection:
             version: int = self._connection.execute(_IN_FORCE).get
             rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
-            return version, [(str(name), str(text)) for name, text in rows]
+            found = [(str(name), str(text)) for name, text in rows]
+        return version, found
 
     def contents(self, beginning: str, end: str) -> dict[str, bytes]:
         """All that was stored beside the documents under names of this beginning and end."""
