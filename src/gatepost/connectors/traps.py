@@ -375,7 +375,7 @@ def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
 def _shared_addresses(resources: Resources) -> Iterator[str]:
     """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1).
 
-    Of one that overlaps with those of many, the narrowest around it are named: all pairs would be as many as the square.
+    Of one that overlaps with those of many, the narrowest around it are named: all pairs would be the square of them.
     """
     held = [
         (network(text), organization.name, connector.name)
