@@ -195,9 +195,14 @@ class ConfigStore:
         # rest, is looked up by its kind.
         by_kind = bool(name) or kind not in {"", _MOST}
         table, order = ("change", "id DESC") if by_kind else (_NEWEST, "version DESC, id DESC")
-        asked = {"kind = ?": kind, "name = ?": name, "version = ?": version, "version < ?": before}
+        asked: dict[str, str | int] = {
+            "kind = ?": kind,
+            "name = ?": name,
+            "version = ?": version,
+            "version < ?": before,
+        }
         terms = [term for term, value in asked.items() if value] or ["TRUE"]
-        rows = self._connection.execute(
+        rows: list[tuple[Any, ...]] = self._connection.execute(
             f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
             f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
             [*(value for value in asked.values() if value), limit],
