@@ -67,7 +67,7 @@ def _found(gateway: Gateway, now: float) -> Found:
     settings, organizations = gateway.settings, gateway.directory().resources.organizations
     try:
         with gateway.config() as store:
-            certificates = listed(Inventory(store, None), settings_files(settings), now=now)
+            certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
             memory = decoded(store.content(ALARMS_CONTENT))
             scope = scope_of(organizations, settings)
             observed = Observed(renewals=failing_renewals(settings, store, scope))
