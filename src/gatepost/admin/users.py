@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Role
-from gatepost.admin.account_forms import Form, chosen_organizations, field_errors, reach_of, refused_fields
+from gatepost.admin.account_forms import Form, chosen_organizations, end_session, field_errors, reach_of, refused_fields
 from gatepost.admin.confirmation import ask_again, demand_owner
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there, who
@@ -138,12 +138,10 @@ def _password(request: Request) -> Response:
 
 def _sessions(request: Request) -> Response:
     def change(user: User) -> str:
-        number, by = request.state.form.get("session", ""), actor_of(request)
+        if said := end_session(request, user.name):
+            return said
         with refusing():
-            if number.isdecimal():
-                accounts_of(request).end_session_of(user.name, int(number), by=by)
-                return "The session was ended."
-            accounts_of(request).end_sessions_of(user.name, by=by)
+            accounts_of(request).end_sessions_of(user.name, by=actor_of(request))
         return f"{user.name} is logged out everywhere."
 
     return _changed(request, change)

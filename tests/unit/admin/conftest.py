@@ -6,11 +6,14 @@ import asyncio
 import html
 import json
 import re
+import time
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import unquote, urlencode
 
 import pytest
 
+from gatepost.access import doorkeeper
 from gatepost.access.accounts import Accounts
 from gatepost.access.principal import ROLES, Principal, Role, Scope
 from gatepost.access.records import Actor
@@ -137,6 +140,48 @@ class Centre:
         await self.app(scope, receive, send)
         headers = {name.decode(): value.decode() for name, value in got[0]["headers"]}
         return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode())
+
+
+class Person:
+    """Somebody who is logged in with a browser. ago: seconds since they proved who they are."""
+
+    def __init__(self, centre, name="ann", role=Role.OWNER, organizations=None, ago=0.0):
+        self.centre = centre
+        self.name = name
+        accounts = Accounts(centre.gateway.data / "access.db", clock=lambda: time.time() - ago)
+        user = accounts.user(name) or accounts.add_user(
+            name, role, WORD, by=Actor("root", ""), organizations=organizations
+        )
+        self.secret = accounts.start_session(user, "127.0.0.1", "Firefox")
+        self.session = accounts.session(self.secret)
+        accounts.close()
+        self.headers = {"authorization": "", "cookie": f"__Host-gatepost={self.secret}"}
+
+    def get(self, path, **headers):
+        return self.centre.ask("GET", path, "owner", b"", self.headers | headers)
+
+    def post(self, path, *pairs, **form):
+        """pairs: of fields that come several times."""
+        body = urlencode([*pairs, *({"csrf": self.session.csrf} | form).items()]).encode()
+        return self.centre.ask("POST", path, "owner", body, self.headers | {"sec_fetch_site": "same-origin"})
+
+    @property
+    def is_logged_in(self):
+        return self.centre.accounts.session(self.secret) is not None
+
+
+WORD = "correct horse battery"
+
+
+_hashed_once = cache(doorkeeper.argon2_hash)
+"""A hash takes a tenth of a second, as it is to: one of each password is enough for all tests."""
+
+
+@pytest.fixture
+def person(centre, monkeypatch):
+    """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"])."""
+    monkeypatch.setattr(doorkeeper, "argon2_hash", _hashed_once)
+    return lambda *given, **more: Person(centre, *given, **more)
 
 
 @pytest.fixture
