@@ -143,19 +143,13 @@ class Centre:
 
 
 class Person:
-    """Somebody who is logged in with a browser. ago: seconds since they proved who they are."""
+    """Somebody who is logged in with a browser. secret: of the session."""
 
-    def __init__(self, centre, name="ann", role=Role.OWNER, organizations=None, ago=0.0):
+    def __init__(self, centre, secret):
         self.centre = centre
-        self.name = name
-        accounts = Accounts(centre.gateway.data / "access.db", clock=lambda: time.time() - ago)
-        user = accounts.user(name) or accounts.add_user(
-            name, role, WORD, by=Actor("root", ""), organizations=organizations
-        )
-        self.secret = accounts.start_session(user, "127.0.0.1", "Firefox")
-        self.session = accounts.session(self.secret)
-        accounts.close()
-        self.headers = {"authorization": "", "cookie": f"__Host-gatepost={self.secret}"}
+        self.secret = secret
+        self.session = centre.accounts.session(secret)
+        self.headers = {"authorization": "", "cookie": f"__Host-gatepost={secret}"}
 
     def get(self, path, **headers):
         return self.centre.ask("GET", path, "owner", b"", self.headers | headers)
@@ -179,9 +173,15 @@ _hashed_once = cache(doorkeeper.argon2_hash)
 
 @pytest.fixture
 def person(centre, monkeypatch):
-    """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"])."""
+    """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"]). ago: seconds since they proved who they are."""
     monkeypatch.setattr(doorkeeper, "argon2_hash", _hashed_once)
-    return lambda *given, **more: Person(centre, *given, **more)
+
+    def log_in(name="ann", role=Role.OWNER, organizations=None, ago=0.0):
+        accounts, by = centre.accounts, Actor("root", "")
+        user = accounts.user(name) or accounts.add_user(name, role, WORD, by=by, organizations=organizations)
+        return Person(centre, accounts.start_session(user, "127.0.0.1", "Firefox", proved=time.time() - ago))
+
+    return log_in
 
 
 @pytest.fixture
