@@ -6,7 +6,8 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from gatepost.access.principal import ROLES, Principal, Role, Scope
-from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, who
+from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, or_not_there, who
+from gatepost.administration.refusal import Kind, Refusal
 
 HERE = frozenset({"contoso"})
 OWNER = Principal("owner", ROLES[Role.OWNER])
@@ -96,3 +97,16 @@ def test_who_and_where():
     assert who(given) is TENANT
     assert actor_of(given) == ("tenant", "192.0.2.7")
     assert (accounts_of(given), gateway_of(given)) == ("accounts", "gateway")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_is_missing_is_a_page_that_is_not_there(kind):
+    expected = HTTPException if kind is Kind.MISSING else Refusal
+    with pytest.raises(expected) as raised, or_not_there("There is no such thing."):
+        raise Refusal(kind, "'gatepost history' lists those there are")
+    assert kind is not Kind.MISSING or (raised.value.status_code, raised.value.detail) == (
+        404,
+        "There is no such thing.",
+    )
+    with or_not_there(""):
+        pass
