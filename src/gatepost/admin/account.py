@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.records import LogInRefused, Session
-from gatepost.admin.account_forms import field_errors, refused_fields
+from gatepost.admin.account_forms import end_session, field_errors, refused_fields
 from gatepost.admin.entrance import entered, note_throttled
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import number_of
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
@@ -72,12 +71,10 @@ def _password(request: Request) -> Response:
 
 def _sessions(request: Request) -> Response:
     session = _own(request)
-    number, by, name = request.state.form.get("session", ""), actor_of(request), session.user.name
-    accounts = accounts_of(request)
+    accounts, by, name = accounts_of(request), actor_of(request), session.user.name
+    if said := end_session(request, name):
+        return see_other(request, "/account", said)
     with refusing():
-        if number:
-            accounts.end_session_of(name, number_of(number) or 0, by=by)
-            return see_other(request, "/account", "The session was ended.")
         ended = sum(
             accounts.end_session_of(name, one.id, by=by) for one in accounts.sessions_of(name) if one.id != session.id
         )
