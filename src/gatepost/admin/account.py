@@ -16,7 +16,7 @@ from gatepost.admin.account_forms import field_errors, refused_fields
 from gatepost.admin.entrance import entered, note_throttled
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import number_of
+from gatepost.admin.places import number_of
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal

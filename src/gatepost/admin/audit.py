@@ -16,8 +16,7 @@ from gatepost.access.records import DeedFilter, Outcome
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.paging import number_of
-from gatepost.admin.values import cut, fitting
+from gatepost.admin.places import number_of
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
     CHANGE,
@@ -42,10 +41,17 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 _SIZE: Final = 50
+_SHOWN: Final = 200  # changes of a page
+_LONGEST: Final = 500  # characters of a value that is shown
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
+_STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "told")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
-    *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
+    *("log-in", "log-out", "confirm", "setup", "request", CHANGE, "connector.validate", "check-partner", "check-host"),
+    *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
+    *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
+    *(f"certificate-{step}" for step in _STEPS),
+    *("evidence.verify", "evidence.export"),
     *("user-add", "user-set", "user-remove", "session-end", "passkey-add", "passkey-remove"),
     *("token-add", "token-remove"),
 )
@@ -106,10 +112,9 @@ def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
 
 def _place(request: Request) -> AuditPlace:
     """Where the page begins; the newest, for what no page gave."""
-    numbers = [number_of(text) for text in request.query_params.get("before", "").split("-")]
-    if len(numbers) != 2 or None in numbers:
-        return AuditPlace()
-    return AuditPlace(*(one for one in numbers if one is not None))
+    of_deeds, _, of_versions = request.query_params.get("before", "").partition("-")
+    one, version = number_of(of_deeds), number_of(of_versions)
+    return AuditPlace() if one is None or version is None else AuditPlace(one, version)
 
 
 def _deed(request: Request) -> Response:
@@ -124,7 +129,7 @@ def _version(request: Request) -> Response:
     change, changes = version_changes(gateway_of(request), who(request), _number(request))
     if request.query_params.get("format") == "json":
         return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes), total=len(changes))
+    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
 
 
 def _number(request: Request) -> int:
@@ -136,14 +141,15 @@ def _number(request: Request) -> int:
 
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
     """For the macro `diff`."""
-    return fitting(
+    return [
         (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
         for one in changes
-    )
+    ]
 
 
 def _text(value: Any) -> str:
-    return cut(value if isinstance(value, str) else msgspec.json.encode(value).decode())
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 ROUTES = [

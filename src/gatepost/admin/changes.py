@@ -10,9 +10,7 @@ from gatepost.admin.editor import words_of
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.paging import number_of
-from gatepost.admin.places import organization_path, version_path
-from gatepost.admin.values import fitting
+from gatepost.admin.places import number_of, organization_path, version_path
 from gatepost.administration.history import change_record, change_summary, history, version_changes, version_record
 from gatepost.administration.refusal import Kind, Refusal
 
@@ -73,10 +71,8 @@ def _version(request: Request) -> Response:
         raise
     if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
         return file
-    told = fitting(
-        (one.path.removeprefix("organization."), words_of(one.before), words_of(one.after)) for one in changes
-    )
-    return render(request, "history/version.html", change=change, changes=told, more=len(changes) - len(told))
+    told = [(one.path.removeprefix("organization."), words_of(one.before), words_of(one.after)) for one in changes]
+    return render(request, "history/version.html", change=change, changes=told[:1000], more=len(told) - 1000)
 
 
 ROUTES = [Route("/history", _list), Route("/history/{version}", _version)]

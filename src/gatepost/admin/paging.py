@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gatepost.administration.pages import Page
 
-__all__ = ["SIZE", "Foot", "foot", "number_of", "offset_of", "page_of"]
+__all__ = ["SIZE", "Foot", "foot", "offset_of", "page_of"]
 
 SIZE: Final = 50
 """Rows of a page."""
@@ -25,11 +25,6 @@ class Foot(NamedTuple):
     shown: str
     before: int
     after: int
-
-
-def number_of(text: str) -> int | None:
-    """A number that an address or a form names something by, None if nothing of ours can have it (SQLite: 2**63)."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def page_of(request: Request) -> int:

@@ -17,7 +17,8 @@ from gatepost.admin.confirmation import ask_again, demand_owner
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there, who
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import SIZE, foot, number_of, offset_of
+from gatepost.admin.paging import SIZE, foot, offset_of
+from gatepost.admin.places import number_of
 from gatepost.administration.accounts import add_user, new_user_errors, recording, refusing, set_user, user_record
 from gatepost.administration.pages import Selection
 from gatepost.administration.refusal import Refusal
