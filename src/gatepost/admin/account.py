@@ -16,7 +16,6 @@ from gatepost.admin.account_forms import field_errors, refused_fields
 from gatepost.admin.entrance import entered, note_throttled
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.places import number_of
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
@@ -75,8 +74,8 @@ def _sessions(request: Request) -> Response:
     number, by, name = request.state.form.get("session", ""), actor_of(request), session.user.name
     accounts = accounts_of(request)
     with refusing():
-        if number:
-            accounts.end_session_of(name, number_of(number) or 0, by=by)
+        if number.isdecimal():
+            accounts.end_session_of(name, int(number), by=by)
             return see_other(request, "/account", "The session was ended.")
         ended = sum(
             accounts.end_session_of(name, one.id, by=by) for one in accounts.sessions_of(name) if one.id != session.id

@@ -18,7 +18,6 @@ from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there, who
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
-from gatepost.admin.places import number_of
 from gatepost.administration.accounts import add_user, new_user_errors, recording, refusing, set_user, user_record
 from gatepost.administration.pages import Selection
 from gatepost.administration.refusal import Refusal
@@ -141,8 +140,8 @@ def _sessions(request: Request) -> Response:
     def change(user: User) -> str:
         number, by = request.state.form.get("session", ""), actor_of(request)
         with refusing():
-            if number:
-                accounts_of(request).end_session_of(user.name, number_of(number) or 0, by=by)
+            if number.isdecimal():
+                accounts_of(request).end_session_of(user.name, int(number), by=by)
                 return "The session was ended."
             accounts_of(request).end_sessions_of(user.name, by=by)
         return f"{user.name} is logged out everywhere."
