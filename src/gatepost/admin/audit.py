@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import DeedFilter, Outcome
+from gatepost.admin import places
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.places import number_of
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
     CHANGE,
@@ -113,7 +113,7 @@ def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
 def _place(request: Request) -> AuditPlace:
     """Where the page begins; the newest, for what no page gave."""
     of_deeds, _, of_versions = request.query_params.get("before", "").partition("-")
-    one, version = number_of(of_deeds), number_of(of_versions)
+    one, version = places.number_of(of_deeds), places.number_of(of_versions)
     return AuditPlace() if one is None or version is None else AuditPlace(one, version)
 
 
@@ -133,7 +133,7 @@ def _version(request: Request) -> Response:
 
 
 def _number(request: Request) -> int:
-    number = number_of(request.path_params["number"])
+    number = places.number_of(request.path_params["number"])
     if number is None:
         raise not_there()
     return number
