@@ -13,13 +13,14 @@ from starlette.routing import Route
 
 from gatepost.access.records import LogInRefused, Session
 from gatepost.admin.account_forms import end_session, field_errors, refused_fields
-from gatepost.admin.entrance import entered, note_throttled
+from gatepost.admin.entrance import entered
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
 from gatepost.web.identity import address_of
+from gatepost.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -57,7 +58,7 @@ def _password(request: Request) -> Response:
             user = set_user(gateway_of(request), accounts, name, password=password, by=by)
     except LogInRefused as refused:
         if refused.wait:
-            note_throttled(request)
+            note_throttled(request.scope)
         text = f"wait {refused.wait:.0f} s after so many failures" if refused.wait else "is not your password"
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})

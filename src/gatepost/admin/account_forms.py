@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from gatepost.admin.guard import accounts_of, actor_of
-from gatepost.admin.paging import number_of
+from gatepost.admin.places import number_of
 from gatepost.administration.accounts import refusing
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError

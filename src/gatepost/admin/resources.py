@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.admin.account_forms import refused_fields
 from gatepost.admin.connector import DIRECTIONS, chosen_of
 from gatepost.admin.editor import Edited, edit, told_changes
 from gatepost.admin.exports import MOST, exported
@@ -186,6 +187,8 @@ def _new(request: Request, page: KindPage) -> Response:
     def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
+        if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
+            raise refused_fields({"organization": "choose whose it is"})
         return add_part(gateway, principal, PartName(kind, owner, name), fields, wish)
 
     def done(name: str) -> str:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from gatepost.access.records import Actor
-from gatepost.admin.audit import _LONGEST, _text
+from gatepost.admin.audit import _ACTIONS, _text
+from gatepost.api.routes import ENDPOINTS
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -100,7 +101,11 @@ def test_a_file_for_a_spreadsheet_computes_nothing(centre):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("a", "a"), (1, "1"), ({"a": [1]}, '{"a":[1]}'), (None, "null"), ("a" * 501, "a" * _LONGEST + "…")],
+    [("a", "a"), (1, "1"), ({"a": [1]}, '{"a":[1]}'), (None, "null"), ("a" * 501, "a" * 500 + "…")],
 )
 def test_a_value_as_text(value, shown):
     assert _text(value) == shown
+
+
+def test_every_deed_of_a_call_can_be_chosen():
+    assert {one.action for one in ENDPOINTS if one.action} <= set(_ACTIONS)
