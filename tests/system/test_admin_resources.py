@@ -111,6 +111,7 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
         shot(inside, f"resources-{name}-{scheme}")
     inside.set_viewport_size(PHONE)
     axe(inside)
+    shot(inside, f"resources-{name}-phone")
     assert overflow(inside) == 0
 
 

@@ -9,6 +9,8 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -17,9 +19,19 @@ from click.testing import CliRunner
 from support.admin import AdminCentre, served
 from support.gateway import CliRun, Gateway
 from support.process import free_port, wait_until
-from support.scenes import STRANGER, connector, contoso, message, send
+from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 
 from gatepost.cli import main
+from gatepost.policy.memory import DestinationName, Session
+from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
+from gatepost.store.received_reports import Kept, keep_report
+from gatepost.store.sent_reports import SentReports
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
+from gatepost.store.trace_files import day_of
+from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
+from gatepost.tlsrpt.result import ResultType
+from gatepost.tlsrpt.tally import Count, PolicyType, applied, detail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +52,12 @@ ISSUER = {
     "required_scopes": ["SMTP.Send"],
 }
 HOOK = {"name": "av", "type": "clamav", "address": "127.0.0.1:3310", "mode": "rehearse"}
+# Exported elsewhere: without its private half.
+SIGNING = {
+    "name": "s1._domainkey.contoso.example",
+    "algorithm": "ed25519-sha256",
+    "public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+}
 FABRIKAM = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "joe@fabrikam.example"}]}
 
 
@@ -52,6 +70,7 @@ def resources() -> dict[str, Any]:
         mail_flow_rule=[RULE],
         oauth_issuer=[ISSUER],
         content_hook=[HOOK],
+        dkim_key=[SIGNING],
     )
     found["organization"]["fabrikam"] = FABRIKAM
     return found
@@ -157,10 +176,33 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
         _here(server, "queue", "hold", "--domain", "bank.example")
         _filled(server, pki)
         _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
+        _seed(server.data_dir)
         yield found
     finally:
         for one in started:
             one.__exit__(None, None, None)
+
+
+def _seed(data: Path) -> None:
+    """What takes days to come about: memory of destinations, counted sessions, reports of others and of ours."""
+    now = time.time()
+    well = (Session("mx.example", Achieved(TlsLevel.AUTHENTICATED, MxLevel.NONE), now - 8e5, "TLSv1.3"), False)
+    ill = (Session("mx.example", Achieved(TlsLevel.NONE, MxLevel.NONE), now - 9e4), False)
+    with closing(DestinationFile(data / DESTINATIONS_FILE)) as file:
+        fallen = {DestinationName(one, "fallen.example"): (well, ill) for one in ("contoso", "fabrikam")}
+        fallen[DestinationName("contoso", "weak.example")] = (well, ill)
+        file.write({**fallen, DestinationName("contoso", "good.example"): (well,)})
+    day = day_of(now - 86_400.0)
+    policy = applied(PolicyType.STS, "bank.example", ["version: STSv1"], ["*.bank.example"])
+    failure = detail(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.bank.example", address="192.0.2.1")
+    for when in (day, day_of(now)):
+        counts = [Count(when, "bank.example", policy, None, 90), Count(when, "bank.example", policy, failure, 7)]
+        write_counts(data / SESSIONS_DIRECTORY, when, counts)
+    failures = (ReceivedFailure("certificate-expired", 3, "127.0.0.2", "mx.contoso.example"),)
+    reported = ReceivedPolicy("sts", "contoso.example", 7, 3, failures=failures)
+    report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))
+    keep_report(data, Kept(now, "https 192.0.2.1", report))
+    SentReports(data).plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
 
 
 def _deferred(server: Gateway) -> bool:
@@ -192,6 +234,12 @@ LOOKS = {
     "an issuer": ("issuer", "show", "entra"),
     "hooks": ("hook", "list"),
     "a hook": ("hook", "show", "av"),
+    "DKIM keys": ("dkim", "list"),
+    "DKIM keys of nobody": ("dkim", "list", "--organization", "nobody"),
+    "a DKIM key": ("dkim", "show", SIGNING["name"]),
+    "a DKIM record": ("dkim", "record", SIGNING["name"]),
+    "a DKIM key that cannot sign": ("dkim", "rotate", "contoso.example", "--force", "x"),
+    "no next DKIM key": ("dkim", "rotate", "fabrikam.example"),
     "history": ("history",),
     "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
     "a version": ("history", "show", "2"),
@@ -205,6 +253,7 @@ LOOKS = {
     "trace, of a recipient": ("trace", "search", "--recipient", ANN, "--limit", "1"),
     "trace, since": ("trace", "search", "--since", "2026-01-01", "--until", "2099-01-01T00:00", "--event", "deliver"),
     "trace, none": ("trace", "search", "--recipient", "nobody@contoso.example"),
+    "trace, by protection": ("trace", "search", "--protection", "cleartext"),
     "no trace": ("trace", "show", "<nothing/of this@name>"),
     "certificates": ("certificate", "list"),
     "a certificate": ("certificate", "show", "new"),
@@ -221,6 +270,30 @@ LOOKS = {
     "audit, of the gateway": ("audit", "--organization", "", "--outcome", "done", "--before", "3"),
     "audit, of nobody": ("audit", "--who", "nobody"),
     "rehearsal of nothing": ("connector", "rehearsal", "partner"),
+    "a name that is taken": ("mailbox", "add", ANN),
+    "alarms": ("alarms",),
+    "explain, a mailbox": ("explain", "--from", STRANGER, "--to", ANN, "--header", "Sensitivity: confidential"),
+    "explain, the bank": ("explain", "--from", ANN, "--to", "x@bank.example", "--ip", "127.0.0.1", "--requiretls"),
+    "explain, nobody": ("explain", "--from", "", "--to", "nobody@contoso.example"),
+    "explain, all wrong": ("explain", "--from", "a b", "--to", "<>", "--ip", "here", "--header", "no field"),
+    "report tls": ("report", "tls"),
+    "report tls, a partner": ("report", "tls", "--partner", "elsewhere.example", "--at-least", "1"),
+    "report tls, no mail": ("report", "tls", "--organization", "nobody"),
+    "report connectors": ("report", "connectors", "--since", "2d"),
+    "report tlsrpt": ("report", "tlsrpt"),
+    "report tlsrpt, no sessions": ("report", "tlsrpt", "--day", "2026-01-01", "--domain", "bank.example"),
+    "report received": ("report", "received"),
+    "report received, failures": ("report", "received", "--failures"),
+    "report sent": ("report", "sent", "--since", "2026-11-01"),
+    "destinations": ("destination", "list"),
+    "destinations, below": ("destination", "list", "--below", "--limit", "1"),
+    "a destination": ("destination", "show", "fallen.example"),
+    "no destination": ("destination", "show", "nobody.example"),
+    "nothing to accept": ("destination", "accept", "good.example"),
+    "nothing to forget": ("destination", "forget", "nobody.example"),
+    "whose to forget": ("destination", "forget", "fallen.example"),
+    "evidence heads": ("evidence", "heads"),
+    "evidence key": ("evidence", "key"),
 }
 
 
@@ -230,6 +303,88 @@ def test_what_a_command_says_is_the_same_from_afar(remote: Remote, words: tuple[
     here, there = remote.both(*words, as_json=as_json)
     assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
     assert there.output
+
+
+def test_an_explanation_of_a_certificate_is_the_same_from_afar(remote: Remote) -> None:
+    words = ("explain", "--from", STRANGER, "--to", ANN, "--certificate", remote.ca, "--live")
+    here, there = remote.both(*words)
+    assert f"certificate {remote.ca}" in " ".join(here.stdout.split())
+    assert "LIVE" in here.stdout
+    assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "png", "svg"])
+def test_a_report_is_written_here(remote: Remote, suffix: str) -> None:
+    files = [remote.folder / f"{name}.{suffix}" for name in ("here", "there")]
+    server = remote.centre.gateway
+    assert _here(server, "report", "tls", "-o", str(files[0])).exit_code == 0
+    remote.there("report", "tls", "-o", str(files[1]))
+    own, fetched = (file.read_bytes() for file in files)
+    if suffix == "svg":  # its ids are made at random
+        assert fetched.count(b"<path") == own.count(b"<path") > 10
+    else:
+        assert fetched == own
+    assert len(fetched) > 100
+
+
+def test_evidence_is_exported_alike(remote: Remote) -> None:
+    (waiting,) = remote.centre.gateway.cli("queue", "list", json=True).data
+    choice = ("evidence", "export", "--message", waiting["message"]["id"], "--since", "2026-01-01")
+    for form in ("csv", "json"):
+        here, there = remote.both(*choice, "--format", form)
+        texts = [re.sub(r'"made":"[^"]+"', "", run.stdout) for run in (here, there)]
+        assert texts[0] == texts[1]
+        assert (there.stderr, there.exit_code) == (here.stderr, here.exit_code)
+        assert "RECEIVE" in there.stdout
+    file = remote.folder / "proof.json"
+    remote.there(*choice, "-o", str(file))
+    key = remote.folder / "key.pem"
+    key.write_text(remote.there("evidence", "key").stdout, encoding="ascii")
+    proven = _run("evidence", "verify", str(file), "--key", str(key))
+    assert proven.exit_code in {0, 3}, "3 if the signature is not made yet"
+    assert "NOT verified" not in proven.stdout
+    pdf = remote.there(*choice, "--format", "pdf", "-o", str(remote.folder / "x.pdf"), expect=2)
+    assert "on the gateway's machine" in pdf.stderr
+
+
+def test_the_status_is_told_alike(remote: Remote) -> None:
+    for as_json in (False, True):
+        runs = remote.both("status", as_json=as_json)
+        here, there = (re.sub(r"gatepost \[[^]]+\]", "gatepost", run.stdout) for run in runs)  # each greeting's own
+        assert there == here
+        assert "220 " in there
+        assert [(run.stderr, run.exit_code) for run in runs] == [("" if as_json else "it runs\n", 0)] * 2
+
+
+def test_mail_is_returned_from_afar(remote: Remote) -> None:
+    server, there = remote.centre.gateway, remote.there
+    send(server.port, "joe@bank.example")
+    wait_until(lambda: _deferred(server), "the mail to the bank waits")
+    (waiting,) = there("queue", "list", "--recipient", "joe@bank.example", json=True).data
+    identity = waiting["message"]["id"]
+    words = ("queue", "return", identity, "--text", "The bank has closed", "--reason", "as agreed")
+    assert there(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert there(*words, json=True).data[0]["message"]["id"] == identity
+    (notice,) = server.wait_maildir(ALICE)
+    assert b"The bank has closed" in notice.body
+    wait_until(lambda: len(there("queue", "list", json=True).data) == 1, "nothing but the held mail is left")
+    assert "as agreed" in there("trace", "show", identity).stdout
+    assert there(*words, expect=1).stdout == "return: 0 deliveries\n"
+    assert "ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
+
+
+def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
+    there = remote.there
+    token = remote.token_file("looker", "read")
+    words = ("destination", "accept", "weak.example")
+    assert "'connectors' is needed" in there(*words, token=token, expect=2).stderr
+    done = there(*words)
+    assert done.stdout == "accepted: weak.example of contoso at none/none\n"
+    assert done.stderr == "held mail that is tried again: 0 deliveries\n"
+    shown = _here(remote.centre.gateway, "destination", "show", "weak.example")
+    assert (shown.exit_code, "LESS" in shown.stdout) == (0, False)
+    assert there("destination", "forget", "weak.example").stdout == "forgotten: weak.example of contoso\n"
+    assert "nothing is remembered" in _here(remote.centre.gateway, "destination", "show", "weak.example").stderr
 
 
 def test_mail_is_told_alike(remote: Remote) -> None:
@@ -614,7 +769,7 @@ HERE_ONLY = {
     "password": ("mailbox", "password", ANN),
     "a site": ("site", "status"),
     "evidence": ("evidence", "verify"),
-    "alarms": ("alarms",),
+    "reports to others": ("report", "send", "--dry-run"),
 }
 
 

@@ -1,8 +1,7 @@
 """The rows of deeds: who did or tried what, when. Called by `access.accounts` inside a transaction.
 
 Kept for 400 days. What strangers and tenants can fill it with is bounded: of refused and failed deeds the newest 10,000
-of each who and action, so that nobody pushes refused log-ins out by other requests. Deeds that were done are as many as
-there were changes, and calls of REST that are not safe.
+of each who. Deeds that were done are as many as there were changes, and calls of REST that are not safe.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _DAY: Final = 86_400.0
 _KEPT: Final = 400 * _DAY
 _AT_ONCE: Final = 10 * _DAY  # of the oldest deeds that go at a time: a clock that is wrong for a day costs no more
 _LAST: Final = 2**63 - 1  # the largest number that SQLite has
-_REFUSED: Final = 10_000
+_REFUSED: Final = 10_000  # of each action, so that nobody pushes refused log-ins out by other requests
 _MOST: Final = 1000  # rows of a page
 _WHO, _ADDRESS, _ACTION, _ORGANIZATION, _SUBJECT = 128, 64, 64, 256, 512
 _DETAIL: Final = 8192  # octets of JSON

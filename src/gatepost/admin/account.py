@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.records import LogInRefused, Session
-from gatepost.admin.account_forms import field_errors, refused_fields
-from gatepost.admin.entrance import entered, note_throttled
+from gatepost.admin.account_forms import end_session, field_errors, refused_fields
+from gatepost.admin.entrance import entered
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import number_of
 from gatepost.admin.relying_party import rp_id
 from gatepost.administration.accounts import recording, refusing, set_user
 from gatepost.administration.refusal import Refusal
 from gatepost.web.identity import address_of
+from gatepost.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -58,7 +58,7 @@ def _password(request: Request) -> Response:
             user = set_user(gateway_of(request), accounts, name, password=password, by=by)
     except LogInRefused as refused:
         if refused.wait:
-            note_throttled(request)
+            note_throttled(request.scope)
         text = f"wait {refused.wait:.0f} s after so many failures" if refused.wait else "is not your password"
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
@@ -72,12 +72,10 @@ def _password(request: Request) -> Response:
 
 def _sessions(request: Request) -> Response:
     session = _own(request)
-    number, by, name = request.state.form.get("session", ""), actor_of(request), session.user.name
-    accounts = accounts_of(request)
+    accounts, by, name = accounts_of(request), actor_of(request), session.user.name
+    if said := end_session(request, name):
+        return see_other(request, "/account", said)
     with refusing():
-        if number:
-            accounts.end_session_of(name, number_of(number) or 0, by=by)
-            return see_other(request, "/account", "The session was ended.")
         ended = sum(
             accounts.end_session_of(name, one.id, by=by) for one in accounts.sessions_of(name) if one.id != session.id
         )

@@ -1,10 +1,16 @@
-"""What the forms of users and tokens have in common: errors beside fields, and the organizations that were chosen."""
+"""What the forms of accounts, users and tokens have in common.
+
+Errors beside fields, the organizations that were chosen, a session that is ended.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
+from gatepost.admin.guard import accounts_of, actor_of
+from gatepost.admin.places import number_of
+from gatepost.administration.accounts import refusing
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError
 
@@ -12,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.datastructures import ImmutableMultiDict
+    from starlette.requests import Request
 
-__all__ = ["ALL", "SOME", "Form", "chosen_organizations", "field_errors", "reach_of", "refused_fields"]
+__all__ = ["ALL", "SOME", "Form", "chosen_organizations", "end_session", "field_errors", "reach_of", "refused_fields"]
 
 ALL: Final = "all"
 SOME: Final = "some"
@@ -38,6 +45,17 @@ def chosen_organizations(form: Form) -> list[str] | None:
 def reach_of(organizations: frozenset[str] | None) -> str:
     """What is chosen in the form for that."""
     return ALL if organizations is None else SOME
+
+
+def end_session(request: Request, name: str) -> str:
+    """End the session of a user that the form names by its id; what to say, "" if it names none and so means all."""
+    number: str = request.state.form.get("session", "")
+    if not number:
+        return ""
+    known = number_of(number)
+    with refusing():
+        ended = known is not None and accounts_of(request).end_session_of(name, known, by=actor_of(request))
+    return "The session was ended." if ended else "There is no such session any more."
 
 
 def field_errors(refusal: Refusal) -> dict[str, str]:

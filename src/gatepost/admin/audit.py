@@ -13,10 +13,11 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import DeedFilter, Outcome
+from gatepost.admin import places
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, gateway_of, not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.paging import fitting, number_of
+from gatepost.admin.paging import fitting
 from gatepost.admin.values import cut
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
@@ -44,9 +45,16 @@ __all__ = ["ROUTES"]
 _SIZE: Final = 50
 _SHOWN: Final = 200  # changes of a page
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
+_STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "tell")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
     *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
+    *("connector-validate", "explain", "check-partner", "check-host", "queue"),
+    *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
+    *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
+    *("certificate-directory-remove", "certificate-renew", "dkim-add", "dkim-import", "dkim-rotate"),
+    *(f"certificate-{step}" for step in _STEPS),
+    *("evidence.verify", "evidence.export"),
     *("user-add", "user-set", "user-remove", "session-end", "passkey-add", "passkey-remove"),
     *("token-add", "token-remove"),
 )
@@ -107,10 +115,9 @@ def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
 
 def _place(request: Request) -> AuditPlace:
     """Where the page begins; the newest, for what no page gave."""
-    numbers = [number_of(text) for text in request.query_params.get("before", "").split("-")]
-    if len(numbers) != 2 or None in numbers:
-        return AuditPlace()
-    return AuditPlace(*(one for one in numbers if one is not None))
+    of_deeds, _, of_versions = request.query_params.get("before", "").partition("-")
+    one, version = places.number_of(of_deeds), places.number_of(of_versions)
+    return AuditPlace() if one is None or version is None else AuditPlace(one, version)
 
 
 def _deed(request: Request) -> Response:
@@ -125,11 +132,11 @@ def _version(request: Request) -> Response:
     change, changes = version_changes(gateway_of(request), who(request), _number(request))
     if request.query_params.get("format") == "json":
         return JSONResponse(version_record(change, changes))
-    return render(request, "accounts/version.html", change=change, changes=_shown(changes), total=len(changes))
+    return render(request, "accounts/version.html", change=change, changes=_shown(changes[:_SHOWN]), total=len(changes))
 
 
 def _number(request: Request) -> int:
-    number = number_of(request.path_params["number"])
+    number = places.number_of(request.path_params["number"])
     if number is None:
         raise not_there()
     return number

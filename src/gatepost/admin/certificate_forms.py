@@ -119,15 +119,23 @@ def _add_page(
     asked: Request, gateway: Gateway, known: dict[str, Any], errors: dict[str, str] | None = None
 ) -> Response:
     blank = {"chain": "", "client": False, "organization": "", "label": "", "current": False, "note": ""}
+    return _form_page(asked, gateway, "certificates/add.html", blank | known, errors)
+
+
+def _form_page(
+    asked: Request, gateway: Gateway, template: str, form: dict[str, Any], errors: dict[str, str] | None, **more: Any
+) -> Response:
+    """A form, shown again if there are errors."""
     return render(
         asked,
-        "certificates/add.html",
+        template,
         HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
-        form=blank | known,
+        form=form,
         errors=errors or {},
         labels=_LABELS,
         organizations=_organizations(gateway),
         seals=bool(gateway.settings.store.master_key),
+        **more,
     )
 
 
@@ -177,17 +185,8 @@ def _ask_page(
     asked: Request, gateway: Gateway, known: dict[str, Any], errors: dict[str, str] | None = None
 ) -> Response:
     blank = {"names": "", "key": "ec-p256", "client": False, "organization": "", "label": "", "must_staple": False}
-    return render(
-        asked,
-        "certificates/ask.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
-        form=blank | known,
-        errors=errors or {},
-        labels=_LABELS,
-        keys=[(name, _KEYS.get(name, name)) for name in KEY_TYPES],
-        organizations=_organizations(gateway),
-        seals=bool(gateway.settings.store.master_key),
-    )
+    keys = [(name, _KEYS.get(name, name)) for name in KEY_TYPES]
+    return _form_page(asked, gateway, "certificates/ask.html", blank | known, errors, keys=keys)
 
 
 # remove
@@ -239,7 +238,7 @@ def _renew(asked: Request) -> Response:
         return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
     if run is None:
         return see_other(asked, "/certificates/acme", "A certificate is being asked for already.", "info")
-    return see_other(asked, "/certificates/acme", f"The authority is being asked for {', '.join(run.names)}.", "info")
+    return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 
 def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from gatepost.admin import places
 from gatepost.admin.editor import words_of
 from gatepost.admin.exports import exported
-from gatepost.admin.guard import gateway_of, not_there, who
+from gatepost.admin.guard import gateway_of, not_there, or_not_there, who
 from gatepost.admin.pages import render
-from gatepost.admin.paging import fitting, number_of
+from gatepost.admin.paging import fitting
 from gatepost.admin.places import organization_path, version_path
 from gatepost.admin.values import cut
 from gatepost.administration.history import change_record, change_summary, history, version_changes, version_record
-from gatepost.administration.refusal import Kind, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def _list(request: Request) -> Response:
     if organization and not principal.sees(organization):
         raise not_there()
     text = query.get("before", "")
-    before = number_of(text) or 0
+    before = places.number_of(text) or 0
 
     def records() -> Iterator[dict[str, Any]]:
         left, place = _EXPORTED, before
@@ -65,15 +65,11 @@ def _list(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    version = number_of(request.path_params["version"])
+    version = places.number_of(request.path_params["version"])
     if version is None:
         raise not_there("There is no such version.")
-    try:
+    with or_not_there(f"There is no version {version}."):
         change, changes = version_changes(gateway_of(request), who(request), version)
-    except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
-            raise not_there(f"There is no version {version}.") from None
-        raise
     if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
         return file
     told = fitting(map(_told, changes), _SHOWN)

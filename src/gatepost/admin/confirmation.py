@@ -15,13 +15,14 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import LogInRefused
-from gatepost.admin.entrance import local_target, note_throttled
+from gatepost.admin.entrance import local_target
 from gatepost.admin.guard import accounts_of, needs
 from gatepost.admin.pages import link, render, see_other
 from gatepost.administration.accounts import refusing
 from gatepost.web.confirmed import is_confirmed
 from gatepost.web.forms import UNSAFE
 from gatepost.web.identity import address_of
+from gatepost.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -61,7 +62,7 @@ def _confirm(request: Request) -> Response:
             accounts.confirm(session, address=address)
     except LogInRefused as refused:
         if refused.wait:
-            note_throttled(request)
+            note_throttled(request.scope)
         status = HTTPStatus.TOO_MANY_REQUESTS if refused.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         text = f"Wait {refused.wait:.0f} s after so many failures." if refused.wait else "The password is wrong."
         return _page(request, session, target, text, status)

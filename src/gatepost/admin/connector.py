@@ -14,7 +14,7 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.admin.connectors import FAILED, counted
 from gatepost.admin.editor import told_changes
-from gatepost.admin.guard import gateway_of, needs, not_there, who
+from gatepost.admin.guard import gateway_of, needs, not_there, or_not_there, who
 from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.admin.tasks import task_items
@@ -64,12 +64,8 @@ def chosen_of(request: Request) -> Chosen:
     if not who(request).sees(organization):
         raise not_there()
     resources = visible(gateway_of(request).directory().resources, who(request))
-    try:
+    with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
         return choose_connector(resources, given["name"], organization, direction)
-    except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
-            raise not_there(f"There is no {direction} connector {given['name']!r} in {organization}.") from None
-        raise
 
 
 def _page(request: Request) -> Response:

@@ -216,7 +216,8 @@ def _rotate(request: Request, row: KeyRow) -> Response:
     try:
         outcome = rotate_keys(gateway_of(request), who(request), rotation, _wish(request))
     except Refusal as refusal:
-        _record(request, "dkim-rotate", row, {"why": refusal.text, "force": reason}, Outcome.REFUSED)
+        why = [str(one) for one in refusal.errors] or refusal.text
+        _record(request, "dkim-rotate", row, {"why": why, "force": reason}, Outcome.REFUSED)
         raise
     _record(request, "dkim-rotate", row, {"force": reason, "version": outcome.version})
     said = f"{key.name} signs from now on. Leave the record of the key before in the DNS for a week."

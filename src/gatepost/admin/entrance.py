@@ -17,7 +17,7 @@ from gatepost.admin.guard import gateway_of
 from gatepost.admin.pages import render
 from gatepost.admin.relying_party import rp_id
 from gatepost.web.identity import COOKIE, LOGIN, LOST, address_of
-from gatepost.web.record import note_refusal
+from gatepost.web.record import note_refusal, note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["ROUTES", "entered", "local_target", "log_in_page", "note_throttled", "refused_page"]
+__all__ = ["ROUTES", "entered", "local_target", "log_in_page", "refused_page"]
 
 
 def local_target(text: str) -> str:
@@ -63,14 +63,9 @@ def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context:
 def refused_page(request: Request, refused: LogInRefused, error: str = "", name: str = "") -> Response:
     """The page again, after who came was not let in. error: what is said, if it is not what the refusal says."""
     if refused.wait:
-        note_throttled(request)
+        note_throttled(request.scope)
         return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=str(refused))
     return log_in_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, error=error or str(refused))
-
-
-def note_throttled(request: Request) -> None:
-    """What is not even tried is on record as well, though once a minute."""
-    note_refusal(request.scope, "too many log-ins failed before, and it has to wait")
 
 
 def entered(request: Request, secret: str, answer: Response) -> Response:

@@ -46,7 +46,7 @@ def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
     gateway, principal = gateway_of(request), who(request)
     run = gateway.verifying.last() if principal.is_of_gateway else None
-    heads = evidence.heads(gateway, view.days.first)[::-1] if principal.is_of_gateway else []
+    heads = evidence.heads(gateway, principal, view.days.first)[::-1] if principal.is_of_gateway else []
     heads = [one for one in heads if one.day <= view.days.last]
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
         raise not_there()
@@ -63,7 +63,7 @@ def _page(request: Request) -> Response:
         "shown": _SHOWN,
         "run": run,
         "heads": heads,
-        "keys": evidence.keys(gateway) if principal.is_of_gateway else (),
+        "keys": evidence.keys(gateway, principal) if principal.is_of_gateway else (),
         "kept": evidence.days_kept(gateway),
         "forms": [(one, _NAMES[one]) for one in evidence.export_forms()],
     }

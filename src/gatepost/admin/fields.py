@@ -155,7 +155,7 @@ def _value(one: Question, text: str) -> Any:
 
 def errors_by_field(asked: Sequence[Question], errors: Sequence[FieldError], text: str) -> dict[str, str]:
     """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
-    known = {one.key for one in asked}
+    known = {one.key for one in asked} | {"organization"}
     found: dict[str, str] = {}
     for error in errors:
         key = _INDEX.sub("", error.path)

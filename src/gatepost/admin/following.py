@@ -34,7 +34,8 @@ def followed(request: Request, run: CheckRun[Any, Any], shown: Callable[[], str]
         run.followed.set()
         try:
             while not await request.is_disconnected():
-                version, done = run.version, run.done
+                done = run.done  # before the version: with it comes all that there is to see
+                version = run.version
                 if version != seen:
                     seen, silent = version, 0
                     yield event(await run_in_threadpool(shown))

@@ -6,6 +6,7 @@ do is forbidden (403).
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -13,17 +14,20 @@ from starlette.exceptions import HTTPException
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
+from gatepost.administration.refusal import Kind, Refusal
 from gatepost.web.identity import address_of
 from gatepost.web.record import note_refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.requests import Request
 
     from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "needs_scope", "not_there", "who"]
+__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "needs_scope", "not_there", "or_not_there", "who"]
 
 
 def who(request: Request) -> Principal:
@@ -73,3 +77,14 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
 def not_there(text: str = "There is no such page, or it is of an organization that you do not see.") -> HTTPException:
     """To be raised."""
     return HTTPException(HTTPStatus.NOT_FOUND, text)
+
+
+@contextmanager
+def or_not_there(text: str) -> Iterator[None]:
+    """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(text) from refusal

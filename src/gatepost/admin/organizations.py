@@ -10,7 +10,7 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.admin.editor import Edited, edit
 from gatepost.admin.exports import MOST, exported
-from gatepost.admin.guard import gateway_of, needs, not_there, who
+from gatepost.admin.guard import gateway_of, needs, not_there, or_not_there, who
 from gatepost.admin.kinds import KIND_PAGES
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
@@ -72,12 +72,8 @@ def _one(request: Request) -> Organization:
     name = request.path_params["name"]
     if not who(request).sees(name):
         raise not_there()
-    try:
+    with or_not_there(f"There is no organization {name!r}."):
         return organization(gateway_of(request), who(request), name)
-    except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
-            raise not_there(f"There is no organization {name!r}.") from None
-        raise
 
 
 def _view(request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from gatepost.admin.alarms import LEVELS
 from gatepost.admin.certificate_view import life
+from gatepost.admin.first_steps import first_steps
 from gatepost.admin.guard import gateway_of, who
 from gatepost.admin.pages import render
 from gatepost.administration.alarms import alarms
@@ -50,6 +51,7 @@ def _overview(request: Request) -> Response:
     return render(
         request,
         "overview/overview.html",
+        first_steps=first_steps(gateway, principal),
         alarms=found.alarms[:_ALARMS],
         alarm_count=len(found.alarms),
         unknown=found.unknown[:_ALARMS],

@@ -25,6 +25,7 @@ from gatepost.admin.flash import Flash
 from gatepost.admin.navigation import navigation
 from gatepost.admin.static_files import static_url
 from gatepost.admin.texts import CLOCKED, FILTERS
+from gatepost.admin.trace_story import protection
 from gatepost.administration.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def environment() -> Environment:
         cache_size=-1,
     )
     made.filters.update(FILTERS)
+    made.filters["protection"] = protection
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link)
     return made

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["SIZE", "Foot", "fitting", "foot", "number_of", "offset_of", "page_of", "paged"]
+__all__ = ["SIZE", "Foot", "fitting", "foot", "offset_of", "page_of", "paged"]
 
 SIZE: Final = 50
 """Rows of a page."""
@@ -30,11 +30,6 @@ class Foot(NamedTuple):
     shown: str
     before: int
     after: int
-
-
-def number_of(text: str) -> int | None:
-    """A number that an address or a form names something by, None if nothing of ours can have it (SQLite: 2**63)."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def page_of(request: Request) -> int:

@@ -20,13 +20,14 @@ from starlette.routing import Route
 from gatepost.access.records import Actor, LogInRefused, Outcome, Passkey
 from gatepost.admin import tickets
 from gatepost.admin.confirmation import ask_again
-from gatepost.admin.entrance import entered, local_target, note_throttled
+from gatepost.admin.entrance import entered, local_target
 from gatepost.admin.guard import accounts_of, actor_of, not_there
 from gatepost.admin.pages import see_other
 from gatepost.admin.relying_party import origin, rp_id
 from gatepost.administration.accounts import recording, refusing
 from gatepost.administration.refusal import Refusal
 from gatepost.web.identity import address_of
+from gatepost.web.record import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -194,7 +195,7 @@ def _log_in(request: Request) -> Response:
 
 def _told(request: Request, refused: LogInRefused) -> tuple[dict[str, str], HTTPStatus]:
     if refused.wait:
-        note_throttled(request)
+        note_throttled(request.scope)
         return {"error": f"{str(refused).capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
     return {"error": _REFUSED}, HTTPStatus.UNPROCESSABLE_ENTITY
 

@@ -17,6 +17,7 @@ __all__ = [
     "edit_path",
     "list_path",
     "named_path",
+    "number_of",
     "organization_path",
     "part_path",
     "trace_path",
@@ -32,6 +33,11 @@ FOLDERS: Final = {
     "oauth_issuer": "issuers",
 }
 """The first step of the addresses of each kind that has pages of its own, by its key."""
+
+
+def number_of(text: str) -> int | None:
+    """A number that an address or a form names something by, None if nothing of ours can have it (SQLite: 2**63)."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def connector_path(organization: str, direction: str, name: str) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.admin.exports import exported
 from gatepost.admin.guard import gateway_of, needs_scope
 from gatepost.admin.pages import is_partial, link, render
 from gatepost.administration.listings import domains
@@ -22,6 +23,8 @@ from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from starlette.requests import Request
 
     from gatepost.administration.publication import Publication
@@ -31,6 +34,7 @@ __all__ = ["ROUTES"]
 
 _INDEX: Final = "/domains/publish"
 _ROWS: Final = 25
+_COLUMNS: Final = ("organization", "domain", "section", "line", "note")
 _LIGHTS: Final = {
     "pass": "As it should be",
     "info": "Could be better",
@@ -51,6 +55,8 @@ def _index(request: Request) -> Response:
     rows = [(one, gateway.sights.known(one), _path(one)) for one in found]
     if query.get("format") == "json":
         return _json([_record(one, sight) for one, sight, _ in rows])
+    if file := exported(request, "publication", _COLUMNS, lambda: _lines(found)):
+        return file
     return render(
         request,
         "domains/index.html",
@@ -68,6 +74,8 @@ def _domain(request: Request) -> Response:
     sight = _look(request, found) if looks else gateway_of(request).sights.known(found)
     if request.query_params.get("format") == "json":
         return _json(_record(found, sight))
+    if file := exported(request, f"publication-{found.domain}", _COLUMNS, lambda: _lines([found])):
+        return file
     return _page(request, found, sight)
 
 
@@ -116,6 +124,20 @@ def _path(found: Publication) -> str:
 def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
     seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
     return publication_record(found) | {"seen": seen, "page": link(_path(found), organization=found.organization)}
+
+
+def _lines(found: Sequence[Publication]) -> Iterator[dict[str, str]]:
+    """Each line of the zones."""
+    for one in found:
+        for section in one.sections:
+            for record in section.records:
+                yield {
+                    "organization": one.organization,
+                    "domain": one.domain,
+                    "section": str(section.key),
+                    "line": record.line,
+                    "note": record.note,
+                }
 
 
 def _json(value: Any) -> Response:

@@ -7,6 +7,7 @@ act on mail, and both are put on record. What is seen and acted on is of the org
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
@@ -213,14 +214,17 @@ def _content(request: Request) -> Response:
     return answer
 
 
-def _confirm(request: Request) -> Response:
-    """How much an action would be done to, and the last question before it."""
+def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
+    """How much an action would be done to, and the last question before it. errors: of an answer that was not one."""
     principal, form = needs_scope(request, Scope.QUEUE), request.state.form
     action, messages, wanted = _asked(form)
     found = act(gateway_of(request), principal, action, wanted, messages=messages, dry_run=True)
     return render(
         request,
         "queue/confirm.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
+        errors=errors or {},
+        reason=_said(form, "why", "reason", action),
         action=action,
         done=DONE[action],
         names=dict(_choices()),
@@ -228,7 +232,7 @@ def _confirm(request: Request) -> Response:
         total=len(found),
         senders=len({one.delivery.message.id for one in found}),
         fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED],
-        return_text=RETURN_TEXT,
+        return_text=_said(form, "text", "text", action) or RETURN_TEXT,
         back=_back(form),
         shown_id=format_id,
     )
@@ -251,6 +255,11 @@ def _asked(form: Any) -> tuple[QueueAction, Sequence[str], QueueFilter]:
     return action, messages, QueueFilter(organization=form.get("organization", ""), limit=0)
 
 
+def _said(form: Mapping[str, str], dialog: str, field: str, action: QueueAction) -> str:
+    """What stands in a field, be it of the page that asks once more or of a message's own dialog."""
+    return (form.get(f"{dialog}-{action}") or form.get(field, "")).strip()
+
+
 def _back(form: Mapping[str, str]) -> str:
     return local_target(form.get("back", "/queue"))
 
@@ -258,17 +267,15 @@ def _back(form: Mapping[str, str]) -> str:
 def _do(request: Request) -> Response:
     principal, form = needs_scope(request, Scope.QUEUE), request.state.form
     action, messages, wanted = _asked(form)
-    reason = (form.get(f"why-{action}") or form.get("reason", "")).strip()
-    text = (form.get("text-return") or form.get("text", "")).strip()
+    reason, text = _said(form, "why", "reason", action), _said(form, "text", "text", action)
     if action is QueueAction.DROP and not reason:
-        return see_other(request, _back(form), "Nothing was dropped: say why, for the record.", "warn")
+        return _confirm(request, {"reason": "Say why, for the record. Nothing was dropped yet."})
     try:
         found = act(gateway_of(request), principal, action, wanted, messages=messages, reason=reason, text=text)
     except Refusal as refusal:
         if refusal.kind is not Kind.INPUT:
             raise
-        said = "; ".join(str(one) for one in refusal.errors) or refusal.text
-        return see_other(request, _back(form), f"Nothing was done: {said}", "fail")
+        return _confirm(request, {one.path: one.message for one in refusal.errors} or {"": refusal.text})
     if not found:
         return see_other(request, _back(form), "Nothing was done: no such mail waits any more.", "warn")
     _record(request, f"queue {action}", found, subject=subject_of(found), reason=reason, text=text)

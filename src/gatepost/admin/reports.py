@@ -285,7 +285,7 @@ def _keys(request: Request) -> Sequence[Any]:
     """What an auditor verifies the evidence with; nothing for who does not see the whole gateway."""
     from gatepost.administration.evidence import keys  # noqa: PLC0415 - only here
 
-    return keys(gateway_of(request)) if who(request).is_of_gateway else ()
+    return keys(gateway_of(request), who(request)) if who(request).is_of_gateway else ()
 
 
 ROUTES: Final = [

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.admin.account_forms import refused_fields
 from gatepost.admin.connector import DIRECTIONS, chosen_of
 from gatepost.admin.editor import Edited, edit, told_changes
 from gatepost.admin.exports import MOST, exported
-from gatepost.admin.guard import gateway_of, needs, not_there, who
+from gatepost.admin.guard import gateway_of, needs, not_there, or_not_there, who
 from gatepost.admin.kinds import KIND_PAGES, KindPage, status_of
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
@@ -88,13 +89,8 @@ def _part(request: Request, kind: PartKind) -> Part:
     given = request.path_params
     if not who(request).sees(given["organization"]):
         raise not_there()
-    try:
+    with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
         return part(gateway_of(request), who(request), PartName(kind, given["organization"], given["name"]))
-    except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
-            text = f"There is no {kind.label} {given['name']!r} in {given['organization']}."
-            raise not_there(text) from None
-        raise
 
 
 def _view(request: Request, page: KindPage) -> Response:
@@ -191,6 +187,8 @@ def _new(request: Request, page: KindPage) -> Response:
     def change(name: str, values: dict[str, Any], wish: Wish) -> Outcome:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
+        if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
+            raise refused_fields({"organization": "choose whose it is"})
         return add_part(gateway, principal, PartName(kind, owner, name), fields, wish)
 
     def done(name: str) -> str:

@@ -39,8 +39,10 @@ from gatepost.admin import (
     validation,
     wizard,
 )
+from gatepost.admin.entrance import local_target
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.web.identity import came_from
 from gatepost.web.refused import is_call, refused
 
 if TYPE_CHECKING:
@@ -122,7 +124,18 @@ def _not_shown(request: Request, error: Exception) -> Response:
 
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
     heading = _HEADINGS.get(status, status.phrase)
-    return render(request, "error.html", status, heading=heading, text=text, advice="", errors=errors)
+    return render(
+        request, "error.html", status, heading=heading, text=text, advice="", errors=errors, back=_back(request)
+    )
+
+
+def _back(request: Request) -> str:
+    """The page before, where what was filled in can be put right; "" if that is not known."""
+    target = local_target(came_from(request.headers))
+    here = request.url.path
+    if target.partition("?")[0] == here and request.method == "GET":  # it would be refused again
+        return here if request.url.query else ""
+    return "" if target == "/" else target
 
 
 HANDLERS: Final[dict[type[Exception] | int, Handler]] = {Refusal: _refused, HTTPException: _not_shown}

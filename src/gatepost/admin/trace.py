@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.admin import searches
 from gatepost.admin.exports import exported
-from gatepost.admin.guard import gateway_of, not_there, who
+from gatepost.admin.guard import gateway_of, or_not_there, who
 from gatepost.admin.pages import link, render, see_other
 from gatepost.admin.trace_query import FIELDS, SPANS, in_words, read_question
 from gatepost.admin.trace_story import recipients_of, story
@@ -199,13 +199,9 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _events(request: Request, identity: str) -> list[TraceEvent]:
     """Of a message or session. Raises HTTPException if there is none that is seen."""
-    try:
+    text = f"Nothing in the trace has the id {identity[:100]}, or it is of an organization that you do not see."
+    with or_not_there(text):
         return events_of(gateway_of(request), who(request), identity)
-    except Refusal as refusal:
-        if refusal.kind is not Kind.MISSING:
-            raise
-        text = f"Nothing in the trace has the id {identity[:100]}, or it is of an organization that you do not see."
-        raise not_there(text) from refusal
 
 
 def _show(request: Request) -> Response:

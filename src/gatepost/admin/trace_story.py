@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENT_LEVELS", "RecipientState", "Step", "protection", "recipients_of", "story"]
 
+_CARRIED: Final = {"RECEIVE", "SEND", "DELIVER"}
 _TITLES: Final = {
     "RECEIVE": "Received",
     "REFUSE": "Refused",
@@ -122,10 +123,15 @@ def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
 
 
 def protection(event: TraceEvent) -> str:
-    """How a hop was protected, as `ui.tls_badge` calls it; "" if there was none."""
+    """How a hop was protected, as `ui.tls_badge` calls it; "" if there was none.
+
+    Nor is there one where no mail went: a message that waits since there was no TLS was not sent in clear.
+    """
     if not event.achieved or event.event in {"RETURN", "HOLD", "RELEASE", "DROP"}:
         return ""
     ladder = event.achieved.rpartition("/")[2].partition("(")[0]
+    if ladder == "none" and event.event not in _CARRIED:
+        return ""
     return {"none": "cleartext", "encrypted": "encrypted", "authenticated": "verified"}.get(ladder, ladder)
 
 

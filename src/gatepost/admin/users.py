@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.access.principal import Role
-from gatepost.admin.account_forms import Form, chosen_organizations, field_errors, reach_of, refused_fields
+from gatepost.admin.account_forms import Form, chosen_organizations, end_session, field_errors, reach_of, refused_fields
 from gatepost.admin.confirmation import ask_again, demand_owner
 from gatepost.admin.exports import exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, not_there, who
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import SIZE, foot, number_of, offset_of
+from gatepost.admin.paging import SIZE, foot, offset_of
 from gatepost.administration.accounts import add_user, new_user_errors, recording, refusing, set_user, user_record
 from gatepost.administration.pages import Selection
 from gatepost.administration.refusal import Refusal
@@ -138,12 +138,10 @@ def _password(request: Request) -> Response:
 
 def _sessions(request: Request) -> Response:
     def change(user: User) -> str:
-        number, by = request.state.form.get("session", ""), actor_of(request)
+        if said := end_session(request, user.name):
+            return said
         with refusing():
-            if number:
-                accounts_of(request).end_session_of(user.name, number_of(number) or 0, by=by)
-                return "The session was ended."
-            accounts_of(request).end_sessions_of(user.name, by=by)
+            accounts_of(request).end_sessions_of(user.name, by=actor_of(request))
         return f"{user.name} is logged out everywhere."
 
     return _changed(request, change)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.inventory import settings_files
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.times import stamp
 from gatepost.alarms.alarm import Alarm, Severity
 from gatepost.alarms.alarm import Kind as AlarmKind
 from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
@@ -67,7 +67,7 @@ def _found(gateway: Gateway, now: float) -> Found:
     settings, organizations = gateway.settings, gateway.directory().resources.organizations
     try:
         with gateway.config() as store:
-            certificates = listed(Inventory(store, None), settings_files(settings), now=now)
+            certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
             memory = decoded(store.content(ALARMS_CONTENT))
             scope = scope_of(organizations, settings)
             observed = Observed(renewals=failing_renewals(settings, store, scope))
@@ -91,8 +91,7 @@ def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
     if not memory.looked:
         return ("revocation, TLSA records and addresses were never looked at: the gateway does that when it runs",)
     if now > memory.looked + _STALE:
-        looked = datetime.fromtimestamp(memory.looked, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        return (f"the last look was at {looked}: the gateway does that when it runs",)
+        return (f"the last look was at {stamp(memory.looked)}: the gateway does that when it runs",)
     return memory.unknown
 
 

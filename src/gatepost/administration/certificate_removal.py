@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.administration.inventory import choose_certificate, inventory_of, listed_certificates, settings_files
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.times import stamp
 from gatepost.certificates.course import can_roll_back, is_covered, names_of, roll_back_until, successor
 from gatepost.certificates.directories import pairs_in
 from gatepost.certificates.entry import Purpose, State
@@ -124,7 +124,7 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
     known = {one.id: one for one in entries}
     newer = successor(entry, known) if entry.state is State.DEPRECATED else None
     if newer is not None and can_roll_back(newer, known, now=time.time()):
-        return f"until {_time(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key"
+        return f"until {stamp(roll_back_until(newer))} the switch to {newer.id} can be rolled back with its key"
     if entry.state is not State.CURRENT:
         return ""
     others = [one for one in known.values() if one.state is State.CURRENT and one.id != entry.id]
@@ -141,7 +141,3 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         if one.client_certificate is not None and one.client_certificate.label == entry.label
     ]
     return f"outbound connectors name it: {', '.join(users)}" if users else ""
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -42,8 +42,8 @@ def request_certificate(
     with inventory_of(gateway) as inventory:
         if not inventory.seals:
             text = (
-                "no store.master_key is set in the settings, so that no key can be kept here; set one, or make the "
-                "request on the gateway: gatepost certificate request --name HOST -o FILE"
+                "no store.master_key is set in the settings, so that no key can be kept here; set one, or have the "
+                "request made on the gateway, with its key left in a file (gatepost certificate request)"
             )
             raise Refusal(Kind.INPUT, text)
         csr, key = made_request(wanted)

@@ -85,7 +85,7 @@ def listing(gateway: Gateway) -> Listing:
     Raises Refusal (UNREADABLE).
     """
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
+        found = listed_certificates(inventory, gateway, with_chains=False)
         return Listing(
             found.version,
             tuple(found.entries.values()),

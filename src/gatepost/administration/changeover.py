@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.certificates import list_record
@@ -19,6 +18,7 @@ from gatepost.administration.inventory import (
     listed_certificates,
 )
 from gatepost.administration.resolving import resolver_of
+from gatepost.administration.times import stamp
 from gatepost.certificates import course
 from gatepost.certificates.entry import State
 from gatepost.certificates.stapling import Stapler
@@ -63,7 +63,6 @@ __all__ = [
     "standing",
     "status_record",
     "tlsa_of",
-    "utc",
 ]
 
 _COMMAND = "gatepost certificate changeover"
@@ -253,28 +252,23 @@ def next_steps(entry: Entry, entries: Mapping[str, Entry], report: GateReport | 
 
 def _before(entry: Entry, report: GateReport | None) -> str:
     if entry.switch_at:
-        return f"nothing: it becomes current at {utc(entry.switch_at)}; to call it off: {_COMMAND} cancel"
+        return f"nothing: it becomes current at {stamp(entry.switch_at)}; to call it off: {_COMMAND} cancel"
     if report is None or report.light is Light.GREEN:
         return f"{_COMMAND} switch {entry.id}, or with --at TIME"
     if report.only_waiting:
-        when = utc(report.only_waiting).replace(" ", "T")
+        when = stamp(report.only_waiting).replace(" ", "T")
         return f"wait; or let it be done: {_COMMAND} switch {entry.id} --at {when}"
     return f"mend what is red above, then: {_COMMAND} check {entry.id}"
 
 
 def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[str]:
     if course.can_roll_back(entry, entries, now=now):
-        yield f"if something is wrong, until {utc(course.roll_back_until(entry))}: {_COMMAND} roll-back"
+        yield f"if something is wrong, until {stamp(course.roll_back_until(entry))}: {_COMMAND} roll-back"
     for old in _olds(entry, entries):
         if old.state is State.DEPRECATED:
             pin = old.leaf.spki_sha256
             record = "" if pin == entry.leaf.spki_sha256 else f" take 3 1 1 {pin} out of the zone, if it is there, and"
             yield f"after that{record}: {_COMMAND} withdraw {old.id}"
-
-
-def utc(seconds: float) -> str:
-    """A time in a sentence: "2026-11-24 16:12:52Z", "" for 0."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}" if seconds else ""
 
 
 # as JSON

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gatepost.administration.changeover import gates_of, scene_of, tlsa_of, utc
+from gatepost.administration.changeover import gates_of, scene_of, tlsa_of
 from gatepost.administration.inventory import (
     choose_certificate,
     inventory_for_look,
@@ -18,6 +18,7 @@ from gatepost.administration.inventory import (
     listed_certificates,
 )
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.times import stamp
 from gatepost.certificates import course
 from gatepost.certificates.course import Refused
 from gatepost.certificates.entry import State, entry_id
@@ -52,6 +53,8 @@ __all__ = [
     "tell",
     "withdraw",
 ]
+
+_FAR = 10 * 365 * 86400.0
 
 _NOTE = 1000
 
@@ -131,11 +134,10 @@ def switch(  # noqa: PLR0913 - everything that a switch can be asked for
 
     The gates are looked at first (heard: as `Gatekeeper.look`), and with `at` (seconds since 1970) once more when the
     time has come. force: a reason, though gates are not green; the history keeps it with what was red. Raises
-    GatesClosed, and Refusal (INPUT) for a time that is past.
+    GatesClosed, and Refusal (INPUT) for a time that is past or too far ahead.
     """
-    if at is not None and at <= time.time():
-        text = f"{utc(at)} is in the past; to switch now, name no time"
-        raise Refusal(Kind.INPUT, text, [FieldError("at", f"{utc(at)} is in the past")])
+    if at is not None:
+        _check_time(at)
     with inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, number)
@@ -151,11 +153,22 @@ def switch(  # noqa: PLR0913 - everything that a switch can be asked for
     return Switched(new, tuple(olds), report)
 
 
+def _check_time(at: float) -> None:
+    """Raises Refusal (INPUT) for a time that is past, or so far ahead that no certificate lives until then."""
+    now = time.time()
+    if at <= now:
+        text = f"{stamp(max(at, 0.0))} is in the past"
+        raise Refusal(Kind.INPUT, f"{text}; to switch now, name no time", [FieldError("at", text)])
+    if not at < now + _FAR:
+        text = "that time is more than ten years ahead"
+        raise Refusal(Kind.INPUT, text, [FieldError("at", text)])
+
+
 def _planned(at: float, force: str) -> tuple[_Step, str]:
     def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
         return (course.schedule(one, at, now=time.time(), forced=force),)
 
-    return step, f"changeover: planned for {utc(at)}"
+    return step, f"changeover: planned for {stamp(at)}"
 
 
 def _now(force: str) -> tuple[_Step, str]:
@@ -222,7 +235,7 @@ def _must_not_be_done(last: Entry, found: Listed) -> None:
     """Who gives the command twice, not sure whether it worked, shall not undo the switch before as well."""
     for one in found.entries.values():
         if one.state is State.NEXT and one.since > max(one.added, last.current_from):
-            what = f"{one.id} went back to next at {utc(one.since)}, after the last switch"
+            what = f"{one.id} went back to next at {stamp(one.since)}, after the last switch"
             text = f"{what}; to roll back that switch too: gatepost certificate changeover roll-back {last.id}"
             raise Refusal(Kind.CONFLICT, text)
 

@@ -100,8 +100,9 @@ class CheckRun[S: Subject, T]:
     def end(self, found: T | None, trouble: str = "") -> None:
         """There will be no more."""
         with self._changed:
-            self.found, self.trouble, self.done = found or self.found, trouble, True
+            self.found, self.trouble = found or self.found, trouble
             self.version += 1
+            self.done = True  # last: who sees it sees the rest
             self._changed.notify_all()
 
 

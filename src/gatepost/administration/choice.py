@@ -1,6 +1,7 @@
-"""What a name means: the one organization, part or connector, whatever the case; a Refusal says what there is instead.
+"""What a name means: the one organization, part or connector; a Refusal says what there is instead.
 
-Used by whatever looks at or changes something that has a name. Reads values alone.
+The case of a part's or connector's name makes no difference; organizations have lower-case names alone. Used by
+whatever looks at or changes something that has a name. Reads values alone.
 """
 
 from __future__ import annotations

@@ -13,18 +13,32 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.evidence_key import kept_keys, public_key_id
+from gatepost.evidence.chain import Place
+from gatepost.evidence.heads import DayHead
 from gatepost.reports.evidence_export import Selection, chosen_segments, write_csv, write_json
 from gatepost.store.evidence_files import day_files, evidence_directory
 from gatepost.store.evidence_heads import read_heads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
-    from gatepost.evidence.heads import DayHead
     from gatepost.reports.evidence_export import Summary
 
-__all__ = ["FORMS", "PublicKey", "days_kept", "export", "export_forms", "head_record", "heads", "key_record", "keys"]
+__all__ = [
+    "FORMS",
+    "PublicKey",
+    "days_kept",
+    "export",
+    "export_forms",
+    "head_of",
+    "head_record",
+    "heads",
+    "key_record",
+    "keys",
+]
 
 FORMS: Final = ("json", "csv", "pdf")
 
@@ -36,8 +50,12 @@ class PublicKey(NamedTuple):
     pem: str
 
 
-def heads(gateway: Gateway, since: str = "") -> list[DayHead]:
-    """The head of each day that is over, of that UTC day on, oldest first. Raises Refusal (UNREADABLE)."""
+def heads(gateway: Gateway, who: Principal, since: str = "") -> list[DayHead]:
+    """The head of each day that is over, of that UTC day on, oldest first.
+
+    Raises Refusal: UNREADABLE; FORBIDDEN to who sees some organizations only.
+    """
+    _of_gateway(who)
     try:
         book = read_heads(evidence_directory(gateway.data))
     except StoreFailure as failure:
@@ -54,13 +72,26 @@ def head_record(one: DayHead) -> dict[str, Any]:
     }
 
 
-def keys(gateway: Gateway) -> list[PublicKey]:
-    """The public keys, that in use first. Raises Refusal (UNREADABLE)."""
+def keys(gateway: Gateway, who: Principal) -> list[PublicKey]:
+    """The public keys, that in use first. Raises as `heads`."""
+    _of_gateway(who)
     evidence = evidence_directory(gateway.data)
     try:
         return [PublicKey(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)]
     except (OSError, ValueError) as error:
         raise Refusal(Kind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
+
+
+def head_of(record: Mapping[str, Any]) -> DayHead:
+    """What `head_record` tells. Raises TypeError or LookupError for what it never told."""
+    writers = {name: Place(end["number"], end["head"]) for name, end in record["writers"].items()}
+    return DayHead(record["day"], record["hash"], writers)
+
+
+def _of_gateway(who: Principal) -> None:
+    if not who.is_of_gateway:
+        text = "Heads and keys of the evidence log are about all mail, and you see some organizations only."
+        raise Refusal(Kind.FORBIDDEN, text)
 
 
 def key_record(one: PublicKey) -> dict[str, Any]:

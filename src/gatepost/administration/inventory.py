@@ -71,10 +71,13 @@ def settings_files(settings: Settings) -> list[tuple[Path, Path]]:
     return [(Path(one.chain), Path(one.key)) for one in settings.certificates]
 
 
-def listed_certificates(inventory: Inventory, gateway: Gateway) -> Listed:
-    """All certificates. Raises Refusal (UNREADABLE) if an entry cannot be read by this version."""
+def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: bool = True) -> Listed:
+    """All certificates. with_chains: as `listed` has it.
+
+    Raises Refusal (UNREADABLE) if an entry cannot be read by this version.
+    """
     try:
-        return listed(inventory, settings_files(gateway.settings), now=time.time())
+        return listed(inventory, settings_files(gateway.settings), now=time.time(), with_chains=with_chains)
     except ValueError as error:
         raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {error}") from error
 

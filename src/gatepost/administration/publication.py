@@ -146,7 +146,7 @@ def shown_certificates(gateway: Gateway) -> list[Entry]:
     files = [(Path(one.chain), Path(one.key)) for one in gateway.settings.certificates]
     try:
         with gateway.config() as store:
-            entries = listed(Inventory(store, None), files, now=time.time()).entries.values()
+            entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
     except (StoreFailure, CertificateFileError, ValueError) as error:
         raise Refusal(Kind.UNREADABLE, f"the certificates cannot be read: {error}") from error
     servers = [one for one in entries if one.purpose is Purpose.SERVER and one.state in _SHOWN]

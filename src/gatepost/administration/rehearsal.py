@@ -178,10 +178,10 @@ def conclusion(found: Rehearsal) -> str:
             start = "ready to enforce: " if found.trial else ""
             return f"{start}none of {report.messages} messages {_past(failed)}{but}"
         case None if report.messages:
-            hint = "" if replay or found.question.rule or not found.formed else "; --replay decides them again"
+            hint = "" if replay or found.question.rule or not found.formed else "; to decide them again would tell"
             return f"cannot tell: none of the messages could be judged{hint}"
         case None:
-            hint = "" if replay or found.enabled else "; it is disabled: --replay decides past mail again"
+            hint = "" if replay or found.enabled else "; it is disabled: to decide past mail again would tell"
             return f"cannot tell: no mail met it in this time{hint}"
 
 

@@ -306,7 +306,7 @@ def part_set(part: Part, fields: Fields, draft: dict[str, Any]) -> Edit:
     kind, owner = part.kind, part.organization.name
     table: dict[str, Any] = draft[owner][kind.key][part.place]
     errors = _fill(kind.model, table, fields)
-    name = str(table.get(kind.identity, ""))
+    name = table.get(kind.identity)
     for rule in _naming(part, draft[owner]) if name else ():
         rule["route_via_connector"] = name
     return _edit(kind, owner, (part.place, name), errors)
@@ -337,11 +337,15 @@ def _naming(part: Part, table: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule for rule in table.get("mail_flow_rule", ()) if str(rule.get("route_via_connector")).lower() == name]
 
 
-def _edit(kind: PartKind, owner: str, place: tuple[int, str], errors: list[FieldError]) -> Edit:
+def _edit(kind: PartKind, owner: str, place: tuple[int, object], errors: list[FieldError]) -> Edit:
     index, name = place
     heading = f"organization.{owner}.{kind.key}[{index}]"
-    named = f"{heading} {name!r}" if name else heading
-    return Edit((owner,), named, (f"{name!r}", f"{kind.label} {name} of {owner}"), errors)
+    return Edit(
+        (owner,),
+        heading if name is None else f"{heading} {name!r}",
+        (f"{name!r}", f"{kind.label} {name} of {owner}"),
+        errors,
+    )
 
 
 def domain_of(kind: PartKind, name: str) -> str:

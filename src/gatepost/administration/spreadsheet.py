@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_lines", "harmless"]
 
-_FORMULA: Final = frozenset("=+-@\t\r")
+# Spreadsheets of East Asia take the wide forms as well.
+_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def harmless(cell: object) -> object:

@@ -5,8 +5,9 @@ Pure. The text holds what strangers wrote: whoever prints it makes it harmless f
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from gatepost.administration.times import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,8 +70,4 @@ def _shown(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return _moment(value) if name in _TIMES and isinstance(value, float) else str(value)
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds else ""
+    return stamp(value) if name in _TIMES and isinstance(value, float) else str(value)

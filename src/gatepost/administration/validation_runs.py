@@ -121,15 +121,18 @@ def begin_validation(
         course.watch = lambda found: tell(validation_record(found))
         if live and not followed.wait(_PATIENCE):
             raise Refusal(Kind.CONFLICT, "Nobody looked on, so that nothing was tried.")
-        record = _ended(gateway, candidate, course)
-        accounts.record(
-            by,
-            "connector.validate",
-            organization=chosen.organization.name,
-            subject=chosen.label,
-            detail={"outcome": record["outcome"], "draft": candidate.draft},
-        )
+        try:
+            record = _ended(gateway, candidate, course)
+        except Refusal as refusal:
+            if refusal.kind is Kind.UNREADABLE:
+                note("stopped")
+            raise
+        note(record["outcome"])
         return record
+
+    def note(outcome: str) -> None:
+        owner, detail = chosen.organization.name, {"outcome": outcome, "draft": candidate.draft}
+        accounts.record(by, "connector-validate", organization=owner, subject=chosen.label, detail=detail)
 
     return gateway.checks.begin(Tried(chosen.organization.name, chosen.label), who, work, course.stop, followed)
 

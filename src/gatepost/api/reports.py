@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ __all__ = ["ENDPOINTS"]
 
 _TAG = "reports"
 _EVIDENCE = "evidence"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FOREVER = 253_400_000_000.0  # in the year 9999, the last that a day can be told of
 _EXPORT = 32 * 1024 * 1024  # bytes of an export over REST
 
 type _Text = Annotated[str, Meta(max_length=1000)]
@@ -241,9 +244,15 @@ class VerificationAnswer(msgspec.Struct, kw_only=True):
     found: dict[str, Any]
 
 
-class ExportQuery(ReportPeriod, kw_only=True):
-    """Which entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID."""
+class ExportQuery(msgspec.Struct, kw_only=True):
+    """Which entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID.
 
+    since, until: UTC days, both included, as for reports; or, where either has a time, times, open if not given.
+    """
+
+    since: TimeText = ""
+    until: TimeText = ""
+    organization: _Text = ""
     partner: _Text = ""
     domain: _Text = ""
     message: _Text = ""
@@ -304,11 +313,12 @@ def _sessions(asked: Asked) -> dict[str, Any]:
 
 def _heads(asked: Asked) -> Page:
     query: HeadsQuery = asked.query
-    return page_of(evidence.heads(asked.gateway, query.since), lambda one: one.day, query, evidence.head_record)
+    found = evidence.heads(asked.gateway, asked.principal, query.since)
+    return page_of(found, lambda one: one.day, query, evidence.head_record)
 
 
 def _keys(asked: Asked) -> dict[str, Any]:
-    return {"items": [evidence.key_record(one) for one in evidence.keys(asked.gateway)]}
+    return {"items": [evidence.key_record(one) for one in evidence.keys(asked.gateway, asked.principal)]}
 
 
 def _verify(asked: Asked) -> VerificationAnswer:
@@ -333,7 +343,7 @@ def _verification(asked: Asked) -> VerificationAnswer:
 
 def _export(asked: Asked) -> msgspec.Raw:
     query: ExportQuery = asked.query
-    begin, end = reports.period(query.since, query.until).times
+    begin, end = _between(query)
     selection = Selection(
         partner=query.partner,
         domain=query.domain,
@@ -341,13 +351,23 @@ def _export(asked: Asked) -> msgspec.Raw:
         message=query.message,
         address=query.address,
         since=begin,
-        until=end - 0.001,
+        until=end,
     )
     told = asked.told[0]
     told.organization, told.subject, told.detail = query.organization, "json", selection.record()
     out = _Bounded()
     evidence.export(asked.gateway, asked.principal, selection, "json", out)
     return msgspec.Raw(out.getvalue())
+
+
+def _between(query: ExportQuery) -> tuple[float, float]:
+    """From when to when, both included; 0.0 for open. Raises Refusal or Problem."""
+    if all(not one or _DAY.fullmatch(one) for one in (query.since, query.until)):
+        since, until = reports.period(query.since, query.until).times
+        return since, until - 0.001 if until < _FOREVER else 0.0
+    since = max(0.0, seconds("since", query.since)) if query.since else 0.0
+    until = max(0.001, seconds("until", query.until)) if query.until else 0.0
+    return since, until if until < _FOREVER else 0.0
 
 
 class _Bounded(io.BytesIO):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Columns", "columns"]
 
+_READ: Final = 512  # certificates that are read only once, some kilobytes each
 _ALGORITHMS: Final[Mapping[x509.ObjectIdentifier, str]] = {
     oid: name for name, oid in vars(SignatureAlgorithmOID).items() if isinstance(oid, x509.ObjectIdentifier)
 }
@@ -91,6 +93,7 @@ class Columns:
         return f"{kind}, {self.bits} bits" if self.bits else kind
 
 
+@lru_cache(maxsize=_READ)
 def columns(der: bytes) -> Columns:
     """Read a certificate. Raises CertificateError if it is none."""
     certificate = parse(der)

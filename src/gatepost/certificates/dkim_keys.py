@@ -1,8 +1,8 @@
 """The private halves of DKIM keys: made, sealed beside the resources or left in files, opened, and used to sign.
 
-Used by `outbound.dkim` and `gatepost dkim`. What is public of a key is in `connectors.dkim_key`. The private half is
-content of the configuration store, sealed as certificates' keys are, so that no export, history or log has it. For one
-thread at a time, as its store is.
+Used by `outbound.dkim` and `administration.dkim`. What is public of a key is in `connectors.dkim_key`. The private half
+is content of the configuration store, sealed as certificates' keys are, so that no export, history or log has it. For
+one thread at a time, as its store is.
 """
 
 from __future__ import annotations

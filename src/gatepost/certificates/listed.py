@@ -36,13 +36,14 @@ class Listed:
     trouble: tuple[str, ...] = ()
 
 
-def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float) -> Listed:
+def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: float, with_chains: bool = True) -> Listed:
     """The certificates as they are. files: chain and key of the settings. now: seconds since 1970.
 
+    with_chains: else those of the inventory are left out, for who needs none of a thousand.
     Raises ValueError if an entry is not of this version.
     """
     version, entries = inventory.entries()
-    chains = inventory.chains()
+    chains = inventory.chains() if with_chains else {}
     holders = {(one.chain_file, one.key_file): one.id for one in entries.values() if one.chain_file}
     trouble = []
     for chain, key in files:

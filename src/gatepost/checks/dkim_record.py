@@ -1,6 +1,6 @@
 """Whether the public half of a DKIM key stands in the DNS, as the configured resolver sees it (RFC 6376 section 3.6.2).
 
-Used by `gatepost dkim`. Only looks; what is to be published is said by `dkim.record`.
+Used by `administration.dkim`. Only looks; what is to be published is said by `dkim.record`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from the data directory and goes there, as with every other command (docs/decisi
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +18,8 @@ from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.access.records import AccountError
 from gatepost.admin.routes import HANDLERS, ROUTES
 from gatepost.administration.gateway import Gateway
+from gatepost.administration.refusal import Refusal
+from gatepost.administration.verdicts import recent_verdicts
 from gatepost.api.routes import ROUTES as API_ROUTES
 from gatepost.cli.admin_address import admin_url, setup_url
 from gatepost.node.beside import run_beside
@@ -46,7 +50,15 @@ def _server(settings: Settings, sockets: Sequence[socket.socket]) -> WebServer:
     app = application(gateway, accounts, [*ROUTES, *API_ROUTES], HANDLERS)
     server = WebServer(app, settings, sockets)
     _announce(settings, accounts, server)
+    Thread(target=_prepare, args=[gateway], name="preparing", daemon=True).start()
     return server
+
+
+def _prepare(gateway: Gateway) -> None:
+    """What the first page would wait for: thousands of resources are read and understood, and a week is counted."""
+    with suppress(Refusal):  # the page says so
+        gateway.directory()
+        recent_verdicts(gateway, ())
 
 
 def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None:

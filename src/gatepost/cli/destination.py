@@ -5,35 +5,24 @@ On a running gateway as on a stopped one: its workers read the same file for eve
 
 from __future__ import annotations
 
-import time
-from contextlib import closing, contextmanager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option, settings_of
+from gatepost.administration import destinations
+from gatepost.administration.destinations import Which
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
-from gatepost.connectors.names import domain_name
-from gatepost.policy.memory import accept as accepted
-from gatepost.policy.memory import below, best
-from gatepost.policy.outbound import describe_achieved
-from gatepost.store.administration import Administration
-from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
-from gatepost.store.interface import QueueFilter, StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Mapping
 
-    from gatepost.policy.memory import DestinationName, HostMemory, Remembered, Span
-    from gatepost.settings.model import Settings
-
-    type Found = list[tuple[DestinationName, Remembered]]
+    type _Record = Mapping[str, Any]
 
 __all__ = ["destination"]
 
-_NAMED = 10  # organizations in a message
 _COLUMNS = ("organization", "destination", "best", "since", "last session", "below")
 
 
@@ -68,15 +57,11 @@ def list_(config: str | None, as_json: bool, only_below: bool, limit: int, **whi
 
     Exit codes: 0 done (also if there are none), 2 wrong use, 3 not readable.
     """
-    now = time.time()
-    found = _found(settings_of(config), which)
-    if only_below:
-        found = [one for one in found if below(one[1], now)]
-    found = found[: limit or None]
+    found = door(config)(destinations.remembered, Which(**which), only_below=only_below, limit=limit)
     if as_json:
-        print_json([_as_json(*one, now) for one in found])
+        print_json(found)
     else:
-        print_table(_COLUMNS, [_row(*one, now) for one in found])
+        print_table(_COLUMNS, [_row(one) for one in found])
 
 
 @destination.command()
@@ -88,14 +73,16 @@ def show(config: str | None, as_json: bool, **which: str) -> None:
 
     Exit codes: 0 all do what they did before, 1 one does less or nothing is remembered, 2 wrong use, 3 not readable.
     """
-    now = time.time()
-    found = _meant(settings_of(config), which, "show")
+    wanted = _named(which, "show")
+    found = door(config)(destinations.remembered, wanted)
+    if not found:
+        fail(NO, f"nothing is remembered of {printable(wanted.words)}; `gatepost destination list` prints what is")
     if as_json:
-        print_json([_as_json(*one, now) for one in found])
+        print_json(found)
     else:
-        for name, remembered in found:
-            _print(name, remembered, now)
-    if any(below(remembered, now) for _, remembered in found):
+        for one in found:
+            _print(one)
+    if any(one["below"] for one in found):
         raise SystemExit(NO)
 
 
@@ -111,22 +98,13 @@ def accept(config: str | None, as_json: bool, everything: bool, **which: str) ->
     but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 wrong use, 3 not
     writable.
     """
-    settings, now, by = settings_of(config), time.time(), author()
-    fallen = [one for one in _meant(settings, which, "accept", everything=everything) if below(one[1], now)]
-    if not fallen:
-        fail(NO, "it does what it did before: there is nothing to accept")
-    if not everything:
-        _one_owner(fallen, "accept")
-    with _memory(settings) as file:
-        changed = [(name, file.change(name, partial(accepted, at=now, by=by))) for name, _ in fallen]
-    retried = sum(_retry(settings, name, by) for name in {(name.organization, name.domain) for name, _ in changed})
+    done = _done(config, destinations.accepted, _named(which, "accept", everything=everything), everything)
     if as_json:
-        print_json([_as_json(*one, now) for one in changed])
+        print_json(done.destinations)
     else:
-        for name, remembered in changed:
-            was = describe_achieved(best(remembered, now).achieved)
-            click.echo(f"accepted: {printable(name)} of {printable(name.organization)} at {was}")
-    click.echo(f"held mail that is tried again: {retried} deliveries", err=True)
+        for one in done.destinations:
+            click.echo(f"accepted: {_title(one)} at {printable(one['best'])}")
+    click.echo(f"held mail that is tried again: {done.retried} deliveries", err=True)
 
 
 @destination.command()
@@ -138,127 +116,55 @@ def forget(config: str | None, everything: bool, **which: str) -> None:
 
     Exit codes: 0 done, 1 nothing is remembered of it, 2 wrong use, 3 not writable.
     """
-    settings = settings_of(config)
-    found = _meant(settings, which, "forget", everything=everything)
-    if not everything:
-        _one_owner(found, "forget")
-    with _memory(settings) as file:
-        for name, _ in found:
-            file.forget(name)
-            click.echo(f"forgotten: {printable(name)} of {printable(name.organization)}")
+    for one in _done(config, destinations.forgotten, _named(which, "forget", everything=everything), everything):
+        click.echo(f"forgotten: {_title(one)}")
 
 
-def _meant(settings: Settings, which: dict[str, str], verb: str, *, everything: bool = False) -> Found:
-    """The destinations that are meant; ends the command if none is, or anything could be."""
-    if not which["domain"] and not which["connector"] and not everything:
+def _named(which: dict[str, str], verb: str, *, everything: bool = False) -> Which:
+    """The destinations that are meant; ends the command if any could be."""
+    wanted = Which(**which)
+    if not wanted.domain and not wanted.connector and not everything:
         also = " Or --all." if verb != "show" else ""
         fail(BAD_INPUT, f"say which destination to {verb}: DOMAIN, or --connector NAME for smart hosts.{also}")
-    found = _found(settings, which)
-    if not found:
-        wanted = which["domain"] or (f"connector {which['connector']}" if which["connector"] else "any destination")
-        fail(NO, f"nothing is remembered of {printable(wanted)}; `gatepost destination list` prints what is")
-    return found
+    return wanted
 
 
-def _one_owner(found: Found, verb: str) -> None:
-    """Ends the command if several organizations are meant: what one of them takes is not the others' to take."""
-    owners = sorted({name.organization for name, _ in found})
-    if len(owners) > 1:
-        more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
-        named = printable(", ".join(owners[:_NAMED]))
-        fail(
-            BAD_INPUT,
-            f"say whose to {verb}: {named}{more}; --organization NAME, or --all to {verb} it for all of them",
-        )
-
-
-def _found(settings: Settings, which: dict[str, str]) -> Found:
-    domain = which["domain"].lower()
-    if domain and not domain.startswith("["):  # an address literal is remembered as it is written
-        try:
-            domain = domain_name(domain)
-        except ValueError as error:
-            fail(BAD_INPUT, printable(error))
-    with _memory(settings) as file:
-        return file.listed(organization=which["organization"], domain=domain, connector=which["connector"])
-
-
-@contextmanager
-def _memory(settings: Settings) -> Iterator[DestinationFile]:
-    """The file; ends the command if it cannot be used."""
+def _done(config: str | None, use_case: Callable[..., Any], wanted: Which, everything: bool) -> Any:
+    """What an action was done to; ends the command with 1 if there is nothing that it could be done to."""
     try:
-        with closing(DestinationFile(Path(settings.server.data_dir) / DESTINATIONS_FILE)) as file:
-            yield file
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+        return door(config)(use_case, wanted, everything=everything)
+    except Refusal as refusal:
+        if refusal.kind is Kind.MISSING:
+            fail(NO, printable(refusal.text))
+        raise
 
 
-def _retry(settings: Settings, name: tuple[str, str], by: str) -> int:
-    """Try what is held for a destination; for smart hosts all that its organization has held."""
-    data = Path(settings.server.data_dir)
-    wanted = QueueFilter(organization=name[0], domain=name[1], held=True, limit=0)
-    try:
-        return len(Administration(data / "queue", data / "trace").retry(wanted, author=by))
-    except StoreFailure as failure:
-        fail(UNKNOWN, str(failure))
+def _row(one: _Record) -> tuple[object, ...]:
+    last = {host["host"]: host["last"] for host in one["hosts"]}
+    fallen = "; ".join(f"{name}: {last[name]}" for name in one["below"])
+    times = moment(one["tls_since"]), moment(one["last_session"])
+    return one["organization"], one["name"], one["best"], *times, fallen
 
 
-def _row(name: DestinationName, remembered: Remembered, now: float) -> tuple[object, ...]:
-    highest = best(remembered, now)
-    fallen = "; ".join(f"{one.host}: {describe_achieved(one.now)}" for one in below(remembered, now))
-    achieved = describe_achieved(highest.achieved)
-    return name.organization, name, achieved, moment(highest.tls_since), moment(remembered.at), fallen
+def _title(one: _Record) -> str:
+    return f"{printable(one['name'])} of {printable(one['organization'])}"
 
 
-def _as_json(name: DestinationName, remembered: Remembered, now: float) -> dict[str, Any]:
-    highest = best(remembered, now)
-    return {
-        "organization": name.organization,
-        "domain": name.domain,
-        "connector": name.connector,
-        "best": describe_achieved(highest.achieved),
-        "tls_since": highest.tls_since,
-        "mx_since": highest.mx_since,
-        "last_session": remembered.at,
-        "below": [one.host for one in below(remembered, now)],
-        "hosts": [_host_json(host, one) for host, one in sorted(remembered.hosts.items())],
-    }
-
-
-def _host_json(host: str, one: HostMemory) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "host": host,
-        "first_session": one.first,
-        "last_session": one.at,
-        "last": describe_achieved(one.last),
-        "tls_version": one.version,
-        "seen": {label: {"since": span.since, "last": span.last} for label, span in _spans(one)},
-    }
-    if one.accepted is not None:
-        level = describe_achieved(one.accepted.level)
-        record["accepted"] = {"level": level, "at": one.accepted.at, "by": one.accepted.by}
-    return record
-
-
-def _spans(one: HostMemory) -> list[tuple[str, Span]]:
-    """The levels that a host reached, by name."""
-    names = ("encrypted", "authenticated", "mta-sts", "dnssec")
-    return [(label, span) for label, span in zip(names, (*one.tls, *one.mx), strict=True) if span is not None]
-
-
-def _print(name: DestinationName, remembered: Remembered, now: float) -> None:
-    highest = best(remembered, now)
-    fallen = {one.host: one for one in below(remembered, now)}
-    click.echo(f"{printable(name)} of {printable(name.organization)}")
-    click.echo(f"  best            {describe_achieved(highest.achieved)} since {moment(highest.tls_since)}")
-    for host, one in sorted(remembered.hosts.items()):
-        less = f", LESS than {describe_achieved(fallen[host].was)}" if host in fallen else ""
-        version = f" ({printable(one.version)})" if one.version else ""
-        click.echo(f"  {printable(host)}")
-        click.echo(f"    last          {describe_achieved(one.last)}{version} at {moment(one.at)}{less}")
-        for label, span in _spans(one):
-            click.echo(f"    {label:13} {moment(span.since)} to {moment(span.last)}")
-        if one.accepted is not None:
-            level = describe_achieved(one.accepted.level)
-            click.echo(f"    accepted      {level} by {printable(one.accepted.by)} at {moment(one.accepted.at)}")
+def _print(one: _Record) -> None:
+    click.echo(_title(one))
+    click.echo(f"  best            {printable(one['best'])} since {moment(one['tls_since'])}")
+    for host in one["hosts"]:
+        click.echo("\n".join(f"  {line}" for line in _host_lines(host)))
     click.echo()
+
+
+def _host_lines(host: _Record) -> Iterable[str]:
+    less = f", LESS than {printable(host['expected'])}" if "expected" in host else ""
+    version = f" ({printable(host['tls_version'])})" if host["tls_version"] else ""
+    yield printable(host["host"])
+    yield f"  last          {printable(host['last'])}{version} at {moment(host['last_session'])}{less}"
+    for label, span in host["seen"].items():
+        yield f"  {printable(label):13} {moment(span['since'])} to {moment(span['last'])}"
+    if taken := host.get("accepted"):
+        by = f"by {printable(taken['by'])} at {moment(taken['at'])}"
+        yield f"  accepted      {printable(taken['level'])} {by}"

@@ -12,14 +12,15 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from gatepost.administration import evidence
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, administrator, config_option, fail, gateway_of
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail
 from gatepost.cli.times import MOMENT
 from gatepost.reports.evidence_export import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.administration.gateway import Gateway
+    from gatepost.cli.door import Door
     from gatepost.reports.evidence_export import Summary
 
 __all__ = ["export"]
@@ -47,11 +48,11 @@ def export(form: str, output: Path | None, proof: Path | None, config: str | Non
 
     Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
     """
-    gateway = gateway_of(config)
+    go = door(config)
     selection = Selection(**wanted)
     _check_use(form, output, proof)
     try:
-        summary = _exported(gateway, selection, form, output, proof)
+        summary = _exported(go, selection, form, output, proof)
     except OSError as error:
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
     if not summary.entries:
@@ -74,16 +75,16 @@ def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
         fail(BAD_INPUT, "--proof goes with csv and pdf: the JSON is its own proof")
 
 
-def _exported(gateway: Gateway, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
-    who, proven = administrator(), ("", "")
+def _exported(go: Door, selection: Selection, form: str, output: Path | None, proof: Path | None) -> Summary:
+    proven = "", ""
     if proof is not None:
         with _written(proof) as out:
-            evidence.export(gateway, who, selection, "json", out)
+            go(evidence.export, selection, "json", out)
         with proof.open("rb") as file:
             proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
         click.echo(f"proof: {proof}, SHA-256 {proven[1]}", err=True)
     with _written(output) as out:
-        return evidence.export(gateway, who, selection, form, out, proven)
+        return go(evidence.export, selection, form, out, proven)
 
 
 @contextmanager

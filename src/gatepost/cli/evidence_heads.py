@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gatepost.administration import evidence
-from gatepost.cli.options import NO, config_option, fail, gateway_of, json_option
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, config_option, fail, json_option
 from gatepost.cli.tables import print_json, print_table
 from gatepost.cli.times import MOMENT
 from gatepost.store.trace_files import day_of
@@ -25,7 +26,7 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are some, 1 none, 3 unreadable.
     """
-    found = evidence.heads(gateway_of(config), day_of(since) if since else "")
+    found = door(config)(evidence.heads, day_of(since) if since else "")
     if as_json:
         print_json([evidence.head_record(one) for one in found])
     elif found:
@@ -46,7 +47,7 @@ def key(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there is one, 1 none is made yet (the gateway makes it at its start), 3 unreadable.
     """
-    found = evidence.keys(gateway_of(config))
+    found = door(config)(evidence.keys)
     if as_json:
         print_json([evidence.key_record(one) for one in found])
     else:

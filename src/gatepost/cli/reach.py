@@ -113,6 +113,8 @@ _WHY = {
     "user setup": "until there is an owner the admin centre is there for that machine alone",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
+    "report send": "it is the gateway that sends its reports",
+    "evidence verify": "it reads the whole log (give it an export, or a copy; POST /api/v1/evidence/verification)",
     "queue show": "--body prints a message, and messages are not served over REST",
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.reports import Period, connectors_record, report_record, tls_report
+from gatepost.administration.reports import DAYS, Period, connectors_record, report_record, tls_report
 from gatepost.administration.spreadsheet import csv_lines
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["connectors", "tls"]
 
-_DAYS = 30 * 86400.0
-_since = click.option("--since", type=MOMENT, default=0.0, help="From that UTC day on: 7d or a date; default: 30d.")
+_BEFORE = (DAYS - 1) * 86400.0  # the last day is one of them
+_since = click.option(
+    "--since", type=MOMENT, default=0.0, help="From that UTC day on: 7d or a date; default: 30 days with the last."
+)
 _until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC day, with it; default: today.")
 
 
@@ -86,7 +88,7 @@ def connectors(since: float, until: float, organization: str, config: str | None
 def _report(config: str | None, since: float, until: float, wanted: Wanted, most: int = 0) -> TlsReport:
     go = door(config)
     now = time.time()
-    first, last = day_of(since or now - _DAYS), day_of(until or now)
+    first, last = day_of(since or (until or now) - _BEFORE), day_of(until or now)
     if first > last:
         fail(BAD_INPUT, f"--since {first} is after --until {last}")
     return go(tls_report, wanted, Period(first, last), most)

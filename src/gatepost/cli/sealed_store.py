@@ -1,4 +1,4 @@
-"""How commands come by the configuration store with the vault of its keys. Used by `dkim`, `smime` and `site`."""
+"""How commands come by the configuration store with the vault of its keys. Used by `smime` and `site`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ Called by `gatepost apply`, `doctor` and the admin centre through `connectors.de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from gatepost.connectors import oauth
 from gatepost.connectors.content_hook import scanner_host
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gatepost.connectors.names import Network
 
 __all__ = ["warnings"]
+
+_OVERLAPS: Final = 3  # networks of others that are named for each
 
 
 def warnings(resources: Resources, hostname: str = "") -> list[str]:
@@ -370,7 +373,10 @@ def _may_take_over(one: OutboundConnector, other: OutboundConnector) -> bool:
 
 
 def _shared_addresses(resources: Resources) -> Iterator[str]:
-    """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1)."""
+    """Networks of on-premises connectors of different organizations that overlap (exchange.md section 5.1).
+
+    Of one that overlaps with those of many, the narrowest around it are named: all pairs would be the square of them.
+    """
     held = [
         (network(text), organization.name, connector.name)
         for organization in resources.organizations
@@ -384,10 +390,10 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
     for its, other, other_name in held:
         while around and not (around[-1][0].version == its.version and around[-1][0].overlaps(its)):
             around.pop()
-        for own, one, name in around:
-            if one != other:
-                yield (
-                    f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
-                    "whose mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
-                )
+        others = islice((each for each in reversed(around) if each[1] != other), _OVERLAPS)
+        for own, one, name in reversed(list(others)):
+            yield (
+                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
+                "whose mail it is depends on the sender's domain alone, so tell the servers apart by certificate"
+            )
         around.append((its, other, other_name))

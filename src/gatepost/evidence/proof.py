@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatepost.evidence.audit import SignatureCheck
 
-__all__ = ["FORMAT_NAME", "ExportAudit", "Segment", "audit_export", "segments"]
+__all__ = ["FORMAT_NAME", "ExportAudit", "Segment", "audit_export", "segment_of", "segments"]
 
 FORMAT_NAME: Final = "gatepost evidence export"
 
@@ -81,6 +81,17 @@ def segments(
         place = Place(line.number, line.hash)
     if current is not None:
         yield current
+
+
+def segment_of(record: Mapping[str, Any]) -> Segment:
+    """What `Segment.record` tells. Raises ValueError, TypeError or LookupError for what it never told."""
+    found = Segment(record["writer"], Place(record["number"], record["head"]), list(record["entries"]))
+    head = found.start.head
+    for item in found.items:
+        head = link(head, item if isinstance(item, str) else digest(canonical(item)))
+        if isinstance(item, dict) and item.get("kind") == Kind.EVENT:  # of events those that were chosen are shown
+            found.chosen.append((head, item))
+    return found
 
 
 @dataclass(slots=True)

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from gatepost.evidence.proof import Segment
     from gatepost.store.evidence_files import DayFile
 
-__all__ = ["CSV_COLUMNS", "Selection", "Summary", "chosen_segments", "head_bodies", "write_csv", "write_json"]
+__all__ = [
+    "CSV_COLUMNS",
+    "Selection",
+    "Summary",
+    "chosen_segments",
+    "head_bodies",
+    "write_csv",
+    "write_document",
+    "write_json",
+]
 
 _DAY: Final = 86400.0
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -163,7 +172,6 @@ def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]
 
 def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, found: Iterable[Segment]) -> Summary:
     """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
-    summary = Summary()
     head = {
         "format": FORMAT_NAME,
         "version": 1,
@@ -174,6 +182,12 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
         "heads": list(head_bodies(evidence, selection)),
     }
+    return write_document(out, head, found)
+
+
+def write_document(out: IO[bytes], head: Mapping[str, Any], found: Iterable[Segment]) -> Summary:
+    """The same of what stands before the segments. Raises OSError."""
+    summary = Summary()
     out.write(canonical(head)[:-1] + b',"segments":[')
     comma = b"\n"
     for segment in found:

@@ -41,6 +41,7 @@ _SELECT = (
     " FROM delivery AS d JOIN message AS m ON m.id = d.message"
     " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
 )
+_EVERY = "TRUE"
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
 _LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
 _REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
@@ -86,6 +87,21 @@ _BY_DESTINATION = (
     " FROM delivery AS d{message} WHERE NOT d.dropped AND {where}"
     " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
 )
+# The same without a filter, in a third of the time: nearly all wait for their next attempt, and the index of those that
+# are due has them by destination. The rest is read: what is active or held, and what may be held for its destination's
+# sake, which is in the index too.
+_APART = """(d.held OR d.next_at = 0 OR instr(d.recipients, '"held":true'))"""
+_WAITING = (
+    "SELECT destination, count, oldest, (SELECT last_error FROM delivery AS d WHERE d.message = oldest AND"
+    " d.destination = w.destination ORDER BY d.id LIMIT 1)"
+    " FROM (SELECT destination, count(*) AS count, min(message) AS oldest FROM delivery INDEXED BY due"
+    " WHERE next_at > 0 AND NOT held GROUP BY destination) AS w"
+)
+_REST = (
+    f"SELECT d.destination, count(*), sum({_STATES['active']}), sum({_HELD}), min(d.message), d.last_error,"  # noqa: S608
+    f" sum(d.next_at > 0 AND NOT d.held) FROM delivery AS d WHERE {_APART} GROUP BY d.destination"
+)
+_SOME_DROPPED = "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY dropped WHERE dropped)"
 
 
 class DestinationCount(msgspec.Struct):
@@ -121,7 +137,7 @@ class QueueEntry(msgspec.Struct):
 
 def conditions(wanted: QueueFilter) -> Conditions:
     """A filter as SQL. Raises ValueError for what is no queue id."""
-    terms = ["TRUE"]
+    terms = [_EVERY]
     values: list[Any] = []
 
     def add(term: str, *parameters: Any) -> None:
@@ -166,9 +182,26 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
 def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
     """The deliveries meant, counted by destination, the fullest first."""
     terms, values = where
+    if terms == _EVERY and not connection.execute(_SOME_DROPPED).get:
+        counted = sorted(_all_destinations(connection), key=lambda one: -one.count)
+        return counted if limit < 0 else counted[:limit]
     message = _WITH_MESSAGE if "m.facts" in terms else ""
     statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, message=message, where=terms)
     return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
+
+
+def _all_destinations(connection: apsw.Connection) -> list[DestinationCount]:
+    found = {
+        destination: DestinationCount(destination, count, 0, 0, oldest, last_error)
+        for destination, count, oldest, last_error in connection.execute(_WAITING)
+    }
+    for destination, count, active, held, oldest, last_error, indexed in connection.execute(_REST):
+        one = found.setdefault(destination, DestinationCount(destination, 0, 0, 0, oldest, last_error))
+        one.count += count - indexed
+        one.active, one.held = active, held
+        if oldest <= one.oldest:
+            one.oldest, one.last_error = oldest, last_error
+    return list(found.values())
 
 
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "ConfigConflict", "ConfigStore", "Version"]
 
 _SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x67706366  # "gpcf"
 _TABLES = """
 CREATE TABLE resource (
@@ -50,6 +50,7 @@ CREATE TABLE change (
 );
 CREATE INDEX change_of ON change (kind, name);
 """
+_BY_VERSION = "CREATE INDEX change_version ON change (version);"
 _CONTENT = """
 CREATE TABLE content (
     name TEXT PRIMARY KEY,
@@ -57,6 +58,9 @@ CREATE TABLE content (
 ) WITHOUT ROWID;
 """
 
+_MOST = "organization"
+_NEWEST = "change INDEXED BY change_version"
+_LAST = 2**63 - 1  # the largest number that SQLite has
 # The newest change is of the newest version: to look for the greatest one would read all of them.
 _IN_FORCE = "SELECT ifnull((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
 
@@ -187,11 +191,21 @@ class ConfigStore:
 
         before: only of versions before this one, 0 for all.
         """
+        # Nearly all changes are of organizations: they are read from the newest version on, and what is named, and the
+        # rest, is looked up by its kind.
+        by_kind = bool(name) or kind not in {"", _MOST}
+        table, order = ("change", "id DESC") if by_kind else (_NEWEST, "version DESC, id DESC")
+        asked: dict[str, str | int] = {
+            "kind = ?": kind,
+            "name = ?": name,
+            "version = ?": version,
+            "version < ?": before,
+        }
+        terms = [term for term, value in asked.items() if value] or ["TRUE"]
         rows: list[tuple[Any, ...]] = self._connection.execute(
-            "SELECT version, at, author, note, kind, name, before, after FROM change"
-            " WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR name = ?2) AND (?4 = 0 OR version = ?4)"
-            " AND (?5 = 0 OR version < ?5) ORDER BY id DESC LIMIT ?3",
-            (kind, name, limit, version, before),
+            f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
+            f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
+            [*(value for value in asked.values() if value), limit],
         ).fetchall()
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 
@@ -212,11 +226,10 @@ class ConfigStore:
         """
         among = None if names is None else _encode(sorted(names)).decode()
         rows = self._connection.execute(
-            # Not by the index of kinds: it would sort them all, and the newest are at the end of the table.
-            "SELECT version, at, author, note, name FROM change NOT INDEXED WHERE kind = 'organization'"
+            f"SELECT version, at, author, note, name FROM {_NEWEST} WHERE kind = 'organization'"  # noqa: S608 - ours
             " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1))) AND (?2 = '' OR author = ?2)"
-            " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND (?5 = 0 OR version < ?5) ORDER BY id DESC",
-            (among, author, since, until, before),
+            " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND version < ?5 ORDER BY version DESC, id DESC",
+            (among, author, since, until, before or _LAST),
         )
         found = []
         for _, group in groupby(rows, key=lambda row: row[0]):
@@ -241,12 +254,13 @@ class ConfigStore:
         ours = self._connection.pragma("application_id") == _APPLICATION_ID
         if version == _SCHEMA_VERSION and ours:
             return
-        if version == 1 and ours:
-            self._connection.execute(f"{_CONTENT}; PRAGMA user_version = {_SCHEMA_VERSION}")
+        if version in {1, 2} and ours:
+            lacking = (_CONTENT if version == 1 else "") + _BY_VERSION
+            self._connection.execute(f"{lacking} PRAGMA user_version = {_SCHEMA_VERSION}")
             return
         if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise StoreFailure(f"{path} is not a configuration of this version (schema {version})")
-        self._connection.execute(_TABLES + _CONTENT)
+        self._connection.execute(_TABLES + _CONTENT + _BY_VERSION)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 

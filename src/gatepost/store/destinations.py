@@ -52,6 +52,7 @@ _REMOVE = "DELETE FROM destination WHERE organization = ? AND domain = ? AND con
 _LIST = (
     "SELECT organization, domain, connector, document FROM destination"
     " WHERE (?1 = '' OR organization = ?1) AND (?2 = '' OR domain = ?2) AND (?3 = '' OR connector = ?3 COLLATE NOCASE)"
+    " AND (?5 IS NULL OR (organization, domain, connector) > (?5, ?6, ?7))"
     " ORDER BY organization, domain, connector LIMIT ?4"
 )
 # Of the organization that has the most: who makes one organization send to ever new domains takes no other's memory.
@@ -108,12 +109,22 @@ class DestinationFile:
             return Remembered() if document is None else _decode(document)
 
     def listed(
-        self, *, organization: str = "", domain: str = "", connector: str = "", limit: int = -1
+        self,
+        *,
+        organization: str = "",
+        domain: str = "",
+        connector: str = "",
+        limit: int = -1,
+        after: DestinationName | None = None,
     ) -> list[tuple[DestinationName, Remembered]]:
-        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all."""
+        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all.
+
+        after: only those behind this name.
+        """
+        place = tuple(after) if after is not None else (None, None, None)
         with self._reported():
             rows: list[tuple[Any, ...]] = self._connection.execute(
-                _LIST, (organization, domain, connector, limit)
+                _LIST, (organization, domain, connector, limit, *place)
             ).fetchall()
             return [(DestinationName(*row[:3]), _decode(row[3])) for row in rows]
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["COOKIE", "LOGIN", "LOST", "Identity", "address_of", "is_open"]
+__all__ = ["COOKIE", "LOGIN", "LOST", "Identity", "address_of", "came_from", "is_open"]
 
 COOKIE: Final = "__Host-gatepost"
 """The prefix makes browsers insist on Secure, Path=/ and no Domain, so that no neighbour of this host can set it."""
@@ -120,15 +120,15 @@ def _to_login(scope: Scope, headers: Headers) -> Response:
     """Back to the page afterwards; of what was to be changed, to the page of its form, which was not acted upon."""
     query = scope.get("query_string", b"").decode("latin-1")
     lost = scope["method"] not in {"GET", "HEAD"}
-    wanted = _referer(headers) if lost else scope["path"] + (f"?{query}" if query else "")
+    wanted = came_from(headers) if lost else scope["path"] + (f"?{query}" if query else "")
     given = [f"next={quote(wanted, safe='')}"] * (wanted not in {"", "/"}) + [f"{LOST}=yes"] * lost
     target = LOGIN + (f"?{'&'.join(given)}" if given else "")
     # a part of a page cannot be swapped for the whole login page
     return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"HX-Redirect": target})
 
 
-def _referer(headers: Headers) -> str:
-    """The page of ours that a form was sent from, "" if it is none or not known."""
+def came_from(headers: Headers) -> str:
+    """The page of ours that a form was sent from or a link stood on, "" if it is none or not known."""
     try:
         page = urlsplit(headers.get("referer", "")[:_PAGE])
     except ValueError:

@@ -88,8 +88,8 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     """RFC 9457. type: of a closed list, explained where it leads. instance: the request, as the log names it.
 
     errors: by field; empty where no field is to blame. refusal: why it was not done, as commands tell it apart and end
-    by it (docs/rest.md); null where nothing came to be refused by what was asked for. options: fields or parameters
-    that would help, such as a reason in "force".
+    by it (docs/rest.md); null where the form of the call was to blame, or its token. options: fields or parameters that
+    would help, such as a reason in "force".
     """
 
     type: str

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.accounts import Accounts
 
-__all__ = ["Record", "address_of", "note_refusal"]
+__all__ = ["Record", "address_of", "note_refusal", "note_throttled"]
 
 _WHY: Final = "refused_because"
 _REASONS: Final[dict[int, str]] = {
@@ -43,6 +43,11 @@ def address_of(scope: Scope) -> str:
 def note_refusal(scope: Scope, why: str) -> None:
     """The request is about to be refused, and that is to be on record. why: a clause, after "since"."""
     scope.setdefault("state", {})[_WHY] = why
+
+
+def note_throttled(scope: Scope) -> None:
+    """A password or passkey is not even tried, since too many failed; that is on record as well, once a minute."""
+    note_refusal(scope, "too many log-ins failed before, and it has to wait")
 
 
 class Record:

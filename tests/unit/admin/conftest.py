@@ -6,11 +6,14 @@ import asyncio
 import html
 import json
 import re
+import time
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import unquote, urlencode
 
 import pytest
 
+from gatepost.access import doorkeeper
 from gatepost.access.accounts import Accounts
 from gatepost.access.principal import ROLES, Principal, Role, Scope
 from gatepost.access.records import Actor
@@ -138,6 +141,48 @@ class Centre:
         await self.app(scope, receive, send)
         headers = {name.decode(): value.decode() for name, value in got[0]["headers"]}
         return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode())
+
+
+class Person:
+    """Somebody who is logged in with a browser. secret: of the session."""
+
+    def __init__(self, centre, secret):
+        self.centre = centre
+        self.secret = secret
+        self.session = centre.accounts.session(secret)
+        self.headers = {"authorization": "", "cookie": f"__Host-gatepost={secret}"}
+
+    def get(self, path, **headers):
+        return self.centre.ask("GET", path, "owner", b"", self.headers | headers)
+
+    def post(self, path, *pairs, **form):
+        """pairs: of fields that come several times."""
+        body = urlencode([*pairs, *({"csrf": self.session.csrf} | form).items()]).encode()
+        return self.centre.ask("POST", path, "owner", body, self.headers | {"sec_fetch_site": "same-origin"})
+
+    @property
+    def is_logged_in(self):
+        return self.centre.accounts.session(self.secret) is not None
+
+
+WORD = "correct horse battery"
+
+
+_hashed_once = cache(doorkeeper.argon2_hash)
+"""A hash takes a tenth of a second, as it is to: one of each password is enough for all tests."""
+
+
+@pytest.fixture
+def person(centre, monkeypatch):
+    """Log somebody in: person("tim", Role.AUDITOR, ["fabrikam"]). ago: seconds since they proved who they are."""
+    monkeypatch.setattr(doorkeeper, "argon2_hash", _hashed_once)
+
+    def log_in(name="ann", role=Role.OWNER, organizations=None, ago=0.0):
+        accounts, by = centre.accounts, Actor("root", "")
+        user = accounts.user(name) or accounts.add_user(name, role, WORD, by=by, organizations=organizations)
+        return Person(centre, accounts.start_session(user, "127.0.0.1", "Firefox", proved=time.time() - ago))
+
+    return log_in
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.admin.paging import SIZE, foot, number_of, offset_of, page_of
+from gatepost.admin.paging import SIZE, foot, offset_of, page_of
 from gatepost.administration.pages import Page
 
 
@@ -19,19 +19,6 @@ def asked(page):
 def test_a_page_is_a_number_from_one_on(text, number):
     assert page_of(asked(text)) == number
     assert offset_of(asked(text)) == (number - 1) * SIZE
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("7", 7),
-        ("0", 0),
-        ("9" * 18, 10**18 - 1),
-        *((odd, None) for odd in ("", "-1", "+1", " 1", "x", "²", "٣", "9" * 5000)),
-    ],
-)
-def test_a_number_that_something_is_named_by(text, number):
-    assert number_of(text) == number
 
 
 @pytest.mark.parametrize(

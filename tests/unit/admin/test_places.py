@@ -36,7 +36,7 @@ def test_a_part_has_an_address_whatever_its_name(kind, view, edit, listed):
 
 
 def test_kinds_without_pages_of_their_own_are_few():
-    assert set(KINDS) - set(places.FOLDERS) == {"inbound_connector", "outbound_connector", "dkim_key"}
+    assert set(KINDS) - set(places.FOLDERS) == {"inbound_connector", "outbound_connector"}
 
 
 def test_other_addresses():
@@ -44,3 +44,12 @@ def test_other_addresses():
     assert places.trace_path("<a/b@c>") == "/trace/%3Ca%2Fb%40c%3E"
     assert places.version_path(7) == "/history/7"
     assert places.organization_path("contoso", "edit") == "/organizations/edit/contoso"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7", 7), ("0", 0), ("9" * 18, 10**18 - 1)]
+    + [(odd, None) for odd in ("", "-1", "+1", " 1", "x", "²", "٣", "9" * 5000)],
+)
+def test_a_number_that_something_is_named_by(text, number):
+    assert places.number_of(text) == number

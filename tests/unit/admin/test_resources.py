@@ -55,7 +55,7 @@ def test_a_part_is_added_shown_and_removed(centre, folder, fields, key, name):
     [
         ({"name": "contoso.example"}, ""),
         ({"name": "not a domain"}, "name"),
-        ({"name": ""}, ""),
+        ({"name": ""}, "name"),
         ({"name": "x.example", "mta_sts_max_age": "5 parsecs"}, "mta_sts_max_age"),
     ],
 )
@@ -102,3 +102,34 @@ def test_a_domain_says_how_many_mailboxes_it_has_and_where_to_publish(centre):
     answer = centre.get("/domains")
     assert "/domains/contoso.example/publish" in answer.text
     assert '<td class="number" data-label="Mailboxes">1</td>' in answer.text
+
+
+@pytest.mark.parametrize(("folder", "fields"), [("domains", {"name": "x.example"}), ("rules", {"name": "r"})])
+def test_whose_a_new_part_is_is_asked_for_beside_its_field(centre, folder, fields):
+    answer = centre.post(f"/{folder}/new", do="save", **fields)
+    assert answer.status == 422
+    assert 'href="#field-organization"' in answer.text
+    assert "Choose whose it is" in answer.words
+    assert "--organization" not in answer.words, "that is an option of the command"
+    assert answer.value("name") == fields["name"], "what was filled in stays"
+
+
+def test_an_address_says_whose_it_is_and_an_empty_one_is_wrong_where_it_stands(centre):
+    assert centre.post("/mailboxes/new", do="save", address="joe@contoso.example").status == 303
+    answer = centre.post("/mailboxes/new", do="save", organization="contoso", address="")
+    assert answer.status == 422
+    assert 'href="#field-address"' in answer.text
+    assert "organization.contoso" not in answer.words
+
+
+def test_what_is_refused_leads_back_to_its_form(centre):
+    here = "https://localhost/queue?state=held"
+    refused = centre.post("/queue/confirm", headers={"referer": here}, action="drop")
+    assert refused.status == 422
+    assert 'href="/queue?state=held"' in refused.text
+    assert (
+        "Back to" not in centre.post("/queue/confirm", headers={"referer": "https://evil.example/x"}, action="x").words
+    )
+    wrong = centre.get("/reports?since=2026-12-02&until=2026-12-01", referer="https://localhost/reports?since=x")
+    assert wrong.status == 422
+    assert '<a href="/reports">Back to where you were</a>' in wrong.text

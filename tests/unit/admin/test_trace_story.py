@@ -134,6 +134,8 @@ def test_each_recipient_has_what_happened_last():
         ("dnssec/authenticated", "SEND", "verified"),
         ("", "DELIVER", ""),
         ("none/none", "HOLD", ""),
+        *(("none/none", event, "") for event in ("DEFER", "FAIL", "EXPIRE", "REFUSE")),
+        ("none/encrypted", "DEFER", "encrypted"),
     ],
 )
 def test_protection(achieved, event, shown):

@@ -22,7 +22,6 @@ from gatepost.administration.changeover import (
     standing,
     status_record,
     tlsa_of,
-    utc,
 )
 from gatepost.administration.inventory import inventory_for_look, inventory_of, listed_certificates
 from gatepost.administration.refusal import Kind, Refusal
@@ -158,7 +157,3 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
     report = GateReport(one, NOW, tuple(GateFinding(Gate.TLSA, mark, "so", until=until) for mark, until in findings))
     (told,) = next_steps(one, {one.id: one}, report, now=NOW)
     assert told == expected.replace("ID", one.id)
-
-
-def test_a_time_in_a_sentence():
-    assert (utc(0.0), utc(NOW)) == ("", "2026-11-24 14:00:00Z")

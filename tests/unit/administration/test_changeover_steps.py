@@ -86,9 +86,10 @@ def test_the_way_back_and_the_end(sealed, pair):
 
 def test_a_time_is_planned_and_called_off(sealed, pair):
     _, new = pair
-    with pytest.raises(Refusal) as caught:
-        steps.switch(sealed, ANN, new.id, at=time.time() - 1)
-    assert [one.path for one in caught.value.errors] == ["at"]
+    for at in (time.time() - 1, 0.0, -1e300, 6e14, float("inf"), float("nan")):
+        with pytest.raises(Refusal) as caught:
+            steps.switch(sealed, ANN, new.id, at=at)
+        assert [one.path for one in caught.value.errors] == ["at"]
     assert steps.switch(sealed, ANN, new.id, at=time.time() + 3600).is_planned
     assert steps.cancel(sealed, ANN).id == new.id
     with pytest.raises(Refusal):

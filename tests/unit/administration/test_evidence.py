@@ -37,16 +37,20 @@ def exported(gateway, who=ALL, form="json", **wanted):
 
 
 def test_heads_and_keys(gateway, log, logs):
-    first, second = evidence.heads(gateway)
-    assert evidence.heads(gateway, second.day) == [second]
+    first, second = evidence.heads(gateway, ALL)
+    assert evidence.heads(gateway, ALL, second.day) == [second]
     assert evidence.head_record(first)["hash"] == first.hash
-    (key,) = evidence.keys(gateway)
+    (key,) = evidence.keys(gateway, ALL)
     assert evidence.key_record(key) == {"id": logs.signer.key, "pem": logs.pem.decode()}
     assert evidence.days_kept(gateway)[0] == first.day
 
 
 def test_nothing_yet(gateway):
-    assert (evidence.heads(gateway), evidence.keys(gateway), evidence.days_kept(gateway)) == ([], [], ("", ""))
+    assert (evidence.heads(gateway, ALL), evidence.keys(gateway, ALL), evidence.days_kept(gateway)) == (
+        [],
+        [],
+        ("", ""),
+    )
 
 
 def test_exports_in_every_form(gateway, log):
@@ -73,7 +77,7 @@ def test_what_cannot_be_read_is_a_refusal(gateway, log):
     (log / "keys").joinpath("x.pem").write_bytes(b"no key")
     next(iter(log_directory(log).glob("*.log.gz")), None)
     with pytest.raises(Refusal) as refused:
-        evidence.keys(gateway)
+        evidence.keys(gateway, ALL)
     assert refused.value.kind is Kind.UNREADABLE
     with pytest.raises(Refusal):
         exported(gateway)
@@ -83,3 +87,10 @@ def test_without_reportlab_there_is_no_pdf(monkeypatch):
     assert evidence.export_forms() == ("json", "csv", "pdf")
     monkeypatch.setattr(evidence, "find_spec", lambda _: None)
     assert evidence.export_forms() == ("json", "csv")
+
+
+@pytest.mark.parametrize("asked", [evidence.heads, evidence.keys])
+def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, asked):
+    with pytest.raises(Refusal) as refused:
+        asked(gateway, Principal("o", frozenset({Scope.READ}), frozenset({"another"})))
+    assert refused.value.kind is Kind.FORBIDDEN

@@ -89,7 +89,7 @@ def test_one_version_with_each_field_before_and_after(changed):
     assert fields[0].path == "organization.contoso"  # as they were applied
 
 
-@pytest.mark.parametrize(("who", "version"), [(OWNER, 9), (TENANT, 2)])
+@pytest.mark.parametrize(("who", "version"), [(OWNER, 9), (TENANT, 2), (OWNER, 0), (OWNER, -1), (TENANT, 0)])
 def test_a_version_that_is_not_there(changed, who, version):
     with pytest.raises(Refusal, match=f"there is no version {version}") as refused:
         version_changes(changed, who, version)

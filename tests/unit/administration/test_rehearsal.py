@@ -67,7 +67,7 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
         ("accepted", "refused"),
     )
     assert conclusion(found) == (
-        "cannot tell: no mail met it in this time; it is disabled: --replay decides past mail again"
+        "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
     )
     for asked in (question(organization="contoso"), question("secret", rule=True)):
         with pytest.raises(Refusal) as refused:

@@ -7,7 +7,7 @@ import pytest
 from gatepost.administration.spreadsheet import csv_lines, harmless
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_no_text_is_taken_for_a_formula(sign):
     assert harmless(f"{sign}1+1") == f"'{sign}1+1"
 

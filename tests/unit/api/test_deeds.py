@@ -149,6 +149,7 @@ DONE = {
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /evidence/verification": ({}, None),
     "POST /explain": ({}, {"from": "a@b.example", "to": "ann@contoso.example"}),
+    "POST /organizations/{organization}/validations": ({"organization": "contoso"}, {"connector": "bank in"}),
     "POST /checks/partner": ({}, {"domain": "bank.example"}),
     "POST /checks/host": ({}, {"host": "mx.bank.example"}),
     "POST /users": ({}, {"name": "ann", "role": "owner", "password": WORD}),

@@ -93,3 +93,17 @@ def test_entries_with_their_proof(logged, monkeypatch):
     answer = logged.call("GET", "/evidence/export")
     assert answer.status == 422
     assert "too large" in answer.json["detail"]
+
+
+def test_an_export_takes_days_or_times(logged):
+    whole = logged.call("GET", "/evidence/export").json["segments"]
+    day = time.strftime("%Y-%m-%d", time.gmtime(NOW))
+    assert logged.call("GET", f"/evidence/export?since={day}&until={day}").json["segments"] == whole
+    open_ended = logged.call("GET", "/evidence/export?since=1970-01-01T00:00").json
+    assert (open_ended["segments"], open_ended["selection"]) == (whole, {})
+    before = logged.call("GET", "/evidence/export?until=2026-01-01T12:00").json
+    assert (before["segments"], list(before["selection"])) == ([], ["until"])
+    assert logged.call("GET", "/evidence/export?since=x&until=2026-01-01T12:00").paths == ["query.since"]
+    assert logged.call("GET", "/evidence/export?until=2026-02-30").status == 422
+    assert logged.call("GET", "/evidence/export?since=1900-01-01T00:00&until=9999-12-31T23:59").json["selection"] == {}
+    assert logged.call("GET", "/evidence/export?until=1900-01-01T00:00").json["segments"] == []

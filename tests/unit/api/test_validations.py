@@ -22,7 +22,7 @@ def test_a_connector_is_tried_and_the_result_stays(api):
     assert state["result"]["direction"] == "inbound"
     assert begun.headers["location"] == f"/api/v1{PATH}/{state['id']}"
     assert api.call("GET", f"{PATH}/{state['id']}").json == state
-    (deed,) = [one for one in api.accounts.deeds(OWNER) if one.action == "connector.validate"]
+    (deed,) = [one for one in api.accounts.deeds(OWNER) if one.action == "connector-validate"]
     assert (deed.who, deed.organization) == ("token contoso", "contoso")
 
 

@@ -95,7 +95,7 @@ def test_a_connector_that_lets_everything_pass_is_ready(base):
 
 def test_without_mail_it_cannot_be_told(base):
     assert rehearsal(base, "bank", code=3)[-1] == "cannot tell: no mail met it in this time"
-    hint = "cannot tell: no mail met it in this time; it is disabled: --replay decides past mail again"
+    hint = "cannot tell: no mail met it in this time; it is disabled: to decide past mail again would tell"
     assert rehearsal(base, "shop", code=3)[-1] == hint
     base.events(
         {"at": NOW, "event": "DEFER", "recipient": "a@forced.example", "connector": "forced", "reply": "450 4.4.1 x"}
@@ -124,7 +124,7 @@ def test_what_was_decided_before_it_was_what_it_is_says_nothing(base):
     lines = rehearsal(base, "forced", code=3)
     assert lines[1] == "messages 1: would be sent 0, would be held 0, not judged 1"
     assert "before the connector was changed to what it is by configuration 2" in "".join(lines)
-    assert lines[-1] == "cannot tell: none of the messages could be judged; --replay decides them again"
+    assert lines[-1] == "cannot tell: none of the messages could be judged; to decide them again would tell"
     found = base.json("connector", "rehearsal", "forced", code=3)
     assert (found["formed"], found["groups"][0]["reason"], found["rule"]) == (2, "decided before", False)
     base.call("connector", "set", "forced", "mode=enforce", "comment=x")

@@ -23,6 +23,8 @@ def call(*words, **environment):
         (("user", "setup"), "until there is an owner"),
         (("queue", "show", "x", "--body"), "messages are not served"),
         (("site", "status"), "authority's key"),
+        (("report", "send"), "sends its reports"),
+        (("evidence", "verify"), "reads the whole log"),
     ],
 )
 def test_what_works_on_the_machine_only(words, why):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from gatepost.administration.reports import period
 from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import write_events
 
@@ -49,6 +50,12 @@ def test_for_people(reported):
     assert "failed     certificate-expired: 1" in said
     assert "domains that never offered TLS\npartner\tmessages\nold.example\t1\n" in said
     assert 'lab.example\t12\toutbound tls_settings = "domain-validation" (mx.lab.example)' in said
+
+
+def test_the_days_are_those_of_the_page_unless_others_are_named(reported):
+    found = reported.json("report", "tls")
+    assert (found["first"], found["last"]) == tuple(period())
+    assert period().days == 30
 
 
 def test_for_machines_and_since_when(reported):

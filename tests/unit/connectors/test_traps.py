@@ -264,6 +264,15 @@ def test_every_pair_that_shares_addresses_is_told_once(resources: Build) -> None
     assert found == ["a and c", "a and b", "c and b"]
 
 
+def test_of_many_that_share_an_address_each_is_told_of_a_few_others(resources: Build) -> None:
+    many = 300
+    text = "".join(premises_at(f"o{number}", "192.0.2.0/24") for number in range(many))
+    found = [one for one in warnings(resources(text)) if "share addresses" in one]
+    assert many - 1 <= len(found) <= 3 * many
+    for number in range(many):
+        assert any(f"o{number} " in one for one in found)
+
+
 @pytest.mark.parametrize(
     ("fields", "hostname", "warning"),
     [

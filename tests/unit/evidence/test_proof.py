@@ -9,7 +9,7 @@ from gatepost.evidence.audit import FaultKind
 from gatepost.evidence.chain import Signer, parse_line, sign_body
 from gatepost.evidence.entry import gap_body
 from gatepost.evidence.heads import head_body
-from gatepost.evidence.proof import FORMAT_NAME, audit_export, segments
+from gatepost.evidence.proof import FORMAT_NAME, audit_export, segment_of, segments
 
 K = FaultKind
 
@@ -160,3 +160,15 @@ def test_where_nothing_is_chosen_there_are_no_segments(made, signatures):
     assert list(segments("0", map(parse_line, made.lines), wanted("nobody"))) == []
     assert len(list(segments("0", map(parse_line, made.lines[:13]), wanted("b")))) == 1
     assert audit_export(document(made, "nobody"), signatures).entries == 0
+
+
+def test_a_segment_comes_back_from_its_record(made):
+    for to in ("b", "c", "nobody"):
+        found = list(segments("0", map(parse_line, made.lines), wanted(to)))
+        assert [segment_of(json.loads(json.dumps(one.record()))) for one in found] == found
+
+
+@pytest.mark.parametrize("record", [{}, {"writer": "0", "number": 0, "head": "", "entries": ["x"]}, []])
+def test_a_record_that_is_no_segments(record):
+    with pytest.raises((ValueError, TypeError, LookupError)):
+        segment_of(record)

@@ -172,16 +172,52 @@ def test_content_is_not_kept_if_the_change_is_refused(config):
     assert config.content("key/ab12") is None
 
 
-def test_a_file_of_the_first_schema_is_taken_over(path, config):
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        "DROP TABLE content; DROP INDEX change_version; PRAGMA user_version = 1",
+        "DROP INDEX change_version; PRAGMA user_version = 2",
+    ],
+)
+def test_a_file_of_an_earlier_schema_is_taken_over(path, config, earlier):
     config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
     config.close()
     with apsw.Connection(str(path)) as connection:
-        connection.execute("DROP TABLE content; PRAGMA user_version = 1")
+        connection.execute(earlier)
     connection.close()
     again = ConfigStore(path)
     again.apply({"certificate": {"ab12": {}}}, author="ann", content={"key/ab12": b"sealed"})
     assert (again.load()[1], again.content("key/ab12")) == ({"organization": {"contoso": CONTOSO}}, b"sealed")
+    assert [one.version for one in again.versions()] == [1]
     again.close()
+
+
+def test_all_of_a_kind_and_all_contents_come_in_one_question(config):
+    assert config.texts("certificate") == (0, [])
+    content = {"certificate/b/chain": b"B", "certificate/a/chain": b"A", "certificate/a/key": b"k", "d/chain": b"D"}
+    config.apply({"certificate": {"b": {"x": 1}, "a": {}}}, author="ann", content=content)
+    assert config.texts("certificate") == (1, [("a", "{}"), ("b", '{"x":1}')])
+    assert config.contents("certificate/", "/chain") == {"certificate/a/chain": b"A", "certificate/b/chain": b"B"}
+    assert config.contents("nothing/", "/chain") == {}
+
+
+def test_of_a_long_history_little_is_read(config):
+    """By the index of versions, or that of names where one is named; neither sorts what it finds."""
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    asked = []
+    config._connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: asked.append(event["sql"]))
+    config.history("organization")
+    config.history("organization", before=5)
+    config.history(version=1)
+    config.history("organization", "contoso", before=5)
+    config.versions(author="ann")
+    config._connection.trace_v2(0, None)
+    assert len(asked) == 5
+    for statement in asked:
+        values = (1,) * (5 if "?5" in statement else statement.count("?"))
+        plan = config._connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        assert any("change USING INDEX change_" in step[-1] for step in plan), statement
+        assert not any("TEMP B-TREE FOR ORDER" in step[-1] for step in plan), statement
 
 
 def test_the_versions_of_organizations_the_newest_first(config):

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import contextlib
+import random
+
+import apsw
+import pytest
+
+from gatepost.store.admin_rows import conditions, select_destinations
+from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
+from gatepost.store.rows import delivery_row, message_row
+from gatepost.store.schema import make_queue_tables
+
+_INSERT = (
+    "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    with contextlib.closing(apsw.Connection(str(tmp_path / "q.db"))) as connection:
+        make_queue_tables(connection, tmp_path / "q.db")
+        yield connection
+
+
+def fill(connection, seed):
+    """Deliveries of every state: fresh, deferred, held by somebody, held for their destination's sake."""
+    rnd = random.Random(seed)  # noqa: S311 - the same rows each time
+    for number in range(1, 200):
+        message = Message(number, "contoso", 1.0, "ann@contoso.example")
+        connection.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", message_row(message, None))
+        domain = f"d{rnd.randrange(12)}.example"
+        name = '"held":true' if rnd.random() < 0.1 else "bob"  # a name that looks like it holds nothing
+        recipients = [Recipient(f"{name}@{domain}", held=rnd.random() < 0.2)]
+        due = 0.0 if rnd.random() < 0.2 else 1000.0
+        delivery = Delivery(number, message, f"contoso/{domain}", recipients, next_at=due, last_error=f"451 {number}")
+        connection.execute(_INSERT, delivery_row(delivery))
+        if rnd.random() < 0.2:
+            connection.execute("UPDATE delivery SET held = 1 WHERE message = ?", (number,))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dropped", [0, 7])
+def test_counts_without_a_filter_are_those_that_a_filter_of_all_finds(queue, seed, dropped):
+    fill(queue, seed)
+    queue.execute("UPDATE delivery SET dropped = 1 WHERE message <= ?", (dropped,))
+    every, values = conditions(QueueFilter())
+    assert (every, values) == ("TRUE", [])
+    quick = select_destinations(queue, (every, values), -1)
+    slow = select_destinations(queue, ("TRUE AND TRUE", []), -1)
+    assert sorted(quick, key=lambda one: one.destination) == sorted(slow, key=lambda one: one.destination)
+    assert sum(one.count for one in quick) == 199 - dropped
+    assert [one.count for one in quick] == sorted((one.count for one in quick), reverse=True)
+    assert len(select_destinations(queue, (every, values), 3)) == 3
+
+
+def test_an_empty_queue_has_no_destinations(queue):
+    assert select_destinations(queue, conditions(QueueFilter()), -1) == []
