@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import Meta
 
 from gatepost.access.principal import Scope
 from gatepost.administration.destinations import Which, accepted, forgotten, place_of, remembered
-from gatepost.api.endpoint import Endpoint, ListOf, Reach
+from gatepost.api.endpoint import Endpoint, ListOf, Reach, Told
 from gatepost.api.paging import Page, Paging, cursor, position
 from gatepost.policy.memory import DestinationName
 
@@ -113,11 +114,17 @@ def _list(asked: Asked) -> Page:
 def _act(asked: Asked) -> dict[str, Any]:
     body: DestinationActions = asked.body
     which = Which(body.domain, body.organization, body.connector)
+    asked.told[0] = Told(f"destination {body.action}", body.organization, body.domain or body.connector)
     given = {"everything": body.all, "dry_run": asked.dry_run}
     if body.action == "accept":
         found, retried = accepted(asked.gateway, asked.principal, which, **given)
     else:
         found, retried = forgotten(asked.gateway, asked.principal, which, **given), 0
+    counted = Counter(one["organization"] for one in found)
+    asked.told[:] = [
+        Told(f"destination {body.action}", name, body.domain or body.connector, {"destinations": count})
+        for name, count in counted.items()
+    ] or asked.told
     return {"dry_run": asked.dry_run, "changed": len(found), "retried": retried, "items": found[:_SHOWN]}
 
 
@@ -144,6 +151,7 @@ ENDPOINTS = (
         _TAG,
         body=DestinationActions,
         changes=True,
+        action="destination",
         description="One organization at a time unless all is said. 404 if nothing is remembered, 409 if they do what "
         "they did before.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 import tomlkit
@@ -18,7 +19,10 @@ from gatepost.certificates.authority import Authority
 from gatepost.certificates.directories import WatchedDirectories
 from gatepost.certificates.dkim_keys import made_key
 from gatepost.connectors.values import DkimAlgorithm
+from gatepost.policy.memory import DestinationName, Session
+from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.settings.loader import load
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
 
 from .conftest import OWNER
@@ -26,6 +30,7 @@ from .conftest import OWNER
 ROOT = Authority("Deeds Root")
 NAME = "mx.gate.example"
 WORD = "correct horse battery"
+CLEAR = Achieved(TlsLevel(0), MxLevel.NONE)
 DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
 DKIM_KEY = made_key(DkimAlgorithm.ED25519_SHA256).decode()
 UNSAFE = {f"{one.method} {one.template}": one for one in ENDPOINTS if one.method not in SAFE}
@@ -89,6 +94,12 @@ class Scene:
         self.api.accounts.add_token("old", [Scope.READ], by=Actor("root"))
         return "old"
 
+    def destination(self):
+        file = DestinationFile(self.api.gateway.data / DESTINATIONS_FILE)
+        file.write({DestinationName("contoso", "bank.example"): [(Session("mx", CLEAR, time.time()), False)]})
+        file.close()
+        return ""
+
     def dkim_key(self):
         body = {"selector": "s1", "algorithm": "ed25519-sha256", "key": DKIM_KEY}
         self.api.call("POST", f"{DKIM}", body, headers={"if-match": "*"})
@@ -147,6 +158,7 @@ DONE = {
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
     f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
+    "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
     "POST /evidence/verification": ({}, None),
     "POST /explain": ({}, {"from": "a@b.example", "to": "ann@contoso.example"}),
     "POST /organizations/{organization}/validations": ({"organization": "contoso"}, {"connector": "bank in"}),
