@@ -21,7 +21,8 @@ def test_a_page_is_quick_and_its_parts_come_later(centre):
         ("changes", "outbound_connector['bank-out']"),
     ],
 )
-def test_a_part_is_shown_alone_or_in_the_page(centre, part, said):
+def test_a_part_is_shown_alone_or_in_the_page(centre, monkeypatch, part, said):
+    monkeypatch.setattr("gatepost.admin.connector.PATIENCE", 20.0)
     alone = centre.get(f"{PATH}?part={part}", hx_request="true", hx_request_type="partial")
     assert alone.text.lstrip().startswith(f'<section class="panel" id="{part}"')
     assert said in alone.words
@@ -73,3 +74,18 @@ def test_who_may_not_does_nothing(centre, path, who, status):
 
 def test_nothing_is_done_by_another_name(centre):
     assert centre.post(PATH, do="explode").status == 404
+
+
+def test_a_report_that_takes_long_is_asked_for_again(centre, monkeypatch):
+    path = "/connectors/contoso/outbound/bank-out?part=report"
+    part = {"hx_request": "true", "hx_request_type": "partial"}
+    with centre.gateway.counts.counting:  # somebody else's turn
+        answer = centre.get(path, **part)
+        assert "The trace is being read" in answer.words
+        assert 'hx-trigger="load delay:1s"' in answer.text
+        assert "<html" not in answer.text
+    done = centre.get(path)  # without a script it is waited for
+    assert "no mail met it" in done.words
+    assert "Cannot tell" in done.words
+    monkeypatch.setattr("gatepost.admin.connector.PATIENCE", 20.0)
+    assert "hx-trigger" not in centre.get(path, **part).text

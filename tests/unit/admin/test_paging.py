@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.admin.paging import SIZE, foot, offset_of, page_of
+from gatepost.admin.paging import SIZE, fitting, foot, offset_of, page_of, paged
 from gatepost.administration.pages import Page
 
 
@@ -34,3 +34,26 @@ def test_a_page_is_a_number_from_one_on(text, number):
 )
 def test_the_foot_says_what_is_shown(total, offset, rows, said):
     assert tuple(foot(Page(1, total, offset, [None] * rows), "things")) == said
+
+
+def test_a_page_of_rows_at_hand():
+    rows = list(range(120))
+    assert paged(asked(None), rows, 7) == Page(7, 120, 0, rows[:SIZE])
+    assert paged(asked("3"), rows).rows == rows[100:]
+    assert paged(asked("4"), rows).rows == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "most", "shown"),
+    [
+        (["a"] * 10, 100, 10),
+        (["a"] * 1000, 20, 20),
+        (["a"] * 1000, 1000, 231),  # what a row takes besides its texts counts
+        (["<" * 1000] * 100, 100, 17),  # as it is written in a page
+        (["\N{EURO SIGN}" * 1000] * 100, 100, 22),
+        (["a" * 200_000, "b"], 100, 1),  # one at least
+        ([None, "", None], 100, 3),
+    ],
+)
+def test_rows_end_where_a_page_has_no_more_room(texts, most, shown):
+    assert len(fitting([("key", text) for text in texts], most)) == shown

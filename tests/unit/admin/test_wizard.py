@@ -82,9 +82,15 @@ def test_the_review_says_what_is_missing(centre):
     assert centre.stored("outbound_connector", "new-out") is None
 
 
-def test_what_would_change_is_told_when_it_is_asked(centre):
+def test_what_would_change_is_told_when_it_is_asked(centre, monkeypatch):
+    asked = {"hx_request": "true", "hx_request_type": "partial"}
+    with centre.gateway.counts.counting:  # somebody else's turn
+        answer = centre.get(path("save", part="effects"), **asked)
+        assert "Deciding the mail of the last 7 days again" in answer.words
+        assert 'hx-trigger="load delay:1s"' in answer.text
+    monkeypatch.setattr("gatepost.admin.wizard.PATIENCE", 20.0)
     assert "part=effects" in centre.get(path("save")).text
-    answer = centre.get(path("save", part="effects"), hx_request="true", hx_request_type="partial")
+    answer = centre.get(path("save", part="effects"), **asked)
     assert answer.text.lstrip().startswith('<section class="panel" id="effects"')
     assert "gatepost connector add outbound new-out --organization contoso" in answer.words
     assert "[[organization.contoso.outbound_connector]]" in answer.words

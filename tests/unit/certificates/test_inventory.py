@@ -41,6 +41,7 @@ def test_a_key_is_stored_sealed_and_audited_without_it(inventory, store, tmp_pat
     assert inventory.entries() == (1, {entry.id: entry})
     assert inventory.identity(entry) == MX
     assert inventory.chain_pem(entry) == MX.chain_pem
+    assert inventory.chains() == {entry.id: MX.chain_pem}
     (change,) = store.history("certificate")
     assert (change.author, change.name, change.after["state"]) == ("ann", entry.id, "next")
     store.close()
