@@ -29,7 +29,11 @@ PURE = (
     *("smtp", "tls", "dns", "metrics", "mtasts", "dane", "tlsrpt", "dkim", "evidence", "message", "content"),
     *("connectors", "policy", "migration", "hybrid", "alarms"),
 )
-PURE_MODULES = ("access/principal", "access/records", "access/fields", "access/throttle")
+PURE_MODULES = (
+    *("access/principal", "access/records", "access/fields", "access/throttle", "web/confirmed"),
+    *("administration/cursors", "administration/explain_seen", "administration/explain_words", "administration/pages"),
+    *("administration/reach", "administration/times", "admin/guard", "admin/kinds", "admin/places", "admin/svg"),
+)
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]

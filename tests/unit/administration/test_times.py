@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.administration.times import ahead, moment
+from gatepost.administration.times import ahead, moment, stamp
 
 NOW = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 
@@ -39,3 +39,16 @@ def test_ahead():
 def test_what_is_no_time(read, span, text):
     with pytest.raises(ValueError, match=f"is neither {span} like 30m"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, ""),
+        (1_795_528_800.0, "2026-11-24 14:00:00Z"),
+        (0.5, "1970-01-01 00:00:00Z"),
+        (-1.0, "1969-12-31 23:59:59Z"),
+    ],
+)
+def test_a_time_in_a_sentence(seconds, text):
+    assert stamp(seconds) == text
