@@ -49,7 +49,7 @@ _STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "tell")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
     *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
-    *("connector-validate", "explain", "check-partner", "check-host", "queue"),
+    *("connector-validate", "explain", "check-partner", "check-host", "queue", "destination"),
     *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
     *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
     *("certificate-directory-remove", "certificate-renew", "dkim-add", "dkim-import", "dkim-rotate"),

@@ -22,6 +22,7 @@ CHOSEN = {
     "way",
     "message",
     "achieved",
+    "protection",
 }
 
 

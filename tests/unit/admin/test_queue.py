@@ -194,6 +194,6 @@ def test_what_is_gone_is_said(centre, waiting):
 
 def test_a_text_that_cannot_be_sent_changes_nothing(centre, waiting):
     answer = act(centre, "owner", ("messages", waiting[0]), action="return", which="ticked", text="a\r\nBcc: x@y")
-    assert answer.status == 303
+    assert answer.status == 422
     assert waiting[0] in states(centre)
     assert centre.accounts.deeds(OWNER, DeedFilter(action="queue return")) == []
