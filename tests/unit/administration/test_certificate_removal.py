@@ -26,7 +26,7 @@ NAME = "mx.gate.example"
 
 def added(gateway, root, *names, **more):
     chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 def client(gateway, root, name="c.example", label="to-bank", **more):

@@ -66,7 +66,7 @@ def test_what_is_sent_has_the_names_and_proves_the_key(sealed, key):
 
 
 def test_without_a_master_key_nothing_can_be_sealed(gateway):
-    with pytest.raises(Refusal, match="gatepost certificate request --name HOST -o FILE") as refused:
+    with pytest.raises(Refusal, match=r"no store\.master_key is set") as refused:
         request_certificate(gateway, ANN, Wish((NAME,)))
     assert refused.value.kind is Kind.INPUT
     assert listing(gateway).requests == ()

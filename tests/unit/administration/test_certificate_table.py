@@ -7,7 +7,13 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
-from gatepost.administration.certificate_table import base_url, published_record, published_table, write_table
+from gatepost.administration.certificate_table import (
+    base_url,
+    published_record,
+    published_table,
+    table_files,
+    write_table,
+)
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.authority import Authority
 
@@ -64,14 +70,14 @@ def test_what_is_no_address_of_a_directory(given):
 
 def added(gateway, root, *names, **more):
     chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 def test_nothing_is_published_where_there_is_nothing(sealed, tmp_path):
     found = published_table(sealed)
     assert found.table.rows == ()
     with pytest.raises(Refusal) as refused:
-        write_table(found.table, tmp_path / "out")
+        write_table(table_files(sealed, ANN), tmp_path / "out")
     assert refused.value.kind is Kind.CONFLICT
     assert not (tmp_path / "out").exists()
 
@@ -81,7 +87,7 @@ def test_what_is_current_and_next_is_published_and_client_identities_are_not(sea
     client = added(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
     found = published_table(sealed)
     assert {one.columns.facts.sha256 for one in found.table.rows} == {current.leaf.sha256, following.leaf.sha256}
-    done = write_table(found.table, tmp_path / "out", base_url("https://gate.example/tls"))
+    done = write_table(table_files(sealed, ANN, base_url("https://gate.example/tls")), tmp_path / "out")
     texts = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
     assert b"PRIVATE KEY" not in texts
     assert client.leaf.sha256.encode() not in texts
@@ -96,7 +102,7 @@ def test_what_is_current_and_next_is_published_and_client_identities_are_not(sea
 
 def test_what_says_the_same_is_not_written_again(sealed, root, tmp_path):
     added(sealed, root)
-    table = published_table(sealed).table
+    table = table_files(sealed, ANN)
     write_table(table, tmp_path / "out")
     again = write_table(table, tmp_path / "out")
     assert again.changed == ()
@@ -129,7 +135,7 @@ def test_a_directory_that_cannot_be_written(sealed, root, tmp_path):
     added(sealed, root)
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(Refusal) as refused:
-        write_table(published_table(sealed).table, tmp_path / "file")
+        write_table(table_files(sealed, ANN), tmp_path / "file")
     assert refused.value.kind is Kind.INPUT
     assert str(tmp_path / "file") in refused.value.text
     assert os.listdir(tmp_path / "data")  # noqa: PTH208 - the store is where it was

@@ -38,7 +38,7 @@ DAY = 86400.0
 
 def added(gateway, root, *names, **more):
     chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 def test_all_that_there_is(sealed, root):
@@ -56,7 +56,7 @@ def test_all_that_there_is(sealed, root):
 
 def test_one_in_full(sealed, root):
     chain, key = root.issue([NAME])
-    entry = add_certificate(sealed, ANN, NewCertificate(chain, "chain", key, "key"))[0].entry
+    entry = add_certificate(sealed, ANN, NewCertificate(chain, "chain", key, "key")).entry
     shown = certificate(sealed, entry.id[:8])
     assert (shown.entry, shown.chain) == (entry, chain)
     record = certificate_record(shown.entry, shown.chain, time.time())

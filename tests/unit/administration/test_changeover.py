@@ -38,7 +38,7 @@ COMMAND = "gatepost certificate changeover"
 
 def added(gateway, root, *names, **more):
     chain, key = root.issue(list(names) or [NAME])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def pair(sealed, root):
 
 @pytest.mark.parametrize("number", ["", "none", "0" * 16])
 def test_what_is_not_there(sealed, pair, number):
-    for ask in (standing, notice, look):
+    for ask, who in ((standing, ()), (notice, (ANN,)), (look, ())):
         with pytest.raises(Refusal) as refused:
-            ask(sealed, number)
+            ask(sealed, *who, number)
         assert refused.value.kind is Kind.MISSING
 
 
@@ -60,12 +60,12 @@ def test_where_it_stands_without_asking_anybody(sealed, pair):
     assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
     assert [one.name for one in found.partners] == ["bank.example"]
     assert standing(sealed, old.id).olds == ()
-    assert {one.gate for one in check(sealed, old.id).findings} == set(Gate), "whatever its state"
+    assert {one.gate for one in check(sealed, ANN, old.id).findings} == set(Gate), "whatever its state"
 
 
 def test_what_is_under_way(sealed, root):
     only = added(sealed, root)
-    assert looks(sealed) == []
+    assert looks(sealed, ANN) == []
     with inventory_of(sealed, keys=False) as inventory:
         found = listed_certificates(inventory, sealed)
     assert concerned(found, "", now=NOW) == []
@@ -75,7 +75,7 @@ def test_what_is_under_way(sealed, root):
 def test_after_the_switch_the_traffic_is_looked_at(sealed, pair):
     old, new = pair
     steps.switch(sealed, ANN, new.id, force="x")
-    (found,) = looks(sealed)
+    (found,) = looks(sealed, ANN)
     assert (found.entry.id, found.report.light is Light.GREEN) == (new.id, False)
     since, before = found.traffic
     assert (since.over_tls, before.over_tls) == (0, 0)
@@ -103,7 +103,7 @@ def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
 @pytest.mark.parametrize("quick", [True, False])
 def test_a_mail_to_partners_names_both(sealed, pair, quick):
     old, new = pair
-    found = notice(sealed, new.id, quick=quick)
+    found = notice(sealed, ANN, new.id, quick=quick)
     assert old.leaf.sha256.upper() in found.text.upper().replace(":", "")
     assert new.leaf.sha256.upper() in found.text.upper().replace(":", "")
     assert "PRIVATE KEY" not in found.text

@@ -116,7 +116,7 @@ def test_an_entry_that_was_changed_is_found(log, logs):
 
 
 def test_a_hash_that_was_noted_elsewhere_must_be_in_it(log, logs, gateway):
-    head = evidence.heads(gateway)[0].hash
+    head = evidence.heads(gateway, ALL)[0].hash
     assert verified([log], [logs.pem], [head]).verified is True
     assert verified([log], [logs.pem], ["0" * 64]).verified is False
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_verified_is_refused(log, tmp_path):
         (([tmp_path / "other.txt"],), Kind.INPUT, "no file of an evidence log"),
         (([tmp_path / "a\x1b[31m\nb.txt"],), Kind.INPUT, "no file of an evidence log"),
         (([tmp_path / "empty"],), Kind.UNREADABLE, "there is no evidence log here"),
-        (([log], [b"no key"]), Kind.INPUT, "--key: "),
+        (([log], [b"no key"]), Kind.INPUT, "the key that was given: "),
     ]
     for given, kind, words in cases:
         refused = refusal(verified, *given)

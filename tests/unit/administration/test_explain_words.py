@@ -6,8 +6,9 @@ from gatepost.administration.explain_words import KINDS, RESULTS, demand_words, 
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.values import Mode
-from gatepost.policy.decision import OutboundDecision
+from gatepost.policy.decision import OutboundDecision, hook_record
 from gatepost.policy.failures import outcomes
+from gatepost.policy.outbound import describe
 from gatepost.policy.requirement import Authenticated, Encrypted, Identity, Opportunistic, Source
 from gatepost.smtp.replies import Reply
 
@@ -28,7 +29,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("way", "hops", "words"), WAYS)
 def test_where_mail_goes(way, hops, words):
-    assert way_words(decision(way, *hops)) == words
+    assert way_words(decision(way, *hops).record()) == words
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_where_mail_goes(way, hops, words):
     ],
 )
 def test_what_goes_nowhere_waits_or_is_returned(reply, words):
-    assert way_words(decision("nowhere", reply=reply)) == words
+    assert way_words(decision("nowhere", reply=reply).record()) == words
 
 
 OUT = (Source("connector", "out"),)
@@ -65,7 +66,7 @@ HOOKS = [
 @pytest.mark.parametrize(("fields", "words"), HOOKS)
 def test_who_is_asked_about_the_content(fields, words):
     hook = ContentHook(name="scan", type="clamav", address="127.0.0.1:3310", **fields)
-    told = hook_words(AskedHook("contoso", hook))
+    told = hook_words(hook_record(AskedHook("contoso", hook)))
     assert told.startswith(words)
     assert told.endswith(f": {hook.on_failure}")
 
@@ -81,4 +82,4 @@ DEMANDS = [
 
 @pytest.mark.parametrize(("requirement", "words"), DEMANDS)
 def test_who_demands_it_is_named(requirement, words):
-    assert demand_words(requirement) == words
+    assert demand_words(describe(requirement), map(str, requirement.sources)) == words

@@ -25,7 +25,7 @@ NAME = "mx.gate.example"
 
 def added(gateway, root, name=NAME, **more):
     chain, key = root.issue([name])
-    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more))[0].entry
+    return add_certificate(gateway, ANN, NewCertificate(chain, "chain", key, "key", **more)).entry
 
 
 @pytest.mark.parametrize(("keys", "seals"), [(True, True), (False, False)])
