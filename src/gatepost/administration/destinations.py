@@ -169,7 +169,7 @@ def _one_owner(found: _Found, verb: str) -> None:
     if len(owners) > 1:
         more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
         named = ", ".join(owners[:_NAMED])
-        text = f"say whose to {verb}, or that it is for all of them: {named}{more}"
+        text = f"say whose to {verb}: {named}{more}; or that it is for all of them"
         raise Refusal(Kind.INPUT, text, options=["organization", "all"])
 
 

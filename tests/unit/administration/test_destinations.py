@@ -117,7 +117,7 @@ def test_what_is_forgotten(seen):
         (OWNER, Which(), Kind.INPUT, "say which destination"),
         (OWNER, Which(organization="contoso"), Kind.INPUT, "say which destination"),
         (OWNER, Which("no domain"), Kind.INPUT, "no domain"),
-        (OWNER, Which(FALLEN), Kind.INPUT, "or that it is for all of them: contoso, fabrikam"),
+        (OWNER, Which(FALLEN), Kind.INPUT, "contoso, fabrikam; or that it is for all of them"),
         (OWNER, Which("nobody.example"), Kind.MISSING, "nothing is remembered of nobody.example"),
         (OWNER, Which(connector="none"), Kind.MISSING, "connector none"),
         (TENANT, Which(FALLEN, "contoso"), Kind.MISSING, "nothing is remembered"),
