@@ -122,7 +122,8 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     if page.get_by_text("Looking …").count():
         shot(page, "check-live")
         axe(page)
-    page.get_by_text("Mail would be delivered, verified by DANE").wait_for(timeout=90_000)
+    page.get_by_text("Looking …").wait_for(state="detached", timeout=90_000)
+    assert "Mail would be delivered, verified by DANE" in page.locator("#found").inner_text()
     matrix = page.locator("#matrix").inner_text()
     assert "good.good.test" in matrix
     assert "3 1 1" in matrix

@@ -378,7 +378,7 @@ def test_the_keys_of_json_stay(lab: Lab) -> None:
         *("findings", "hosts"),
     ]
     assert list(found["hosts"][0]) == [
-        *("host", "preference", "address", "outcome", "policy", "stages", "findings", "tls"),
+        *("host", "preference", "address", "outcome", "policy", "stages", "findings", "tls", "transcript", "looking"),
     ]
     assert list(found["findings"][0]) == ["stage", "verdict", "text", "evidence", "fix", "stops", "because"]
 

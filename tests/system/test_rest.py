@@ -226,7 +226,7 @@ def test_what_is_refused_says_why_as_a_problem(centre: AdminCentre, tokens: dict
     found, told, problem = centre.call(f"{V1}{path}", tokens[scope], method, body, headers)
     assert (found, problem["type"]) == (status, f"{V1}/problems/{kind}"), problem
     assert told["content-type"] == "application/problem+json"
-    assert set(problem) == {"type", "title", "status", "detail", "instance", "errors"}
+    assert set(problem) == {"type", "title", "status", "detail", "instance", "errors", "refusal", "options"}
     assert bool(problem["errors"]) is (status == 422)
     assert ("allow" in told) is (status == 405)
     assert ("www-authenticate" in told) is (status == 401)

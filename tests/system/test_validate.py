@@ -308,7 +308,7 @@ def test_a_domain_that_takes_no_mail(scene: Scene) -> None:
 
 def test_a_wildcard_needs_a_recipient(scene: Scene) -> None:
     run = scene.draft(expect=2, recipient_domains=["*"])
-    assert "say which to try with --recipient ADDRESS" in run.stderr
+    assert "name a recipient in the one that is to be tried" in run.stderr
 
 
 # what is stored
