@@ -112,7 +112,8 @@ def key_of(content: bytes, source: str, password: bytes | None = None) -> bytes:
             return key_of(content, source)
         raise PasswordNeeded(f"{source}: the private key is encrypted; give its password") from failure
     except (ValueError, UnsupportedAlgorithm) as failure:
-        if password is not None and "decrypt" in str(failure).lower():
+        # With a wrong password one padding in 256 looks right, and then it is the key that cannot be read.
+        if password is not None and (b"ENCRYPTED" in content or "decrypt" in str(failure).lower()):
             raise PasswordNeeded(f"{source}: the password is not the right one") from failure
         raise ChainFileError(
             f"{source}: a private key that cannot be read (PEM or DER is expected): {str(failure)[:200]}"

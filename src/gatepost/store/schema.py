@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ QUEUE_FILE = "q.db"
 BIG_DIRECTORY = "big"
 LOCK_FILE = "lock"
 
+_PATIENCE_MS = 5000  # for others that have the file
+_PAUSE = 0.02  # seconds between two tries
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
 _SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
@@ -141,9 +144,9 @@ def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FU
     try:
         make_file(path)
         connection = apsw.Connection(str(path), vfs=settings.vfs or None)
-        connection.set_busy_timeout(5000)
+        connection.set_busy_timeout(_PATIENCE_MS)
         connection.execute(f"PRAGMA page_size = {settings.page_size}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _into_wal(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute(f"PRAGMA journal_size_limit = {settings.page_size * settings.checkpoint_pages}")
@@ -155,10 +158,28 @@ def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FU
     return connection
 
 
+def _into_wal(connection: apsw.Connection) -> None:
+    """Raises apsw.BusyError after _PATIENCE_MS.
+
+    Several that open a new file at once are in each other's way, and SQLite does not wait then: who reads a file and
+    wants it for itself could wait for ever.
+    """
+    end = time.monotonic() + _PATIENCE_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except apsw.BusyError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
 def open_for_reading(path: Path) -> apsw.Connection:
     """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(_PATIENCE_MS)
     return connection
 
 

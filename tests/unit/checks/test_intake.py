@@ -96,6 +96,17 @@ def test_passwords():
     assert take(CHAIN + SEALED, b"", password=WORD).key_pem == KEY
 
 
+def test_a_wrong_password_that_seems_to_decrypt_is_a_wrong_password(monkeypatch):
+    def garbled(*_):
+        raise ValueError("Could not deserialize key data.")
+
+    monkeypatch.setattr("gatepost.checks.intake.load_pem_private_key", garbled)
+    with pytest.raises(PasswordNeeded, match=r"k\.pem: the password is not the right one"):
+        key_of(SEALED, "k.pem", b"wrong")
+    with pytest.raises(ChainFileError, match=r"a private key that cannot be read"):
+        key_of(KEY, "k.pem", b"wrong")
+
+
 def test_a_key_in_der_and_in_older_forms():
     assert key_of(PRIVATE.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), "k.der") == KEY
     old = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from threading import Thread
 
 import apsw
 import pytest
@@ -97,3 +98,21 @@ def test_a_transaction_is_kept_whole_or_not_at_all(tmp_path, undone):
     assert not connection.in_transaction
     assert connection.execute("SELECT * FROM t").fetchall() == [(1,)]
     connection.close()
+
+
+def test_a_new_file_that_several_open_at_once(tmp_path):
+    failures = []
+
+    def opened(path):
+        try:
+            open_database(path, StoreSettings()).close()
+        except StoreFailure as failure:
+            failures.append(failure)
+
+    for number in range(20):
+        threads = [Thread(target=opened, args=(tmp_path / f"{number}.db",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
