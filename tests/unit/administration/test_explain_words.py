@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.administration.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
+from gatepost.administration.explain_words import KINDS, RESULTS, code_words, demand_words, hook_words, way_words
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.values import Mode
@@ -83,3 +83,11 @@ DEMANDS = [
 @pytest.mark.parametrize(("requirement", "words"), DEMANDS)
 def test_who_demands_it_is_named(requirement, words):
     assert demand_words(describe(requirement), map(str, requirement.sources)) == words
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [("450 4.4.317 Cannot connect", "450 4.4.317"), ("550 5.1.1", "550 5.1.1"), ("", "")],
+)
+def test_a_reply_is_named_by_its_codes(reply, words):
+    assert code_words(reply) == words
