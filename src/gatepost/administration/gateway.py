@@ -24,6 +24,7 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.trace_hours import TraceHours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ __all__ = ["Gateway"]
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
+    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
     renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take longer than a page
     may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
     """
@@ -49,6 +50,7 @@ class Gateway:
         self.checks = CheckRuns()
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
+        self.hours = TraceHours(self.data / "trace")
         self.behind = Behind(self.counts.counting)
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()
