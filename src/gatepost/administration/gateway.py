@@ -37,9 +37,9 @@ __all__ = ["Gateway"]
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take longer than a page
-    may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
+    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
+    evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
+    longer than a page may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import TLS_LEVEL, table_columns
-from gatepost.store.trace_files import day_of, file_state, trace_files
+from gatepost.store.trace_files import file_state, files_of_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -72,9 +72,7 @@ class TraceHours:
         """
         among = None if organizations is None else msgspec.json.encode(sorted(organizations)).decode()
         total: Counter[Flow] = Counter()
-        for file in trace_files(self._directory):
-            if not day_of(since) <= file.day <= day_of(until):
-                continue
+        for file in files_of_time(self._directory, since, until):
             try:
                 flows = self._of_file(file, among)
             except apsw.Error as error:

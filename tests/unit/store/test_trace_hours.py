@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from gatepost.store import trace_hours as module
 from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import write_events
-from gatepost.store import trace_hours as module
 from gatepost.store.trace_hours import HOUR, Flow, TraceHours
 
 BEGIN = 1_795_528_800  # 2026-11-24 14:00 UTC
