@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.acme_renewal import Renewing
 from gatepost.administration.behind import Behind
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway"]
 
+_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
+
 
 class Gateway:
     """settings: of the server. data: its data directory.
@@ -51,7 +53,7 @@ class Gateway:
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
         self.hours = TraceHours(self.data / "trace")
-        self.behind = Behind(self.counts.counting)
+        self.behind = Behind(self.counts.counting, worth=_WORTH)
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None
