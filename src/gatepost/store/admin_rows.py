@@ -25,6 +25,7 @@ __all__ = [
     "apply",
     "behind",
     "conditions",
+    "count",
     "select",
     "select_destinations",
 ]
@@ -46,6 +47,7 @@ _WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
 # What is asked of messages is asked of each of them once, in their order, before their deliveries are looked up.
 _MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
 _OF_MESSAGE = "m.facts"
+_COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
 _EVERY = "TRUE"
 _LONGEST_PATTERN = 1000  # characters: SQLite refuses those of more than 50,000 bytes
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
@@ -202,6 +204,14 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
     statement = _SELECT.format(source=source, where=terms, order=order)
     rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
     return [_entry(shard, row) for row in rows]
+
+
+def count(connection: apsw.Connection, where: Conditions) -> tuple[int, int]:
+    """How many deliveries are meant, and of how many messages."""
+    terms, values = where
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    ((deliveries, messages),) = connection.execute(_COUNT.format(source=source, where=terms), values)
+    return deliveries, messages
 
 
 def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:

@@ -22,6 +22,7 @@ from gatepost.store.admin_rows import (
     apply,
     behind,
     conditions,
+    count,
     select,
     select_destinations,
 )
@@ -129,6 +130,16 @@ class Administration:
         """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
         terms, values = conditions(wanted)
         return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
+
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """How many deliveries those are, and of how many messages; `wanted.limit` is not asked. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        deliveries, messages = 0, 0
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                found = count(connection, (f"{terms} AND {APPLIES[action]}", values))
+            deliveries, messages = deliveries + found[0], messages + found[1]
+        return deliveries, messages
 
     def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
