@@ -26,6 +26,7 @@ from gatepost.store.interface import Delivery, Message, Recipient, Settlement, T
 from gatepost.store.queue_id import format_id
 from gatepost.store.schema import StoreSettings
 from gatepost.store.sqlite import SqliteStore
+from gatepost.store.trace_tally import HopKind
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
@@ -73,6 +74,22 @@ def entry() -> Callable[..., Entry]:
             key=key,
         )
         return Entry(thumbprint[:16], facts, **fields)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def hop_kind() -> Callable[..., HopKind]:
+    """A kind of rows: mail that was sent to the lab over TLS, with nothing required, but for what is named."""
+
+    def build(**fields: str) -> HopKind:
+        usual = {
+            "organization": "contoso", "direction": "originating", "event": "SEND", "connector": "",
+            "partner": "lab.example", "requirement": "opportunistic", "sources": "", "achieved": "none/encrypted",
+            "tls_version": "TLSv1.3", "tls_group": "X25519MLKEM768", "suite": "S", "chain": "",
+            "host": "mx.lab.example", "names": "", "result_type": "",
+        }  # fmt: skip
+        return HopKind(**{**usual, **fields})
 
     return build
 
