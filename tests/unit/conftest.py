@@ -201,7 +201,11 @@ async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: in
         message = Message(store.new_id(), next(iter(rest)), 1_795_528_800.0, sender, **facts)
         deliveries = [
             Delivery(
-                store.new_id(), message, f"{owner}/{names[0].partition('@')[2]}", [Recipient(one) for one in names]
+                store.new_id(),
+                message,
+                f"{owner}/{names[0].partition('@')[2]}",
+                [Recipient(one) for one in names],
+                attempts=1,
             )
             for owner, names in rest.items()
         ]
