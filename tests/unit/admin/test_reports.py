@@ -18,9 +18,10 @@ from gatepost.administration.report_counts import Counted
 from gatepost.reports.pictures import Blocked, PictureCounter, Sums
 from gatepost.reports.tls import Direction
 from gatepost.reports.tls_ready import Ready
+from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 
-from .conftest import MARKUP, OWNER, Centre
+from .conftest import MARKUP, Centre
 
 PAGES = ("", "/incoming", "/partners", "/key-exchange", "/connectors", "/domains", "/blocked", "/print")
 CLEAR = {"achieved": "none", "tls_version": "", "tls_group": "", "suite": ""}
@@ -351,9 +352,6 @@ def test_on_paper_it_says_who_made_it(busy):
 
 
 def test_keys_of_the_evidence_are_for_who_sees_the_gateway(busy, logs):
-    from gatepost.store.evidence_files import evidence_directory  # noqa: PLC0415 - only here
-
     logs.keep_key(evidence_directory(busy.gateway.data))
     assert logs.signer.key in busy.get("/reports/print", "reader").words
     assert logs.signer.key not in busy.get("/reports/print", "tenant").text
-    assert OWNER.is_of_gateway
