@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gatepost.administration import check_runs
 from gatepost.certificates.entry import Entry
 from gatepost.certificates.evidence_key import signature_check
 from gatepost.connectors.facts import SessionFacts
@@ -175,6 +176,40 @@ class EvidenceLogs:
 @pytest.fixture(scope="session")
 def logs() -> EvidenceLogs:
     return EvidenceLogs()
+
+
+class _AtOnce:
+    """A thread that has done its work when it was started."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
+        self.start = lambda: target(*args)
+
+
+class _Never:
+    """One that does not come to it."""
+
+    def __init__(self, **_: Any) -> None:
+        self.start = lambda: None
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
+    """checked("gatepost.api.checks.look", found): checks of partners find that at once, from then on.
+
+    An error ends them, None leaves them running for ever: nobody is looked at, and no thread is waited for.
+    """
+
+    def find(place: str, found: Any) -> None:
+        def look(_: Any, told: Callable[[Any], None]) -> Any:
+            if isinstance(found, BaseException):
+                raise found
+            told(found)
+            return found
+
+        monkeypatch.setattr(place, look)
+        monkeypatch.setattr(check_runs, "Thread", _Never if found is None else _AtOnce)
+
+    return find
 
 
 @pytest.fixture(scope="session")

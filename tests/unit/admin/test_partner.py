@@ -10,7 +10,6 @@ import pytest
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
-from gatepost.administration import check_runs
 from gatepost.administration.partner import Target
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
@@ -31,38 +30,13 @@ def check(*rows, target="b.example", kind="partner", findings=()):
     return PartnerCheck(target, kind, 1_795_528_800.0, 0.84, findings, rows)
 
 
-class AtOnce:
-    """A thread that has done its work when it was started."""
-
-    def __init__(self, target, args, **_):
-        self.start = lambda: target(*args)
-
-
-class Never:
-    """One that does not come to it."""
-
-    def __init__(self, **_):
-        pass
-
-    def start(self):
-        pass
-
-
 @pytest.fixture
-def found(centre, monkeypatch):
+def found(checked, monkeypatch):
     """found(check): what checks find from then on; an error ends them, None leaves them running."""
+    monkeypatch.setattr("gatepost.admin.partner._SHORT", 0.0)
 
     def find(result):
-        def look(wanted, told):
-            if isinstance(result, BaseException):
-                raise result
-            told(result)
-            return result
-
-        monkeypatch.setattr("gatepost.admin.partner.look", look)
-        monkeypatch.setattr("gatepost.admin.partner._SHORT", 0.0)
-        monkeypatch.setattr(check_runs, "Thread", Never if result is None else AtOnce)
-        return centre
+        checked("gatepost.admin.partner.look", result)
 
     find(check(row(*PASSED)))
     return find
