@@ -11,6 +11,7 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.certificate_deeds import added_told, changes_told, switch_told
@@ -248,7 +249,7 @@ def _step(name: str, summary: str, handler: Any, answer: Any, body: Any = None, 
         changes=name != "gates",
         description=description,
         parameters=_NUMBER,
-        action=f"certificate-{_ACTIONS.get(name, name)}",
+        action=named("certificate", _ACTIONS.get(name, name)),
     )
 
 
@@ -354,7 +355,7 @@ ENDPOINTS = (
             _TAG,
             body=body,
             changes=True,
-            action=f"certificate-{name}",
+            action=named("certificate", name),
         )
         for name, summary, handler, answer, body in (
             ("cancel", "Forget the time of the one switch that is planned", _cancel, Certificate, None),
