@@ -205,15 +205,14 @@ def _presented(asked: Request) -> Response:
 
 def _look(asked: Request) -> Response:
     """With htmx what follows a look; without, the page when it has ended."""
-    needs(asked, Scope.CERTIFICATES)
-    gateway = gateway_of(asked)
+    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     entry = standing(gateway, asked.path_params["number"]).entry
     if asked.headers.get("hx-request") == "true":
         gates = gate_items(entry, {}, running=True)
         return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
-    report = waited(gateway, entry.id).report
-    _record(asked, "certificate-look", entry, {"light": str(report.light) if report else ""})
-    said, level = _said(report)
+    found = waited(gateway, principal, entry.id)
+    _looked(asked, found)
+    said, level = _said(found.report)
     return see_other(asked, f"/certificates/{entry.id}/changeover#gates", said, level)
 
 
@@ -232,7 +231,12 @@ async def _live(asked: Request) -> Response:
         raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
     needs(asked, Scope.CERTIFICATES)
     found = await run_in_threadpool(standing, gateway_of(asked), asked.path_params["number"])
-    return followed(asked, found.entry)
+    return followed(asked, found.entry, lambda look: _looked(asked, look))
+
+
+def _looked(asked: Request, found: Look) -> None:
+    """Whoever had the gateway ask others is on record."""
+    _record(asked, "certificate-look", found.entry, {"light": str(found.report.light) if found.report else ""})
 
 
 # the steps

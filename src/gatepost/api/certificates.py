@@ -323,7 +323,8 @@ ENDPOINTS = (
         "Look at the gates of a changeover now",
         _gates,
         GatesLook,
-        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing.",
+        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. "
+        "Two looks at a time of one user or token, four of all; beyond, 429.",
     ),
     _step("told", "Remember that partners were told, or need not be", _tell, PartnersTold, ToldBody),
     _step("stage", "Say whose place a next certificate takes", _stage, Certificate, StageBody),
@@ -333,7 +334,8 @@ ENDPOINTS = (
         _switch,
         Switched,
         SwitchBody,
-        "The gates are looked at first; while one is not green it is refused (409), unless force says why.",
+        "The gates are looked at first; while one is not green it is refused (409), unless force says why. While too "
+        "many look at gates it waits for its turn, half a minute at most; then 429.",
     ),
     _step("cancel", "Forget the time of a planned switch", _cancel, Certificate),
     _step(
