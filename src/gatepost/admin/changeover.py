@@ -25,6 +25,7 @@ from gatepost.admin.gate_looks import by_gate, followed, gate_items, keep, kept,
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import foot, paged
+from gatepost.admin.texts import amount
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.acme_orders import acme_state
 from gatepost.administration.certificate_deeds import changes_told, switch_told
@@ -80,7 +81,7 @@ def _all(asked: Request) -> Response:
         asked,
         "certificates/changeovers.html",
         cards=cards,
-        foot=foot(page, "changeovers under way"),
+        foot=foot(page, "changeovers under way", "changeover under way"),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -355,8 +356,9 @@ def _tell(asked: Request) -> Response:
 
     def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
         done = steps.tell(gateway, who, entry.id, partners, everybody=everybody, waive=waive, note=note)
-        left = f"{len(done.left)} are left to be told." if done.left else "All of them know."
-        return f"It is kept that {len(done.told)} partners know. {left}", "pass", {"told": done.told, "waived": waive}
+        left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
+        said = f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}"
+        return said, "pass", {"told": done.told, "waived": waive}
 
     return _step(asked, "certificate-tell", do)
 

@@ -117,7 +117,7 @@ def _by_destination(request: Request) -> Response:
         request,
         "queue/destinations.html",
         found=page.rows,
-        foot=foot(page, "destinations, the fullest first"),
+        foot=foot(page, "destinations, the fullest first", "destination"),
         counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
         made_at=made_at,
         shown_id=format_id,
