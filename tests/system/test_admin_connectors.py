@@ -124,7 +124,7 @@ def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) ->
     page.get_by_label("Name or domain").fill("bank.example")
     page.get_by_label("Direction").select_option("outbound")
     page.get_by_role("button", name="Show", exact=True).click()
-    page.wait_for_url("**/connectors?q=bank.example&direction=outbound&status=")
+    page.wait_for_url("**/connectors?q=bank.example&direction=outbound&status=&sort=")
     assert page.get_by_text("1 to 2 of 2 connectors").is_visible()
     page.get_by_text("Organization: All organizations").click()
     page.get_by_role("link", name="fabrikam", exact=True).click()
