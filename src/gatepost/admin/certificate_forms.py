@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.actions import Action
     from gatepost.administration.acme_renewal import RenewalRun
     from gatepost.administration.gateway import Gateway
 
@@ -241,11 +242,11 @@ def _renew(asked: Request) -> Response:
     return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 
-def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:
+def _record(asked: Request, action: Action, organization: str, subject: str, detail: dict[str, Any]) -> None:
     asked.app.state.accounts.record(actor_of(asked), action, organization=organization, subject=subject, detail=detail)
 
 
-def _refused(asked: Request, action: str, organization: str, subject: str, refusal: Refusal) -> None:
+def _refused(asked: Request, action: Action, organization: str, subject: str, refusal: Refusal) -> None:
     """On record as well; what is wrong with a pasted text never has a part of it."""
     why = "; ".join(map(str, refusal.errors)) or refusal.text
     asked.app.state.accounts.record(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.admin.entrance import local_target
 from gatepost.admin.exports import exported
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.store.admin_rows import DestinationCount
@@ -116,7 +118,7 @@ def _by_destination(request: Request) -> Response:
         request,
         "queue/destinations.html",
         found=page.rows,
-        foot=foot(page, "destinations, the fullest first"),
+        foot=foot(page, "destinations, the fullest first", "destination"),
         counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
         made_at=made_at,
         shown_id=format_id,
@@ -170,7 +172,7 @@ def _show(request: Request) -> Response:
     header = ""
     if "header" in request.query_params and may_read:
         header = _header(gateway, message)
-        _record(request, "queue header", found, subject=message)
+        _record(request, "queue-header", found, subject=message)
     return render(
         request,
         "queue/message.html",
@@ -209,7 +211,7 @@ def _content(request: Request) -> Response:
     found = _deliveries(request, message)
     if not principal.sees(found[0].delivery.message.organization):
         raise not_there("The message came to another organization, too, so that its content is not yours to read.")
-    _record(request, "queue content", found, subject=message)
+    _record(request, "queue-content", found, subject=message)
     answer = StreamingResponse(message_body(gateway_of(request), message), media_type="message/rfc822")
     answer.headers["content-disposition"] = f'attachment; filename="{format_id(found[0].delivery.message.id)}.eml"'
     return answer
@@ -279,7 +281,7 @@ def _do(request: Request) -> Response:
         return _confirm(request, {one.path: one.message for one in refusal.errors} or {"": refusal.text})
     if not found:
         return see_other(request, _back(form), "Nothing was done: no such mail waits any more.", "warn")
-    _record(request, f"queue {action}", found, subject=subject_of(found), reason=reason, text=text)
+    _record(request, named("queue", action), found, subject=subject_of(found), reason=reason, text=text)
     back = _back(form)
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
     if len(found) == 1:
@@ -289,7 +291,7 @@ def _do(request: Request) -> Response:
     return see_other(request, link("/queue") if gone else back, said)
 
 
-def _record(request: Request, action: str, found: Iterable[QueueEntry], *, subject: str, **detail: str) -> None:
+def _record(request: Request, action: Action, found: Iterable[QueueEntry], *, subject: str, **detail: str) -> None:
     """On record, for each organization whose mail it was."""
     counted: dict[str, int] = {}
     for one in found:

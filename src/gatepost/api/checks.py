@@ -14,10 +14,8 @@ from msgspec import Meta
 from gatepost.access.principal import Scope
 from gatepost.administration.partner import Target, check_record, look, look_of, target_of
 from gatepost.administration.publication import publication_of, publication_record
-from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import later
 
 if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
@@ -124,10 +122,7 @@ def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
     gateway, principal = asked.gateway, asked.principal
     asked.told[0].subject = text
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
-    try:
-        run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
     run.wait(asked.query.wait)
     return Answer(_state(run), location=f"/checks/{run.id}")
 
@@ -154,10 +149,7 @@ def _publication(asked: Asked) -> dict[str, Any]:
 
 
 def _seen(asked: Asked) -> dict[str, Any]:
-    try:
-        return sight_record(asked.gateway.sights.look(asked.gateway, _found(asked)))
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    return sight_record(asked.gateway.sights.look(asked.gateway, _found(asked)))
 
 
 def _found(asked: Asked) -> Publication:

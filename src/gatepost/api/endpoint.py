@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatepost.access.accounts import Accounts
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal, Scope
     from gatepost.access.records import Actor
     from gatepost.administration.gateway import Gateway
@@ -83,7 +84,7 @@ class Told:
     detail: for JSON; "before" and "after" are shown field by field.
     """
 
-    action: str
+    action: Action
     organization: str = ""
     subject: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class Asked:
     body: Any = None
     expected: int | None = None
     dry_run: bool = False
-    told: list[Told] = field(default_factory=lambda: [Told("")])
+    told: list[Told] = field(default_factory=lambda: [Told("request")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class Endpoint:
     grave: bool = False
     seeks: bool = False
     most: int = 256 * _KILOBYTE
-    action: str = ""
+    action: Action | None = None
     recorded: bool = False
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_entries, place_of, subject_of
 from gatepost.api.endpoint import Endpoint, ListOf, Reach, Told
@@ -158,7 +159,7 @@ def _act(asked: Asked) -> dict[str, Any]:
     if not (body.messages or body.all or body.organization or body.domain or body.sender or body.recipient):
         why = "say which mail: messages, domain, sender, recipient, organization, or all"
         raise Problem(ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError("messages", why)])
-    asked.told[0].action, asked.told[0].organization = f"queue {body.action}", body.organization
+    asked.told[0].action, asked.told[0].organization = named("queue", body.action), body.organization
     asked.told[0].subject = ", ".join(body.messages[:3])
     found = act(
         asked.gateway,
@@ -184,9 +185,8 @@ def _told(body: QueueActions, found: Sequence[QueueEntry]) -> list[Told]:
     counted = Counter(one.delivery.organization for one in found)
     given = {"reason": body.reason, "text": body.text}
     subject = subject_of(found)
-    return [
-        Told(f"queue {body.action}", name, subject, given | {"deliveries": count}) for name, count in counted.items()
-    ]
+    action = named("queue", body.action)
+    return [Told(action, name, subject, given | {"deliveries": count}) for name, count in counted.items()]
 
 
 ENDPOINTS = (

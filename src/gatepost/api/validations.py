@@ -14,12 +14,11 @@ from msgspec import Meta
 
 from gatepost.access.principal import Scope
 from gatepost.administration.choice import choose_connector, visible
-from gatepost.administration.refusal import Refusal
 from gatepost.administration.validation import MOST_PEM, Trial
 from gatepost.administration.validation_runs import Tried, begin_validation, stored_candidate
 from gatepost.api.changing import TimeText, seconds
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import Problem, ProblemType, later
+from gatepost.api.problem import Problem, ProblemType
 
 if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
@@ -78,10 +77,7 @@ def _validate(asked: Asked) -> Answer:
     seen = visible(gateway.directory().resources, who)
     chosen = choose_connector(seen, wanted.connector, owner, wanted.direction or None)
     candidate = stored_candidate(gateway, chosen, _trial(wanted))
-    try:
-        run = begin_validation(gateway, who, candidate, asked.accounts, asked.by)
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    run = begin_validation(gateway, who, candidate, asked.accounts, asked.by)
     run.wait(asked.query.wait)
     if run.refusal is not None and run.refusal.errors:
         raise run.refusal
