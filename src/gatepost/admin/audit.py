@@ -49,10 +49,17 @@ _STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "tell")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
     *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
-    *("connector-validate", "explain", "check-partner", "check-host", "queue", "destination"),
+    *("connector-validate", "connector-drill", "explain", "check-partner", "check-host", "queue", "destination"),
     *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
     *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
-    *("certificate-directory-remove", "certificate-renew", "dkim-add", "dkim-import", "dkim-rotate"),
+    *(
+        "certificate-directory-remove",
+        "certificate-renew",
+        "certificate-acme-forget",
+        "dkim-add",
+        "dkim-import",
+        "dkim-rotate",
+    ),
     *(f"certificate-{step}" for step in _STEPS),
     *("evidence.verify", "evidence.export"),
     *("user-add", "user-set", "user-remove", "session-end", "passkey-add", "passkey-remove"),

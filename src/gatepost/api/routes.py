@@ -9,6 +9,7 @@ import msgspec
 
 from gatepost.api import (
     accounts,
+    acme,
     alarms,
     certificate_inventory,
     certificates,
@@ -16,6 +17,7 @@ from gatepost.api import (
     connectors,
     destinations,
     dkim,
+    drills,
     explain,
     parts,
     queue,
@@ -89,9 +91,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *parts.ENDPOINTS,
     *connectors.ENDPOINTS,
     *validations.ENDPOINTS,
+    *drills.ENDPOINTS,
     *dkim.ENDPOINTS,
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,
+    *acme.ENDPOINTS,
     *queue.ENDPOINTS,
     *destinations.ENDPOINTS,
     *trace.ENDPOINTS,

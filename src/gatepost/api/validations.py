@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
     from gatepost.api.endpoint import Asked
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "Patience"]
 
 _TAG = "connectors"
 

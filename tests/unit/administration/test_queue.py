@@ -127,13 +127,13 @@ def test_wrong_ids_change_nothing_and_are_all_named(gateway):
 def test_what_cannot_be_asked(gateway):
     for ask in (
         lambda: entries(gateway, OWNER, QueueFilter(message="x")),
-        lambda: list(message_body(gateway, "x")),
+        lambda: list(message_body(gateway, OWNER, "x")),
     ):
         with pytest.raises(Refusal) as caught:
             ask()
         assert caught.value.kind is Kind.INPUT
     with pytest.raises(Refusal) as gone:
-        list(message_body(gateway, NO_ID))
+        list(message_body(gateway, OWNER, NO_ID))
     assert gone.value.kind is Kind.MISSING
 
 
@@ -142,7 +142,7 @@ def test_a_queue_that_cannot_be_read(gateway):
     for ask in (
         lambda: entries(gateway, OWNER, QueueFilter()),
         lambda: act(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
-        lambda: list(message_body(gateway, gateway.ids[0])),
+        lambda: list(message_body(gateway, OWNER, gateway.ids[0])),
     ):
         with pytest.raises(Refusal) as caught:
             ask()

@@ -157,6 +157,7 @@ DONE = {
     f"POST {KEYS}/rotate": (OWN | {"": Scene.dkim_key}, {"force": "a drill"}),
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
     f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
+    f"POST {OF}/drills": (OWN, {"connector": "bank/out"}),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
     "POST /evidence/verification": ({}, None),
@@ -221,7 +222,7 @@ CALLS = [name for name in UNSAFE if f"{OF}/dkim_keys" not in name]
 def test_what_was_done_is_on_record(scene, name):
     api = scene.api
     path, body = asked(scene, name)
-    patience = "?wait=20" if name.endswith("/validations") else ""  # it is on record when it has ended
+    patience = "?wait=20" if name.endswith(("/validations", "/drills")) else ""  # it is on record when it has ended
     before = newest(api)
     answer = api.call(UNSAFE[name].method, path + patience, body, headers={"if-match": "*"})
     assert answer.status < 300, answer.body
