@@ -1,4 +1,4 @@
-"""Certificates asked for at an ACME authority now: by a command that waits, or behind a page or call, one run at a time.
+"""Certificates asked for at an ACME authority now: by a command that waits, or behind a page or call, one at a time.
 
 Whoever asks, this process or another, asks alone (`acme.issuer.alone`).
 """
@@ -230,8 +230,8 @@ class Renewing:
 def begin_renewal(gateway: Gateway, who: Principal, order: Order, accounts: Accounts, by: Actor) -> RenewalRun | None:
     """Begin to ask for certificates behind a page or a call; None if others are being asked for.
 
-    accounts, by: for the record of deeds, written in the end. Raises Refusal: as `renew`, and FORBIDDEN for an authority
-    that neither the settings name nor everybody knows, unless who asks may do everything: the gateway goes there.
+    accounts, by: for the record of deeds, written in the end. Raises Refusal: as `renew`, and FORBIDDEN to who may not
+    do everything for an authority that neither the settings name nor everybody knows: the gateway goes there.
     """
     _check_authority(gateway, who, order.staging)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost import __version__
-from gatepost.administration.choice import choose_connector, visible
+from gatepost.administration.choice import choose_connector, chosen_organizations, visible
 from gatepost.administration.evidence_log import evidence_log
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.model import OutboundConnector
@@ -76,7 +76,8 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
 
     Raises Refusal: as `choose_connector`, and INPUT if only an inbound one can be meant.
     """
-    outbound = {one.name.lower() for whose in resources.organizations for one in whose.outbound_connectors}
+    owners = chosen_organizations(resources, organization)
+    outbound = {one.name.lower() for whose in owners for one in whose.outbound_connectors}
     if direction is None and name.lower() in outbound:
         direction = "outbound"
     chosen = choose_connector(resources, name, organization, direction)

@@ -1,7 +1,7 @@
-"""Certificates asked for at the ACME authority by a call, as `gatepost certificate acme renew` does, and the account.
+"""Certificates asked for at the ACME authority by a call, as `gatepost certificate acme renew` does; its account.
 
-An authority takes from seconds to minutes: the call begins it and waits for as long as it is told. Where orders stand is
-in `api.certificate_inventory`.
+An authority takes from seconds to minutes: the call begins it and waits for as long as it is told. Where orders
+stand is in `api.certificate_inventory`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ _TAG = "certificates"
 
 
 class RenewCertificates(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """name: that a certificate shall bear; empty for all that are due. at_once: also if nothing is due, or a failure is
-    being waited out. staging: address of another authority, with which all of it is gone through and nothing kept.
+    """Which certificates, and how. name: that one shall bear; empty for all that are due.
+
+    at_once: also if nothing is due, or a failure is being waited out. staging: address of another authority, with which
+    all of it is gone through and nothing kept.
     """
 
     name: Annotated[str, Meta(max_length=300)] = ""

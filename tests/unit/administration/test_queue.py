@@ -137,6 +137,19 @@ def test_what_cannot_be_asked(gateway):
     assert gone.value.kind is Kind.MISSING
 
 
+def test_whose_it_is_to_read(gateway, queued):
+    """The third came to both, and is contoso's."""
+    first, second, third = gateway.ids
+    assert b"".join(message_body(gateway, OWNER, second)) == b""
+    assert b"".join(message_body(gateway, CONTOSO, third)) == b""
+    for who, message in ((FABRIKAM, third), (FABRIKAM, first), (CONTOSO, second), (NOBODY, first)):
+        with pytest.raises(Refusal) as refused:
+            message_body(gateway, who, message)
+        assert refused.value.kind is Kind.MISSING
+    (big,) = queued(gateway.data, {"contoso": ["a@contoso.example"], "body": b"Subject: x\r\n\r\n" + b"x" * 300_000})
+    assert len(b"".join(message_body(gateway, CONTOSO, big))) == 300_014
+
+
 def test_a_queue_that_cannot_be_read(gateway):
     (gateway.data / "queue" / "0" / QUEUE_FILE).write_bytes(b"no database" * 500)
     for ask in (
