@@ -49,7 +49,16 @@ _STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "tell")
 # Those that the gateway keeps today, to choose from; an address may ask for any other.
 _ACTIONS = (
     *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
-    *("connector-validate", "connector-drill", "explain", "check-partner", "check-host", "queue", "destination"),
+    *(
+        "connector-validate",
+        "connector-drill",
+        "mailbox-password",
+        "explain",
+        "check-partner",
+        "check-host",
+        "queue",
+        "destination",
+    ),
     *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
     *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
     *(

@@ -103,10 +103,8 @@ def reach_of(context: click.Context, config: str | None, server: str, options: d
 
 _WHY = {
     "serve": "it is the gateway",
-    "domain mta-sts": "it asks the DNS as the gateway does",
     "hook check": "it asks scanners that the gateway reaches",
     "issuer check": "it asks the issuer as the gateway does",
-    "mailbox password": "passwords of mailboxes do not go over REST",
     "certificate add": "--leave-key and --directory name files of that machine, which no call does",
     "user setup": "until there is an owner the admin centre is there for that machine alone",
     "smime": "private keys do not leave the gateway",

@@ -167,6 +167,8 @@ DONE = {
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
     f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
     f"POST {OF}/drills": (OWN, {"connector": "bank/out"}),
+    f"PUT {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, {"password": WORD}),
+    f"DELETE {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, None),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
     "POST /evidence/verification": ({}, None),

@@ -77,6 +77,7 @@ def url(one, values, ids):
         "directory": "/nowhere",
         "domain": values["domains"],
         "connector": values["outbound_connectors"],
+        "address": values["mailboxes"],
         "selector": "s1",
     }
     path = one.template
