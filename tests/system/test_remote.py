@@ -24,6 +24,7 @@ from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 from gatepost.cli import main
 from gatepost.policy.memory import DestinationName, Session
 from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import Kept, keep_report
 from gatepost.store.sent_reports import SentReports
@@ -240,6 +241,10 @@ LOOKS = {
     "a DKIM record": ("dkim", "record", SIGNING["name"]),
     "a DKIM key that cannot sign": ("dkim", "rotate", "contoso.example", "--force", "x"),
     "no next DKIM key": ("dkim", "rotate", "fabrikam.example"),
+    "a policy that is not there": ("domain", "mta-sts", "contoso.example"),
+    "a policy, looked at": ("domain", "mta-sts", "contoso.example", "--check", "--private"),
+    "an issuer that cannot be asked": ("issuer", "check", "entra"),
+    "no hook to ask": ("hook", "check", "nobody"),
     "history": ("history",),
     "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
     "a version": ("history", "show", "2"),
@@ -377,6 +382,31 @@ def test_mail_is_returned_from_afar(remote: Remote) -> None:
     assert "as agreed" in there("trace", "show", identity).stdout
     assert there(*words, expect=1).stdout == "return: 0 deliveries\n"
     assert "ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
+
+
+def test_a_scanner_is_asked_alike(remote: Remote) -> None:
+    for as_json in (False, True):
+        here, there = remote.both("hook", "check", "av", as_json=as_json)
+        texts = [re.sub(r'\d+ ms|"ms": \d+', "", run.stdout) for run in (here, there)]
+        assert texts[0] == texts[1]
+        assert (there.stderr, there.exit_code) == (here.stderr, 3)
+        assert "EICAR" in there.stdout
+
+
+def test_a_password_is_set_from_afar(remote: Remote) -> None:
+    server, where = remote.centre.gateway, ["--server", remote.centre.url, "--ca", remote.ca]
+    token = ["--token-file", str(remote.folder / "owner")]
+    words = [*where, *token, "mailbox", "password", ANN, "--stdin"]
+    run = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="correct horse\n")
+    assert (run.exit_code, run.stderr) == (0, f"{ANN}: password set\n")
+    short = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="short\n")
+    assert (short.exit_code, "at least 8 are needed; nothing was changed" in short.stderr) == (2, True)
+    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+        assert store.content(f"password/{ANN}")
+    assert remote.there("mailbox", "password", ANN, "--remove").stderr == f"{ANN}: password removed\n"
+    deeds = remote.there("audit", "--action", "mailbox-password", json=True).data
+    assert [one["outcome"] for one in deeds] == ["done", "refused", "done"]
+    assert "horse" not in json.dumps(deeds) + server.log()
 
 
 def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
@@ -811,7 +841,7 @@ HERE_ONLY = {
     "serve": ("serve",),
     "files of that machine": ("certificate", "add", "--directory", "/etc/letsencrypt/live"),
     "the first owner": ("user", "setup"),
-    "password": ("mailbox", "password", ANN),
+    "S/MIME": ("smime", "identity", "list"),
     "a site": ("site", "status"),
     "evidence": ("evidence", "verify"),
     "reports to others": ("report", "send", "--dry-run"),

@@ -26,6 +26,7 @@ from gatepost.api import (
     resources,
     status,
     trace,
+    trials,
     validations,
 )
 from gatepost.api.endpoint import Endpoint, Reach
@@ -94,6 +95,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *connectors.ENDPOINTS,
     *validations.ENDPOINTS,
     *drills.ENDPOINTS,
+    *trials.ENDPOINTS,
     *dkim.ENDPOINTS,
     *certificates.ENDPOINTS,
     *certificate_inventory.ENDPOINTS,

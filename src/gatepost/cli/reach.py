@@ -103,8 +103,6 @@ def reach_of(context: click.Context, config: str | None, server: str, options: d
 
 _WHY = {
     "serve": "it is the gateway",
-    "hook check": "it asks scanners that the gateway reaches",
-    "issuer check": "it asks the issuer as the gateway does",
     "certificate add": "--leave-key and --directory name files of that machine, which no call does",
     "user setup": "until there is an owner the admin centre is there for that machine alone",
     "smime": "private keys do not leave the gateway",

@@ -167,6 +167,8 @@ DONE = {
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),
     f"POST {OF}/validations": (OWN, {"connector": "bank in"}),
     f"POST {OF}/drills": (OWN, {"connector": "bank/out"}),
+    f"POST {OF}/hook_trials": (OWN, {"hook": "av"}),
+    f"POST {OF}/issuer_trials": (OWN, {"issuer": "entra"}),
     f"PUT {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, {"password": WORD}),
     f"DELETE {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, None),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
@@ -219,7 +221,7 @@ def scene(api):
         contoso = stored["organization"]["contoso"]
         for plural, key in (("oauth_issuers", "oauth_issuer"), ("content_hooks", "content_hook")):
             there, new, _ = PART[plural]
-            contoso[key] = [new | {"name": there} | ({"issuer": "https://other.example"} if "issuer" in new else {})]
+            contoso[key] = [new | {"name": there} | ({"issuer": "https://127.0.0.1:1"} if "issuer" in new else {})]
         contoso["accepted_domain"].append({"name": "spare.example"})
         store.apply({"organization": {"contoso": contoso}}, author="root")
     return Scene(api)
