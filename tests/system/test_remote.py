@@ -243,7 +243,6 @@ LOOKS = {
     "no next DKIM key": ("dkim", "rotate", "fabrikam.example"),
     "a policy that is not there": ("domain", "mta-sts", "contoso.example"),
     "a policy, looked at": ("domain", "mta-sts", "contoso.example", "--check", "--private"),
-    "an issuer that cannot be asked": ("issuer", "check", "entra"),
     "no hook to ask": ("hook", "check", "nobody"),
     "history": ("history",),
     "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
@@ -384,13 +383,16 @@ def test_mail_is_returned_from_afar(remote: Remote) -> None:
     assert "ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
 
 
-def test_a_scanner_is_asked_alike(remote: Remote) -> None:
+def test_others_are_asked_alike(remote: Remote) -> None:
     for as_json in (False, True):
         here, there = remote.both("hook", "check", "av", as_json=as_json)
         texts = [re.sub(r'\d+ ms|"ms": \d+', "", run.stdout) for run in (here, there)]
         assert texts[0] == texts[1]
         assert (there.stderr, there.exit_code) == (here.stderr, 3)
         assert "EICAR" in there.stdout
+    here, there = remote.both("issuer", "check", "entra")
+    assert (there.stdout, there.stderr, there.exit_code) == ("", f"{remote.centre.url}: {here.stderr}", 3)
+    assert "login.example" in here.stderr
 
 
 def test_a_password_is_set_from_afar(remote: Remote) -> None:
