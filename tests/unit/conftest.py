@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gatepost.administration import check_runs
 from gatepost.certificates.entry import Entry
 from gatepost.certificates.evidence_key import signature_check
 from gatepost.connectors.facts import SessionFacts
@@ -26,6 +27,7 @@ from gatepost.store.interface import Delivery, Message, Recipient, Settlement, T
 from gatepost.store.queue_id import format_id
 from gatepost.store.schema import StoreSettings
 from gatepost.store.sqlite import SqliteStore
+from gatepost.store.trace_tally import HopKind
 from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 
 if TYPE_CHECKING:
@@ -73,6 +75,22 @@ def entry() -> Callable[..., Entry]:
             key=key,
         )
         return Entry(thumbprint[:16], facts, **fields)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def hop_kind() -> Callable[..., HopKind]:
+    """A kind of rows: mail that was sent to the lab over TLS, with nothing required, but for what is named."""
+
+    def build(**fields: str) -> HopKind:
+        usual = {
+            "organization": "contoso", "direction": "originating", "event": "SEND", "connector": "",
+            "partner": "lab.example", "requirement": "opportunistic", "sources": "", "achieved": "none/encrypted",
+            "tls_version": "TLSv1.3", "tls_group": "X25519MLKEM768", "suite": "S", "chain": "",
+            "host": "mx.lab.example", "names": "", "result_type": "",
+        }  # fmt: skip
+        return HopKind(**{**usual, **fields})
 
     return build
 
@@ -160,6 +178,40 @@ def logs() -> EvidenceLogs:
     return EvidenceLogs()
 
 
+class _AtOnce:
+    """A thread that has done its work when it was started."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], **_: Any) -> None:
+        self.start = lambda: target(*args)
+
+
+class _Never:
+    """One that does not come to it."""
+
+    def __init__(self, **_: Any) -> None:
+        self.start = lambda: None
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
+    """checked("gatepost.api.checks.look", found): checks of partners find that at once, from then on.
+
+    An error ends them, None leaves them running for ever: nobody is looked at, and no thread is waited for.
+    """
+
+    def find(place: str, found: Any) -> None:
+        def look(_: Any, told: Callable[[Any], None]) -> Any:
+            if isinstance(found, BaseException):
+                raise found
+            told(found)
+            return found
+
+        monkeypatch.setattr(place, look)
+        monkeypatch.setattr(check_runs, "Thread", _Never if found is None else _AtOnce)
+
+    return find
+
+
 @pytest.fixture(scope="session")
 def queued() -> Callable[..., list[str]]:
     """Messages of a queue that wait for their next attempt: queued(data, {"sender": …, "contoso": ["bob@b.example"]}).
@@ -188,7 +240,11 @@ async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: in
         message = Message(store.new_id(), next(iter(rest)), 1_795_528_800.0, sender, **facts)
         deliveries = [
             Delivery(
-                store.new_id(), message, f"{owner}/{names[0].partition('@')[2]}", [Recipient(one) for one in names]
+                store.new_id(),
+                message,
+                f"{owner}/{names[0].partition('@')[2]}",
+                [Recipient(one) for one in names],
+                attempts=1,
             )
             for owner, names in rest.items()
         ]

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.admin.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
-from gatepost.admin.exports import exported
+from gatepost.admin.exports import exported, wants_file
 from gatepost.admin.guard import gateway_of, needs
 from gatepost.admin.pages import link, render
 from gatepost.admin.paging import foot, paged
@@ -35,7 +35,7 @@ from gatepost.administration.certificates import (
     request,
     request_record,
 )
-from gatepost.administration.refusal import Refusal
+from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.entry import Purpose, State
 from gatepost.certificates.published_json import table_record, version_of
 from gatepost.certificates.publisher import Roots
@@ -90,6 +90,7 @@ def _list(asked: Request, purpose: Purpose) -> Response:
         rows=[row(one, presented_where(gateway, one), now) for one in page.rows],
         foot=foot(page, "certificates"),
         filters={"q": q, "state": state},
+        filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
         states=[("", "All"), *((str(one), str(one).capitalize()) for one in STATES)],
         trouble=found.trouble,
         directories=found.directories,
@@ -158,6 +159,10 @@ def _one(asked: Request) -> Response:
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(asked.query_params)))
     wanted = asked.query_params.get("format", "")
     if wanted == "pem":
+        if not chain:
+            raise Refusal(
+                Kind.MISSING, f"the chain of {entry.id} is not in the store any more. Add the certificate anew."
+            )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
     record = certificate_record(entry, chain, now)
@@ -198,6 +203,8 @@ def _acme(asked: Request) -> Response:
     try:
         state = _acme_state(gateway, principal)
     except Refusal as refusal:
+        if wants_file(asked):
+            raise  # an empty file would say that there are none
         trouble = refusal.text
     records: Sequence[dict[str, Any]] = acme_record(state)["certificates"] if state else ()
     columns = tuple(records[0]) if records else ("names",)

@@ -212,12 +212,14 @@ def _look(asked: Request) -> Response:
         return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
     report = waited(gateway, entry.id).report
     _record(asked, "look", entry, {"light": str(report.light) if report else ""})
-    said, level = _said(report)
+    said, level = _said(report, entry)
     return see_other(asked, f"/certificates/{entry.id}/changeover#gates", said, level)
 
 
-def _said(report: GateReport | None) -> tuple[str, str]:
-    if report is None or report.light is Light.GREEN:
+def _said(report: GateReport | None, entry: Entry) -> tuple[str, str]:
+    if report is None:
+        return f"There is nothing to look at: it is {entry.state}.", "info"
+    if report.light is Light.GREEN:
         return "All gates are open.", "pass"
     if report.light is Light.RED:
         return "A gate is red.", "fail"
@@ -231,6 +233,7 @@ async def _live(asked: Request) -> Response:
         raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
     needs(asked, Scope.CERTIFICATES)
     found = await run_in_threadpool(standing, gateway_of(asked), asked.path_params["number"])
+    await run_in_threadpool(_record, asked, "look", found.entry, {})
     return followed(asked, found.entry)
 
 

@@ -20,7 +20,7 @@ from gatepost.admin.exports import MOST, exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, who
 from gatepost.admin.kinds import MAIL_TABS
 from gatepost.admin.pages import render, see_other
-from gatepost.admin.paging import SIZE, foot, offset_of
+from gatepost.admin.paging import foot, paged
 from gatepost.admin.places import named_path, version_path
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import visible
@@ -37,7 +37,6 @@ from gatepost.administration.dkim import (
 )
 from gatepost.administration.dkim_changes import NewKey, NotPublished, Rotation, add_key, rotate_keys
 from gatepost.administration.history import part_history
-from gatepost.administration.pages import Page
 from gatepost.administration.parts import DKIM
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.resources import PartName, part, remove_part, set_part
@@ -93,8 +92,7 @@ def _list(request: Request) -> Response:
 
     if file := exported(request, "dkim-keys", _COLUMNS, records):
         return file
-    offset = offset_of(request)
-    page = Page(0, len(rows), offset, rows[offset : offset + SIZE])
+    page = paged(request, rows)
     shown, trouble = _seen(gateway, principal, page.rows) if query.get("look") else (page.rows, "")
     return render(
         request,

@@ -95,12 +95,8 @@ def _export(request: Request) -> Response:
     )
     if not _exporting.acquire(blocking=False):
         raise Refusal(Kind.CONFLICT, "Another export is being made. Try again when it is done.")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it is sent
     try:
-        evidence.export(gateway_of(request), who(request), selection, form, file)
-    except BaseException:
-        file.close()
-        raise
+        file = _made(request, selection, form)
     finally:
         _exporting.release()
     request.app.state.accounts.record(
@@ -115,6 +111,21 @@ def _export(request: Request) -> Response:
         "cache-control": "no-store",
     }
     return StreamingResponse(_chunks(file), media_type=_TYPES[form], headers=headers)
+
+
+def _made(request: Request, selection: Selection, form: str) -> IO[bytes]:
+    """The export in a file without a name, to be closed by whoever sends it. Raises Refusal."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it is sent
+        try:
+            evidence.export(gateway_of(request), who(request), selection, form, file)
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        why = f"The export could not be written to a temporary file: {error.strerror}."
+        raise Refusal(Kind.UNREADABLE, f"{why} Make room (TMPDIR), then try again.") from error
+    return file
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

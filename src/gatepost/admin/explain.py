@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
+from gatepost.admin.certificate_forms import public_part
 from gatepost.admin.explain_story import story
 from gatepost.admin.guard import gateway_of, needs_scope, who
 from gatepost.admin.pages import link, render
@@ -146,7 +147,7 @@ def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **f
         request,
         "explain/explain.html",
         status,
-        form=form,
+        form=form._replace(certificate=public_part(form.certificate)),
         versions=[("", "As the certificate says"), *((one, one) for one in VERSIONS[:-1]), ("none", "In clear")],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
         command=form.command if shown["answer"] else "",

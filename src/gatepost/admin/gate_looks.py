@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -200,7 +200,7 @@ class _Followed:
         return event(fragment(self._asked, "certificates/gates.html", "gates", gates=items, trouble=trouble))
 
     def _tell(self, told: bytes | None) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody follows any more
             self._loop.call_soon_threadsafe(self._told.put_nowait, told)
 
     def _gate(self, gate: Gate, findings: Sequence[GateFinding]) -> None:

@@ -1,7 +1,7 @@
 """What stands before a page: whether who asks may see it, or do what its form does.
 
 What somebody does not see is not there (404), so that nobody learns of another organization; what they see and may not
-do is forbidden (403).
+do is forbidden (403). To look at a page at all takes the right to read, which every role has and an API token may lack.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import Actor
@@ -21,13 +24,24 @@ from gatepost.web.record import note_refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Send
+    from starlette.types import Scope as Asked
 
     from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["accounts_of", "actor_of", "gateway_of", "needs", "needs_scope", "not_there", "or_not_there", "who"]
+__all__ = [
+    "accounts_of",
+    "actor_of",
+    "for_readers",
+    "gateway_of",
+    "needs",
+    "needs_scope",
+    "not_there",
+    "or_not_there",
+    "who",
+]
 
 
 def who(request: Request) -> Principal:
@@ -72,6 +86,25 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
         text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
+
+
+class _Reading:
+    """Around a page; what its form does asks for a right of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Asked, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["method"] in {"GET", "HEAD"}:
+            needs_scope(Request(scope), Scope.READ)
+        await self._app(scope, receive, send)
+
+
+def for_readers(page: Route) -> Route:
+    """The same page, which is shown to who may read alone (403)."""
+    methods, around = sorted(page.methods or ()), [Middleware(_Reading)]
+    return Route(page.path, page.endpoint, methods=methods, name=page.name, middleware=around)
 
 
 def not_there(text: str = "There is no such page, or it is of an organization that you do not see.") -> HTTPException:

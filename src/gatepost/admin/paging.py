@@ -8,12 +8,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.administration.pages import Page
+from gatepost.administration.pages import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from starlette.requests import Request
+
+    from gatepost.administration.pages import Page
 
 __all__ = ["SIZE", "Foot", "fitting", "foot", "offset_of", "page_of", "paged"]
 
@@ -45,8 +47,7 @@ def offset_of(request: Request) -> int:
 
 def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
     """The page that is asked for of rows that are all at hand."""
-    offset = offset_of(request)
-    return Page(version, len(rows), offset, rows[offset : offset + SIZE])
+    return Selection(limit=SIZE, offset=offset_of(request)).page(version, rows)
 
 
 def foot[T](page: Page[T], noun: str) -> Foot:

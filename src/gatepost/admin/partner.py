@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 _PARTNER, _HOST = "/check", "/check/host"
+_MOST: Final = 1800  # letters of a message that a link begins; programs cut what is longer
 _SHORT: Final = 2.0  # seconds that a form waits, so that most answers are there at once
 
 
@@ -126,6 +127,10 @@ def _report(request: Request) -> Response:
     view = _view(run)
     if view is None or not run.done:
         raise Refusal(Kind.CONFLICT, "the check has not ended yet; load its page again in some seconds")
+    if run.trouble:
+        raise Refusal(
+            Kind.CONFLICT, f"the check ended early, so that there is nothing to pass on; check again: {run.trouble}"
+        )
     own = gateway_of(request).settings.server.hostname
     text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
     name = f"check-{run.target.name.replace(':', '-')}.html"
@@ -136,10 +141,10 @@ def _report(request: Request) -> Response:
 def _letter(view: CheckView) -> str:
     """An address that begins a message to the partner's postmaster."""
     theirs = [one for one in view.loud if one.actor == "theirs"][:10]
-    lines = [f"Dear postmaster of {view.target},", "", "we looked at how mail to you is protected:", view.headline, ""]
-    lines += [f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs]
-    body = "\n".join([*lines, "", "The whole report is attached."])
-    return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body[:1800])}"
+    begin = f"Dear postmaster of {view.target},\n\nwe looked at how mail to you is protected:\n{view.headline}\n\n"
+    items = "\n".join(f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs)
+    body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe whole report is attached."
+    return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body)}"
 
 
 ROUTES = [

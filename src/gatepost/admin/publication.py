@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.access.principal import Scope
-from gatepost.admin.exports import exported
+from gatepost.admin.exports import exported, wants_file
 from gatepost.admin.guard import gateway_of, needs_scope
 from gatepost.admin.pages import is_partial, link, render
 from gatepost.administration.listings import domains
@@ -51,7 +51,9 @@ def _index(request: Request) -> Response:
     selection = Selection(query.get("organization", ""), query.get("q", "")[:253], _ROWS, (number - 1) * _ROWS)
     page = domains(gateway, principal, selection)
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
-    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
+    behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
+    wanted = () if behind and wants_file(request) else page.rows
+    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in wanted]
     rows = [(one, gateway.sights.known(one), _path(one)) for one in found]
     if query.get("format") == "json":
         return _json([_record(one, sight) for one, sight, _ in rows])
@@ -63,7 +65,7 @@ def _index(request: Request) -> Response:
         rows=rows,
         lights=_LIGHTS,
         page=page,
-        number=number,
+        number=page.offset // _ROWS + 1,
         is_last=page.offset + len(page.rows) >= page.total,
     )
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.administration.report_counts import Counted
+    from gatepost.administration.behind import Answered
     from gatepost.reports.pictures import HeatRow, Outcome, TlsPictures
     from gatepost.reports.tls_ready import Ready
 
@@ -45,6 +45,7 @@ _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at
 _FILE_WAIT: Final = 30.0  # and a file
 _LIVE: Final = "10s"  # after which a live table asks again
 _FEW: Final = 25  # of those tables of which a page has several
+_LINES: Final = 40  # of partners, beside two tables more
 _WAITING: Final = 1000  # deliveries looked at for "waits now"
 _LONGEST_NAME: Final = 40  # letters of a domain whose days lead to the trace one by one
 
@@ -85,7 +86,7 @@ def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
     }
 
 
-def _counted(request: Request, view: View, wait: float) -> Counted | None:
+def _counted(request: Request, view: View, wait: float) -> Answered[TlsPictures] | None:
     wanted = Wanted(organization=view.organization)
     return reports.pictures(gateway_of(request), who(request), wanted, view.days, wait)
 
@@ -106,7 +107,7 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
     counted = _counted(request, view, _WAIT)
     frame |= {"heading": heading, "part": part, "counted": counted, "shown": SHOWN}
     if counted is not None:
-        frame |= content(counted.pictures, view)
+        frame |= content(counted.value, view)
     return render(request, "reports/page.html", block="report", **frame, **more)
 
 
@@ -117,7 +118,7 @@ def _file(request: Request, view: View) -> Response:
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
         raise Refusal(Kind.UNREADABLE, "The trace is still being counted. Ask again in a minute.")
-    return table_file(request, name, TABLES[name](counted.pictures, view))
+    return table_file(request, name, TABLES[name](counted.value, view))
 
 
 def table_file(request: Request, name: str, table: Table) -> Response:
@@ -167,7 +168,7 @@ def _domains(pictures: TlsPictures, view: View, way: Direction) -> dict[str, Any
 
 def _partners(pictures: TlsPictures, view: View) -> dict[str, Any]:
     forced = [(one, _wizard(one, view)) for one in pictures.ready]
-    return {"forced": forced, "partners": pictures.partners, "few": _FEW, **_BARS}
+    return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
 
 
 def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[HeatRow, list[tuple[Outcome, str]]]]:
@@ -224,11 +225,11 @@ def _to_trace(request: Request) -> Response:
     try:
         first = date.fromisoformat(begin)
         last = first + timedelta(days=min(int(count or 1), reports.LONGEST) - 1)
-    except (ValueError, OverflowError):
+        days = reports.period(first.isoformat(), last.isoformat())
+    except (ValueError, OverflowError, Refusal):
         raise not_there() from None
     if way is None:
         raise not_there()
-    days = reports.Period(first.isoformat(), last.isoformat())
     view = View(days, organization, days.last)
     return RedirectResponse(view.trace(**view.partner(way, given["domain"])), 303)
 
@@ -249,12 +250,13 @@ def _blocked(request: Request) -> Response:
 
 
 def _waiting(request: Request, view: View) -> dict[str, int]:
-    """How many deliveries wait now, by destination, of the first thousand."""
+    """How many deliveries wait now, by the destination's domain, of the first thousand."""
     found = entries(gateway_of(request), who(request), QueueFilter(organization=view.organization, limit=_WAITING))
     waiting: dict[str, int] = {}
     for one in found:
         if one.delivery.attempts:
-            waiting[one.delivery.destination] = waiting.get(one.delivery.destination, 0) + 1
+            domain = one.delivery.destination.partition("/")[2]
+            waiting[domain] = waiting.get(domain, 0) + 1
     return waiting
 
 
@@ -267,7 +269,7 @@ def _print(request: Request) -> Response:
     node = gateway_of(request).settings.server.hostname
     frame |= {"counted": counted, "few": SHOWN, "version": __version__, "node": node}
     if counted is not None:
-        pictures = counted.pictures
+        pictures = counted.value
         frame |= {
             "pictures": pictures,
             **_protection(pictures, view),

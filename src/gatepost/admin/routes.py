@@ -40,6 +40,7 @@ from gatepost.admin import (
     wizard,
 )
 from gatepost.admin.entrance import local_target
+from gatepost.admin.guard import for_readers
 from gatepost.admin.pages import render
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.web.identity import came_from
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDLERS", "ROUTES"]
 
-ROUTES: Final = [
+_PAGES: Final = [
     *overview.ROUTES,
     *explain.ROUTES,
     *partner.ROUTES,
@@ -85,6 +86,16 @@ ROUTES: Final = [
     *evidence.ROUTES,
     *static_files.ROUTES,
 ]
+# What is there for whoever comes in, and what is somebody's own.
+_OWN: Final = [
+    *entrance.ROUTES,
+    *issuer_entrance.ROUTES,
+    *passkeys.ROUTES,
+    *account.ROUTES,
+    *confirmation.ROUTES,
+    *static_files.ROUTES,
+]
+ROUTES: Final = [one if one in _OWN else for_readers(one) for one in _PAGES]
 
 _STATUSES: Final = {
     Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,

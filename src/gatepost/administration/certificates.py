@@ -215,10 +215,13 @@ def certificate_record(entry: Entry, chain: bytes, now: float) -> dict[str, Any]
 
 
 def chain_records(chain: bytes) -> list[dict[str, Any]]:
-    """Each certificate of a chain, leaf first, with the addresses that it names."""
-    with quietly():
-        read = x509.load_pem_x509_certificates(chain) if chain else []
-        return [_link_record(one) for one in read]
+    """Each certificate of a chain, leaf first, with the addresses that it names; [] for one that cannot be read."""
+    try:
+        with quietly():
+            read = x509.load_pem_x509_certificates(chain) if chain else []
+            return [_link_record(one) for one in read]
+    except ValueError:  # a store that was damaged; the rest of what is known of it is still good
+        return []
 
 
 def _link_record(one: x509.Certificate) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.checks.dkim_record import RecordSight
     from gatepost.connectors.model import Organization, Resources
 
-__all__ = ["AddedKey", "NewKey", "NotPublished", "Rotation", "add_key", "key_owner", "rotate_keys"]
+__all__ = ["AddedKey", "NewKey", "NotPublished", "Rotation", "add_key", "key_domain", "key_owner", "rotate_keys"]
 
 _LETTER: Final = {DkimAlgorithm.RSA_SHA256: "r", DkimAlgorithm.ED25519_SHA256: "e"}
 
@@ -92,10 +92,7 @@ def add_key(gateway: Gateway, who: Principal, new: NewKey, wish: Wish) -> AddedK
     Raises Refusal: INPUT for a wrong domain or key, or without a master key; BLOCKED if the name is taken; and as
     `change`.
     """
-    try:
-        domain = domain_name(new.domain)
-    except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error), [FieldError("domain", str(error))]) from error
+    domain = key_domain(new.domain)
     pem = new.pem or made_key(new.algorithm)
     signer = signer_of(pem, new.source or "the key")
     fields = _fields(new, str(signer.algorithm), signer.public_key)
@@ -153,6 +150,14 @@ def _fields(new: NewKey, algorithm: str, public_key: str) -> list[str]:
         *([f"service_type={new.service_type}"] if new.service_type is not DkimService.ALL else []),
         *([f"key_file={new.key_file}"] if new.key_file else []),
     ]
+
+
+def key_domain(text: str) -> str:
+    """The domain that a person names, as A-labels. Raises Refusal (INPUT)."""
+    try:
+        return domain_name(text)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, str(error), [FieldError("domain", str(error))]) from error
 
 
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:

@@ -43,6 +43,11 @@ class Selection:
         return self.q.lower() in name.lower()
 
     def page[T](self, version: int, rows: Sequence[T]) -> Page[T]:
-        """The page of all rows that are wanted."""
-        end = None if self.limit is None else self.offset + self.limit
-        return Page(version, len(rows), self.offset, rows[self.offset : end])
+        """The page of all rows that are wanted; the last one where the offset lies behind it.
+
+        Who removes the only row of the last page, and comes back to it, must not read that there is nothing.
+        """
+        if not self.limit:
+            return Page(version, len(rows), self.offset, rows[self.offset :] if self.limit is None else rows[:0])
+        offset = min(self.offset, max(0, len(rows) - 1) // self.limit * self.limit)
+        return Page(version, len(rows), offset, rows[offset : offset + self.limit])

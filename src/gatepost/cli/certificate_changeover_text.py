@@ -16,7 +16,7 @@ from gatepost.certificates.entry import State
 from gatepost.checks.gates import MAX_TEXT, Gate, Light
 from gatepost.checks.partner_report import Mark
 from gatepost.cli.check_text import print_line, wrapped
-from gatepost.cli.tables import moment, print_table, printable
+from gatepost.cli.tables import ellipsis, moment, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,8 +108,8 @@ def _row(entry: Entry) -> dict[str, str]:
         "issuer": leaf.issuer,
         "key": leaf.key,
         "serial": leaf.serial,
-        "SHA-256": leaf.sha256[:32] + "…",
-        "TLSA 3 1 1": leaf.spki_sha256[:32] + "…",
+        "SHA-256": leaf.sha256[:32] + ellipsis(),
+        "TLSA 3 1 1": leaf.spki_sha256[:32] + ellipsis(),
         "valid from": moment(leaf.not_before),
         "valid until": moment(leaf.not_after),
         "presented from": moment(entry.current_from),

@@ -14,7 +14,7 @@ from gatepost.administration.times import stamp as moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["moment", "print_dialogue", "print_json", "print_table", "printable"]
+__all__ = ["ellipsis", "moment", "print_dialogue", "print_json", "print_table", "printable"]
 
 _LAST = 80  # characters that the last column of a table gets in any case
 
@@ -59,7 +59,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))
     )
     for row in cells:
-        row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - len(_cut())] + _cut()
+        row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - len(ellipsis())] + ellipsis()
     widths = [_width(columns, cells, at) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -69,7 +69,7 @@ def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:
     return max(len(columns[at]), *(len(row[at]) for row in cells), 0)
 
 
-def _cut() -> str:
+def ellipsis() -> str:
     """What ends a text that goes on, as far as standard output can show it."""
     try:
         "…".encode(sys.stdout.encoding or "ascii")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.administration.change import outcome_of
 from gatepost.administration.choice import chosen_organizations
-from gatepost.administration.dkim_changes import AddedKey, key_owner
+from gatepost.administration.dkim_changes import AddedKey, key_domain, key_owner
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.remote.dkim import keys_path
 from gatepost.remote.resources import FetchedGateway
@@ -26,7 +26,8 @@ def add_key(connection: Connection, new: NewKey, wish: Wish) -> AddedKey:
     if new.key_file:
         text = "a key that stays in its file is one of the gateway's own machine: add it there, or let it be sealed"
         raise Refusal(Kind.INPUT, text)
-    owner = key_owner(FetchedGateway(connection).directory().resources, new.organization, new.domain)
+    domain = key_domain(new.domain)
+    owner = key_owner(FetchedGateway(connection).directory().resources, new.organization, domain)
     body: dict[str, Any] = {
         "selector": new.selector,
         "algorithm": str(new.algorithm),
@@ -34,7 +35,7 @@ def add_key(connection: Connection, new: NewKey, wish: Wish) -> AddedKey:
         "key": new.pem.decode("ascii", "replace"),
         "current": new.current,
     }
-    found = _called(connection, keys_path(owner.name, new.domain), body, wish)
+    found = _called(connection, keys_path(owner.name, domain), body, wish)
     return AddedKey(outcome_of(found), found["name"], found["zone"])
 
 

@@ -18,13 +18,19 @@ from gatepost.access.accounts import Accounts
 from gatepost.access.principal import ROLES, Principal, Role, Scope
 from gatepost.access.records import Actor
 from gatepost.admin.routes import HANDLERS, ROUTES
+from gatepost.administration.certificate_intake import NewCertificate, add_certificate
 from gatepost.administration.change import Wish
 from gatepost.administration.gateway import Gateway
 from gatepost.administration.resources import apply_document
+from gatepost.certificates.authority import Authority
+from gatepost.certificates.inventory import Inventory
 from gatepost.settings.loader import load
 from gatepost.web.application import application
 
 OWNER = Principal("ann", ROLES[Role.OWNER])
+HOST = "mx.gate.example"
+ROOT = Authority("Centre Root")
+MARKUP = '"><script>alert(1)</script>&'
 SETTINGS = """
 [server]
 hostname = "mx.gate.example"
@@ -192,8 +198,22 @@ def centre(tmp_path):
 
 @pytest.fixture
 def sealing(tmp_path):
-    """One with a master key."""
-    key = tmp_path / "master.key"
+    """One with a master key, that trusts what `ROOT` issues."""
+    key, anchors = tmp_path / "master.key", tmp_path / "anchors.pem"
     key.touch(0o600)
     key.write_bytes(bytes(range(32)))
-    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n')
+    anchors.write_bytes(ROOT.certificate_pem)
+    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n[tls]\ntrust_anchors = "{anchors}"\n')
+
+
+def certificate(centre, *names, **more):
+    """A certificate that came in: certificate(centre, "mx.gate.example", current=True). more: as of NewCertificate."""
+    chain, key = ROOT.issue(names or [HOST])
+    return add_certificate(centre.gateway, OWNER, NewCertificate(chain, "chain", key, "key", **more)).entry
+
+
+def recorded(centre, entry, chain=b""):
+    """An entry as another version, or a file of the gateway, might have brought it in; its key is nowhere."""
+    with centre.gateway.config() as store:
+        Inventory(store, None).record(entry, chain, note="as found")
+    return entry

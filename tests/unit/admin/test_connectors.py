@@ -13,7 +13,7 @@ import pytest
         ("?direction=sideways", {"bank-in", "bank-out", "off"}),
         ("?status=disabled", {"off"}),
         ("?q=off.EXAMPLE", {"off"}),
-        ("?page=2", set()),
+        ("?page=2", {"bank-in", "bank-out", "off"}),
         ("?verdicts=yes", {"bank-in", "bank-out", "off"}),
     ],
 )

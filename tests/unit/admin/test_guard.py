@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
 
 from gatepost.access.principal import ROLES, Principal, Role, Scope
-from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, or_not_there, who
+from gatepost.admin.guard import (
+    accounts_of,
+    actor_of,
+    for_readers,
+    gateway_of,
+    needs,
+    needs_scope,
+    not_there,
+    or_not_there,
+    who,
+)
 from gatepost.administration.refusal import Kind, Refusal
 
 HERE = frozenset({"contoso"})
@@ -110,3 +124,36 @@ def test_what_is_missing_is_a_page_that_is_not_there(kind):
     )
     with or_not_there(""):
         pass
+
+
+@pytest.mark.parametrize(
+    ("method", "scopes", "expected"),
+    [
+        ("GET", {Scope.READ}, 200),
+        ("GET", {Scope.OWNER}, 200),
+        ("GET", {Scope.QUEUE, Scope.CONNECTORS}, 403),
+        ("HEAD", {Scope.QUEUE}, 403),
+        ("POST", {Scope.QUEUE}, 200),
+        ("GET", set(), 403),
+    ],
+)
+def test_a_page_is_for_readers_and_a_form_asks_for_its_own_right(method, scopes, expected):
+    def shown(request):
+        assert request.path_params == {"name": "x"}
+        return Response("it")
+
+    page = for_readers(Route("/page/{name}", shown, methods=["GET", "POST"], name="outbound"))
+    assert (page.path, page.name, page.methods) == ("/page/{name}", "outbound", {"GET", "HEAD", "POST"})
+    state = {"principal": Principal("p", frozenset(scopes))}
+    app = Starlette(routes=[page])
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": "/page/x", "headers": [], "query_string": b"", "state": state}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == expected

@@ -40,7 +40,8 @@ def test_a_page_of_rows_at_hand():
     rows = list(range(120))
     assert paged(asked(None), rows, 7) == Page(7, 120, 0, rows[:SIZE])
     assert paged(asked("3"), rows).rows == rows[100:]
-    assert paged(asked("4"), rows).rows == []
+    assert paged(asked("4"), rows) == paged(asked("3"), rows), "the last one, where it lies behind it"
+    assert paged(asked("4"), []) == Page(0, 0, 0, [])
 
 
 @pytest.mark.parametrize(

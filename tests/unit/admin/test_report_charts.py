@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,20 +9,14 @@ from gatepost.admin.report_query import View
 from gatepost.administration.reports import Period
 from gatepost.reports.pictures import PictureCounter, TlsPictures
 from gatepost.reports.tls import Direction, Wanted
-from gatepost.store.trace_tally import HopKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.store.trace_tally import HopKind
 
 DAYS = Period("2025-11-23", "2025-11-24")
 VIEW = View(DAYS, "", DAYS.last)
-
-
-def kind(**fields: Any) -> HopKind:
-    usual = {
-        "organization": "contoso", "direction": "originating", "event": "SEND", "connector": "",
-        "partner": "lab.example", "requirement": "opportunistic", "sources": "", "achieved": "none/encrypted",
-        "tls_version": "TLSv1.3", "tls_group": "X25519MLKEM768", "suite": "S", "chain": "", "host": "mx.lab.example",
-        "names": "", "result_type": "",
-    }  # fmt: skip
-    return HopKind(**{**usual, **fields})
 
 
 CLEAR = {"achieved": "none", "tls_version": "", "tls_group": ""}
@@ -30,7 +24,8 @@ IN = {"event": "RECEIVE", "direction": "incoming", "achieved": "encrypted"}
 
 
 @pytest.fixture
-def pictures() -> TlsPictures:
+def pictures(hop_kind: Callable[..., HopKind]) -> TlsPictures:
+    kind = hop_kind
     counter = PictureCounter(Wanted(), *DAYS)
     groups = ["X25519", "prime256v1", "secp384r1", "secp521r1"]
     counter.add(DAYS.first, {kind(): 5, kind(**CLEAR): 2, kind(**IN, tls_version="TLSv1.2"): 4})

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from starlette.routing import Route
 
+from gatepost.access.principal import Scope
+from gatepost.access.records import Actor
 from gatepost.admin import routes
 from gatepost.admin.navigation import navigation
 from gatepost.admin.routes import ROUTES
@@ -57,6 +59,22 @@ def test_no_page_is_a_fault_of_the_server_nor_tells_a_tenant_of_others(centre, m
         assert [word for word in ("bank-in", "X-Secret", "ann@contoso", "bank.example") if word in answer.text] == [], (
             path
         )
+
+
+OWN = re.compile(r"/(login|setup|account|confirm|passkeys?|logout|static)\b")
+
+
+@pytest.mark.parametrize("scopes", [[Scope.QUEUE], [Scope.CONNECTORS, Scope.CERTIFICATES]])
+def test_a_token_that_may_not_read_is_shown_no_page(centre, scopes):
+    """As in REST: what a program may change it need not see, such as who wrote to whom."""
+    centre.tokens["blind"] = centre.accounts.add_token("blind", scopes, by=Actor("", ""))
+    pages = [filled(path) for method, path in EVERY if method == "GET" and not OWN.match(path)]
+    assert len(pages) > 70
+    for path in pages:
+        for method in ("GET", "HEAD"):
+            answer = centre.ask(method, path, "blind", b"", {})
+            assert answer.status == 403, path
+        assert "bank" not in answer.words
 
 
 # what a request is refused for -> status, heading

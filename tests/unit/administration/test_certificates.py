@@ -168,8 +168,11 @@ def test_a_common_name_or_all_of_it(name, shown):
     assert common_name(name) == shown
 
 
-def test_a_chain_of_nothing():
-    assert chain_records(b"") == []
+@pytest.mark.parametrize(
+    "chain", [b"", b"x", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_chain_of_nothing_or_of_what_is_none(chain):
+    assert chain_records(chain) == []
 
 
 def test_where_it_is_presented(sealed, root):

@@ -9,6 +9,8 @@ PAGES = [
     (Selection(limit=2), [0, 1]),
     (Selection(limit=2, offset=4), [4]),
     (Selection(limit=0), []),
+    (Selection(limit=0, offset=9), []),
+    (Selection(limit=9, offset=0), [0, 1, 2, 3, 4]),
     (Selection(offset=9), []),
 ]
 
@@ -16,6 +18,14 @@ PAGES = [
 @pytest.mark.parametrize(("selection", "rows"), PAGES)
 def test_a_page_is_a_part_of_the_rows(selection, rows):
     assert selection.page(7, list(range(5))) == Page(7, 5, selection.offset, rows)
+
+
+@pytest.mark.parametrize(("rows", "offset", "first"), [(5, 6, 4), (5, 10**9, 4), (4, 4, 2), (1, 2, 0), (0, 2, 0)])
+def test_a_page_behind_the_last_is_the_last(rows, offset, first):
+    """Whoever removed its only row comes back to it."""
+    found = Selection(limit=2, offset=offset).page(7, list(range(rows)))
+    assert (found.total, found.offset) == (rows, first)
+    assert bool(found.rows) is bool(rows)
 
 
 def test_other_rows_in_place_of_those_it_has():

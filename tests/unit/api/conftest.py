@@ -17,6 +17,7 @@ from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.gateway import Gateway
 from gatepost.api.serving import routes
+from gatepost.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import TraceEvent
@@ -24,6 +25,8 @@ from gatepost.store.trace import write_events
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
+ROOT = Authority("REST Root")
+NAME = "mx.gate.example"
 
 
 class Response(NamedTuple):
@@ -120,6 +123,22 @@ def gateway(tmp_path):
     file = tmp_path / "gatepost.toml"
     file.write_text(tomlkit.dumps({"server": {"hostname": "mx.gate.example", "data_dir": "data"}}), encoding="utf-8")
     return Gateway(load(str(file), {}))
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """One with a master key, that trusts what `ROOT` issues; nothing answers where its DNS server should be."""
+    (tmp_path / "master").touch(0o600)
+    (tmp_path / "master").write_bytes(bytes(range(32)))
+    (tmp_path / "root.pem").write_bytes(ROOT.certificate_pem)
+    document = {
+        "server": {"hostname": NAME, "data_dir": "data"},
+        "store": {"master_key": f"file:{tmp_path / 'master'}"},
+        "tls": {"trust_anchors": "root.pem"},
+        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
+    }
+    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
+    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
 
 
 @pytest.fixture

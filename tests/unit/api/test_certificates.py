@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import tomlkit
 
-from gatepost.administration.gateway import Gateway
 from gatepost.api.certificates import ENDPOINTS
-from gatepost.certificates.authority import Authority
-from gatepost.settings.loader import load
 
-ROOT = Authority("REST Root")
-NAME = "mx.gate.example"
+from .conftest import NAME, ROOT
 
 
 @pytest.fixture
-def gateway(tmp_path):
-    (tmp_path / "master").touch(0o600)
-    (tmp_path / "master").write_bytes(bytes(range(32)))
-    (tmp_path / "root.pem").write_bytes(ROOT.certificate_pem)
-    document = {
-        "server": {"hostname": NAME, "data_dir": "data"},
-        "store": {"master_key": f"file:{tmp_path / 'master'}"},
-        "tls": {"trust_anchors": "root.pem"},
-        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+def gateway(sealed):
+    return sealed
 
 
 @pytest.fixture

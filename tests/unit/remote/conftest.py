@@ -92,6 +92,20 @@ def new_certificate(pair=None, **more):
 
 
 @pytest.fixture
+def keyed(tmp_path):
+    """A gateway with a master key and without resources; nothing answers where the DNS server should be."""
+    (tmp_path / "master").touch(0o600)
+    (tmp_path / "master").write_bytes(bytes(range(32)))
+    document = {
+        "server": {"hostname": NAME, "data_dir": "data"},
+        "store": {"master_key": f"file:{tmp_path / 'master'}"},
+        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.1},
+    }
+    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
+    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+
+
+@pytest.fixture
 def there(api):
     return There(api)
 

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import pytest
-import tomlkit
 
 from gatepost.administration import dkim as here
 from gatepost.administration.change import Wish
 from gatepost.administration.dkim import KeySelection
 from gatepost.administration.dkim_changes import NewKey, Rotation
-from gatepost.administration.gateway import Gateway
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.dkim_keys import made_key
 from gatepost.checks.dkim_record import RecordSight, Seen
 from gatepost.connectors.values import DkimAlgorithm
 from gatepost.remote import dkim, dkim_changes
-from gatepost.settings.loader import load
 
 from .conftest import OWNER
 
@@ -23,16 +20,8 @@ WISH = Wish("ann", "by REST")
 
 
 @pytest.fixture
-def gateway(tmp_path):
-    (tmp_path / "master").touch(0o600)
-    (tmp_path / "master").write_bytes(bytes(range(32)))
-    document = {
-        "server": {"hostname": "mx.gate.example", "data_dir": "data"},
-        "store": {"master_key": f"file:{tmp_path / 'master'}"},
-        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.1},
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+def gateway(keyed):
+    return keyed
 
 
 @pytest.fixture
