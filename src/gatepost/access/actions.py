@@ -23,6 +23,9 @@ type Action = Literal[
     "change",
     # what asks others
     "connector-validate",
+    "connector-drill",
+    "hook-check",
+    "issuer-check",
     "explain",
     "check-partner",
     "check-host",
@@ -45,6 +48,7 @@ type Action = Literal[
     "certificate-request-remove",
     "certificate-directory-remove",
     "certificate-renew",
+    "certificate-acme-forget",
     "certificate-look",
     "certificate-stage",
     "certificate-switch",
@@ -59,6 +63,7 @@ type Action = Literal[
     "evidence-verify",
     "evidence-export",
     # accounts
+    "mailbox-password",
     "user-add",
     "user-set",
     "user-remove",

@@ -17,6 +17,7 @@ from gatepost.access.records import Outcome
 from gatepost.admin.certificate_view import label_of, sentence
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
+from gatepost.administration.acme_renewal import Order, begin_renewal
 from gatepost.administration.certificate_deeds import added_told, changes_told
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
 from gatepost.administration.certificate_removal import remove
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.access.actions import Action
-    from gatepost.administration.acme_renewal import RenewalRun
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["ROUTES", "errors_of", "public_part"]
@@ -226,15 +226,9 @@ def _renew(asked: Request) -> Response:
     """Ask the authority for a certificate, behind the page; whoever asks twice finds the first under way."""
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     name = asked.state.form.get("name", "").strip()
-    accounts, actor = asked.app.state.accounts, actor_of(asked)
-
-    def told(run: RenewalRun) -> None:
-        why = run.error or "; ".join(one.text for one in run.done)
-        outcome = Outcome.DONE if run.done and all(one.ok for one in run.done) else Outcome.FAILED
-        accounts.record(actor, "certificate-renew", outcome=outcome, subject=run.names[0], detail={"result": why})
-
+    order = Order(name, at_once=True)
     try:
-        run = gateway.renewing.start(gateway, principal, name, told)
+        run = begin_renewal(gateway, principal, order, asked.app.state.accounts, actor_of(asked))
     except Refusal as refusal:
         return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
     if run is None:

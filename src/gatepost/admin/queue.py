@@ -171,7 +171,7 @@ def _show(request: Request) -> Response:
     may_read = _may_act(principal) and principal.sees(envelope.organization)
     header = ""
     if "header" in request.query_params and may_read:
-        header = _header(gateway, message)
+        header = _header(gateway, principal, message)
         _record(request, "queue-header", found, subject=message)
     return render(
         request,
@@ -195,10 +195,10 @@ def _deliveries(request: Request, message: str) -> list[QueueEntry]:
         raise not_there(f"{message[:40]} is not in the queue. What became of it is in the trace.") from refusal
 
 
-def _header(gateway: Gateway, message: str) -> str:
+def _header(gateway: Gateway, principal: Principal, message: str) -> str:
     """The header section, as far as 64 KiB go."""
     taken = b""
-    for chunk in message_body(gateway, message):
+    for chunk in message_body(gateway, principal, message):
         taken += chunk
         if b"\r\n\r\n" in taken or len(taken) > _HEADER:
             break
@@ -209,10 +209,14 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     principal, message = needs_scope(request, Scope.QUEUE), request.path_params["message"]
     found = _deliveries(request, message)
-    if not principal.sees(found[0].delivery.message.organization):
-        raise not_there("The message came to another organization, too, so that its content is not yours to read.")
+    try:
+        chunks = message_body(gateway_of(request), principal, message)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(refusal.text) from refusal
     _record(request, "queue-content", found, subject=message)
-    answer = StreamingResponse(message_body(gateway_of(request), message), media_type="message/rfc822")
+    answer = StreamingResponse(chunks, media_type="message/rfc822")
     answer.headers["content-disposition"] = f'attachment; filename="{format_id(found[0].delivery.message.id)}.eml"'
     return answer
 

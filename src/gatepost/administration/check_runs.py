@@ -1,4 +1,4 @@
-"""Checks and validations that run while somebody watches, and their results for an hour; few at a time, fewer of one.
+"""Checks, validations, drills that run while somebody watches, their results for an hour; few at a time, fewer of one.
 
 Held by the process that answers pages and calls. A run is on a thread of its own with an event loop of its own; who
 watches asks for its `version`. Whoever sees what the asker saw, or the organization that it is about, may look at it by
@@ -33,7 +33,7 @@ _OF_ONE: Final = 2
 
 
 class Subject(Protocol):
-    """What a run is about. text: as people write it. kind: "partner", "host" or "validation".
+    """What a run is about. text: as people write it. kind: "partner", "host", "validation" or "drill".
 
     organization: whose it is, "" if it is nobody's.
     """

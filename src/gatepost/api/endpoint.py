@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydantic import BaseModel
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from gatepost.access.records import Actor
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["SAFE", "Answer", "Asked", "Document", "Endpoint", "ListOf", "NoQuery", "Reach", "Told", "takes_merge_patch"]
+__all__ = [
+    "SAFE", "Answer", "Asked", "Document", "Endpoint", "File", "FileOf", "ListOf", "NoQuery", "Reach", "Told",
+    "takes_merge_patch",
+]  # fmt: skip
 
 SAFE = frozenset({"GET", "HEAD"})
 """Methods that change nothing (RFC 9110 section 9.2.1)."""
@@ -74,7 +77,14 @@ class ListOf:
     item: type[msgspec.Struct] | Document
 
 
-type Shape = type[Any] | Document | ListOf
+@dataclass(frozen=True, slots=True)
+class FileOf:
+    """A file of that media type, which is no JSON."""
+
+    media_type: str
+
+
+type Shape = type[Any] | Document | ListOf | FileOf
 
 
 @dataclass(slots=True)
@@ -124,6 +134,14 @@ class Answer:
     version: int | None = None
     location: str = ""
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a handler returns where a `FileOf` is the answer. name: to save it under. chunks: read on a thread."""
+
+    name: str
+    chunks: Iterable[bytes]
 
 
 @dataclass(frozen=True, slots=True)
