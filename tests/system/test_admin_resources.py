@@ -179,6 +179,7 @@ def test_what_would_change_is_seen_before(centre: AdminCentre, page: Page) -> No
     page.get_by_role("button", name="What would change?").click()
     effects = page.locator("#effects")
     effects.get_by_text("tls_settings").first.wait_for()
+    page.locator("#decided").get_by_text("since").first.wait_for()
     axe(page)
     shot(page, "resources-preview")
     assert centre.gateway.cli("connector", "show", "bank.example", json=True).data == before

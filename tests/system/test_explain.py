@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from support.pki import Leaf, Pki
     from support.raw import RawReply
 
+pytestmark = pytest.mark.timeout(400)  # whoever comes first waits for forty commands, which may take two minutes
+
 RESOURCES = """
 [organization.contoso]
 reject_direct_send = true

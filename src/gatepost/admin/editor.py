@@ -1,7 +1,8 @@
 """Changing a resource by a form: what would change is shown before, errors stand beside fields, nobody is overwritten.
 
 A form carries the resource as it was when the form was made. If it is another by the time it is sent back, nothing is
-changed: both are shown, and whoever sends the form again then knows what they overwrite. Used by `resources`,
+changed: both are shown, and whoever sends the form again then knows what they overwrite. What would change is told at
+once, and what that does to the mail of a week is worked out behind the page, which asks for it. Used by `resources`,
 `organizations`.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.admin.fields import errors_by_field, label_of, questions, texts_of, values_of
 from gatepost.admin.guard import gateway_of, who
-from gatepost.admin.pages import render, see_other
+from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.values import in_words
 from gatepost.administration.change import Wish
 from gatepost.administration.refusal import Kind, Refusal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.admin.fields import Question
+    from gatepost.administration.blast_radius import Radius
     from gatepost.administration.change import Outcome
 
 __all__ = ["Edited", "edit", "told_changes", "words_of"]
@@ -75,13 +77,13 @@ def edit(request: Request, edited: Edited) -> Response:
     if stored is not None and was != stored:
         return _conflict(request, edited, asked, given, (was, stored))
     values = values_of(asked, given)
-    preview = request.state.form.get("do") == "preview"
     wish = Wish(who(request).name, given.get("note", "").strip()[:500])
     try:
-        if preview:
-            wish = replace(wish, dry_run=True, since=time.time() - _WEEK)
-            outcome = edited.change(given.get(edited.identity, "").strip(), values, wish)
-            return _form(request, edited, asked, given, stored, effects=outcome)
+        if (do := request.state.form.get("do")) in {"preview", "effects"}:
+            name, wish = given.get(edited.identity, "").strip(), replace(wish, dry_run=True)
+            effects = edited.change(name, values, wish)
+            decided = _decided(request, edited, name, values, wish) if do == "effects" else None
+            return _form(request, edited, asked, given, stored, effects=effects, decided=decided)
         outcome = _changed(request, edited, given, values, wish)
     except _Overtaken:
         return _conflict(request, edited, asked, given, (stored or {}, edited.stored() or {}))
@@ -91,6 +93,19 @@ def edit(request: Request, edited: Edited) -> Response:
         errors = errors_by_field(asked, refusal.errors, refusal.text)
         return _form(request, edited, asked, given, stored, errors=errors)
     return _saved(request, edited, given, outcome)
+
+
+def _decided(request: Request, edited: Edited, name: str, values: dict[str, Any], wish: Wish) -> Radius | str | None:
+    """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
+    gateway = gateway_of(request)
+    told = json.dumps([name, values], sort_keys=True, default=str)
+    question = "effects", who(request), request.url.path, told, gateway.directory().version
+
+    def work() -> Radius | None:
+        return edited.change(name, values, replace(wish, since=time.time() - _WEEK)).radius
+
+    found = gateway.behind.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if found is None else found.value
 
 
 class _Overtaken(Exception):  # noqa: N818 - it names what happened
@@ -170,6 +185,8 @@ def _form(
         "was": json.dumps(stored, ensure_ascii=False) if stored is not None else "",
         "errors": {},
         "effects": None,
+        "decided": None,
+        "partial": is_partial(request),
         "changes": told_changes(context["effects"].changes) if context.get("effects") else (),
         "conflict": (),
         "choices": [("", "Choose one"), *((name, name) for name in edited.organizations)],
@@ -177,7 +194,7 @@ def _form(
         "new": stored is None,
     }
     status = context.pop("status", HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK)
-    return render(request, "resources/edit.html", status, **known | context)
+    return render(request, "resources/edit.html", status, block="decided", **known | context)
 
 
 def told_changes(changes: Sequence[Any]) -> list[tuple[str, str | None, str | None]]:

@@ -21,7 +21,7 @@ from gatepost.administration.queue import destinations
 from gatepost.administration.status import configuration, workers
 from gatepost.certificates.entry import State
 from gatepost.store.interface import QueueFilter
-from gatepost.store.trace_hours import HOUR, Flow, trace_hours
+from gatepost.store.trace_hours import HOUR, Flow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def _flows(request: Request) -> Response:
     seen = principal.organizations
     if organization := request.query_params.get("organization", ""):
         seen = frozenset({organization}) if principal.sees(organization) else frozenset()
-    counted = trace_hours(gateway.data / "trace", begin, end, seen)
+    counted = gateway.hours.counted(begin, end, seen)
     rows = {
         event: [(hour, *(counted[Flow(hour, event, level)] for level in _LEVELS)) for hour in range(begin, end, HOUR)]
         for event in ("SEND", "RECEIVE")

@@ -24,6 +24,7 @@ from gatepost.administration.queue import (
     RETURN_TEXT,
     QueueAction,
     act,
+    chosen,
     destinations,
     entries,
     entry_record,
@@ -218,7 +219,7 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
     """How much an action would be done to, and the last question before it. errors: of an answer that was not one."""
     principal, form = needs_scope(request, Scope.QUEUE), request.state.form
     action, messages, wanted = _asked(form)
-    found = act(gateway_of(request), principal, action, wanted, messages=messages, dry_run=True)
+    found = chosen(gateway_of(request), principal, action, wanted, messages=messages)
     return render(
         request,
         "queue/confirm.html",
@@ -228,9 +229,9 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
         action=action,
         done=DONE[action],
         names=dict(_choices()),
-        found=found[:10],
-        total=len(found),
-        senders=len({one.delivery.message.id for one in found}),
+        found=found.first,
+        total=found.deliveries,
+        senders=found.messages,
         fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED],
         return_text=_said(form, "text", "text", action) or RETURN_TEXT,
         back=_back(form),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.administration.report_counts import Counted
+    from gatepost.administration.behind import Answered
     from gatepost.reports.pictures import HeatRow, Outcome, TlsPictures
     from gatepost.reports.tls_ready import Ready
 
@@ -86,7 +86,7 @@ def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
     }
 
 
-def _counted(request: Request, view: View, wait: float) -> Counted | None:
+def _counted(request: Request, view: View, wait: float) -> Answered[TlsPictures] | None:
     wanted = Wanted(organization=view.organization)
     return reports.pictures(gateway_of(request), who(request), wanted, view.days, wait)
 
@@ -107,7 +107,7 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
     counted = _counted(request, view, _WAIT)
     frame |= {"heading": heading, "part": part, "counted": counted, "shown": SHOWN}
     if counted is not None:
-        frame |= content(counted.pictures, view)
+        frame |= content(counted.value, view)
     return render(request, "reports/page.html", block="report", **frame, **more)
 
 
@@ -118,7 +118,7 @@ def _file(request: Request, view: View) -> Response:
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
         raise Refusal(Kind.UNREADABLE, "The trace is still being counted. Ask again in a minute.")
-    return table_file(request, name, TABLES[name](counted.pictures, view))
+    return table_file(request, name, TABLES[name](counted.value, view))
 
 
 def table_file(request: Request, name: str, table: Table) -> Response:
@@ -269,7 +269,7 @@ def _print(request: Request) -> Response:
     node = gateway_of(request).settings.server.hostname
     frame |= {"counted": counted, "few": SHOWN, "version": __version__, "node": node}
     if counted is not None:
-        pictures = counted.pictures
+        pictures = counted.value
         frame |= {
             "pictures": pictures,
             **_protection(pictures, view),

@@ -25,7 +25,7 @@ from gatepost.administration.cursors import cursor, position
 from gatepost.administration.message_evidence import message_evidence
 from gatepost.administration.queue import entries
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.trace import EVENTS, MOST, event_record, events_of, events_page
+from gatepost.administration.trace import EVENTS, MOST, event_record, events_of, events_page, meant
 from gatepost.store.interface import QueueFilter
 from gatepost.store.trace_search import TracePlace
 
@@ -106,12 +106,22 @@ def _found(
 ) -> tuple[Sequence[TraceEvent], TracePlace | None, Mapping[str, str]]:
     """The rows of a page, the place behind it, and what the one box was taken for."""
     begin = _place(after)
-    meaning: Mapping[str, str] = {}
-    for meaning, wanted in question.filters:
-        found, place = events_page(gateway, principal, wanted, begin)
-        if found:
-            return found, place, meaning
-    return (), None, question.filters[0][0] if question.filters else {}
+    found = _meant(gateway, principal, question.filters)
+    if found is None:
+        return (), None, question.filters[0][0] if question.filters else {}
+    meaning, wanted = found
+    return *events_page(gateway, principal, wanted, begin), meaning
+
+
+type _Meaning = tuple[Mapping[str, str], TraceFilter]
+
+
+def _meant(gateway: Gateway, principal: Principal, filters: Sequence[_Meaning]) -> _Meaning | None:
+    """The first that finds anything; the one there is, without a look; None if none does."""
+    if len(filters) == 1:
+        return filters[0]
+    found = meant(gateway, principal, [wanted for _, wanted in filters]) if filters else None
+    return next((one for one in filters if one[1] is found), None)
 
 
 def _place(text: str) -> TracePlace | None:
@@ -132,10 +142,8 @@ def _wanted(gateway: Gateway, principal: Principal, question: Question) -> Itera
     if question.errors:
         name, text = next(iter(question.errors.items()))
         raise Refusal(Kind.INPUT, f"{name} {text}")
-    _, _, meaning = _found(gateway, principal, question, "")
-    return _all(
-        gateway, principal, next((one for mean, one in question.filters if mean == meaning), question.filters[0][1])
-    )
+    found = _meant(gateway, principal, question.filters)
+    return _all(gateway, principal, found[1]) if found is not None else iter(())
 
 
 def _stamp() -> str:

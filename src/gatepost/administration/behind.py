@@ -1,7 +1,6 @@
 """Answers that take longer than a page may: worked out on one thread of the process, one after the other, and kept.
 
-A page that asks shows what is known and asks again by itself; it never holds up others for it. Answers are kept as long
-as they were dear: one that took a second to find is good enough for twenty. Small ones only: what shows is kept.
+A page that asks shows what is known and asks again by itself; it never holds up others for it.
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ __all__ = ["Answered", "Behind"]
 
 _log = logging.getLogger(__name__)
 
-FRESH: Final = 2.0  # seconds for which any answer is good enough
-_WORTH: Final = 20.0  # times that what it took to find it
-_KEPT: Final = 32  # answers
+FRESH: Final = 2.0
 _WAITING: Final = 32  # questions that wait for their turn
 
 
@@ -48,10 +45,15 @@ class _Known:
 
 
 class Behind:
-    """The answers of one process. For any thread. turn: held while one is worked out."""
+    """The answers of one process. For any thread.
 
-    def __init__(self, turn: Lock) -> None:
+    turn: held while one is worked out. kept: so many. fresh: seconds for which any answer is good enough. worth: or for
+    so many times what it took to find it, if that is longer.
+    """
+
+    def __init__(self, turn: Lock, *, kept: int = 32, fresh: float = FRESH, worth: float = 0.0) -> None:
         self._turn = turn
+        self._kept, self._fresh, self._worth = kept, fresh, worth
         self._known: OrderedDict[Hashable, _Known] = OrderedDict()
         self._asked: OrderedDict[Hashable, Callable[[], Any]] = OrderedDict()
         self._changed = Condition()
@@ -97,24 +99,23 @@ class Behind:
                     return
                 question, work = next(iter(self._asked.items()))
             with self._turn:
-                found = _worked_out(work)
+                found = self._worked_out(work)
             with self._changed:
                 self._asked.pop(question, None)
                 self._known[question] = found
                 self._known.move_to_end(question)
-                while len(self._known) > _KEPT:
+                while len(self._known) > self._kept:
                     self._known.popitem(last=False)
                 self._changed.notify_all()
 
-
-def _worked_out(work: Callable[[], Any]) -> _Known:
-    begun, at, value, refusal = time.monotonic(), time.time(), None, None
-    try:
-        value = work()
-    except Refusal as error:
-        refusal = error
-    except Exception:  # noqa: BLE001 - whatever it was: others wait for this thread
-        _log.exception("what a page asked for cannot be worked out")
-        refusal = Refusal(Kind.UNREADABLE, "This could not be worked out; the gateway's log says why.")
-    now = time.monotonic()
-    return _Known(value, refusal, at, now + max(FRESH, _WORTH * (now - begun)))
+    def _worked_out(self, work: Callable[[], Any]) -> _Known:
+        begun, at, value, refusal = time.monotonic(), time.time(), None, None
+        try:
+            value = work()
+        except Refusal as error:
+            refusal = error
+        except Exception:  # noqa: BLE001 - whatever it was: others wait for this thread
+            _log.exception("what a page asked for cannot be worked out")
+            refusal = Refusal(Kind.UNREADABLE, "This could not be worked out; the gateway's log says why.")
+        now = time.monotonic()
+        return _Known(value, refusal, at, now + max(self._fresh, self._worth * (now - begun)))

@@ -8,10 +8,11 @@ none is lost, unless its author said which version they had looked at.
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.administration.blast_radius import Radius, find_radius, radius_of, radius_record
 from gatepost.administration.choice import visible
@@ -185,7 +186,8 @@ class _Made:
 
 
 def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -> _Made:
-    draft = copy.deepcopy(stored.document.get("organization", {}))
+    # What is stored came of JSON. A copy by it takes a quarter of the time of copy.deepcopy.
+    draft: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored.document.get("organization", {})))
     edit = step(visible(stored.resources, who), draft)
     seen = {name: table for name, table in draft.items() if who.sees(name)}
     others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.acme_renewal import Renewing
 from gatepost.administration.behind import Behind
@@ -24,6 +24,7 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.trace_hours import TraceHours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway"]
 
+_WORTH: Final = 20.0  # an answer that took a second to find is good enough for so many
+
 
 class Gateway:
     """settings: of the server. data: its data directory.
 
-    verdicts, counts: what its connectors did, and how mail was protected, by the trace. verifying: of its evidence log.
-    renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take longer than a page
-    may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
+    verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
+    evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
+    longer than a page may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,7 +52,8 @@ class Gateway:
         self.checks = CheckRuns()
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
-        self.behind = Behind(self.counts.counting)
+        self.hours = TraceHours(self.data / "trace")
+        self.behind = Behind(self.counts.counting, worth=_WORTH)
         self.verifying = Verifying(self.data)
         self.renewing = Renewing()
         self._directory: Directory | None = None

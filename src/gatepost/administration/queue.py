@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 __all__ = [
     "RETURN_TEXT",
     "Acted",
+    "Chosen",
     "QueueAction",
     "act",
     "acted",
+    "chosen",
     "destinations",
     "entries",
     "entry_record",
@@ -131,12 +133,10 @@ def act(  # noqa: PLR0913 - what is done to which mail, by whom and why
     """
     _check_ids(messages)
     _check_texts(reason=reason, text=text)
-    seen = _seen(who, wanted)
-    chosen = [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
     administration = _administration(gateway)
     found: list[QueueEntry] = []
     try:
-        for one in chosen:
+        for one in _filters(who, wanted, messages):
             if dry_run:
                 found += administration.applying(action, one)
             elif action is QueueAction.RETURN:
@@ -146,6 +146,43 @@ def act(  # noqa: PLR0913 - what is done to which mail, by whom and why
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
     return found
+
+
+class Chosen(NamedTuple):
+    """What an action would be done to: so many deliveries, of so many messages. first: of the deliveries."""
+
+    deliveries: int
+    messages: int
+    first: list[QueueEntry]
+
+
+def chosen(
+    gateway: Gateway,
+    who: Principal,
+    action: QueueAction,
+    wanted: QueueFilter,
+    *,
+    messages: Sequence[str] = (),
+    first: int = 10,
+) -> Chosen:
+    """What `act` would do now, for who asks before it. first: so many are named. Raises as `act`."""
+    _check_ids(messages)
+    administration = _administration(gateway)
+    found = Chosen(0, 0, [])
+    try:
+        for one in _filters(who, wanted, messages):
+            deliveries, of = administration.applying_to(action, one)
+            found = Chosen(found.deliveries + deliveries, found.messages + of, found.first)
+            if (left := first - len(found.first)) > 0:
+                found.first.extend(administration.applying(action, msgspec.structs.replace(one, limit=left)))
+    except StoreFailure as failure:
+        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+    return found
+
+
+def _filters(who: Principal, wanted: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
+    seen = _seen(who, wanted)
+    return [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
 
 
 class Acted(NamedTuple):

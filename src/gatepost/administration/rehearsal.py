@@ -18,7 +18,8 @@ from gatepost.reports.rehearsal import Judged, Report, Subject
 from gatepost.reports.replay import COLUMNS, INBOUND, OUTBOUND, Replay, RowReplay, enforced
 from gatepost.reports.touched import outbound_domains
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import Among, scan_trace
+from gatepost.store.trace_conditions import Among
+from gatepost.store.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,21 +1,21 @@
 """The trace counted for the pages of the reports: once, behind the pages, and further on as the trace grows.
 
-A page never waits for the counting: it is told what was counted last, or that the counting goes on. One count runs at
-a time, on a thread of its own; of so many questions (a time, an organization) the sums are kept, and a further look
-reads only the rows that were added since. `administration.reports` asks.
+A page never waits for the counting (`administration.behind`). Of so many questions (a time, an organization) the sums
+are kept, and a further look reads only the rows that were added since. `administration.reports` asks.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from threading import Condition, Lock, Thread
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
+from gatepost.administration.behind import FRESH, Behind
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.reports.pictures import PictureCounter
 from gatepost.store.trace_files import file_state, trace_files
@@ -24,17 +24,16 @@ from gatepost.store.trace_tally import tally_file
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatepost.administration.behind import Answered
     from gatepost.reports.pictures import TlsPictures
     from gatepost.reports.tls import Wanted
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["Counted", "Question", "ReportCounts"]
+__all__ = ["Question", "ReportCounts"]
 
 _log = logging.getLogger(__name__)
 
-FRESH: Final = 2.0  # seconds for which a count is good enough without another look
 _KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where there are many partners
-_WAITING: Final = 16  # questions that wait to be counted
 
 
 class Question(NamedTuple):
@@ -45,14 +44,6 @@ class Question(NamedTuple):
     last: str
 
 
-class Counted(NamedTuple):
-    """pictures: as of the time `at`, seconds since 1970. renewing: newer ones are being counted."""
-
-    pictures: TlsPictures
-    at: float
-    renewing: bool
-
-
 class _Start(NamedTuple):
     """How far a file was counted."""
 
@@ -61,94 +52,53 @@ class _Start(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is kept of a question. looked: when (monotonic) the trace was looked at last. failed: it could not be."""
+class _Sums:
+    """What is kept of a question."""
 
     counter: PictureCounter
     files: dict[TraceFile, _Start] = field(default_factory=dict)
     pictures: TlsPictures | None = None
-    at: float = 0.0
-    looked: float = float("-inf")
-    failed: bool = False
 
 
 class ReportCounts:
-    """The counts of one trace. For any thread. directory: of the trace.
+    """The counts of one trace. For any thread.
 
-    counting: held while somebody counts, who is the only one.
+    directory: of the trace. fresh: seconds for which a count is good enough. counting: held while somebody counts, who
+    is the only one.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, fresh: float = FRESH) -> None:
         self.counting = Lock()
         self._directory = directory
-        self._known: OrderedDict[Question, _Known] = OrderedDict()
-        self._asked: OrderedDict[Question, None] = OrderedDict()
-        self._changed = Condition()
-        self._running = False
+        self._behind = Behind(self.counting, kept=_KEPT, fresh=fresh)
+        self._sums: OrderedDict[Question, _Sums] = OrderedDict()
 
-    def of(self, question: Question, wait: float) -> Counted | None:
+    def of(self, question: Question, wait: float) -> Answered[TlsPictures] | None:
         """What is counted; None if it is not yet. wait: for so many seconds, if there is nothing fresh.
 
         Raises Refusal (UNREADABLE) if it cannot be counted.
         """
-        asked = time.monotonic()
+        return self._behind.of(question, partial(self._pictures, question), wait)
 
-        def fresh() -> bool:
-            known = self._known.get(question)
-            return known is not None and known.looked > asked - FRESH
+    def _pictures(self, question: Question) -> TlsPictures:
+        """On the thread that counts. What fails is counted from the beginning the next time."""
+        sums = self._sums.pop(question, None) or _none(question)
+        try:
+            sums, pictures = self._counted(question, sums)
+        except Exception as error:
+            _log.exception("the message trace cannot be counted")
+            text = "The message trace could not be counted; the gateway's log says why."
+            raise Refusal(Kind.UNREADABLE, text) from error
+        self._sums[question] = sums
+        while len(self._sums) > _KEPT:
+            self._sums.popitem(last=False)
+        return pictures
 
-        with self._changed:
-            if not fresh():
-                self._ask(question)
-                self._changed.wait_for(fresh, wait)
-            known = self._known.get(question)
-            if known is not None and known.failed:
-                raise Refusal(Kind.UNREADABLE, "The message trace could not be counted; the gateway's log says why.")
-            if known is None or known.pictures is None:
-                return None
-            return Counted(known.pictures, known.at, renewing=not fresh())
-
-    def _ask(self, question: Question) -> None:
-        """Have it counted. With the lock."""
-        self._asked[question] = None
-        while len(self._asked) > _WAITING:
-            self._asked.popitem(last=False)
-        if not self._running:
-            self._running = True
-            Thread(target=self._run, name="report counts", daemon=True).start()
-
-    def _run(self) -> None:
-        """Count what is asked for, until nothing is."""
-        while True:
-            with self._changed:
-                if not self._asked:
-                    self._running = False
-                    return
-                question, _ = self._asked.popitem(last=False)
-                known = self._known.get(question) or _fresh(question)
-            looked = time.monotonic()
-            try:
-                with self.counting:
-                    known = self._counted(question, known)
-                known.failed = False
-            except Exception:  # noqa: BLE001 - whatever it was: others wait for this thread
-                _log.exception("the message trace cannot be counted")
-                known = _fresh(question)
-                known.failed = True
-            known.looked = looked
-            with self._changed:
-                self._known[question] = known
-                self._known.move_to_end(question)
-                while len(self._known) > _KEPT:
-                    self._known.popitem(last=False)
-                self._changed.notify_all()
-
-    def _counted(self, question: Question, known: _Known) -> _Known:
+    def _counted(self, question: Question, known: _Sums) -> tuple[_Sums, TlsPictures]:
         """What was added since the last look; all, if something was taken away."""
-        now = time.time()
         files = [file for file in trace_files(self._directory) if question.first <= file.day <= question.last]
         if not known.files.keys() <= set(files):
-            known = _fresh(question)
+            known = _none(question)
         before, unreadable = dict(known.files), list[str]()
         for file in files:
             state, start = file_state(self._directory, file), known.files.get(file)
@@ -162,14 +112,13 @@ class ReportCounts:
                 unreadable.append(file.name)
                 continue
             if rows < after:  # another file of that name
-                return self._counted(question, _fresh(question))
+                return self._counted(question, _none(question))
             known.counter.add(file.day, kinds)
             known.files[file] = _Start(state, rows)
         if known.pictures is None or known.files != before or known.pictures.unreadable != tuple(unreadable):
             known.pictures = known.counter.pictures(unreadable)
-        known.at = now
-        return known
+        return known, known.pictures
 
 
-def _fresh(question: Question) -> _Known:
-    return _Known(PictureCounter(*question))
+def _none(question: Question) -> _Sums:
+    return _Sums(PictureCounter(*question))

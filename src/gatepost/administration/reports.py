@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.access.principal import Principal
+    from gatepost.administration.behind import Answered
     from gatepost.administration.gateway import Gateway
-    from gatepost.administration.report_counts import Counted
+    from gatepost.reports.pictures import TlsPictures
     from gatepost.reports.received import FailedThere, Reported
     from gatepost.reports.tls import TlsReport
     from gatepost.reports.tlsrpt import DomainSummary
@@ -124,7 +125,9 @@ def domain_name(field: str, text: str) -> str:
 # how mail was protected
 
 
-def pictures(gateway: Gateway, who: Principal, wanted: Wanted, days: Period, wait: float) -> Counted | None:
+def pictures(
+    gateway: Gateway, who: Principal, wanted: Wanted, days: Period, wait: float
+) -> Answered[TlsPictures] | None:
     """What the pictures are drawn from, as it was counted last; None while it is counted for the first time.
 
     wait: so many seconds for what is not there. Raises Refusal (UNREADABLE).

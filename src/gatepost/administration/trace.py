@@ -16,17 +16,18 @@ import msgspec
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.reports.tls import Protection
 from gatepost.store.interface import TraceFilter
+from gatepost.store.trace_meanings import first_answered
 from gatepost.store.trace_search import search_trace, trace_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.store.interface import TraceEvent
     from gatepost.store.trace_search import TracePlace
 
-__all__ = ["EVENTS", "MOST", "PROTECTIONS", "event_record", "events", "events_of", "events_page", "meanings"]
+__all__ = ["EVENTS", "MOST", "PROTECTIONS", "event_record", "events", "events_of", "events_page", "meanings", "meant"]
 
 EVENTS = (
     "RECEIVE",
@@ -87,6 +88,16 @@ def meanings(text: str) -> tuple[dict[str, str], ...]:
         return ({"peer": said},)
     names = ("domain", "peer", "connector") if "." in said else ("message", "session", "connector")
     return tuple({name: said} for name in names) if said else ()
+
+
+def meant(gateway: Gateway, who: Principal, wanted: Sequence[TraceFilter]) -> TraceFilter | None:
+    """The first of several filters, alike in their time, that finds anything; None if none does.
+
+    Raises Refusal (INPUT) for impossible times.
+    """
+    with _times():
+        place = first_answered(gateway.data / "trace", [_seen(who, one) for one in wanted])
+    return None if place is None else wanted[place]
 
 
 def _is_address(text: str) -> bool:

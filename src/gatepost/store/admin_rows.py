@@ -23,7 +23,9 @@ __all__ = [
     "DestinationCount",
     "QueueEntry",
     "apply",
+    "behind",
     "conditions",
+    "count",
     "select",
     "select_destinations",
 ]
@@ -38,10 +40,16 @@ _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list
 _SELECT = (
     "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
     " d.returned"
-    " FROM delivery AS d JOIN message AS m ON m.id = d.message"
-    " WHERE NOT d.dropped AND {} ORDER BY d.message, d.id LIMIT ?"
+    " FROM {source} WHERE NOT d.dropped AND {where} ORDER BY {order}, d.id LIMIT ?"
 )
+_DELIVERIES = "delivery AS d"
+_WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
+# What is asked of messages is asked of each of them once, in their order, before their deliveries are looked up.
+_MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
+_OF_MESSAGE = "m.facts"
+_COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
 _EVERY = "TRUE"
+_LONGEST_PATTERN = 1000  # characters: SQLite refuses those of more than 50,000 bytes
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
 _LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
 _REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
@@ -80,11 +88,10 @@ _CHANGES = {
 }
 
 
-_WITH_MESSAGE = " JOIN message AS m ON m.id = d.message"
 # A bare column beside one min() is of the row that has it: what the oldest delivery met last.
 _BY_DESTINATION = (
     "SELECT d.destination, count(*), sum({active}), sum({held}), min(d.message), d.last_error"
-    " FROM delivery AS d{message} WHERE NOT d.dropped AND {where}"
+    " FROM {source} WHERE NOT d.dropped AND {where}"
     " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
 )
 # The same without a filter, in a third of the time: nearly all wait for their next attempt, and the index of those that
@@ -147,18 +154,18 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.message:
         add("d.message = ?", parse_id(wanted.message))
     if wanted.organization:
-        add("m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization)
+        add(*_told("m.facts", "m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         add("substr(d.destination, 1, instr(d.destination, '/') - 1) IN (SELECT value FROM json_each(?))", among)
     if wanted.domain:
         add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
     if wanted.sender:
-        term, parameters = _address("m.facts ->> '$.reverse_path'", wanted.sender)
-        add(term, *parameters)
+        add(*_told("m.facts", _address("m.facts ->> '$.reverse_path'", wanted.sender), wanted.sender))
     if wanted.recipient:
-        term, parameters = _address("value ->> '$.address'", wanted.recipient)
-        add(f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})", *parameters)  # noqa: S608 - ours
+        term = _address("value ->> '$.address'", wanted.recipient)
+        among = f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})"  # noqa: S608 - ours
+        add(*_told("d.recipients", among, wanted.recipient))
     if wanted.state:
         add(_STATES[wanted.state])
     if wanted.held is not None:
@@ -166,17 +173,45 @@ def conditions(wanted: QueueFilter) -> Conditions:
     return " AND ".join(terms), values
 
 
-def _address(column: str, text: str) -> tuple[str, tuple[str | int, ...]]:
-    if text.startswith("@"):
-        return f"substr({column}, ?) = ? COLLATE NOCASE", (-len(text), text)
-    return f"{column} = ? COLLATE NOCASE", (text,)
+def _address(column: str, text: str) -> str:
+    """A term with one parameter: the address, or the domain with its "@"."""
+    return f"{f'substr({column}, {-len(text)})' if text.startswith('@') else column} = ? COLLATE NOCASE"
+
+
+def _told(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
+    """A term about a text within a column of JSON, asked only of rows that have the text anywhere: few are understood.
+
+    term: with one parameter, the text.
+    """
+    inside = _encode(text).decode()[1:-1]
+    if len(inside) > _LONGEST_PATTERN:
+        return term, text
+    for special in "!%_":
+        inside = inside.replace(special, f"!{special}")
+    return f"{column} LIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text
+
+
+def behind(where: Conditions, message: int, delivery: int) -> Conditions:
+    """Of those the ones that come after a message's delivery, both by their ids, in the order of `select`."""
+    terms, values = where
+    return f"{terms} AND m.id >= ? AND (d.message, d.id) > (?, ?)", [*values, message, message, delivery]
 
 
 def select(connection: apsw.Connection, shard: str, where: Conditions, limit: int) -> list[QueueEntry]:
     """The deliveries meant, oldest first. limit: below zero for all."""
     terms, values = where
-    rows: list[tuple[Any, ...]] = connection.execute(_SELECT.format(terms), (*values, limit)).fetchall()
+    source, order = (_MESSAGES_FIRST, "m.id") if _OF_MESSAGE in terms else (_WITH_MESSAGES, "d.message")
+    statement = _SELECT.format(source=source, where=terms, order=order)
+    rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
     return [_entry(shard, row) for row in rows]
+
+
+def count(connection: apsw.Connection, where: Conditions) -> tuple[int, int]:
+    """How many deliveries are meant, and of how many messages."""
+    terms, values = where
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    ((deliveries, messages),) = connection.execute(_COUNT.format(source=source, where=terms), values)
+    return deliveries, messages
 
 
 def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
@@ -185,8 +220,8 @@ def select_destinations(connection: apsw.Connection, where: Conditions, limit: i
     if terms == _EVERY and not connection.execute(_SOME_DROPPED).get:
         counted = sorted(_all_destinations(connection), key=lambda one: -one.count)
         return counted if limit < 0 else counted[:limit]
-    message = _WITH_MESSAGE if "m.facts" in terms else ""
-    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, message=message, where=terms)
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, source=source, where=terms)
     return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
 
 

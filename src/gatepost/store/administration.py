@@ -20,7 +20,9 @@ from gatepost.store.admin_rows import (
     DestinationCount,
     QueueEntry,
     apply,
+    behind,
     conditions,
+    count,
     select,
     select_destinations,
 )
@@ -112,15 +114,14 @@ class Administration:
         return sorted(found.values(), key=lambda one: (-one.count, one.destination))
 
     def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
-        terms, values = wanted
         found: list[QueueEntry] = []
         for shard in self._shards():
             if after is not None and shard.name < after.shard:
                 continue
             left = limit - len(found) if limit else -1
-            where = terms, values
+            where = wanted
             if after is not None and shard.name == after.shard:
-                where = f"{terms} AND (d.message, d.id) > (?, ?)", [*values, after.message, after.delivery]
+                where = behind(wanted, after.message, after.delivery)
             with _opened(shard, open_for_reading) as connection:
                 found += select(connection, shard.name, where, left)
         return found
@@ -129,6 +130,16 @@ class Administration:
         """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
         terms, values = conditions(wanted)
         return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
+
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """How many deliveries those are, and of how many messages; `wanted.limit` is not asked. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        deliveries, messages = 0, 0
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                found = count(connection, (f"{terms} AND {APPLIES[action]}", values))
+            deliveries, messages = deliveries + found[0], messages + found[1]
+        return deliveries, messages
 
     def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
         """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
@@ -194,11 +205,11 @@ class Administration:
     def _change_shard(self, connection: apsw.Connection, shard: Path, change: _Change) -> None:
         """Page by page, so that mail waits for the lock a few milliseconds at a time."""
         terms, values = change.where
-        terms += f" AND {APPLIES[change.action]} AND (d.message, d.id) > (?, ?)"
+        where = f"{terms} AND {APPLIES[change.action]}", values
         last = (0, 0)
         while page := change.page:
             now = time.time()
-            entries, unlink = _change_page(connection, change, (terms, [*values, *last]), shard.name)
+            entries, unlink = _change_page(connection, change, behind(where, *last), shard.name)
             for number in unlink:
                 (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
             self._record(change, entries, now)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import msgspec
@@ -18,7 +21,7 @@ from gatepost.store.schema import StoreSettings, make_directory, open_database, 
 from gatepost.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["RECEIVED_FILE", "Kept", "forget_reports", "keep_report", "read_reports"]
@@ -54,8 +57,15 @@ CREATE TABLE IF NOT EXISTS policy (
     PRIMARY KEY (report, place)
 ) WITHOUT ROWID;
 """
+_SELECT = (
+    "SELECT id, received, source, organization, contact, report_id, begin, finish, left_out,"
+    " type, domain, passed, failed, strings, mx_hosts, failures"
+    " FROM report LEFT JOIN policy ON policy.report = report.id"
+    " WHERE finish >= ? AND begin <= ? ORDER BY begin, id, place"
+)
 _encode = msgspec.json.Encoder().encode
-_texts = msgspec.json.Decoder(list[str]).decode
+_decode_texts: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+_lists = msgspec.json.Decoder(list[list[Any]]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +104,9 @@ def read_reports(directory: Path, since: float, until: float) -> Iterator[Kept]:
         return
     try:
         with contextlib.closing(open_for_reading(path)) as connection:
-            columns = "id, received, source, organization, contact, report_id, begin, finish, left_out"
-            select = f"SELECT {columns} FROM report WHERE finish >= ? AND begin <= ? ORDER BY begin, id"  # noqa: S608 - ours
-            for number, received, source, organization, contact, name, begin, end, left_out in connection.execute(
-                select, (since, until)
-            ):
-                found = connection.execute(
-                    "SELECT type, domain, passed, failed, strings, mx_hosts, failures FROM policy WHERE report = ? "
-                    "ORDER BY place",
-                    (number,),
-                )
-                policies = tuple(_policy(*row) for row in found)
-                report = ReceivedReport(organization, contact, name, begin, end, policies, left_out)
-                yield Kept(received, source, report)
+            rows = connection.execute(_SELECT, (since, until))
+            for _, of_one in groupby(rows, key=itemgetter(0)):
+                yield _kept(list(of_one))
     except (apsw.Error, msgspec.DecodeError) as error:
         raise StoreFailure(f"{path}: {error}") from error
 
@@ -138,12 +138,25 @@ def _opened(directory: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
+def _kept(rows: list[tuple[Any, ...]]) -> Kept:
+    """One report by its rows: one for each policy, or one without any."""
+    _, received, source, organization, contact, name, begin, end, left_out, *_ = rows[0]
+    policies = tuple(_policy(*row[9:]) for row in rows if row[9] is not None)
+    return Kept(received, source, ReceivedReport(organization, contact, name, begin, end, policies, left_out))
+
+
 def _policy_row(policy: ReceivedPolicy) -> tuple[str | int, ...]:
     listed = (list(policy.strings), list(policy.mx_hosts), [astuple(one) for one in policy.failures])
     return policy.type, policy.domain, policy.passed, policy.failed, *(_encode(one).decode() for one in listed)
 
 
 def _policy(type_: str, domain: str, passed: int, failed: int, *listed: str) -> ReceivedPolicy:
-    strings, mx_hosts = (tuple(_texts(one)) for one in listed[:2])
-    failures = tuple(ReceivedFailure(*one) for one in msgspec.json.decode(listed[2]))
-    return ReceivedPolicy(type_, domain, passed, failed, strings, mx_hosts, failures)
+    strings, mx_hosts, failures = listed
+    found = tuple(ReceivedFailure(*one) for one in _lists(failures)) if failures != "[]" else ()
+    return ReceivedPolicy(type_, domain, passed, failed, _texts(strings), _texts(mx_hosts), found)
+
+
+@lru_cache(1000)
+def _texts(listed: str) -> tuple[str, ...]:
+    """A domain's policy is the same in thousands of reports."""
+    return _decode_texts(listed)

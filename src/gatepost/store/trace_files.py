@@ -54,6 +54,15 @@ def trace_files(directory: Path) -> list[TraceFile]:
     return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in found if name)
 
 
+def files_of_time(directory: Path, since: float, until: float) -> list[TraceFile]:
+    """Those that may have rows of a time, in order. since, until: seconds since 1970, both included; 0 for no bound.
+
+    Raises ValueError, OverflowError or OSError for a time before the year 1 or after 9999.
+    """
+    first, last = day_of(since) if since else "", day_of(until) if until else "9999"
+    return [file for file in trace_files(directory) if first <= file.day <= last]
+
+
 def file_state(directory: Path, file: TraceFile) -> tuple[int, ...]:
     """Changes whenever rows are added: in the file, or in its log before they are moved there."""
     return *_stat(directory / file.name), *_stat(directory / f"{file.name}-wal")

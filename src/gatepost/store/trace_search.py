@@ -10,31 +10,29 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
-import re
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
 
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
-from gatepost.store.trace import COLUMNS, HANDED_OVER, PEER_IP, TLS_LEVEL, TRIED, domain_of, is_sealed, table_columns
-from gatepost.store.trace_files import day_of, trace_files
+from gatepost.store.trace import COLUMNS, is_sealed, table_columns
+from gatepost.store.trace_conditions import Conditions
+from gatepost.store.trace_files import files_of_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gatepost.store.trace_conditions import Among
     from gatepost.store.trace_files import TraceFile
 
-__all__ = ["Among", "TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
+__all__ = ["TracePlace", "TraceRow", "scan_trace", "search_trace", "trace_event", "trace_page"]
 
-_IDS = ("message", "session")
-_WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
-_RECIPIENT_DOMAIN = domain_of("recipient")
 
 type TraceRow = tuple[Any, ...]
 """Columns of a row as they are stored, in the order in which they were asked for: `tls` and `detail` are JSON text."""
@@ -48,10 +46,10 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
     An id of a message or session that no row has as its own is looked for among those that another node of the site
     gave: a row of a hop between nodes has them beside its own.
     """
-    found = _matching(directory, wanted, _Conditions(wanted))
+    found = _matching(directory, wanted, Conditions(wanted))
     if found or not (wanted.message or wanted.session):
         return found
-    return _matching(directory, wanted, _Conditions(wanted, elsewhere=True))
+    return _matching(directory, wanted, Conditions(wanted, elsewhere=True))
 
 
 class TracePlace(msgspec.Struct, frozen=True, array_like=True):
@@ -83,7 +81,7 @@ def trace_page(
 
 
 def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
-    where = _Conditions(wanted, elsewhere=begin.elsewhere)
+    where = Conditions(wanted, elsewhere=begin.elsewhere)
     found: list[TraceEvent] = []
     place, full = begin, False
     for group in _days(directory, wanted):
@@ -106,7 +104,7 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
     return found, None
 
 
-def _matching(directory: Path, wanted: TraceFilter, where: _Conditions) -> list[TraceEvent]:
+def _matching(directory: Path, wanted: TraceFilter, where: Conditions) -> list[TraceEvent]:
     found: list[TraceEvent] = []
     for group in _days(directory, wanted):
         rows = _merged(group, _Reading(directory, where, COLUMNS))
@@ -136,7 +134,7 @@ def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
     the files of all writers are merged by time; rows of one writer come in the order in which they were written, so
     those of one message that were written together stay together.
     """
-    where = _Conditions(wanted, events, among=among)
+    where = Conditions(wanted, events, among=among)
     if among is None or among.holding:
         where.indexed = []
     reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
@@ -156,219 +154,9 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 
 def _days(directory: Path, wanted: TraceFilter, *, oldest_first: bool = False) -> Iterator[list[TraceFile]]:
     """The files that may have rows of the time wanted, day by day, the newest day first unless it is said otherwise."""
-    first = day_of(wanted.since) if wanted.since else ""
-    last = day_of(wanted.until) if wanted.until else "9999"
-    files = [file for file in trace_files(directory) if first <= file.day <= last]
+    files = files_of_time(directory, wanted.since, wanted.until)
     for _, group in groupby(files if oldest_first else files[::-1], key=attrgetter("day")):
         yield list(group)
-
-
-class Among(NamedTuple):
-    """Few rows of many. What is empty asks nothing.
-
-    connector: of this one, whatever the case. tried: those of none but that tell of one in rehearsal, too. recipients:
-    to any of these domains. holding: whose `detail` has this text; it has no index.
-    """
-
-    connector: str = ""
-    tried: bool = False
-    recipients: tuple[str, ...] = ()
-    holding: str = ""
-
-    def alternatives(self) -> list[list[_Condition]]:
-        """Each way to be one of them; a row is so in one way at most."""
-        ways: list[list[_Condition]] = [[]]
-        if self.connector:
-            ways = [[_equal("connector", self.connector)]]
-            if self.tried:
-                ways.append([_Condition("connector <> ?", (self.connector,)), _Condition("{0} = 1", (), TRIED)])
-        if self.recipients:
-            ways = [[*way, _in_domain("recipient", domain)] for way in ways for domain in self.recipients]
-        if self.holding:
-            ways = [[*way, _Condition("instr(detail, ?) > 0", (self.holding,))] for way in ways]
-        return ways
-
-
-class _Condition(NamedTuple):
-    """A term of WHERE. by: what of it an index of a full file is about, as the index has it; "" for none.
-
-    plain: the same without an index, where that is cheaper to ask of each row.
-    """
-
-    term: str
-    values: tuple[str | float, ...]
-    by: str = ""
-    plain: str = ""
-
-
-type _Where = tuple[str, list[str | float]]
-
-
-class _Conditions:
-    """What rows have to meet, as SQL.
-
-    unindexed: for reading a file whole. indexed: alternatives, of which a row meets one at most; by each SQLite looks
-    rows up by the most telling term and by no other: it knows nothing of how often values occur, and would as soon look
-    them up by one that all rows have.
-
-    elsewhere: ids of messages and sessions are those of another node.
-    """
-
-    def __init__(
-        self,
-        wanted: TraceFilter,
-        events: Collection[str] = (),
-        *,
-        elsewhere: bool = False,
-        among: Among | None = None,
-    ) -> None:
-        ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
-        ways = among.alternatives() if among else [[]]
-        alternatives = [
-            [*_times(wanted), *ids, *way, *_texts(wanted, either, protected)]
-            for either in _on_either_side(wanted)
-            for protected in _protected(wanted.protection)
-            for way in ways
-        ]
-        if events:
-            any_of = _Condition(f"event IN ({', '.join('?' * len(events))})", tuple(events))
-            alternatives = [[*conditions, any_of] for conditions in alternatives]
-        plain = [_joined(conditions) for conditions in alternatives]
-        self.unindexed = " OR ".join(term for term, _ in plain), [value for _, values in plain for value in values]
-        self.indexed = [_joined(conditions, _most_telling(conditions)) for conditions in alternatives]
-
-
-def _most_telling(conditions: Sequence[_Condition]) -> str:
-    return next((one.by for one in conditions if one.by), "")
-
-
-def _joined(conditions: Sequence[_Condition], index: str = "") -> _Where:
-    terms = [
-        one.plain if one.plain and not index else one.term.format(one.by if one.by == index else f"+{one.by}")
-        for one in conditions
-    ]
-    return " AND ".join(terms) or "TRUE", [value for one in conditions for value in one.values]
-
-
-def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
-    """What sender or recipient may have, whole or its domain, and the peer: each way to meet them all."""
-    return [
-        [*address, *domain, *peer]
-        for address in _of_address(wanted.address)
-        for domain in _of_domain(wanted.domain)
-        for peer in _of_peer(wanted.peer)
-    ]
-
-
-def _of_address(address: str) -> list[list[_Condition]]:
-    """An address on either side: looked up on each, and rows that have it on both are found on one."""
-    if not address:
-        return [[]]
-    other = _Condition("recipient <> ?", (address,))
-    return [[_equal("recipient", address)], [_equal("sender", address), other]]
-
-
-def _of_domain(domain: str) -> list[list[_Condition]]:
-    """The same of a domain."""
-    if not domain:
-        return [[]]
-    sent = _in_domain("sender", domain)
-    other = _Condition(f"{_RECIPIENT_DOMAIN} <> ?", (domain,), plain="? IS NOT NULL")
-    return [[_in_domain("recipient", domain)], [sent, other]]
-
-
-def _of_peer(peer: str) -> list[list[_Condition]]:
-    """The other side, by name or IP address."""
-    if not peer:
-        return [[]]
-    address = _Condition("{0} = ?", (peer,), PEER_IP)
-    if found := _WITH_PORT.fullmatch(peer):
-        address = _Condition("{0} = ? AND peer_address = ?", (found[1] or found[2], peer), PEER_IP)
-    return [[_equal("peer_host", peer)], [address, _Condition("peer_host <> ?", (peer,))]]
-
-
-def _in_domain(column: str, domain: str) -> _Condition:
-    plain = f"substr({column}, {-1 - len(domain)}) = '@' || ? COLLATE NOCASE"
-    return _Condition("{0} = ?", (domain,), domain_of(column), plain)
-
-
-def _times(wanted: TraceFilter) -> Iterator[_Condition]:
-    if wanted.since:
-        yield _Condition("at >= ?", (wanted.since,))
-    if wanted.until:
-        yield _Condition("at <= ?", (wanted.until,))
-
-
-def _asked_by(source: str) -> str:
-    """Whether a source is among those that asked for the requirement. The first term is cheap, and mostly decides."""
-    among = f"SELECT 1 FROM json_each(detail, '$.requirement_sources') WHERE value || ':' GLOB '{source}:*'"  # noqa: S608 - our words
-    return f"(instr(detail, '\"{source}') AND EXISTS ({among}))"
-
-
-_DEMANDED = "substr(requirement, 1, 13) = 'authenticated'"
-_DANE, _MTA_STS = _asked_by("dane"), _asked_by("mta-sts")
-# By TLS level and what else has to be so, as `reports.tls.protection_of` tells it of counted rows.
-_PROTECTIONS = {
-    "dane": [("authenticated", f"{_DEMANDED} AND {_DANE}")],
-    "mta-sts": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND {_MTA_STS}")],
-    "verified": [("authenticated", f"{_DEMANDED} AND NOT {_DANE} AND NOT {_MTA_STS}")],
-    "encrypted": [("encrypted", "TRUE"), ("authenticated", f"NOT {_DEMANDED}")],
-    "cleartext": [("none", "TRUE"), ("", "TRUE")],
-}
-
-
-def _protected(protection: str) -> list[list[_Condition]]:
-    """How mail that was received or sent may have been protected; of an unknown protection there is none."""
-    if not protection:
-        return [[]]
-    carried = _Condition("event IN ('RECEIVE', 'SEND')", ())
-    levels = _PROTECTIONS.get(protection, [("", "FALSE")])
-    return [[_Condition(f"{{0}} = ? AND {term}", (level,), TLS_LEVEL), carried] for level, term in levels]
-
-
-def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequence[_Condition]) -> Iterator[_Condition]:
-    """What is asked of the text of columns, most telling first.
-
-    either: the side on which a domain is looked for. protected: how mail was protected.
-    """
-    yield from _whole(wanted, ("message_id",))
-    for column in ("recipient", "sender"):
-        text: str = getattr(wanted, column)
-        if text.startswith("@"):
-            yield _in_domain(column, text[1:])
-        elif text:
-            yield _equal(column, text)
-    yield from either
-    yield from _whole(wanted, ("result_type", "connector", "tls_group"))
-    if wanted.achieved:
-        yield _Condition("{0} = ?", (wanted.achieved.rpartition("/")[2],), TLS_LEVEL)
-    if "/" in wanted.achieved:
-        yield _Condition("achieved = ?", (wanted.achieved,))
-    yield from protected
-    yield from _whole(wanted, ("tls_version", "organization", "event"))
-    if wanted.organizations is not None:
-        among = msgspec.json.encode(sorted(wanted.organizations)).decode()
-        yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
-
-
-def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:
-    """Another node's ids, which stand in the detail of hops between nodes."""
-    for name in _IDS:
-        text: str = getattr(wanted, name)
-        if text:
-            yield _Condition(f"{{0}} = 1 AND detail ->> '$.handover.{name}' = ?", (text,), HANDED_OVER)
-
-
-def _whole(wanted: TraceFilter, columns: Sequence[str]) -> Iterator[_Condition]:
-    for column in columns:
-        text: str = getattr(wanted, column)
-        if text:
-            yield _equal(column, text)
-
-
-def _equal(column: str, text: str) -> _Condition:
-    """The second term is what lets a partial index be used."""
-    return _Condition(f"{{0}} = ? AND {column} <> ''", (text,), column)
 
 
 def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:
@@ -392,7 +180,7 @@ class _Reading:
     """
 
     directory: Path
-    where: _Conditions
+    where: Conditions
     columns: Sequence[str]
     oldest_first: bool = False
     unreadable: list[str] | None = None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
+from gatepost.admin import editor
 from gatepost.administration.change import Wish
 from gatepost.administration.parts import KINDS
 from gatepost.administration.resources import PartName, set_part
@@ -52,9 +54,46 @@ def test_what_would_change_is_shown_and_not_done(centre):
     answer = centre.post(EDIT, **form(centre, tls_settings="encryption-only", do="preview"))
     assert answer.status == 200
     assert "Nothing was changed yet." in answer.words
-    assert "No message was delivered or sent on since" in answer.words
     assert "tls_settings" in answer.words
+    assert "Deciding the mail of the last 7 days again" in answer.words
+    assert answer.value("tls_settings") == "encryption-only"
     assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
+
+
+PARTIAL = {"hx-request": "true", "hx-request-type": "partial"}
+
+
+@pytest.mark.parametrize("headers", [PARTIAL, {}])
+def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers, monkeypatch):
+    go, patience = threading.Event(), "PATIENCE" if headers else "LONG_PATIENCE"
+    stuck = centre.gateway.behind.of("before it", lambda: go.wait(20), 0)
+    monkeypatch.setattr(editor, patience, 0.0)
+    effects = form(centre, tls_settings="encryption-only", do="effects")
+    waiting = centre.post(EDIT, headers=headers, **effects)
+    assert (stuck, waiting.status) == (None, 200)
+    assert 'hx-trigger="load delay:1s"' in waiting.text
+    monkeypatch.setattr(editor, patience, 20.0)
+    go.set()
+    answer = centre.post(EDIT, headers=headers, **effects)
+    assert "No message was delivered or sent on since" in answer.words
+    assert "hx-trigger" not in answer.text
+    assert ("Nothing was changed yet." in answer.words) is (not headers)
+    assert "tls_settings" not in centre.stored("outbound_connector", "bank-out")
+
+
+def test_what_was_changed_meanwhile_is_said_where_effects_were_asked_for(centre):
+    effects = form(centre, tls_settings="encryption-only", do="effects")
+    set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, Wish("bob"))
+    answer = centre.post(EDIT, headers=PARTIAL, **effects)
+    assert answer.status == 409
+    assert answer.words.strip().endswith("look again at what would change.")
+    assert "<html" not in answer.text
+
+
+def test_what_changes_nothing_does_nothing_to_mail(centre):
+    answer = centre.post(EDIT, **form(centre, do="preview"))
+    assert "Nothing is different." in answer.words
+    assert "Deciding the mail" not in answer.words
 
 
 def test_two_people_do_not_overwrite_each_other(centre):

@@ -40,9 +40,8 @@ def test_what_takes_long_is_asked_for_again_and_worked_out_once(behind):
     assert begun == [1]
 
 
-def test_an_old_answer_is_shown_while_a_newer_one_is_worked_out(behind, monkeypatch):
-    monkeypatch.setattr(module, "FRESH", 0.0)
-    monkeypatch.setattr(module, "_WORTH", 0.0)
+def test_an_old_answer_is_shown_while_a_newer_one_is_worked_out():
+    behind = Behind(threading.Lock(), fresh=0.0)
     go = threading.Event()
     assert behind.of("q", lambda: "old", 20).value == "old"
     known = behind.of("q", lambda: go.wait(20) and "new", 0)
@@ -54,8 +53,8 @@ def test_an_old_answer_is_shown_while_a_newer_one_is_worked_out(behind, monkeypa
         time.sleep(0.001)
 
 
-def test_an_answer_is_kept_as_long_as_it_was_dear(behind, monkeypatch):
-    monkeypatch.setattr(module, "FRESH", 0.0)
+def test_an_answer_is_kept_as_long_as_it_was_dear():
+    behind = Behind(threading.Lock(), fresh=0.0, worth=1000.0)
     done = []
     behind.of("q", lambda: time.sleep(0.05) or done.append(1), 20)
     time.sleep(0.1)
@@ -76,8 +75,8 @@ def test_a_refusal_is_raised_and_a_failure_is_told_without_its_text(behind, capl
     assert behind.of("third", lambda: 3, 20).value == 3
 
 
-def test_questions_and_answers_are_bounded(behind, monkeypatch):
-    monkeypatch.setattr(module, "_KEPT", 2)
+def test_questions_and_answers_are_bounded(monkeypatch):
+    behind = Behind(threading.Lock(), kept=2)
     monkeypatch.setattr(module, "_WAITING", 3)
     go = threading.Event()
     behind.of(0, lambda: go.wait(20), 0)

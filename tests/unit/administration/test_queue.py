@@ -7,6 +7,7 @@ from gatepost.administration.queue import (
     RETURN_TEXT,
     QueueAction,
     act,
+    chosen,
     destinations,
     entries,
     entry_record,
@@ -106,6 +107,11 @@ HELD = [
 def test_only_what_is_seen_is_changed(gateway, who, wanted, places, expected):
     messages = [gateway.ids[place] for place in places]
     tried = act(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages, dry_run=True)
+    asked = chosen(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages)
+    assert (asked.deliveries, asked.first) == (len(tried), tried)
+    assert asked.messages == len({one.delivery.message.id for one in tried})
+    few = chosen(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages, first=1)
+    assert few == asked._replace(first=tried[:1])
     assert names(entries(gateway, OWNER, QueueFilter(held=True))) == ""
     done = act(gateway, who, QueueAction.HOLD, QueueFilter(**wanted), messages=messages)
     assert names(tried) == names(done) == expected
@@ -120,6 +126,8 @@ def test_wrong_ids_change_nothing_and_are_all_named(gateway):
     with pytest.raises(Refusal) as caught:
         act(gateway, OWNER, QueueAction.DROP, QueueFilter(), messages=[gateway.ids[0], "1", "x"])
     assert caught.value.kind is Kind.INPUT
+    with pytest.raises(Refusal):
+        chosen(gateway, OWNER, QueueAction.DROP, QueueFilter(), messages=[gateway.ids[0], "1", "x"])
     assert [error.path for error in caught.value.errors] == ["messages[1]", "messages[2]"]
     assert len(entries(gateway, OWNER, QueueFilter())) == 4
 
@@ -142,6 +150,7 @@ def test_a_queue_that_cannot_be_read(gateway):
     for ask in (
         lambda: entries(gateway, OWNER, QueueFilter()),
         lambda: act(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
+        lambda: chosen(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
         lambda: list(message_body(gateway, gateway.ids[0])),
     ):
         with pytest.raises(Refusal) as caught:

@@ -27,7 +27,7 @@ def asked(first=NOW - DAY, last=NOW, wanted=None):
 
 
 def carried(counted):
-    return counted.pictures.hops[Direction.OUTBOUND].carried
+    return counted.value.hops[Direction.OUTBOUND].carried
 
 
 @pytest.fixture
@@ -36,9 +36,8 @@ def trace(tmp_path):
 
 
 @pytest.fixture
-def counts(trace, monkeypatch):
-    monkeypatch.setattr(module, "FRESH", 0.0)
-    return ReportCounts(trace)
+def counts(trace):
+    return ReportCounts(trace, fresh=0.0)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_only_what_was_added_is_read_again(trace, counts, tallied):
     assert tallied[2:] == [(tallied[1][0], 1)]
 
 
-def test_nobody_waits_for_the_first_count(trace, counts, monkeypatch):
+def test_nobody_waits_for_the_first_count(trace, counts):
     write_events(trace, "0", [sent()])
     with counts.counting:  # somebody else counts
         assert counts.of(asked(), 0.01) is None
@@ -84,8 +83,8 @@ def test_meanwhile_the_last_count_is_shown(trace, counts):
     assert new.at >= old.at
 
 
-def test_a_fresh_count_is_not_looked_at_again(trace, counts, tallied, monkeypatch):
-    monkeypatch.setattr(module, "FRESH", 60.0)
+def test_a_fresh_count_is_not_looked_at_again(trace, tallied):
+    counts = ReportCounts(trace, fresh=60.0)
     write_events(trace, "0", [sent()])
     counts.of(asked(), WAIT)
     write_events(trace, "0", [sent()])
@@ -105,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_named(trace, counts):
     (trace / f"{day_of(NOW)}.1.db").write_bytes(b"no database, but long enough to be taken for one" * 40)
     found = counts.of(asked(), WAIT)
     assert carried(found) == 1
-    assert found.pictures.unreadable == (f"{day_of(NOW)}.1.db",)
+    assert found.value.unreadable == (f"{day_of(NOW)}.1.db",)
 
 
 def test_what_fails_is_said_and_tried_again(trace, counts, monkeypatch):
@@ -133,7 +132,7 @@ def test_questions_have_a_bound_and_do_not_mix(trace, counts):
     for number in range(8):
         question = asked(wanted=Wanted(f"o{number}"))
         assert carried(counts.of(question, WAIT)) == 1
-    assert len(counts._known) <= module._KEPT
+    assert len(counts._sums) <= module._KEPT
 
 
 def test_many_at_once(trace, counts):

@@ -67,7 +67,7 @@ def test_who_sees_some_organizations_has_their_mail_counted(gateway):
         report = reports.tls_report(gateway, who, wanted, reports.period())
         assert report.hops[Direction.OUTBOUND].carried == count
         counted = reports.pictures(gateway, who, wanted, reports.period(), 30)
-        assert counted.pictures.hops[Direction.OUTBOUND].carried == count
+        assert counted.value.hops[Direction.OUTBOUND].carried == count
 
 
 def test_lists_have_a_bound_if_one_is_asked_for(gateway):

@@ -271,6 +271,8 @@ def test_a_return_is_due_at_once_and_says_who_and_what(shop, admin):
     admin.hold(QueueFilter(organization="fabrikam"), author="me")
     wanted = QueueFilter(domain="partner.example")
     assert ids(admin.applying("return", wanted)) == [deferred.id, other.id]
+    assert admin.applying_to("return", wanted) == (2, 2)
+    assert admin.applying_to("release", QueueFilter()) == (1, 1)
     assert ids(admin.send_back(wanted, author="ann", text=TEXT, reason="ticket 7")) == [deferred.id, other.id]
     assert admin.send_back(wanted, author="ann", text="again") == [], "it is on its way already"
     assert admin.hold(wanted, author="me") == []

@@ -14,10 +14,9 @@ from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceEvent, TraceFilter
 from gatepost.store.schema import open_for_reading
 from gatepost.store.trace import COLUMNS, TraceWriter, is_sealed, write_events
+from gatepost.store.trace_conditions import Among, Conditions
 from gatepost.store.trace_search import (
-    Among,
     TracePlace,
-    _Conditions,
     scan_trace,
     search_trace,
     trace_event,
@@ -185,10 +184,10 @@ def test_few_of_many_rows_are_looked_up(many, among, rows):
 @pytest.mark.parametrize(
     ("where", "index"),
     [
-        (_Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)), {"by_connector", "by_trial"}),
-        (_Conditions(TraceFilter(), among=Among(recipients=("a.example",))), {"by_recipient_domain"}),
-        (_Conditions(TraceFilter(message="01"), elsewhere=True), {"by_handover"}),
-        (_Conditions(TraceFilter(session="s1", since=1.0), elsewhere=True), {"by_handover"}),
+        (Conditions(TraceFilter(since=1.0), among=Among("nobody", tried=True)), {"by_connector", "by_trial"}),
+        (Conditions(TraceFilter(), among=Among(recipients=("a.example",))), {"by_recipient_domain"}),
+        (Conditions(TraceFilter(message="01"), elsewhere=True), {"by_handover"}),
+        (Conditions(TraceFilter(session="s1", since=1.0), elsewhere=True), {"by_handover"}),
     ],
 )
 def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, index):
@@ -207,7 +206,7 @@ def test_what_few_rows_have_is_looked_up_in_the_index_of_those(many, where, inde
                                     {"session": "s9"}, {"event": "DROP"}])  # fmt: skip
 def test_a_sealed_file_is_never_read_whole_for_a_rare_value(many, wanted):
     plans = []
-    where = _Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
+    where = Conditions(TraceFilter(**wanted, tls_version="TLSv1.3" if "tls_group" not in wanted else ""))
     connection = open_for_reading(many / "2025-11-24.0.db")
     assert is_sealed(connection)
     for term, values in where.indexed:
