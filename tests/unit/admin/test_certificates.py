@@ -39,8 +39,8 @@ def mixed(sealing, entry):
         made[str(state)] = replace(one, leaf=replace(one.leaf, subject=f"CN={MARKUP}", issuer=f"CN={MARKUP}"))
     for name in ("contoso", "fabrikam"):
         made[name] = entry(f"client-{name}", purpose=Purpose.CLIENT, organization=name, label=f"of-{name}")
-    for one in made.values():
-        recorded(sealing, one)
+    with sealing.gateway.config() as store:
+        store.apply({"certificate": {one.id: document_of(one) for one in made.values()}}, author="test")
     sealing.made = made
     return sealing
 

@@ -13,11 +13,17 @@ from gatepost.administration.refusal import Kind, Refusal
 from gatepost.store.interface import TraceEvent
 from gatepost.store.trace import write_events
 
-from .conftest import MARKUP, ROOT
+from .conftest import MARKUP, ROOT, Centre
 
 ANN, BANK, LIZ = "ann@contoso.example", "x@bank.example", "liz@fabrikam.example"
 MESSAGE = "000000000000001a"
 ASKED = f"/explain?sender={BANK}&recipient={ANN}"
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory):
+    """One for all tests: they only ask."""
+    return Centre(tmp_path_factory.mktemp("explain"))
 
 
 def shared(answer):
@@ -166,7 +172,7 @@ def test_too_many_looks_at_once_are_said_on_the_page(centre, monkeypatch):
 # real mail, asked about again
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def past(centre):
     usual = {
         "at": 1_795_528_800.0, "message": MESSAGE, "organization": "contoso", "direction": "incoming",

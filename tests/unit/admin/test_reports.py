@@ -50,6 +50,12 @@ class Counts:
         return Answered(self.change(counter.pictures()), time.time(), renewing=False)
 
 
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory):
+    """One for all tests: they only look."""
+    return Centre(tmp_path_factory.mktemp("reports"))
+
+
 @pytest.fixture
 def counted(centre):
     """counted({kind: rows}, change): a centre whose trace was counted so."""
