@@ -67,7 +67,7 @@ def queue_id(centre: AdminCentre, recipient: str) -> str:
 
 def deeds(centre: AdminCentre) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = centre.gateway.cli("audit", json=True).data
-    return [one for one in found if one["action"].startswith("queue ")]
+    return [one for one in found if one["action"].startswith("queue-")]
 
 
 def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page: Page) -> None:
