@@ -441,7 +441,7 @@ def test_mail_is_told_alike(remote: Remote) -> None:
     refused = remote.there("queue", "show", identity, "--body", token=token, expect=2)
     assert "The scope 'queue' is needed" in refused.stderr
     assert "Hello." not in refused.stdout
-    (deed,) = remote.there("audit", "--action", "queue content", "--outcome", "done", json=True).data
+    (deed,) = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
     assert (deed["who"], deed["subject"], deed["organization"]) == ("token owner", identity, "contoso")
 
 

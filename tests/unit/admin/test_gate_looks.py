@@ -224,7 +224,7 @@ def test_a_refusal_is_said_and_a_mistake_of_ours_is_not(sealing, looked, threads
     one = certificate(sealing)
     looked(finding(text="opens"), Refusal(Kind.UNREADABLE, f"the store {MARKUP}"))
     answer = sealing.get(f"/certificates/{one.id}/gates")
-    assert "the store" in answer.words
+    assert "The store" in answer.words
     assert "<script>" not in answer.text
     assert kept(sealing.gateway, one.id) is None
     looked(finding(text="opens"), ValueError("secret=hunter2"))

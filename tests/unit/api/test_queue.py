@@ -75,7 +75,7 @@ def private(api, queued):
 
 
 def reads(api):
-    return [one for one in api.accounts.deeds(OWNER, limit=100) if one.action == "queue content"]
+    return [one for one in api.accounts.deeds(OWNER, limit=100) if one.action == "queue-content"]
 
 
 def test_the_content_is_a_file_and_who_read_it_is_on_record(api, private):
