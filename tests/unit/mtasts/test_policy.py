@@ -117,9 +117,9 @@ def test_policies_that_can_be_used(name: str) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_policies_that_cannot(name: str) -> None:
     body, reason, words = BAD[name]
-    begin = time.monotonic()
+    begin = time.process_time()
     found = parse_policy(body if isinstance(body, bytes) else body.encode())
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert isinstance(found, PolicyError), found
     assert found.reason is reason, found
     assert words in found.detail
