@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from gatepost.admin.certificate_view import sentence
 from gatepost.admin.guard import gateway_of
 from gatepost.admin.pages import event, fragment
+from gatepost.admin.texts import sentence
 from gatepost.administration.changeover import look
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.entry import Purpose
