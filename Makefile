@@ -6,7 +6,12 @@ BIN := .venv/bin
 JOBS ?= $(shell nproc)
 LOCKS := $(patsubst %,requirements/%.txt,run acme charts otel pdf sso dev)
 PYTEST := $(BIN)/pytest
+UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
+# What failed while others ran beside it, by itself: $(call once_more,COMMAND).
+once_more = { [ $$? -eq 1 ] && \
+	echo "ONCE MORE, one at a time: what fails now is broken, what passes is unstable and to be mended" && \
+	$(1) -n 0 -rA --last-failed --last-failed-no-failures none --maxfail 3; }
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -46,15 +51,13 @@ imports: env
 	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
 
 unit: env ## tests of single modules, in memory
-	@$(PYTEST) -q -n $(JOBS) --dist worksteal tests/unit
+	@$(UNIT) -n $(JOBS) --dist worksteal || $(call once_more,$(UNIT))
 
 coverage: env ## every pure module is covered, branch by branch, by its own test file alone
 	@$(BIN)/python scripts/own_coverage.py
 
 system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
-	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder || \
-	{ [ $$? -eq 1 ] && echo "ONCE MORE, one at a time: what fails now is broken, what passes is unstable and to be mended" && \
-	$(SYSTEM) -n 0 -rA --last-failed --last-failed-no-failures none --maxfail 3; }
+	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder || $(call once_more,$(SYSTEM))
 
 fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)
 	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -n $(JOBS) tests/system/test_rest_document.py

@@ -48,6 +48,21 @@ def test_it_is_bounded(monkeypatch):
     assert len(json.loads(body(exported(asked("json"), "things", ("name",), lambda: endless)))) == 3
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_long_files_are_sent_in_few_parts_and_whole(form):
+    rows = [{"name": f"row {number} of Zürich", "domains": [], "more": {}} for number in range(5000)]
+    response = exported(asked(form), "things", ("name",), lambda: rows)
+
+    async def read():
+        return [part async for part in response.body_iterator]
+
+    parts = asyncio.run(read())
+    assert 2 <= len(parts) < 10
+    text = b"".join(parts).decode()
+    names = text.split("\r\n")[1:-1] if form == "csv" else [row["name"] for row in json.loads(text)]
+    assert names == [row["name"] for row in rows]
+
+
 def test_another_format_is_refused():
     with pytest.raises(Refusal) as refused:
         exported(asked("xls"), "things", ("name",), list)
