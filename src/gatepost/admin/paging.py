@@ -6,7 +6,10 @@ Pure but for the request it reads.
 from __future__ import annotations
 
 from html import escape
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from starlette.exceptions import HTTPException
 
 from gatepost.administration.pages import Page
 
@@ -50,13 +53,20 @@ def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
 
 
 def foot[T](page: Page[T], noun: str) -> Foot:
-    """noun: what the rows are, in the plural."""
+    """noun: what the rows are, in the plural. Raises HTTPException for a page behind the last one.
+
+    Without rows a list says that there are none yet, which a page behind its end must not.
+    """
     number = page.offset // SIZE + 1
     more = page.offset + len(page.rows) < page.total
-    if not page.rows:
-        shown = f"0 of {page.total:,} {noun}"
-    else:
+    if page.rows:
         shown = f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of {page.total:,} {noun}"
+    elif page.total:
+        last = (page.total - 1) // SIZE + 1
+        text = f"There is no page {number:,} of this list: it ends with page {last:,}, of {page.total:,} {noun}."
+        raise HTTPException(HTTPStatus.NOT_FOUND, text)
+    else:
+        shown = f"0 of 0 {noun}"
     return Foot(shown, number - 1, number + 1 if more else 0)
 
 

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from starlette.exceptions import HTTPException
+
 from gatepost.admin.paging import SIZE, fitting, foot, offset_of, page_of, paged
 from gatepost.administration.pages import Page
 
@@ -29,11 +31,19 @@ def test_a_page_is_a_number_from_one_on(text, number):
         (10_000, 0, SIZE, ("1 to 50 of 10,000 things", 0, 2)),
         (10_000, SIZE, SIZE, ("51 to 100 of 10,000 things", 1, 3)),
         (60, SIZE, 10, ("51 to 60 of 60 things", 1, 0)),
-        (60, 5 * SIZE, 0, ("0 of 60 things", 5, 0)),
+        (0, 5 * SIZE, 0, ("0 of 0 things", 5, 0)),
     ],
 )
 def test_the_foot_says_what_is_shown(total, offset, rows, said):
     assert tuple(foot(Page(1, total, offset, [None] * rows), "things")) == said
+
+
+@pytest.mark.parametrize(("total", "last"), [(1, 1), (SIZE, 1), (SIZE + 1, 2), (60, 2)])
+def test_a_page_behind_the_end_is_no_empty_list(total, last):
+    with pytest.raises(HTTPException) as told:
+        foot(Page(1, total, 5 * SIZE, []), "things")
+    assert told.value.status_code == 404
+    assert told.value.detail == f"There is no page 6 of this list: it ends with page {last}, of {total} things."
 
 
 def test_a_page_of_rows_at_hand():
