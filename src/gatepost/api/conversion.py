@@ -117,7 +117,8 @@ def _form(pattern: str) -> str:
 
 
 def _one_of(choices: Sequence[str]) -> str:
-    return f"choose one of {', '.join(choices)}" if choices else "see /api/v1/openapi.json"
+    named = ", ".join(filter(None, choices))  # "" is what a parameter is that was left out
+    return f"choose one of {named}" if named else "see /api/v1/openapi.json"
 
 
 def _choices(kind: msgspec.inspect.Type) -> list[str]:

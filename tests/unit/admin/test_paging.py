@@ -3,7 +3,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-
 from starlette.exceptions import HTTPException
 
 from gatepost.admin.paging import SIZE, fitting, foot, offset_of, page_of, paged

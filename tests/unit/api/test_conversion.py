@@ -79,7 +79,7 @@ class Chosen(msgspec.Struct):
     color: Color = Color.RED
     others: list[Color] = []
     perhaps: Color | None = None
-    size: Literal["small", "large"] = "small"
+    size: Literal["small", "large", ""] = "small"
     event: Annotated[str, Meta(pattern="^(SEND|TRY-AGAIN)?$")] = ""
     day: Annotated[str, Meta(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
     code: Annotated[str, Meta(pattern=r"^\d+x$")] = ""
