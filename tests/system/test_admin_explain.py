@@ -142,7 +142,7 @@ def test_real_mail_is_asked_about_again(
     assert "encrypted" in text
     looked_at(page, "explain-then")
     status, _, text = centre.call("/explain?message=nothing", centre.token("read"))
-    assert (status, "nothing in the trace has the id nothing" in text) == (404, True)
+    assert (status, "Nothing in the trace has the id nothing" in text) == (404, True)
 
 
 def test_a_tenant_learns_nothing_of_another(centre: AdminCentre, browser: Browser) -> None:

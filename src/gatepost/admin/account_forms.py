@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.admin.guard import accounts_of, actor_of
 from gatepost.admin.places import number_of
+from gatepost.admin.texts import sentence
 from gatepost.administration.accounts import refusing
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError
@@ -65,7 +66,7 @@ def field_errors(refusal: Refusal) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in refusal.errors:
         found[one.path] = f"{found[one.path]}; {one.message}" if one.path in found else one.message
-    return found or {"": f"{refusal.text[:1].upper()}{refusal.text[1:]}."}
+    return found or {"": f"{sentence(refusal.text)}."}
 
 
 def refused_fields(errors: Mapping[str, str]) -> Refusal:

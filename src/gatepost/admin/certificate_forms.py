@@ -14,9 +14,10 @@ from starlette.routing import Route
 
 from gatepost.access.principal import Scope
 from gatepost.access.records import Outcome
-from gatepost.admin.certificate_view import label_of, sentence
+from gatepost.admin.certificate_view import label_of
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
+from gatepost.admin.texts import sentence
 from gatepost.administration.acme_renewal import Order, begin_renewal
 from gatepost.administration.certificate_deeds import added_told, changes_told
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate

@@ -15,7 +15,7 @@ from gatepost.certificates.entry import State
 if TYPE_CHECKING:
     from gatepost.certificates.entry import Entry
 
-__all__ = ["LEVELS", "Life", "label_of", "life", "pin_of", "row", "sentence", "way_back"]
+__all__ = ["LEVELS", "Life", "label_of", "life", "pin_of", "row", "way_back"]
 
 LEVELS = {State.CURRENT: "pass", State.NEXT: "info", State.DEPRECATED: "warn", State.RETIRED: "waiting"}
 """The badge of each state."""
@@ -64,12 +64,6 @@ def label_of(entry: Entry) -> str:
 def pin_of(entry: Entry) -> str:
     """SHA-256 of the public key in base64, as pins are written (RFC 7469 section 2.4)."""
     return base64.b64encode(bytes.fromhex(entry.leaf.spki_sha256)).decode("ascii")
-
-
-def sentence(text: str) -> str:
-    """With a capital letter at its beginning, unless that is a name or an id."""
-    first = text.split(" ", maxsplit=1)[0].rstrip(":;,.")
-    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def row(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:

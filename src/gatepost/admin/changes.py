@@ -9,12 +9,14 @@ from starlette.routing import Route
 from gatepost.admin import places
 from gatepost.admin.editor import words_of
 from gatepost.admin.exports import exported
-from gatepost.admin.guard import gateway_of, not_there, or_not_there, who
+from gatepost.admin.guard import gateway_of, not_there, who
 from gatepost.admin.pages import render
 from gatepost.admin.paging import fitting
 from gatepost.admin.places import organization_path, version_path
+from gatepost.admin.texts import sentence
 from gatepost.admin.values import cut
 from gatepost.administration.history import change_record, change_summary, history, version_changes, version_record
+from gatepost.administration.refusal import Kind, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +70,12 @@ def _version(request: Request) -> Response:
     version = places.number_of(request.path_params["version"])
     if version is None:
         raise not_there("There is no such version.")
-    with or_not_there(f"There is no version {version}."):
+    try:
         change, changes = version_changes(gateway_of(request), who(request), version)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(f"{sentence(refusal.text)}.") from refusal
     if file := exported(request, f"version-{version}", _FIELDS, lambda: version_record(change, changes)["changes"]):
         return file
     told = fitting(map(_told, changes), _SHOWN)

@@ -18,6 +18,7 @@ from gatepost.admin.guard import gateway_of, needs, not_there, or_not_there, who
 from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.places import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.admin.tasks import task_items
+from gatepost.admin.texts import sentence
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector, visible
 from gatepost.administration.connectors import connector_row
@@ -189,7 +190,7 @@ def _act(request: Request) -> Response:
     try:
         if do == "remove":
             remove_part(gateway, principal, named, wish)
-            return see_other(request, "/connectors", f"{_sentence(chosen.label)} was removed.")
+            return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
         if do not in _SWITCHES:
             raise not_there(f"There is nothing to do by the name {do!r}.")
         fields, said = _SWITCHES[do]
@@ -198,13 +199,9 @@ def _act(request: Request) -> Response:
         status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
         return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
-    text = " ".join([said.format(_sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
+    text = " ".join([said.format(sentence(chosen.label)), f"Version {outcome.version}.", *outcome.warnings])
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 ROUTES = [

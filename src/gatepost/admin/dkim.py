@@ -14,7 +14,6 @@ from starlette.routing import Route
 from gatepost.access.principal import Scope
 from gatepost.access.records import Outcome
 from gatepost.admin.certificate_forms import errors_of
-from gatepost.admin.certificate_view import sentence
 from gatepost.admin.editor import told_changes
 from gatepost.admin.exports import MOST, exported
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs, needs_scope, not_there, who
@@ -22,6 +21,7 @@ from gatepost.admin.kinds import MAIL_TABS
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import foot, paged
 from gatepost.admin.places import named_path, version_path
+from gatepost.admin.texts import sentence
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import visible
 from gatepost.administration.dkim import (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.admin.scenarios import SCENARIOS
+from gatepost.admin.texts import sentence
 from gatepost.connectors.model import ResourceErrors, parse
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def problems(draft: Draft, step: str, owner: Organization, prefixes: PrefixLimit
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = {"use_mx_record": "smart_hosts"}.get(place[1], place[1]) if place else ""
             if key in asked:
-                found.setdefault(key, _sentence(error.message))
+                found.setdefault(key, sentence(error.message))
     return found
 
 
@@ -217,7 +218,3 @@ _OPEN: Final = {
     "tls_sender_certificate_name": "Write the name that the certificate must bear.",
     "sender_ip_addresses": "Write at least one address.",
 }
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
+from gatepost.admin.texts import sentence
 from gatepost.admin.values import in_words
 from gatepost.connectors.describe import form_of
 from gatepost.connectors.fields import keys, record_in
@@ -161,6 +162,6 @@ def errors_by_field(asked: Sequence[Question], errors: Sequence[FieldError], tex
         key = _INDEX.sub("", error.path)
         while key and key not in known:
             key = key.rpartition(".")[0]
-        sentence = error.message[:1].upper() + error.message[1:] if key else str(error)
-        found[key] = f"{found[key]} {sentence}" if key in found else sentence
+        said = sentence(error.message) if key else str(error)
+        found[key] = f"{found[key]} {said}" if key in found else said
     return found or {"": text}

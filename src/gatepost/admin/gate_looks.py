@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
-from gatepost.admin.certificate_view import sentence
 from gatepost.admin.guard import gateway_of, who
 from gatepost.admin.pages import event, fragment
+from gatepost.admin.texts import sentence
 from gatepost.administration.changeover import look
 from gatepost.administration.refusal import Refusal
 from gatepost.certificates.entry import Purpose

@@ -74,7 +74,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
         note_refusal(request.scope, "it is the gateway's, or of an organization that is not seen")
         raise not_there()
     if not principal.may(scope, organization):
-        text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
+        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 
@@ -83,7 +83,7 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
     """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
     principal = who(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
-        text = f"Your role does not allow this: it needs the right {scope}. An owner can change your role."
+        text = f"Your role does not allow this: it needs the right “{scope}”. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 

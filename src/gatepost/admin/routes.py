@@ -39,10 +39,10 @@ from gatepost.admin import (
     validation,
     wizard,
 )
-from gatepost.admin.certificate_view import sentence
 from gatepost.admin.entrance import local_target
 from gatepost.admin.guard import for_readers
 from gatepost.admin.pages import render
+from gatepost.admin.texts import sentence
 from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.web.identity import came_from
 from gatepost.web.refused import is_call, refused

@@ -14,13 +14,19 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CLOCKED", "FILTERS", "NOTHING"]
+__all__ = ["CLOCKED", "FILTERS", "NOTHING", "sentence"]
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
 _UNITS: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 # datetime knows the years 1 to 9999.
 _FIRST, _LAST = -62135596800.0, 253402300799.0
+
+
+def sentence(text: str) -> str:
+    """With a capital letter at its beginning, unless that is a name or an id: "s2026._domainkey.a.example" stays."""
+    first = text.split(" ", maxsplit=1)[0].rstrip(":;,.")
+    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def iso(seconds: float) -> str:
@@ -137,6 +143,7 @@ FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
     "iso": iso,
     "octets": octets,
     "percent": percent,
+    "sentence": sentence,
     "thumbprint": thumbprint,
 }
 """Filters that need nothing but their value."""

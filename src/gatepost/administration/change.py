@@ -103,7 +103,8 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
 
     whole: it replaces whole organizations, whatever they are. It is not done again on a newer version then, which would
     undo what somebody else did meanwhile; and what is stored need not be usable by this version. Raises Refusal: INPUT
-    with every error there is, CONFLICT, UNREADABLE, and what the step raises.
+    with every error there is, BLOCKED if something needs what is removed, CONFLICT, UNREADABLE, and what the step
+    raises.
     """
     with gateway.config() as store:
         for left in reversed(range(1 if whole else TRIES)):
@@ -209,7 +210,7 @@ def _checked(document: dict[str, Any], edit: Edit, others: Sequence[Organization
     if more and edit.needed:
         needing = "\n".join(f"  {error.path}" for error in more)
         text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"
-        raise Refusal(Kind.INPUT, text)
+        raise Refusal(Kind.BLOCKED, text)
     own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in more)
     found += [error for error in own if error.path not in said]
     if found:

@@ -98,8 +98,21 @@ def version_changes(gateway: Gateway, who: Principal, version: int) -> tuple[Cha
         with gateway.config() as store:
             found = [one for one in store.history("organization", limit=-1, version=version) if who.sees(one.name)]
     if not found:
-        raise Refusal(Kind.MISSING, f"there is no version {version}; `gatepost history` lists those there are")
+        raise Refusal(Kind.MISSING, _no_version(gateway, who, version))
     return found[0], [one for change in reversed(found) for one in differences_of(change)]
+
+
+def _no_version(gateway: Gateway, who: Principal, version: int) -> str:
+    """Why a version is not there. Certificates are counted by the same numbers, and the trace and the log name them."""
+    if version > 0 and who.is_of_gateway:
+        with gateway.config() as store:
+            others = {one.kind for one in store.history(limit=-1, version=version)}
+        if others:
+            return (
+                f"version {version} changed certificates, and no resources: see their history, "
+                "`gatepost certificate history`"
+            )
+    return f"there is no version {version}; `gatepost history` lists those there are"
 
 
 def differences_of(change: Change) -> list[FieldChange]:

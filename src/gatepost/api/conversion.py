@@ -6,18 +6,34 @@ msgspec ends at the first error; here each field is converted by itself. Used by
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from gatepost.connectors.errors import FieldError, unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["WrongFields", "body_value", "query_value"]
 
 _AT = re.compile(r" - at `\$(?P<where>.*)`$")
+# Sentences of msgspec, which are about its types.
+_NO_CHOICE = re.compile(r"Invalid enum value (?P<given>.*)", re.DOTALL)
+_PATTERN = re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'", re.DOTALL)
+_BOUND = re.compile(r"Expected `(?P<type>\w+)` (?P<length>of length )?(?P<side><=|>=|<|>) (?P<bound>\S+)")
+_TYPE = re.compile(r"Expected `(?P<type>[^`]+)`, got `[^`]+`")
+_SIDES: Final = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+_TYPES: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
+_DAY: Final = r"\d{4}-\d{2}-\d{2}"
 
 
 class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
@@ -62,16 +78,62 @@ def _converted[T: msgspec.Struct](
         try:
             values[field.name] = msgspec.convert(given[name], field.type, strict=strict)
         except msgspec.ValidationError as error:
-            errors.append(_explained(prefix + name, str(error)))
+            errors.append(_explained(prefix + name, str(error), msgspec.inspect.type_info(field.type)))
     if errors:
         raise WrongFields(errors)
     return kind(**values)
 
 
-def _explained(path: str, text: str) -> FieldError:
-    """The library says where inside the field at the end of its sentence."""
+def _explained(path: str, text: str, kind: msgspec.inspect.Type) -> FieldError:
+    """The library's sentence in our words. It says where inside the field at its end."""
     where = _AT.search(text)
-    return FieldError(path + (where["where"] if where else ""), _AT.sub("", text))
+    return FieldError(path + (where["where"] if where else ""), _in_words(_AT.sub("", text), kind))
+
+
+def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
+    """What the field takes, from what the library says of a value; a sentence that is not known stays as it is."""
+    if found := _NO_CHOICE.fullmatch(text):
+        return f"{found['given']} is not possible here; {_one_of(_choices(kind))}"
+    if found := _PATTERN.fullmatch(text):
+        return _form(found["pattern"].replace("\\\\", "\\"))
+    if found := _BOUND.fullmatch(text):
+        bound = f"{_SIDES[found['side']]} {found['bound'].removesuffix('.0')}"
+        unit = "entries" if found["type"] == "array" else "character(s)"
+        return f"must have {bound} {unit}" if found["length"] else f"must be {bound}"
+    if found := _TYPE.fullmatch(text):
+        wanted = [_TYPES[one] for one in found["type"].split(" | ") if one in _TYPES]
+        return f"must be {' or '.join(wanted)}" if wanted else text
+    return text
+
+
+def _form(pattern: str) -> str:
+    """What a regular expression of ours asks for."""
+    inner = pattern.removeprefix("^").removesuffix("$").removesuffix("?").removeprefix("(").removesuffix(")")
+    if _WORDS.fullmatch(inner):
+        return f"is not possible here; {_one_of(inner.split('|'))}"
+    if inner == _DAY:
+        return "must be a day (UTC), written like 2026-11-24"
+    return f"has the wrong form; it must match {pattern}"
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    named = ", ".join(filter(None, choices))  # "" is what a parameter is that was left out
+    return f"choose one of {named}" if named else "see /api/v1/openapi.json"
+
+
+def _choices(kind: msgspec.inspect.Type) -> list[str]:
+    """The values of the enumeration that a field takes, by itself, in a list or beside null; [] if it takes none."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _choices(kind.type)
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return [str(one.value) for one in kind.cls]
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return [str(one) for one in kind.values]
+    if isinstance(kind, msgspec.inspect.CollectionType):
+        return _choices(kind.item_type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [choice for one in kind.types for choice in _choices(one)]
+    return []
 
 
 def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,10 @@ _BOUNDS = {
     "too_short": ("min_length", "needs at least {} entry"),
     "too_long": ("max_length", "may have at most {} entries"),
 }
+
+
+# A value that a sentence repeats, of which the beginning says which it is: nobody reads a pasted file in a message.
+_QUOTED = re.compile(r"(['\"].{80}).{20,}(['\"])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """Why a key is refused, with the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'none'}"
     return f"unknown key, it would have no effect; {hint}"
 
 
@@ -78,7 +83,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     if kind == "extra_forbidden":
         return unknown_key(str(error["loc"][-1]), known)
     if kind == "value_error":
-        return str(context["error"])
+        return _QUOTED.sub(r"\1...\2", str(context["error"]))
     if kind == "missing":
         return "is missing: it has no default, so write it"
     if isinstance(given, str) and f"string_{kind}" in _BOUNDS:

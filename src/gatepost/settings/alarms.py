@@ -47,7 +47,7 @@ class Alarms(Record):
         description="Where alarms are posted as JSON when they begin, are repeated or are over. Empty: nowhere.",
     )
     webhook_secret: Annotated[
-        str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')
+        str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
     ] = Field(
         default="",
         description="What signs the posts (HMAC-SHA256, Standard Webhooks): 24 bytes or more, without line ends around "

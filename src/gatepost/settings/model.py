@@ -182,7 +182,7 @@ class Store(Record):
         default=134217728, description="Space left on the disk below which no more mail is accepted (452 4.3.1)."
     )
     master_key: Annotated[
-        str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')
+        str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
     ] = Field(
         default="",
         description="What seals the private keys in the store: 32 bytes or more from a file of mode 0600, an "

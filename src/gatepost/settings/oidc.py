@@ -51,7 +51,7 @@ class Oidc(Record):
     )
     client_id: Text = Field(default="", max_length=200, description="What the issuer calls this gateway.")
     client_secret: Annotated[
-        str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')
+        str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
     ] = Field(default="", description="The secret that goes with it. Empty: a public client, which PKCE protects.")
     scopes: tuple[Annotated[Text, Field(min_length=1, max_length=200)], ...] = Field(
         default=("openid", "profile"), description="What is asked for; some issuers tell groups only if asked."

@@ -59,7 +59,7 @@ class Otel(Record):
     header: Annotated[Text, AfterValidator(_header)] = Field(
         default="Authorization", description="The HTTP header field that has the secret as its value."
     )
-    secret: Annotated[str, AfterValidator(secret_reference), Form('"file:PATH", "env:NAME" or "credential:NAME"')] = (
+    secret: Annotated[str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
         Field(
             default="",
             description='What the receiver knows us by, all of the value (such as "Bearer ..."); read anew for each '

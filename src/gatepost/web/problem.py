@@ -63,7 +63,7 @@ class ProblemType(Enum):
     )
     THROTTLED = _Type("throttled", 429, "Too many requests", "Retry-After says when to come back.")
     INTERNAL = _Type("internal", 500, "The gateway failed", "The log has the details under the request's id.")
-    UNREADABLE = _Type("unreadable", 503, "The gateway's files cannot be used now", "Nothing was changed.")
+    UNREADABLE = _Type("unreadable", 503, "What is needed cannot be read or looked up now", "Nothing was changed.")
 
     @property
     def uri(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.admin.certificate_forms import errors_of, public_part
-from gatepost.admin.certificate_view import label_of, life, pin_of, sentence, way_back
+from gatepost.admin.certificate_view import label_of, life, pin_of, way_back
 from gatepost.admin.gate_looks import by_gate, gate_items
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.certificates.authority import Authority
@@ -57,9 +57,6 @@ def test_names_and_pins():
     assert label_of(ENTRY) == "mx.gate.example"
     assert label_of(replace(ENTRY, label="mail")) == "mail"
     assert len(pin_of(ENTRY)) == 44
-    assert sentence("it is not") == "It is not"
-    assert sentence("mx.gate.example: has none") == "mx.gate.example: has none"
-    assert sentence("") == ""
 
 
 def test_of_what_was_pasted_certificates_alone_are_shown_again():

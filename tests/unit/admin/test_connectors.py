@@ -16,6 +16,7 @@ from gatepost.administration.connectors import SORTS
         ("?status=disabled", {"off"}),
         ("?q=off.EXAMPLE", {"off"}),
         ("?page=2", {"bank-in", "bank-out", "off"}),
+        ("?q=nothing", set()),
         ("?verdicts=yes", {"bank-in", "bank-out", "off"}),
     ],
 )
@@ -23,6 +24,13 @@ def test_the_list_has_what_is_wanted(centre, query, shown):
     answer = centre.get(f"/connectors{query}")
     assert answer.status == 200
     assert {name for name in ("bank-in", "bank-out", "off") if f">{name}</a>" in answer.text} == shown
+
+
+def test_a_page_behind_the_end_does_not_say_that_there_is_no_connector(centre):
+    answer = centre.get("/connectors?page=2")
+    assert answer.status == 404
+    assert "There is no page 2 of this list: it ends with page 1, of 3 connectors." in answer.words
+    assert "There is no connector yet" not in answer.words
 
 
 def test_what_it_did_is_counted_when_htmx_asks(centre):

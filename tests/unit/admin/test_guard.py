@@ -102,7 +102,7 @@ def test_who_may_do_it_anywhere(principal, scope, expected):
 
 def test_what_a_refusal_says_is_what_to_do():
     for check in (needs, needs_scope):
-        with pytest.raises(HTTPException, match=r"it needs the right queue\. An owner can change your role"):
+        with pytest.raises(HTTPException, match=r"it needs the right “queue”\. An owner can change your role"):
             check(request(AUDITOR), Scope.QUEUE)
 
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from gatepost.admin.texts import CLOCKED, FILTERS, NOTHING
+from gatepost.admin.texts import CLOCKED, FILTERS, NOTHING, sentence
 
 NOW = 1_795_737_665.0  # 2026-11-27T00:01:05Z
 
 
-@pytest.mark.parametrize("name", sorted(set(FILTERS) - {"amount", "iso"}))
+@pytest.mark.parametrize("name", sorted(set(FILTERS) - {"amount", "iso", "sentence"}))
 def test_what_is_not_there_is_a_dash(name):
     assert FILTERS[name](None) == NOTHING
 
@@ -123,3 +123,17 @@ def test_a_count_has_commas():
 def test_a_thumbprint_can_break_and_is_escaped():
     assert FILTERS["thumbprint"]("c0:ff:ee:00") == Markup("C0FF<wbr>EE00")
     assert FILTERS["thumbprint"]("<b>x") == Markup("&lt;B&gt;X")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("it is not", "It is not"),
+        ("mx.gate.example: has none", "mx.gate.example: has none"),
+        ("s2026._domainkey.contoso.example is not published", "s2026._domainkey.contoso.example is not published"),
+        ("'x' is no domain", "'x' is no domain"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_letter_unless_with_a_name(text, shown):
+    assert sentence(text) == FILTERS["sentence"](text) == shown

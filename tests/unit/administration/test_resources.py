@@ -222,7 +222,8 @@ def test_what_is_needed_is_not_removed(base):
         "  mail flow rule 'secrets' of contoso: route_via_connector",
         "Change or remove what needs it first; nothing was changed",
     ]
-    assert "needed by" in refusal(remove_part, base, OWNER, PartName(DOMAIN, "", "contoso.example"), WISH).text
+    needed = refusal(remove_part, base, OWNER, PartName(DOMAIN, "", "contoso.example"), WISH)
+    assert (needed.kind, "needed by" in needed.text) == (Kind.BLOCKED, True)
     remove_part(base, OWNER, PartName(RULE, "", "secrets"), WISH)
     remove_part(base, OWNER, LAB, WISH)
     assert "mail_flow_rule" not in document(base, OWNER)[1]["organization"]["contoso"]

@@ -103,8 +103,11 @@ def test_a_wrong_password_that_seems_to_decrypt_is_a_wrong_password(monkeypatch)
     monkeypatch.setattr("gatepost.checks.intake.load_pem_private_key", garbled)
     with pytest.raises(PasswordNeeded, match=r"k\.pem: the password is not the right one"):
         key_of(SEALED, "k.pem", b"wrong")
-    with pytest.raises(ChainFileError, match=r"a private key that cannot be read"):
+    with pytest.raises(
+        ChainFileError, match=r"^k\.pem: a private key that cannot be read; PEM or DER is expected"
+    ) as told:
         key_of(KEY, "k.pem", b"wrong")
+    assert "deserialize" not in str(told.value)
 
 
 def test_a_key_in_der_and_in_older_forms():

@@ -74,3 +74,18 @@ def test_all_errors_are_told() -> None:
     errors = ResourceErrors([FieldError("a", "one"), FieldError("b", "two")])
     assert str(errors) == "a: one\nb: two"
     assert [error.path for error in errors.errors] == ["a", "b"]
+
+
+def test_a_long_value_is_cut_in_a_rules_own_sentence_too() -> None:
+    given = f"it's {'z' * 200_000}"
+    error = cast(
+        "Any", {"type": "value_error", "loc": ("x",), "ctx": {"error": f"{given!r} is no domain"}, "input": given}
+    )
+    assert explain(error).endswith('zzz..." is no domain')
+    assert len(explain(error)) < 130
+    error["ctx"] = {"error": "'a.example' is no domain, as 'b.example' is"}
+    assert explain(error) == "'a.example' is no domain, as 'b.example' is"
+
+
+def test_where_no_key_is_known_none_is_named() -> None:
+    assert unknown_key("x", ()).endswith("; known here: none")
