@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from gatepost.admin.report_tables import TABLES
+from gatepost.administration.behind import Answered
 from gatepost.administration.refusal import Kind, Refusal
-from gatepost.administration.report_counts import Counted
 from gatepost.reports.pictures import Blocked, PictureCounter, Sums
 from gatepost.reports.tls import Direction
 from gatepost.reports.tls_ready import Ready
@@ -47,7 +47,7 @@ class Counts:
             return None
         counter = PictureCounter(question.wanted, question.first, question.last)
         counter.add(question.last, dict(self.kinds))
-        return Counted(self.change(counter.pictures()), time.time(), renewing=False)
+        return Answered(self.change(counter.pictures()), time.time(), renewing=False)
 
 
 @pytest.fixture(scope="module")
