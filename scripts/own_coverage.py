@@ -30,7 +30,7 @@ PURE = (
     *("connectors", "policy", "migration", "hybrid", "alarms"),
 )
 PURE_MODULES = (
-    *("access/principal", "access/records", "access/fields", "access/throttle", "web/confirmed"),
+    *("access/actions", "access/principal", "access/records", "access/fields", "access/throttle", "web/confirmed"),
     *("administration/cursors", "administration/explain_seen", "administration/explain_words", "administration/pages"),
     *("administration/reach", "administration/times", "admin/guard", "admin/kinds", "admin/places", "admin/svg"),
 )

@@ -11,8 +11,10 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.admin import served
 from support.clients import openssl_s_client
 from support.pebble import context_of
 from support.process import wait_until
@@ -20,6 +22,7 @@ from support.scenes import contoso
 
 from gatepost.acme.client import Authority
 from gatepost.certificates.vault import Vault
+from gatepost.cli import main
 from gatepost.store.changes import ConfigStore
 
 if TYPE_CHECKING:
@@ -135,6 +138,42 @@ def test_a_certificate_comes_by_itself_and_is_renewed_with_its_key(world: Callab
     assert "nothing of it is kept" in it.renew("--dry-run", "--directory", it.authority.url)
     assert it.presented() == second
     assert it.states() == ["current", "deprecated"]
+
+
+def test_a_certificate_is_asked_for_from_afar(
+    gateway: Callable[..., Gateway], pebble: Callable[..., Pebble], dns_server: Callable[..., DnsServer], tmp_path: Path
+) -> None:
+    key, token = tmp_path / "master.key", tmp_path / "token"
+    for file in (key, token):
+        file.touch(0o600)
+    key.write_bytes(MASTER)
+    authority, names = pebble(), dns_server({f"{NAME} A": ["127.0.0.1"]})
+    settings = {"acme": authority.settings(), "store": {"master_key": f"file:{key}"}}
+    centre = served(gateway, contoso(), nameservers=[f"127.0.0.1:{names.port}"], settings=settings)
+    it = World(centre.gateway, authority, names)
+    first = it.first()
+    token.write_text(centre.token("read", "certificates"), encoding="ascii")
+    ca = str(centre.gateway.data_dir / "admin" / "certificate.pem")
+
+    def there(*words: str, expect: int = 0) -> str:
+        given = ["--server", centre.url, "--token-file", str(token), "--ca", ca, "certificate", "acme", *words]
+        run = CliRunner(env={"GATEPOST_SERVER": None}).invoke(main, given)
+        assert run.exit_code == expect, run.output
+        return run.output
+
+    assert there("status") == it.mx.cli("certificate", "acme", "status").stdout
+    assert "nothing is due" in there("renew")
+    assert "it is current" in there("renew", NAME, "--now")
+    assert it.other_than(first) != first
+    assert "nothing of it is kept" in there("renew", "--dry-run", "--directory", authority.url)
+    assert "nobody but an owner" in there("renew", "--dry-run", "--directory", "https://127.0.0.1:1/x", expect=2)
+    assert f"the account at {authority.url} is forgotten" in there("forget")
+    assert it.status()["account"] == ""
+    deeds = it.mx.cli("audit", "--who", "token test", json=True).data
+    assert [(one["action"], one["outcome"]) for one in deeds if one["action"].startswith("certificate-")] == [
+        ("certificate-acme-forget", "done"),
+        *[("certificate-renew", "done")] * 3,
+    ]
 
 
 def test_a_rolled_key_waits_while_tlsa_records_do_not_allow_it(world: Callable[..., World]) -> None:

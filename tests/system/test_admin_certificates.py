@@ -136,9 +136,13 @@ def test_a_changeover_from_staging_to_the_way_back(centre: AdminCentre, pair: tu
     shot(page, "changeover-staged")
 
     page.get_by_role("button", name="Look at the gates now").click()
+    partner, how = page.get_by_label("bank.example"), page.get_by_label("How, or why not")
+    partner.check()
+    how.fill("by telephone")
     tlsa = page.locator("#gate-tlsa")
     tlsa.get_by_text("Red").wait_for(timeout=60_000)
     page.get_by_text("A gate is red.").wait_for(timeout=90_000)
+    assert (partner.is_checked(), how.input_value()) == (True, "by telephone"), "drawn anew, and lost"
     record = f"_25._tcp.{HOST}. IN TLSA 3 1 1 {pin(staged)}"
     assert page.locator("#gate-tlsa code", has_text=record).first.is_visible()
     axe(page)

@@ -85,6 +85,7 @@ class World:
         """A path of a route with what is there: names of contoso's."""
         known = {
             "organization": THEIRS, "message": self.message, "identity": self.message, "id": self.message,
+            "connector": "plain",
             "direction": "outbound", "kind": "missing", "version": "1", "number": "1",
         } | other  # fmt: skip
         plural = re.search(r"\{organization\}/([a-z_]+)/", path)

@@ -67,7 +67,7 @@ def queue_id(centre: AdminCentre, recipient: str) -> str:
 
 def deeds(centre: AdminCentre) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = centre.gateway.cli("audit", json=True).data
-    return [one for one in found if one["action"].startswith("queue ")]
+    return [one for one in found if one["action"].startswith("queue-")]
 
 
 def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page: Page) -> None:
@@ -119,7 +119,7 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     assert page.url == f"{centre.url}/queue?domain=one.example"
     assert len(waiting(centre, "held")) == 2
     (deed,) = deeds(centre)
-    assert (deed["who"], deed["action"], deed["organization"]) == ("olga", "queue hold", "contoso")
+    assert (deed["who"], deed["action"], deed["organization"]) == ("olga", "queue-hold", "contoso")
     assert (deed["detail"]["reason"], deed["detail"]["deliveries"]) == ("ticket 12", 2)
     held = trace(centre, event="HOLD", recipient="ann@one.example")
     assert (held[0]["detail"]["author"], held[0]["detail"]["why"]) == ("olga", "ticket 12")
@@ -159,7 +159,7 @@ def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, 
     assert events[0]["detail"]["returned"] == "olga"
     (ordered,) = trace(centre, event="RETURN")
     assert (ordered["detail"]["author"], ordered["detail"]["why"]) == ("olga", "asked by legal")
-    assert [deed["action"] for deed in deeds(centre)] == ["queue return"]
+    assert [deed["action"] for deed in deeds(centre)] == ["queue-return"]
     wait_until(lambda: len(waiting(centre)) == 2, "it has left the queue")
     page.reload()
     assert page.locator("#story").get_by_text("Returned to the sender by an administrator").is_visible()
@@ -205,7 +205,7 @@ def test_mail_is_dropped_only_with_a_reason_and_content_read_only_on_record(cent
     dialog.get_by_label("Why").fill("spam")
     dialog.get_by_role("button", name="Drop", exact=True).click()
     page.get_by_text("1 delivery is dropped.").wait_for()
-    assert [deed["action"] for deed in deeds(centre)] == ["queue drop", "queue content", "queue header"]
+    assert [deed["action"] for deed in deeds(centre)] == ["queue-drop", "queue-content", "queue-header"]
     assert page.request.get(f"{centre.url}/queue/{identity}").status == 404
 
 

@@ -258,7 +258,7 @@ def test_the_log_is_verified_and_exported_with_its_proof(
     result = centre.gateway.cli("evidence", "verify", str(file), "--key", str(key), expect=None)
     assert result.stdout.splitlines()[-1] in {"verified", "could not tell"}, "signed or, if not yet, not contradicted"
     deeds = centre.gateway.cli("audit", json=True).data
-    assert {"evidence.verify", "evidence.export"} <= {one["action"] for one in deeds}
+    assert {"evidence-verify", "evidence-export"} <= {one["action"] for one in deeds}
 
 
 def test_a_tenant_sees_its_own(centre: AdminCentre) -> None:

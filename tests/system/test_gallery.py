@@ -131,6 +131,19 @@ def test_the_first_tab_skips_to_the_content(page: Page, url: str) -> None:
     assert page.evaluate("document.activeElement.id") == "main"
 
 
+def test_where_headings_are_not_shown_a_field_sorts(browser: Browser, url: str) -> None:
+    with context(browser, viewport=PHONE, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        heading, field = page.locator("thead .sort").first, page.get_by_label("Sorted by")
+        assert (heading.is_visible(), field.input_value()) == (False, "name")
+        field.select_option("Validated, descending")
+        page.get_by_role("button", name="Show", exact=True).click()
+        page.wait_for_url("**sort=-validated*")
+        page.set_viewport_size(DESKTOP)
+        assert (heading.is_visible(), field.is_visible()) == (True, False)
+
+
 def test_controls_are_large_enough_to_hit(browser: Browser, url: str) -> None:
     """WCAG 2.2, 2.5.8: 24 by 24 pixels, but for links within a text."""
     with context(browser, **LOOKS["phone"]) as (opened, _):

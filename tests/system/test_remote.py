@@ -24,6 +24,7 @@ from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 from gatepost.cli import main
 from gatepost.policy.memory import DestinationName, Session
 from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
+from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import Kept, keep_report
 from gatepost.store.sent_reports import SentReports
@@ -240,6 +241,9 @@ LOOKS = {
     "a DKIM record": ("dkim", "record", SIGNING["name"]),
     "a DKIM key that cannot sign": ("dkim", "rotate", "contoso.example", "--force", "x"),
     "no next DKIM key": ("dkim", "rotate", "fabrikam.example"),
+    "a policy that is not there": ("domain", "mta-sts", "contoso.example"),
+    "a policy, looked at": ("domain", "mta-sts", "contoso.example", "--check", "--private"),
+    "no hook to ask": ("hook", "check", "nobody"),
     "history": ("history",),
     "history of one": ("history", "--organization", "fabrikam", "--limit", "1"),
     "a version": ("history", "show", "2"),
@@ -261,6 +265,8 @@ LOOKS = {
     "certificate history": ("certificate", "history", "--limit", "2"),
     "text for partners": ("certificate", "changeover", "notice", "new"),
     "no ACME": ("certificate", "acme", "status"),
+    "no ACME to ask": ("certificate", "acme", "renew"),
+    "no ACME to forget": ("certificate", "acme", "forget"),
     "nothing planned": ("certificate", "changeover", "notice", "0123456789"),
     "users": ("user", "list"),
     "sessions": ("user", "sessions", "tina"),
@@ -343,8 +349,12 @@ def test_evidence_is_exported_alike(remote: Remote) -> None:
     proven = _run("evidence", "verify", str(file), "--key", str(key))
     assert proven.exit_code in {0, 3}, "3 if the signature is not made yet"
     assert "NOT verified" not in proven.stdout
-    pdf = remote.there(*choice, "--format", "pdf", "-o", str(remote.folder / "x.pdf"), expect=2)
-    assert "on the gateway's machine" in pdf.stderr
+    drawn = [remote.folder / name for name in ("here.pdf", "there.pdf")]
+    words = ("--format", "pdf", "--proof", str(remote.folder / "pdf.json"))
+    assert _here(remote.centre.gateway, *choice, *words, "-o", str(drawn[0])).exit_code == 0
+    assert "SHA-256" in remote.there(*choice, *words, "-o", str(drawn[1])).stderr
+    pages = [file.read_bytes().count(b"/Type /Page\n") for file in drawn]
+    assert pages[0] == pages[1] > 0
 
 
 def test_the_status_is_told_alike(remote: Remote) -> None:
@@ -373,6 +383,34 @@ def test_mail_is_returned_from_afar(remote: Remote) -> None:
     assert "ASCII" in there("queue", "return", "--all", "--text", "gr\u00fc\u00dfe", expect=2).stderr
 
 
+def test_others_are_asked_alike(remote: Remote) -> None:
+    for as_json in (False, True):
+        here, there = remote.both("hook", "check", "av", as_json=as_json)
+        texts = [re.sub(r'\d+ ms|"ms": \d+', "", run.stdout) for run in (here, there)]
+        assert texts[0] == texts[1]
+        assert (there.stderr, there.exit_code) == (here.stderr, 3)
+        assert "EICAR" in there.stdout
+    here, there = remote.both("issuer", "check", "entra")
+    assert (there.stdout, there.stderr, there.exit_code) == ("", f"{remote.centre.url}: {here.stderr}", 3)
+    assert "login.example" in here.stderr
+
+
+def test_a_password_is_set_from_afar(remote: Remote) -> None:
+    server, where = remote.centre.gateway, ["--server", remote.centre.url, "--ca", remote.ca]
+    token = ["--token-file", str(remote.folder / "owner")]
+    words = [*where, *token, "mailbox", "password", ANN, "--stdin"]
+    run = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="correct horse\n")
+    assert (run.exit_code, run.stderr) == (0, f"{ANN}: password set\n")
+    short = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="short\n")
+    assert (short.exit_code, "at least 8 are needed; nothing was changed" in short.stderr) == (2, True)
+    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+        assert store.content(f"password/{ANN}")
+    assert remote.there("mailbox", "password", ANN, "--remove").stderr == f"{ANN}: password removed\n"
+    deeds = remote.there("audit", "--action", "mailbox-password", json=True).data
+    assert [one["outcome"] for one in deeds] == ["done", "refused", "done"]
+    assert "horse" not in json.dumps(deeds) + server.log()
+
+
 def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
     there = remote.there
     token = remote.token_file("looker", "read")
@@ -396,8 +434,48 @@ def test_mail_is_told_alike(remote: Remote) -> None:
             assert there.stdout == here.stdout
             assert identity in there.stdout
     assert "by an administrator" in remote.there("queue", "show", identity).stdout
-    refused = remote.there("queue", "show", identity, "--body", expect=2)
-    assert "on the gateway's machine only" in refused.stderr
+    here, there = remote.both("queue", "show", identity, "--body")
+    assert there.stdout_bytes == here.stdout_bytes
+    assert there.stdout_bytes.endswith(message())
+    token = remote.token_file("looking", "read")
+    refused = remote.there("queue", "show", identity, "--body", token=token, expect=2)
+    assert "The scope 'queue' is needed" in refused.stderr
+    assert "Hello." not in refused.stdout
+    (deed,) = remote.there("audit", "--action", "queue-content", "--outcome", "done", json=True).data
+    assert (deed["who"], deed["subject"], deed["organization"]) == ("token owner", identity, "contoso")
+
+
+def test_a_drill_is_told_alike(remote: Remote) -> None:
+    """Held there, by the gateway; each drill has an authority, a time and a number of its own."""
+    for words, status in (("bank.example",), 0), (("partner in",), 2), (("nobody",), 2):
+        here, there = remote.both("connector", "drill", *words)
+        assert (here.exit_code, there.exit_code) == (status, status), there.output
+        assert (_undrilled(there.stdout), there.stderr) == (_undrilled(here.stdout), here.stderr)
+    for as_json in (False, True):
+        here, there = remote.both("connector", "drill", "bank.example", "--last", as_json=as_json)
+        assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, 0)
+    assert json.loads(there.stdout)["number"] == 2
+    rows = remote.there("trace", "search", "--event", "drill", json=True).data
+    assert rows[0]["detail"]["sha256"] == json.loads(there.stdout)["sha256"]
+
+
+def _undrilled(text: str) -> str:
+    times = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    return re.sub(rf"{times}|\d+-\d{{8}}T\d{{6}}Z|[0-9a-f]{{16,}}|\b\d+ octets", "", text)
+
+
+def test_a_connector_that_is_not_stored_is_validated_alike(remote: Remote) -> None:
+    wanted = resources()
+    fresh = {"name": "fresh", "sender_domains": ["fresh.example"]}
+    wanted["organization"]["contoso"]["inbound_connector"].append(fresh)
+    file = remote.folder / "draft.json"
+    file.write_text(json.dumps(wanted), encoding="utf-8")
+    here, there = remote.both("connector", "validate", "fresh", "--file", str(file))
+    times = r" \(\d+\.\d\d s\)|, \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
+    assert re.sub(times, "", there.stdout) == re.sub(times, "", here.stdout)
+    assert (there.stderr, there.exit_code) == (here.stderr, here.exit_code)
+    assert "inbound connector 'fresh' of contoso" in there.stdout
+    assert "no connector 'fresh'" in remote.there("connector", "show", "fresh", expect=2).stderr
 
 
 VALIDATIONS = {
@@ -764,9 +842,8 @@ def test_a_dead_server_is_told(remote: Remote) -> None:
 HERE_ONLY = {
     "serve": ("serve",),
     "files of that machine": ("certificate", "add", "--directory", "/etc/letsencrypt/live"),
-    "orders": ("certificate", "acme", "renew"),
     "the first owner": ("user", "setup"),
-    "password": ("mailbox", "password", ANN),
+    "S/MIME": ("smime", "identity", "list"),
     "a site": ("site", "status"),
     "evidence": ("evidence", "verify"),
     "reports to others": ("report", "send", "--dry-run"),

@@ -216,7 +216,8 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
 def queued() -> Callable[..., list[str]]:
     """Messages of a queue that wait for their next attempt: queued(data, {"sender": …, "contoso": ["bob@b.example"]}).
 
-    Each has a delivery for every organization named, of its recipients; the message is the first one's. Returns ids.
+    "body" is the content. Each has a delivery for every organization named, of its recipients; the message is the
+    first one's. Returns ids.
     """
 
     def fill(data: FilePath, *messages: dict[str, Any], shard: int = 0) -> list[str]:
@@ -233,6 +234,9 @@ async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: in
     for given in messages:
         rest = dict(given)
         sender, facts = rest.pop("sender", "eve@elsewhere.example"), rest.pop("facts", {})
+        body = store.body()
+        if waiting := body.write(rest.pop("body", b"")):
+            await waiting
         message = Message(store.new_id(), next(iter(rest)), 1_795_528_800.0, sender, **facts)
         deliveries = [
             Delivery(
@@ -245,7 +249,7 @@ async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: in
             for owner, names in rest.items()
         ]
         done = asyncio.get_running_loop().create_future()
-        store.accept(message, deliveries, store.body(), done.set_result)
+        store.accept(message, deliveries, body, done.set_result)
         assert await done is None
         store.settle([Settlement(one, one.recipients, 2_000_000_000.0, "451 later") for one in deliveries])
         ids.append(format_id(message.id))

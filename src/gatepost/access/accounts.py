@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from gatepost.access.actions import Action
     from gatepost.access.doorkeeper import Attempt
     from gatepost.access.issuer_rows import Vouched
     from gatepost.access.principal import Principal, Scope
@@ -413,7 +414,7 @@ class Accounts:
     def record(
         self,
         by: Actor,
-        action: str,
+        action: Action,
         *,
         outcome: Outcome = Outcome.DONE,
         organization: str = "",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.access.actions import present, spellings
 from gatepost.access.fields import kept
 from gatepost.access.records import Deed, DeedFilter, Outcome
 
@@ -76,7 +77,10 @@ def find(connection: apsw.Connection, who: Principal, wanted: DeedFilter, limit:
         narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(who.organizations)))
     if before:
         narrow("id < ?", min(before, _LAST))
-    for column in ("who", "action", "organization", "subject", "outcome"):
+    if wanted.action:
+        names = [kept(one, _ACTION) for one in spellings(wanted.action)]
+        narrow("action IN (SELECT value FROM json_each(?))", _json(names))
+    for column in ("who", "organization", "subject", "outcome"):
         if (value := getattr(wanted, column)) not in {"", None} or (column == "organization" and value == ""):
             narrow(f"{column} = ?", kept(str(value), _SUBJECT))
     if wanted.since:
@@ -100,7 +104,8 @@ def prune(connection: apsw.Connection, now: float) -> int:
 
 def _deed(row: tuple[Any, ...]) -> Deed:
     number, at, who, address, action, organization, subject, outcome, detail = row
-    return Deed(number, at, who, address, action, organization, subject, Outcome(outcome), msgspec.json.decode(detail))
+    told = msgspec.json.decode(detail)
+    return Deed(number, at, who, address, present(action), organization, subject, Outcome(outcome), told)
 
 
 def _encoded(detail: Mapping[str, Any]) -> str:

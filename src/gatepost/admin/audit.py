@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from gatepost.access.actions import ACTIONS, present
 from gatepost.access.principal import Scope
 from gatepost.access.records import DeedFilter, Outcome
 from gatepost.admin import places
@@ -21,7 +22,6 @@ from gatepost.admin.paging import fitting
 from gatepost.admin.values import cut
 from gatepost.administration.accounts import deed_record
 from gatepost.administration.audit import (
-    CHANGE,
     AuditPlace,
     audit,
     audit_entry_record,
@@ -45,19 +45,6 @@ __all__ = ["ROUTES"]
 _SIZE: Final = 50
 _SHOWN: Final = 200  # changes of a page
 _COLUMNS = ("at", "who", "address", "action", "organization", "subject", "outcome", "deed", "version", "detail")
-_STEPS = ("look", "stage", "switch", "cancel", "roll-back", "withdraw", "tell")
-# Those that the gateway keeps today, to choose from; an address may ask for any other.
-_ACTIONS = (
-    *("log-in", "log-out", "confirm", "setup", "request", CHANGE),
-    *("connector-validate", "explain", "check-partner", "check-host", "queue", "destination"),
-    *(f"queue {one}" for one in ("retry", "hold", "release", "return", "drop", "header", "content")),
-    *("certificate-add", "certificate-request", "certificate-remove", "certificate-request-remove"),
-    *("certificate-directory-remove", "certificate-renew", "dkim-add", "dkim-import", "dkim-rotate"),
-    *(f"certificate-{step}" for step in _STEPS),
-    *("evidence.verify", "evidence.export"),
-    *("user-add", "user-set", "user-remove", "session-end", "passkey-add", "passkey-remove"),
-    *("token-add", "token-remove"),
-)
 
 
 def _list(request: Request) -> Response:
@@ -81,8 +68,9 @@ def _list(request: Request) -> Response:
         422 if errors else 200,
         rows=rows,
         after=f"{after.deed}-{after.version}" if after else "",
-        given={name: request.query_params.get(name, "") for name in ("who", "action", "outcome", "since", "until")},
-        actions=_ACTIONS,
+        given={name: request.query_params.get(name, "") for name in ("who", "outcome", "since", "until")}
+        | {"action": wanted.action},
+        actions=ACTIONS,
         outcomes=list(Outcome),
         errors=errors,
         links_users=principal.may(Scope.OWNER),
@@ -105,7 +93,7 @@ def _wanted(request: Request) -> tuple[DeedFilter, dict[str, str]]:
         outcome = ""
     wanted = DeedFilter(
         who=query.get("who", "").strip(),
-        action=query.get("action", "").strip(),
+        action=present(query.get("action", "").strip()),
         organization=query.get("organization", "").strip() or None,
         outcome=Outcome(outcome) if outcome else None,
         **times,

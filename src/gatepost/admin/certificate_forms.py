@@ -17,6 +17,7 @@ from gatepost.access.records import Outcome
 from gatepost.admin.certificate_view import label_of, sentence
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
+from gatepost.administration.acme_renewal import Order, begin_renewal
 from gatepost.administration.certificate_deeds import added_told, changes_told
 from gatepost.administration.certificate_intake import NewCertificate, add_certificate
 from gatepost.administration.certificate_removal import remove
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.administration.acme_renewal import RenewalRun
+    from gatepost.access.actions import Action
     from gatepost.administration.gateway import Gateway
 
 __all__ = ["ROUTES", "errors_of", "public_part"]
@@ -225,15 +226,9 @@ def _renew(asked: Request) -> Response:
     """Ask the authority for a certificate, behind the page; whoever asks twice finds the first under way."""
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     name = asked.state.form.get("name", "").strip()
-    accounts, actor = asked.app.state.accounts, actor_of(asked)
-
-    def told(run: RenewalRun) -> None:
-        why = run.error or "; ".join(one.text for one in run.done)
-        outcome = Outcome.DONE if run.done and all(one.ok for one in run.done) else Outcome.FAILED
-        accounts.record(actor, "certificate-renew", outcome=outcome, subject=run.names[0], detail={"result": why})
-
+    order = Order(name, at_once=True)
     try:
-        run = gateway.renewing.start(gateway, principal, name, told)
+        run = begin_renewal(gateway, principal, order, asked.app.state.accounts, actor_of(asked))
     except Refusal as refusal:
         return see_other(asked, "/certificates/acme", f"Not asked for: {refusal.text}.", "fail")
     if run is None:
@@ -241,11 +236,11 @@ def _renew(asked: Request) -> Response:
     return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 
-def _record(asked: Request, action: str, organization: str, subject: str, detail: dict[str, Any]) -> None:
+def _record(asked: Request, action: Action, organization: str, subject: str, detail: dict[str, Any]) -> None:
     asked.app.state.accounts.record(actor_of(asked), action, organization=organization, subject=subject, detail=detail)
 
 
-def _refused(asked: Request, action: str, organization: str, subject: str, refusal: Refusal) -> None:
+def _refused(asked: Request, action: Action, organization: str, subject: str, refusal: Refusal) -> None:
     """On record as well; what is wrong with a pasted text never has a part of it."""
     why = "; ".join(map(str, refusal.errors)) or refusal.text
     asked.app.state.accounts.record(

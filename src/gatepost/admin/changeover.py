@@ -25,6 +25,7 @@ from gatepost.admin.gate_looks import by_gate, followed, gate_items, keep, kept,
 from gatepost.admin.guard import actor_of, gateway_of, needs
 from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import foot, paged
+from gatepost.admin.texts import amount
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.acme_orders import acme_state
 from gatepost.administration.certificate_deeds import changes_told, switch_told
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal
     from gatepost.administration.changeover import Standing
     from gatepost.administration.gateway import Gateway
@@ -79,7 +81,7 @@ def _all(asked: Request) -> Response:
         asked,
         "certificates/changeovers.html",
         cards=cards,
-        foot=foot(page, "changeovers under way"),
+        foot=foot(page, "changeovers under way", "changeover under way"),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -204,15 +206,14 @@ def _presented(asked: Request) -> Response:
 
 def _look(asked: Request) -> Response:
     """With htmx what follows a look; without, the page when it has ended."""
-    needs(asked, Scope.CERTIFICATES)
-    gateway = gateway_of(asked)
+    principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     entry = standing(gateway, asked.path_params["number"]).entry
     if asked.headers.get("hx-request") == "true":
         gates = gate_items(entry, {}, running=True)
         return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
-    report = waited(gateway, entry.id).report
-    _record(asked, "look", entry, {"light": str(report.light) if report else ""})
-    said, level = _said(report, entry)
+    found = waited(gateway, principal, entry.id)
+    _looked(asked, found)
+    said, level = _said(found.report, entry)
     return see_other(asked, f"/certificates/{entry.id}/changeover#gates", said, level)
 
 
@@ -233,8 +234,12 @@ async def _live(asked: Request) -> Response:
         raise HTTPException(HTTPStatus.FORBIDDEN, "Begin the look from the page of the changeover.")
     needs(asked, Scope.CERTIFICATES)
     found = await run_in_threadpool(standing, gateway_of(asked), asked.path_params["number"])
-    await run_in_threadpool(_record, asked, "look", found.entry, {})
-    return followed(asked, found.entry)
+    return followed(asked, found.entry, lambda look: _looked(asked, look))
+
+
+def _looked(asked: Request, found: Look) -> None:
+    """Whoever had the gateway ask others is on record."""
+    _record(asked, "certificate-look", found.entry, {"light": str(found.report.light) if found.report else ""})
 
 
 # the steps
@@ -252,15 +257,15 @@ def _switch(asked: Request) -> Response:
             done = steps.switch(gateway, principal, entry.id, at=at, force=reason)
     except GatesClosed as closed:
         keep(gateway, Look(entry, {}, closed.report, None, (), closed.report.at))
-        _record(asked, "switch", entry, {"reasons": closed.report.reasons}, Outcome.REFUSED)
+        _record(asked, "certificate-switch", entry, {"reasons": closed.report.reasons}, Outcome.REFUSED)
         red = "A gate is red" if closed.report.light is Light.RED else "A gate could not be looked at"
         what = "nothing overrides the key's gate" if closed.report.unusable else "mend it, or give a reason"
         text = f"{red}, so that nothing was switched: {what}. {closed.report.reasons}"
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": text}, **given)
     except Refusal as refusal:
-        _record(asked, "switch", entry, {"why": refusal.text}, Outcome.REFUSED)
+        _record(asked, "certificate-switch", entry, {"why": refusal.text}, Outcome.REFUSED)
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors_of(refusal), **given)
-    _record(asked, "switch", entry, detail | switch_told(done, reason))
+    _record(asked, "certificate-switch", entry, detail | switch_told(done, reason))
     if done.is_planned:
         said = f"{label_of(entry)} becomes current at {_text(done.new.switch_at)}, if the gates are open then."
         if reason:
@@ -283,7 +288,7 @@ def _text(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _step(asked: Request, name: str, do: Callable[[Gateway, Principal, Entry], _Done]) -> Response:
+def _step(asked: Request, name: Action, do: Callable[[Gateway, Principal, Entry], _Done]) -> Response:
     """A step without a form of its own: done and said, or said why not."""
     principal, gateway = needs(asked, Scope.CERTIFICATES), gateway_of(asked)
     entry = standing(gateway, asked.path_params["number"]).entry
@@ -303,7 +308,7 @@ def _cancel(asked: Request) -> Response:
         steps.cancel(gateway, who, entry.id)
         return f"{label_of(entry)} stays staged, without a time.", "pass", {}
 
-    return _step(asked, "cancel", do)
+    return _step(asked, "certificate-cancel", do)
 
 
 def _roll_back(asked: Request) -> Response:
@@ -315,7 +320,7 @@ def _roll_back(asked: Request) -> Response:
         said = f"{names} is current again; {label_of(entry)} is staged. {' '.join(done.warnings)}".strip()
         return said, "warn" if done.warnings else "pass", {"current": [one.id for one in done.current], "note": note}
 
-    return _step(asked, "roll-back", do)
+    return _step(asked, "certificate-roll-back", do)
 
 
 def _withdraw(asked: Request) -> Response:
@@ -328,7 +333,7 @@ def _withdraw(asked: Request) -> Response:
             said = f"{label_of(entry)} is retired. Its key was never in the store: remove {left} yourself."
         return said, "warn" if left else "pass", {"reason": reason}
 
-    return _step(asked, "withdraw", do)
+    return _step(asked, "certificate-withdraw", do)
 
 
 def _stage(asked: Request) -> Response:
@@ -343,7 +348,7 @@ def _stage(asked: Request) -> Response:
             {"replaces": changed.replaces},
         )
 
-    return _step(asked, "stage", do)
+    return _step(asked, "certificate-stage", do)
 
 
 def _tell(asked: Request) -> Response:
@@ -353,21 +358,24 @@ def _tell(asked: Request) -> Response:
 
     def do(gateway: Gateway, who: Principal, entry: Entry) -> _Done:
         done = steps.tell(gateway, who, entry.id, partners, everybody=everybody, waive=waive, note=note)
-        left = f"{len(done.left)} are left to be told." if done.left else "All of them know."
-        return f"It is kept that {len(done.told)} partners know. {left}", "pass", {"told": done.told, "waived": waive}
+        left = f"{amount(len(done.left), 'is', 'are')} left to be told." if done.left else "All of them know."
+        said = f"It is kept that {amount(len(done.told), 'partner knows', 'partners know')}. {left}"
+        return said, "pass", {"told": done.told, "waived": waive}
 
-    return _step(asked, "tell", do)
+    return _step(asked, "certificate-tell", do)
 
 
 def _path(entry: Entry) -> str:
     return f"/certificates/{entry.id}/changeover"
 
 
-def _record(asked: Request, step: str, entry: Entry, detail: dict[str, Any], outcome: Outcome = Outcome.DONE) -> None:
+def _record(
+    asked: Request, action: Action, entry: Entry, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
+) -> None:
     organization = entry.organization if entry.purpose is Purpose.CLIENT else ""
     asked.app.state.accounts.record(
         actor_of(asked),
-        f"certificate-{step}",
+        action,
         outcome=outcome,
         organization=organization,
         subject=entry.id,

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
 
@@ -248,7 +249,7 @@ def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Re
 
 
 def _record(
-    request: Request, action: str, row: KeyRow, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
+    request: Request, action: Action, row: KeyRow, detail: dict[str, Any], outcome: Outcome = Outcome.DONE
 ) -> None:
     accounts_of(request).record(
         actor_of(request),

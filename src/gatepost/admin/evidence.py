@@ -73,7 +73,7 @@ def _page(request: Request) -> Response:
 def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
     gateway_of(request).verifying.start()
-    request.app.state.accounts.record(actor_of(request), "evidence.verify")
+    request.app.state.accounts.record(actor_of(request), "evidence-verify")
     organization = request.state.form.get("organization") or ""
     return see_other(request, link(_PATH, organization=organization), "The log is being verified.", "info")
 
@@ -100,7 +100,7 @@ def _export(request: Request) -> Response:
     finally:
         _exporting.release()
     request.app.state.accounts.record(
-        actor_of(request), "evidence.export", organization=view.organization, subject=form, detail=selection.record()
+        actor_of(request), "evidence-export", organization=view.organization, subject=form, detail=selection.record()
     )
     size = file.seek(0, 2)
     file.seek(0)

@@ -1,8 +1,9 @@
 """Looks at the gates of a changeover: followed live by server-sent events, or waited for where there is no script.
 
-A look runs on a thread of its own, for it has a store of its own and waits for the world; few run at a time, and each
-ends by itself within two minutes, whoever follows. The last one of each certificate is kept in this process for an
-hour, so that a page shows what was found without asking anybody; it decides nothing: a switch looks anew.
+A look runs on a thread of its own, for it has a store of its own and waits for the world; few run at a time, those of
+REST among them (`Gateway.gates`), and each ends by itself within two minutes, whoever follows. The last one of each
+certificate is kept in this process for an hour, so that a page shows what was found without asking anybody; it decides
+nothing: a switch looks anew.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
-from threading import BoundedSemaphore, Lock, Thread
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
 
 from gatepost.admin.certificate_view import sentence
-from gatepost.admin.guard import gateway_of
+from gatepost.admin.guard import gateway_of, who
 from gatepost.admin.pages import event, fragment
 from gatepost.administration.changeover import look
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Refusal
 from gatepost.certificates.entry import Purpose
 from gatepost.checks.gates import Gate
 from gatepost.checks.partner_report import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
+    from gatepost.access.principal import Principal
     from gatepost.administration.changeover import Look
     from gatepost.administration.gateway import Gateway
     from gatepost.certificates.entry import Entry
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["followed", "gate_items", "keep", "kept", "waited"]
 
-_AT_A_TIME: Final = 4
 _KEPT: Final = 64
 _KEPT_SECONDS: Final = 3600.0
 _PULSE: Final = 10.0  # seconds after which a silent stream says that it is there
@@ -62,11 +63,9 @@ _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 # Where the text is about commands, and the page has a form.
 _FIXES: Final = {(Gate.PARTNERS, Mark.WARN): "Send them the text for a mail, then mark them as told, both below."}
-_BUSY: Final = "Other looks at gates are running: wait until one has ended, then look again."
 # Of a client identity there is nothing that a listener presents.
 _SERVERS: Final = (Gate.TLSA, Gate.STAPLING, Gate.REHEARSAL)
 
-_slots: Final = BoundedSemaphore(_AT_A_TIME)
 _lock: Final = Lock()
 _looks: Final[OrderedDict[tuple[str, str], Look]] = OrderedDict()
 
@@ -148,34 +147,24 @@ def _without(fix: str, records: Sequence[str]) -> str:
 # looking
 
 
-@contextmanager
-def _slot() -> Iterator[None]:
-    if not _slots.acquire(blocking=False):
-        raise Refusal(Kind.CONFLICT, _BUSY)
-    try:
-        yield
-    finally:
-        _slots.release()
+def waited(gateway: Gateway, principal: Principal, number: str) -> Look:
+    """Look and wait. Raises Busy, Refusal."""
+    return keep(gateway, look(gateway, principal, number))
 
 
-def waited(gateway: Gateway, number: str) -> Look:
-    """Look and wait. Raises Refusal."""
-    with _slot():
-        return keep(gateway, look(gateway, number))
-
-
-def followed(asked: Request, entry: Entry) -> StreamingResponse:
-    """Look, and tell of each gate as soon as it was looked at; "done" ends it."""
-    stream = _Followed(asked, entry).events()
+def followed(asked: Request, entry: Entry, looked: Callable[[Look], None]) -> StreamingResponse:
+    """Look, and tell of each gate as soon as it was looked at; "done" ends it. looked: is given the look in the end."""
+    stream = _Followed(asked, entry, looked).events()
     return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 class _Followed:
     """One look and who follows it: the thread tells, the event loop writes."""
 
-    def __init__(self, asked: Request, entry: Entry) -> None:
+    def __init__(self, asked: Request, entry: Entry, looked: Callable[[Look], None]) -> None:
         self._asked = asked
         self._entry = entry
+        self._looked = looked
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._found: dict[Gate, list[GateFinding]] = {}
@@ -211,12 +200,12 @@ class _Followed:
         """On the thread."""
         gateway = gateway_of(self._asked)
         try:
-            with _slot():
-                found = keep(gateway, look(gateway, self._entry.id, self._gate))
+            found = keep(gateway, look(gateway, who(self._asked), self._entry.id, self._gate))
+            self._looked(found)
             self._found = by_gate(found.report.findings if found.report else ())
             self._tell(self._shown(running=False))
         except Refusal as refusal:
-            self._tell(self._shown(running=False, trouble=refusal.text))
+            self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
         except Exception:
             self._tell(self._shown(running=False, trouble="Something went wrong here; the gateway's log says what."))
             raise

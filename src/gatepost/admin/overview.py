@@ -54,6 +54,7 @@ def _overview(request: Request) -> Response:
         first_steps=first_steps(gateway, principal),
         alarms=found.alarms[:_ALARMS],
         alarm_count=len(found.alarms),
+        alarm_level=min((LEVELS[one.severity] for one in found.alarms), key=("fail", "warn", "info").index, default=""),
         unknown=found.unknown[:_ALARMS],
         levels=LEVELS,
         counts=_counts(waiting),

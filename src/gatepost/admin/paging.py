@@ -50,12 +50,14 @@ def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
     return Selection(limit=SIZE, offset=offset_of(request)).page(version, rows)
 
 
-def foot[T](page: Page[T], noun: str) -> Foot:
-    """noun: what the rows are, in the plural."""
+def foot[T](page: Page[T], noun: str, one: str = "") -> Foot:
+    """noun: what the rows are, in the plural. one: a single one of them, "" if that is the plural without its s."""
     number = page.offset // SIZE + 1
     more = page.offset + len(page.rows) < page.total
     if not page.rows:
         shown = f"0 of {page.total:,} {noun}"
+    elif page.total == 1:
+        shown = f"1 {one or noun.removesuffix('s')}"
     else:
         shown = f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of {page.total:,} {noun}"
     return Foot(shown, number - 1, number + 1 if more else 0)

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.admin.following import followed
 from gatepost.admin.guard import accounts_of, actor_of, gateway_of, needs_scope, who
@@ -65,7 +66,7 @@ def _begun(request: Request, text: str, *, is_host: bool) -> Run:
     gateway, principal = gateway_of(request), who(request)
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
     run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
-    accounts_of(request).record(actor_of(request), f"check-{wanted.target.kind}", subject=wanted.target.text)
+    accounts_of(request).record(actor_of(request), named("check", wanted.target.kind), subject=wanted.target.text)
     run.wait(_SHORT)
     return run
 

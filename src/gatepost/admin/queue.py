@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.admin.entrance import local_target
 from gatepost.admin.exports import exported
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.store.admin_rows import DestinationCount
@@ -116,7 +118,7 @@ def _by_destination(request: Request) -> Response:
         request,
         "queue/destinations.html",
         found=page.rows,
-        foot=foot(page, "destinations, the fullest first"),
+        foot=foot(page, "destinations, the fullest first", "destination"),
         counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
         made_at=made_at,
         shown_id=format_id,
@@ -169,8 +171,8 @@ def _show(request: Request) -> Response:
     may_read = _may_act(principal) and principal.sees(envelope.organization)
     header = ""
     if "header" in request.query_params and may_read:
-        header = _header(gateway, message)
-        _record(request, "queue header", found, subject=message)
+        header = _header(gateway, principal, message)
+        _record(request, "queue-header", found, subject=message)
     return render(
         request,
         "queue/message.html",
@@ -193,10 +195,10 @@ def _deliveries(request: Request, message: str) -> list[QueueEntry]:
         raise not_there(f"{message[:40]} is not in the queue. What became of it is in the trace.") from refusal
 
 
-def _header(gateway: Gateway, message: str) -> str:
+def _header(gateway: Gateway, principal: Principal, message: str) -> str:
     """The header section, as far as 64 KiB go."""
     taken = b""
-    for chunk in message_body(gateway, message):
+    for chunk in message_body(gateway, principal, message):
         taken += chunk
         if b"\r\n\r\n" in taken or len(taken) > _HEADER:
             break
@@ -207,10 +209,14 @@ def _content(request: Request) -> Response:
     """The stored message as a file."""
     principal, message = needs_scope(request, Scope.QUEUE), request.path_params["message"]
     found = _deliveries(request, message)
-    if not principal.sees(found[0].delivery.message.organization):
-        raise not_there("The message came to another organization, too, so that its content is not yours to read.")
-    _record(request, "queue content", found, subject=message)
-    answer = StreamingResponse(message_body(gateway_of(request), message), media_type="message/rfc822")
+    try:
+        chunks = message_body(gateway_of(request), principal, message)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.MISSING:
+            raise
+        raise not_there(refusal.text) from refusal
+    _record(request, "queue-content", found, subject=message)
+    answer = StreamingResponse(chunks, media_type="message/rfc822")
     answer.headers["content-disposition"] = f'attachment; filename="{format_id(found[0].delivery.message.id)}.eml"'
     return answer
 
@@ -279,7 +285,7 @@ def _do(request: Request) -> Response:
         return _confirm(request, {one.path: one.message for one in refusal.errors} or {"": refusal.text})
     if not found:
         return see_other(request, _back(form), "Nothing was done: no such mail waits any more.", "warn")
-    _record(request, f"queue {action}", found, subject=subject_of(found), reason=reason, text=text)
+    _record(request, named("queue", action), found, subject=subject_of(found), reason=reason, text=text)
     back = _back(form)
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
     if len(found) == 1:
@@ -289,7 +295,7 @@ def _do(request: Request) -> Response:
     return see_other(request, link("/queue") if gone else back, said)
 
 
-def _record(request: Request, action: str, found: Iterable[QueueEntry], *, subject: str, **detail: str) -> None:
+def _record(request: Request, action: Action, found: Iterable[QueueEntry], *, subject: str, **detail: str) -> None:
     """On record, for each organization whose mail it was."""
     counted: dict[str, int] = {}
     for one in found:

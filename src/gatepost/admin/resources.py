@@ -62,7 +62,7 @@ def _list(request: Request, page: KindPage) -> Response:
         rows=found.rows,
         cells=[[cell(one) for _, cell in page.cells] for one in found.rows],
         mailboxes=_populations(found.rows) if page.kind is DOMAIN else {},
-        foot=foot(found, page.plural.lower()),
+        foot=foot(found, page.plural.lower(), page.kind.label),
         q=wanted,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,

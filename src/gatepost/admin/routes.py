@@ -39,10 +39,11 @@ from gatepost.admin import (
     validation,
     wizard,
 )
+from gatepost.admin.certificate_view import sentence
 from gatepost.admin.entrance import local_target
 from gatepost.admin.guard import for_readers
 from gatepost.admin.pages import render
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.web.identity import came_from
 from gatepost.web.refused import is_call, refused
 
@@ -111,12 +112,17 @@ _HEADINGS: Final = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This cannot be done here",
     HTTPStatus.CONFLICT: "This cannot be done now",
     HTTPStatus.UNPROCESSABLE_ENTITY: "This is not right",
+    HTTPStatus.TOO_MANY_REQUESTS: "This cannot be done yet",
     HTTPStatus.SERVICE_UNAVAILABLE: "This cannot be read now",
 }
 
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
+    if isinstance(error, Busy):
+        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(error.text))
+        response.headers["retry-after"] = str(error.again)
+        return response
     return _page(request, _STATUSES[error.kind], error.text, errors=error.errors)
 
 

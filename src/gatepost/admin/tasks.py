@@ -25,7 +25,6 @@ _LEVELS: Final = {
     "waiting": "waiting",
 }
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
-_OPTION: Final = " (--recipient ADDRESS)"  # of the command
 _WORDS: Final = {"unknown": "Could not tell"}
 
 
@@ -93,7 +92,7 @@ def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
         "level": level,
         "word": "Skipped" if task["status"] == "skipped" else _WORDS.get(level, ""),
         "title": f"{host}: {task['name']}" if host else task["name"],
-        "text": task["detail"].removesuffix(_OPTION),
+        "text": task["detail"],
         "advice": task.get("advice", ""),
         "took": seconds if seconds and seconds >= 0.001 else None,
     }

@@ -19,6 +19,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Role, Scope
     from gatepost.access.records import Actor, Deed, Session, Token, User
     from gatepost.administration.gateway import Gateway
@@ -65,7 +66,7 @@ def refusing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recording(accounts: Accounts, by: Actor, action: str, subject: str = "") -> Iterator[None]:
+def recording(accounts: Accounts, by: Actor, action: Action, subject: str = "") -> Iterator[None]:
     """Keep it as a deed if what is done within is refused, and raise the Refusal. Its text holds no secret."""
     try:
         yield

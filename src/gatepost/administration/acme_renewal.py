@@ -1,4 +1,4 @@
-"""Certificates asked for at an ACME authority now: by a command that waits, or behind a page, one run at a time.
+"""Certificates asked for at an ACME authority now: by a command that waits, or behind a page or call, one at a time.
 
 Whoever asks, this process or another, asks alone (`acme.issuer.alone`).
 """
@@ -6,24 +6,33 @@ Whoever asks, this process or another, asks alone (`acme.issuer.alone`).
 from __future__ import annotations
 
 import logging
+import secrets
 import time
+from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gatepost.access.principal import Scope
+from gatepost.access.records import Outcome
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal
+    from gatepost.access.records import Actor
     from gatepost.acme.issuer import Issuer
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["Renewal", "RenewalRun", "Renewing", "asking_alone", "check_order", "renew"]
+__all__ = ["Order", "Renewal", "RenewalRun", "Renewing", "begin_renewal", "forget_account", "renew"]
 
 _log = logging.getLogger(__name__)
+
+_KEPT: Final = 20  # runs whose end can be asked for
 
 
 class Renewal(NamedTuple):
@@ -52,7 +61,7 @@ def renew(
     from gatepost.administration.acme_orders import issuer_of  # noqa: PLC0415 - every command has a gateway, few ask
 
     done = []
-    with issuer_of(gateway, who, staging) as (issuer, hosts), asking_alone(gateway):
+    with issuer_of(gateway, who, staging) as (issuer, hosts), _asking_alone(gateway):
         for names in _chosen(issuer, hosts, name, at_once=at_once or bool(staging)):
             done.append(_asked(issuer, names, staging=bool(staging)))
             if heard is not None:
@@ -60,16 +69,20 @@ def renew(
     return done
 
 
-def check_order(gateway: Gateway, who: Principal, name: str) -> tuple[str, ...]:
-    """The names of the certificate that shall bear a name. Raises Refusal, as `renew`, and asks nobody."""
+def forget_account(gateway: Gateway, who: Principal) -> str:
+    """Forget the account at the authority, with its key, and what was tried; certificates stay. Returns the authority.
+
+    Raises Refusal: INPUT if ACME is off, UNREADABLE, also while somebody asks.
+    """
     from gatepost.administration.acme_orders import issuer_of  # noqa: PLC0415 - as above
 
-    with issuer_of(gateway, who) as (issuer, hosts):
-        return _chosen(issuer, hosts, name, at_once=True)[0]
+    with issuer_of(gateway, who) as (issuer, _), _asking_alone(gateway):
+        issuer.forget()
+        return issuer.url
 
 
 @contextmanager
-def asking_alone(gateway: Gateway) -> Iterator[None]:
+def _asking_alone(gateway: Gateway) -> Iterator[None]:
     """While no other process asks. Raises Refusal (UNREADABLE)."""
     from gatepost.acme.issuer import Busy, alone  # noqa: PLC0415 - as above
 
@@ -113,11 +126,20 @@ def _asked(issuer: Issuer, names: tuple[str, ...], *, staging: bool) -> Renewal:
 # ------------------------------------------------------------------------------------------------ behind a page
 
 
+class Order(NamedTuple):
+    """What is to be asked for, as `renew` takes it."""
+
+    name: str = ""
+    at_once: bool = False
+    staging: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RenewalRun:
-    """One that was begun on a page. begun, ended: seconds since 1970; ended 0.0 while it runs.
+    """One that was begun on a page or by a call. names: all that the certificates shall bear, () if none is due.
 
-    done: what came of it. error: why it could not be tried.
+    begun, ended: seconds since 1970; ended 0.0 while it runs. done: what came of it so far. error: why it could not be
+    tried. id: to ask for it by.
     """
 
     names: tuple[str, ...]
@@ -126,54 +148,119 @@ class RenewalRun:
     ended: float = 0.0
     done: tuple[Renewal, ...] = ()
     error: str = ""
+    id: str = ""
 
     @property
     def is_running(self) -> bool:
         """Whether it is not over."""
         return not self.ended
 
+    @property
+    def went_well(self) -> bool:
+        """Whether it was tried, and every certificate came."""
+        return not self.error and all(one.ok for one in self.done)
+
 
 class Renewing:
-    """Asks on a thread, one run at a time; the last run is kept in memory."""
+    """Asks on a thread, one run at a time; the last runs are kept in memory. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._last: RenewalRun | None = None
+        self._changed = Condition()
+        self._runs: OrderedDict[str, RenewalRun] = OrderedDict()
 
     def last(self) -> RenewalRun | None:
         """That which runs, or the last one since this process began; None if there was none."""
-        with self._lock:
-            return self._last
+        with self._changed:
+            return next(reversed(self._runs.values()), None)
+
+    def find(self, identity: str, seconds: float = 0.0) -> RenewalRun:
+        """The run with that id, once it is over or so long was waited. Raises Refusal (MISSING)."""
+        with self._changed:
+            if identity not in self._runs:
+                raise Refusal(Kind.MISSING, f"there is no such run; the last {_KEPT} are kept")
+            self._changed.wait_for(lambda: not self._runs[identity].is_running, seconds)
+            return self._runs[identity]
 
     def start(
-        self, gateway: Gateway, who: Principal, name: str, told: Callable[[RenewalRun], None]
+        self, gateway: Gateway, who: Principal, order: Order, told: Callable[[RenewalRun], None]
     ) -> RenewalRun | None:
-        """Ask for the certificate that shall bear a name, and return at once; None if one is being asked for.
+        """Ask for certificates, and return at once; None if others are being asked for.
 
-        told: called on the thread when it has ended. Raises Refusal, as `check_order`.
+        told: called on the thread when it has ended. Raises Refusal, as `renew`.
         """
-        names = check_order(gateway, who, name)
-        with self._lock:
-            if self._last is not None and self._last.is_running:
+        names = _ordered(gateway, who, order)
+        with self._changed:
+            before = next(reversed(self._runs.values()), None)
+            if before is not None and before.is_running:
                 return None
-            self._last = run = RenewalRun(names, who.name, time.time())
-        Thread(target=self._run, args=(gateway, who, name, run, told), name="acme renewal", daemon=True).start()
+            run = RenewalRun(names, who.name, time.time(), id=secrets.token_urlsafe(16))
+            self._runs[run.id] = run
+            while len(self._runs) > _KEPT:
+                self._runs.popitem(last=False)
+        Thread(target=self._run, args=(gateway, who, order, run, told), name="acme renewal", daemon=True).start()
         return run
 
     def _run(
-        self, gateway: Gateway, who: Principal, name: str, run: RenewalRun, told: Callable[[RenewalRun], None]
+        self, gateway: Gateway, who: Principal, order: Order, run: RenewalRun, told: Callable[[RenewalRun], None]
     ) -> None:
+        def heard(one: Renewal) -> None:
+            self._keep(replace(self._runs[run.id], done=(*self._runs[run.id].done, one)))
+
         try:
-            run = replace(run, done=tuple(renew(gateway, who, name, at_once=True)))
+            renew(gateway, who, order.name, at_once=order.at_once, staging=order.staging, heard=heard)
+            run = self._runs[run.id]
         except Refusal as refusal:
-            run = replace(run, error=refusal.text)
+            run = replace(self._runs[run.id], error=refusal.text)
         except Exception:  # noqa: BLE001 - whatever it was: a page waits for the end
             _log.exception("a certificate could not be asked for")
-            run = replace(run, error="it could not be asked for; the gateway's log says why")
+            run = replace(self._runs[run.id], error="it could not be asked for; the gateway's log says why")
         run = replace(run, ended=time.time())
         try:
             told(run)
         except Exception:  # noqa: BLE001 - the certificate is there all the same
             _log.exception("what came of a renewal is not on record")
-        with self._lock:
-            self._last = run
+        self._keep(run)
+
+    def _keep(self, run: RenewalRun) -> None:
+        with self._changed:
+            self._runs[run.id] = run
+            self._changed.notify_all()
+
+
+def begin_renewal(gateway: Gateway, who: Principal, order: Order, accounts: Accounts, by: Actor) -> RenewalRun | None:
+    """Begin to ask for certificates behind a page or a call; None if others are being asked for.
+
+    accounts, by: for the record of deeds, written in the end. Raises Refusal: as `renew`, and FORBIDDEN to who may not
+    do everything for an authority that neither the settings name nor everybody knows: the gateway goes there.
+    """
+    _check_authority(gateway, who, order.staging)
+
+    def told(run: RenewalRun) -> None:
+        result = run.error or "; ".join(one.text for one in run.done) or "nothing is due"
+        detail = {"result": result} | ({"staging": order.staging} if order.staging else {})
+        outcome = Outcome.DONE if run.went_well else Outcome.FAILED
+        subject = run.names[0] if run.names else order.name
+        accounts.record(by, "certificate-renew", outcome=outcome, subject=subject, detail=detail)
+
+    return gateway.renewing.start(gateway, who, order, told)
+
+
+def _check_authority(gateway: Gateway, who: Principal, url: str) -> None:
+    from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory  # noqa: PLC0415 - as above
+
+    try:
+        acme_directory(url)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, "Nothing was asked for.", [FieldError("staging", str(error))]) from error
+    if url not in {"", LETS_ENCRYPT_STAGING, gateway.settings.acme.directory_url} and Scope.OWNER not in who.scopes:
+        text = f"the gateway goes to {url} for nobody but an owner; {LETS_ENCRYPT_STAGING} and the authority of the "
+        raise Refusal(Kind.FORBIDDEN, f"{text}settings are for everybody who may change certificates")
+
+
+def _ordered(gateway: Gateway, who: Principal, order: Order) -> tuple[str, ...]:
+    """The names that will be asked for. Raises Refusal, as `renew`, and asks nobody."""
+    from gatepost.administration.acme_orders import issuer_of  # noqa: PLC0415 - as above
+
+    with issuer_of(gateway, who, order.staging) as (issuer, hosts):
+        lists = _chosen(issuer, hosts, order.name, at_once=order.at_once or bool(order.staging))
+        return tuple(name for names in lists for name in names)

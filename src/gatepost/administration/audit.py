@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatepost.access.accounts import Accounts
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal
     from gatepost.access.records import Deed
     from gatepost.administration.gateway import Gateway
@@ -37,7 +38,7 @@ __all__ = [
     "every_entry",
 ]
 
-CHANGE: Final = "change"
+CHANGE: Final[Action] = "change"
 """The action of a row that is a change of resources, and of a deed that is one which was refused."""
 _AT_ONCE: Final = 500
 

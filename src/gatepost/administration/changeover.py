@@ -133,23 +133,26 @@ def standing(gateway: Gateway, number: str) -> Standing:
     )
 
 
-def look(gateway: Gateway, number: str, tell: Told | None = None) -> Look:
-    """Look at one changeover, its gates first. tell: as `Gatekeeper.look`. Raises Refusal: MISSING, UNREADABLE."""
-    with inventory_for_look(gateway) as inventory:
+def look(gateway: Gateway, who: Principal, number: str, tell: Told | None = None) -> Look:
+    """Look at one changeover, its gates first. tell: as `Gatekeeper.look`.
+
+    Raises Busy; Refusal: MISSING, UNREADABLE.
+    """
+    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         return _look(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found), tell)
 
 
-def check(gateway: Gateway, _: Principal, number: str) -> GateReport:
-    """Look at the gates of a certificate, whatever its state. Raises Refusal: MISSING, UNREADABLE."""
-    with inventory_for_look(gateway) as inventory:
+def check(gateway: Gateway, who: Principal, number: str) -> GateReport:
+    """Look at the gates of a certificate, whatever its state. Raises Busy; Refusal: MISSING, UNREADABLE."""
+    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         return gates_of(gateway, inventory, choose_certificate(found, number), scene_of(gateway, found))
 
 
-def looks(gateway: Gateway, _: Principal, number: str = "") -> list[Look]:
-    """The same of all that are under way, as `concerned`. Raises Refusal."""
-    with inventory_for_look(gateway) as inventory:
+def looks(gateway: Gateway, who: Principal, number: str = "") -> list[Look]:
+    """The same of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
+    with gateway.gates.turn(who), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         chosen = concerned(found, number, now=time.time())
         if not chosen:

@@ -57,6 +57,7 @@ __all__ = [
 _FAR = 10 * 365 * 86400.0
 
 _NOTE = 1000
+_PATIENCE = 30.0  # seconds that a switch waits for its turn at the gates: it must not fail for others' looks
 
 type _Step = Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]]
 
@@ -134,11 +135,11 @@ def switch(  # noqa: PLR0913 - everything that a switch can be asked for
 
     The gates are looked at first (heard: as `Gatekeeper.look`), and with `at` (seconds since 1970) once more when the
     time has come. force: a reason, though gates are not green; the history keeps it with what was red. Raises
-    GatesClosed, and Refusal (INPUT) for a time that is past or too far ahead.
+    GatesClosed, Busy, and Refusal (INPUT) for a time that is past or too far ahead.
     """
     if at is not None:
         _check_time(at)
-    with inventory_for_look(gateway) as inventory:
+    with gateway.gates.turn(who, _PATIENCE), inventory_for_look(gateway) as inventory:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, number)
         if entry.state is not State.NEXT:

@@ -1,4 +1,4 @@
-"""Checks and validations that run while somebody watches, and their results for an hour; few at a time, fewer of one.
+"""Checks, validations, drills that run while somebody watches, their results for an hour; few at a time, fewer of one.
 
 Held by the process that answers pages and calls. A run is on a thread of its own with an event loop of its own; who
 watches asks for its `version`. Whoever sees what the asker saw, or the organization that it is about, may look at it by
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from threading import Condition, Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ _OF_ONE: Final = 2
 
 
 class Subject(Protocol):
-    """What a run is about. text: as people write it. kind: "partner", "host" or "validation".
+    """What a run is about. text: as people write it. kind: "partner", "host", "validation" or "drill".
 
     organization: whose it is, "" if it is nobody's.
     """
@@ -123,14 +123,14 @@ class CheckRuns:
     ) -> CheckRun[S, T]:
         """Start one. work: makes the check, and tells what it knows as it goes. stop, followed: see CheckRun.
 
-        Raises Refusal (CONFLICT) if too many are under way.
+        Raises Busy if too many are under way.
         """
         with self._lock:
             self._forget()
             running = [one for one in self._runs.values() if not one.done]
             if len(running) >= _AT_A_TIME or sum(one.by == who.name for one in running) >= _OF_ONE:
                 text = f"{len(running)} checks are under way; begin another when one of them has ended"
-                raise Refusal(Kind.CONFLICT, text)
+                raise Busy(text)
             run: CheckRun[S, T] = CheckRun(target, who, stop, followed)
             self._runs[run.id] = run
         Thread(target=_work, args=(run, work), name=f"check {target.text}", daemon=True).start()

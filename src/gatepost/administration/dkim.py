@@ -123,7 +123,7 @@ def looked_at(gateway: Gateway, who: Principal, rows: Sequence[KeyRow]) -> list[
 def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordSight]:
     """What the DNS has at each name, compared with what should be there.
 
-    Raises Refusal: CONFLICT if too many looks are under way, INPUT if no resolver can be made.
+    Raises Busy; Refusal (INPUT) if no resolver can be made.
     """
 
     async def ask() -> list[RecordSight]:

@@ -131,9 +131,11 @@ def export(
             summary = write_csv(text, found)
             text.detach()  # flushes, and leaves `out` open
             return summary
-        from gatepost.reports.evidence_pdf import write_pdf  # noqa: PLC0415 - reportlab may be missing
+        from gatepost.reports.evidence_pdf import Log, write_pdf  # noqa: PLC0415 - reportlab may be missing
 
-        return write_pdf(out, evidence, chosen, node, found, proof=proof)
+        signed = [public_key_id(one) for one in kept_keys(evidence)]
+        days = [one for _, one in sorted(read_heads(evidence).days.items())]
+        return write_pdf(out, Log(node, signed, days), chosen, found, proof=proof)
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
     except ValueError as error:

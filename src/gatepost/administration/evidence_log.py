@@ -1,6 +1,6 @@
-"""How commands add to the evidence log: what an administrator did to mail, and the drills.
+"""How administrators' doors add to the evidence log: what an administrator did to mail, and the drills.
 
-Used by `queue` and `connector drill`. The chain is that of the writer "admin"; the gateway signs it within a minute.
+Used by `queue` and `drills`. The chain is that of the writer "admin"; the gateway signs it within a minute.
 """
 
 from __future__ import annotations

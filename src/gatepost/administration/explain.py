@@ -15,7 +15,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.explain_seen import cut, is_concerned
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.connectors.directory import address_key
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.mail_flow import Content
@@ -138,12 +138,12 @@ class Answer:
 def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
     """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
 
-    CONFLICT if it is live and too many others are under way.
+    Busy if it is live and too many others are under way.
     """
     if not question.live:
         return _answer(gateway, who, question)
     if not _LIVE.acquire(blocking=False):
-        raise Refusal(Kind.CONFLICT, "other looks at next hops are under way; ask again when one of them has ended")
+        raise Busy("other looks at next hops are under way; ask again when one of them has ended")
     try:
         return _answer(gateway, who, question)
     finally:

@@ -18,6 +18,7 @@ from gatepost.administration.listening import Listening
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
 from gatepost.administration.sights import Sights
+from gatepost.administration.turns import Turns
 from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.administration.verifying import Verifying
 from gatepost.connectors.match import Directory
@@ -41,7 +42,8 @@ class Gateway:
 
     verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
     evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
-    longer than a page may. sights: what the DNS was seen to say of our own domains. listening: its listeners.
+    longer than a page may. gates: turns at looking at those of a changeover. sights: what the DNS was seen to say of
+    our own domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -50,6 +52,7 @@ class Gateway:
         self.verdicts = TraceVerdicts(self.data / "trace")
         self.listening = Listening(settings)
         self.checks = CheckRuns()
+        self.gates = Turns(4, 2, "other looks at gates are under way: look again when one of them has ended")
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
         self.hours = TraceHours(self.data / "trace")

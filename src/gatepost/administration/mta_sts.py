@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration.choice import choose_part
+from gatepost.administration.parts import DOMAIN
+from gatepost.administration.reach import may_reach_inside
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import seen
 from gatepost.administration.times import stamp
 from gatepost.certificates.bearing import bearing
 from gatepost.certificates.files import CertificateFileError
@@ -29,13 +33,23 @@ from gatepost.tlsrpt import record as tlsrpt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
     from gatepost.administration.parts import Part
     from gatepost.checks.partner_report import Finding
     from gatepost.mtasts.publish import Publication
     from gatepost.net.identity import ServerIdentity
     from gatepost.settings.model import Settings
 
-__all__ = ["Policy", "check_policy", "finding_record", "policy_of", "policy_record", "reports_line"]
+__all__ = [
+    "Policy",
+    "check_policy",
+    "finding_record",
+    "policy_of",
+    "policy_record",
+    "published_policy",
+    "reports_line",
+]
 
 _FETCH_SECONDS = 20.0
 
@@ -73,6 +87,22 @@ class Policy:
 def reports_line(domain: str) -> str:
     """The line of the zone that asks for reports about TLS (RFC 8460); any address does."""
     return f'{tlsrpt.record_name(domain)}. IN TXT "v=TLSRPTv1; rua=mailto:postmaster@{domain}"'
+
+
+def published_policy(
+    gateway: Gateway, who: Principal, name: str, organization: str = "", *, check: bool = False, private: bool = False
+) -> dict[str, Any]:
+    """What is published for an accepted domain, as `policy_record` has it. check: and what a sender finds; seconds.
+
+    private: as `check_policy`. Raises Refusal: MISSING if there is no such domain, INPUT if it could be several,
+    FORBIDDEN for private to who may not reach what is not of the public internet, and as `policy_of`, `check_policy`.
+    """
+    part = choose_part(seen(gateway, who), DOMAIN, name, organization)
+    if private and not may_reach_inside(gateway.settings, who):
+        text = "the gateway goes to addresses that are not public for who may make connectors for all of it only"
+        raise Refusal(Kind.FORBIDDEN, text)
+    policy = policy_of(gateway.settings, part)
+    return policy_record(policy, check_policy(gateway.settings, policy, private=private) if check else ())
 
 
 def policy_of(settings: Settings, part: Part) -> Policy:

@@ -7,6 +7,7 @@ message that came with recipients of others, too, it learns nothing but what is 
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from gatepost.administration.evidence_log import evidence_log
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError
 from gatepost.store.administration import Administration, QueuePlace
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.queue_id import format_id, parse_id
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gatepost.administration.gateway import Gateway
     from gatepost.store.admin_rows import DestinationCount
     from gatepost.store.administration import QueueEntry
-    from gatepost.store.interface import QueueFilter
 
 __all__ = [
     "RETURN_TEXT",
@@ -102,8 +102,22 @@ def message_entries(gateway: Gateway, who: Principal, wanted: QueueFilter) -> li
     return found
 
 
-def message_body(gateway: Gateway, message: str) -> Iterator[bytes]:
-    """The stored message, in chunks: for who may read mail. Raises Refusal, as `entries`, and MISSING if it is gone."""
+def message_body(gateway: Gateway, who: Principal, message: str) -> Iterator[bytes]:
+    """The stored message, in chunks; every door lets only those ask who may act on mail, and keeps it in its audit.
+
+    What came to several organizations is for who sees the one that it is attributed to: it names the others' people.
+    Raises Refusal before the first chunk, as `message_entries`, and MISSING if it is gone or not theirs to read; later
+    UNREADABLE.
+    """
+    found = message_entries(gateway, who, QueueFilter(message=message))
+    if not who.sees(found[0].delivery.message.organization):
+        text = "The message came to another organization, too, so that its content is not yours to read."
+        raise Refusal(Kind.MISSING, text)
+    chunks = _body(gateway, message)
+    return chain([next(chunks, b"")], chunks)
+
+
+def _body(gateway: Gateway, message: str) -> Iterator[bytes]:
     try:
         yield from _administration(gateway).body(message)
     except ValueError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gatepost.connectors.errors import FieldError
 
-__all__ = ["Kind", "Refusal"]
+__all__ = ["Busy", "Kind", "Refusal"]
 
 
 class Kind(StrEnum):
@@ -62,3 +62,14 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
     def told(self, named: Callable[[str], str]) -> str:
         """The text, with what would help as a door calls it: "say which (--organization or --direction)"."""
         return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
+
+
+class Busy(Refusal):
+    """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
+
+    again: seconds after which it is worth asking once more.
+    """
+
+    def __init__(self, text: str, again: int = 15) -> None:
+        super().__init__(Kind.CONFLICT, text)
+        self.again = again

@@ -14,7 +14,7 @@ from enum import StrEnum
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ class Sights:
         return sight if fresh else None
 
     def look(self, gateway: Gateway, found: Publication) -> Sight:
-        """Look now. Raises Refusal: CONFLICT if too many looks are under way, INPUT if no resolver can be made."""
+        """Look now. Raises Busy; Refusal (INPUT) if no resolver can be made."""
         with self.slot():
             findings = _findings(gateway, found)
         sight = Sight(time.time(), found.zone, findings)
@@ -90,9 +90,9 @@ class Sights:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """For a look; waits for half a minute. Raises Refusal (CONFLICT) if too many are under way."""
+        """For a look; waits for half a minute. Raises Busy if too many are under way."""
         if not self._slots.acquire(timeout=_PATIENCE):
-            raise Refusal(Kind.CONFLICT, "other looks at the DNS are still under way; look again in a minute")
+            raise Busy("other looks at the DNS are still under way; look again in a minute")
         try:
             yield
         finally:

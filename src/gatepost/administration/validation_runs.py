@@ -12,8 +12,10 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gatepost.administration.change import Wish
 from gatepost.administration.choice import choose_connector, visible
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import apply_document
 from gatepost.administration.validation import (
     Course,
     Stopped,
@@ -23,9 +25,10 @@ from gatepost.administration.validation import (
     validate,
     validation_record,
 )
+from gatepost.connectors.match import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gatepost.access.accounts import Accounts
     from gatepost.access.principal import Principal
@@ -33,9 +36,8 @@ if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
     from gatepost.administration.choice import Chosen
     from gatepost.administration.gateway import Gateway
-    from gatepost.connectors.match import Directory
 
-__all__ = ["SECONDS", "Candidate", "Tried", "Wanted", "begin_validation", "stored_candidate", "validated"]
+__all__ = ["SECONDS", "Candidate", "Tried", "Wanted", "begin_validation", "candidate", "stored_candidate", "validated"]
 
 SECONDS: Final = 180.0
 """How long a run may take."""
@@ -48,14 +50,14 @@ type Record = dict[str, Any]
 class Wanted:
     """A connector by its name, and what is to be tried. organization, direction: where the name alone is not enough.
 
-    draft: resources to take it from in place of those that are stored.
+    draft: a document of organizations, as `apply_document` takes it, to take it from in place of what is stored.
     """
 
     name: str
     organization: str = ""
     direction: str | None = None
     trial: Trial = field(default_factory=Trial)
-    draft: Directory | None = None
+    draft: Mapping[str, Any] | None = None
 
 
 class Candidate(NamedTuple):
@@ -93,13 +95,23 @@ def validated(
 
     Raises Refusal: MISSING if there is no such connector, INPUT if it cannot be tried so.
     """
-    directory = wanted.draft or gateway.directory()
+    course = Course(lambda found: watch(validation_record(found)))
+    return _ended(gateway, candidate(gateway, who, wanted), course)
+
+
+def candidate(gateway: Gateway, who: Principal, wanted: Wanted) -> Candidate:
+    """What is meant. Raises Refusal: as `validated`, and INPUT with every error of a draft."""
+    directory = gateway.directory() if wanted.draft is None else _drafted(gateway, who, wanted.draft)
     chosen = choose_connector(visible(directory.resources, who), wanted.name, wanted.organization, wanted.direction)
     check_trial(chosen, wanted.trial)
+    keep = partial(keep_validation, gateway, chosen) if wanted.draft is None else _kept_nowhere
+    return Candidate(directory, chosen, wanted.trial, keep, wanted.draft is not None)
 
-    keep = _kept_nowhere if wanted.draft is not None else partial(keep_validation, gateway, chosen)
-    candidate = Candidate(directory, chosen, wanted.trial, keep, wanted.draft is not None)
-    return _ended(gateway, candidate, Course(lambda found: watch(validation_record(found))))
+
+def _drafted(gateway: Gateway, who: Principal, draft: Mapping[str, Any]) -> Directory:
+    """The resources as they would be."""
+    outcome = apply_document(gateway, who, draft, Wish(who.name, dry_run=True))
+    return Directory(outcome.after, outcome.version)
 
 
 def _kept_nowhere(_: Record) -> str:

@@ -362,7 +362,8 @@ ENDPOINTS = (
         _TAG,
         body=LookBody,
         seeks=True,
-        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half for each.",
+        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half for each. Two "
+        "looks at a time of one user or token, four of all; beyond, 429.",
         action="certificate-look",
     ),
 )

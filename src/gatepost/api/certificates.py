@@ -11,6 +11,7 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.administration import changeover_steps as steps
 from gatepost.administration.certificate_deeds import added_told, changes_told, switch_told
@@ -248,7 +249,7 @@ def _step(name: str, summary: str, handler: Any, answer: Any, body: Any = None, 
         changes=name != "gates",
         description=description,
         parameters=_NUMBER,
-        action=f"certificate-{_ACTIONS.get(name, name)}",
+        action=named("certificate", _ACTIONS.get(name, name)),
     )
 
 
@@ -322,7 +323,8 @@ ENDPOINTS = (
         "Look at the gates of a changeover now",
         _gates,
         GatesLook,
-        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing.",
+        description="Asks authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. "
+        "Two looks at a time of one user or token, four of all; beyond, 429.",
     ),
     _step("told", "Remember that partners were told, or need not be", _tell, PartnersTold, ToldBody),
     _step("stage", "Say whose place a next certificate takes", _stage, Certificate, StageBody),
@@ -332,7 +334,8 @@ ENDPOINTS = (
         _switch,
         Switched,
         SwitchBody,
-        "The gates are looked at first; while one is not green it is refused (409), unless force says why.",
+        "The gates are looked at first; while one is not green it is refused (409), unless force says why. While too "
+        "many look at gates it waits for its turn, half a minute at most; then 429.",
     ),
     _step("cancel", "Forget the time of a planned switch", _cancel, Certificate),
     _step(
@@ -354,7 +357,7 @@ ENDPOINTS = (
             _TAG,
             body=body,
             changes=True,
-            action=f"certificate-{name}",
+            action=named("certificate", name),
         )
         for name, summary, handler, answer, body in (
             ("cancel", "Forget the time of the one switch that is planned", _cancel, Certificate, None),

@@ -12,12 +12,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
+from gatepost.administration.mta_sts import published_policy
 from gatepost.administration.partner import Target, check_record, look, look_of, target_of
 from gatepost.administration.publication import publication_of, publication_record
-from gatepost.administration.refusal import Refusal
 from gatepost.administration.sights import sight_record
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import later
 
 if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
@@ -112,6 +111,48 @@ class PublicationSight(msgspec.Struct):
     sections: list[SectionSight]
 
 
+class MtaStsPolicy(msgspec.Struct):
+    """The MTA-STS policy of a domain, as `gatepost domain mta-sts --json` prints it (RFC 8461).
+
+    published: whether there is one. policy: its text, "" for none. record: name, text and id of the
+    TXT record, which changes with the policy; {} for none. zone: lines that the DNS needs. served_at: address of our
+    server of policies, "" if it is off. certificate: the one that serves it. notes: what to mend. findings: what a
+    sender finds, where it was asked for.
+    """
+
+    organization: str
+    domain: str
+    published: bool
+    mode: str
+    policy: str
+    url: str
+    record: dict[str, str]
+    zone: list[str]
+    served_at: str
+    certificate: str
+    notes: list[str]
+    findings: list[PublicationFinding]
+
+
+class PolicyQuery(msgspec.Struct, kw_only=True):
+    """What is to be found out."""
+
+    check: Annotated[bool, Meta(description="Also look at it as a sender would, which takes up to half a minute.")] = (
+        False
+    )
+    private: Annotated[
+        bool, Meta(description="With check: the policy host may be at an address that is not public.")
+    ] = False
+
+
+def _policy(asked: Asked) -> dict[str, Any]:
+    query: PolicyQuery = asked.query
+    gateway, who, path = asked.gateway, asked.principal, asked.path
+    return published_policy(
+        gateway, who, path["domain"], path["organization"], check=query.check, private=query.private
+    )
+
+
 def _partner(asked: Asked) -> Answer:
     return _begun(asked, asked.body.domain, is_host=False)
 
@@ -124,10 +165,7 @@ def _begun(asked: Asked, text: str, *, is_host: bool) -> Answer:
     gateway, principal = asked.gateway, asked.principal
     asked.told[0].subject = text
     wanted = look_of(gateway, principal, target_of(text, host=is_host))
-    try:
-        run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    run = gateway.checks.begin(wanted.target, principal, lambda told: look(wanted, told))
     run.wait(asked.query.wait)
     return Answer(_state(run), location=f"/checks/{run.id}")
 
@@ -154,10 +192,7 @@ def _publication(asked: Asked) -> dict[str, Any]:
 
 
 def _seen(asked: Asked) -> dict[str, Any]:
-    try:
-        return sight_record(asked.gateway.sights.look(asked.gateway, _found(asked)))
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    return sight_record(asked.gateway.sights.look(asked.gateway, _found(asked)))
 
 
 def _found(asked: Asked) -> Publication:
@@ -230,5 +265,18 @@ ENDPOINTS = (
         Reach.ORGANIZATION,
         _TAG,
         parameters=_NAMES,
+    ),
+    Endpoint(
+        "GET",
+        "/organizations/{organization}/domains/{domain}/mta_sts",
+        "The MTA-STS policy of an accepted domain, and whether senders find it",
+        _policy,
+        MtaStsPolicy,
+        Scope.READ,
+        Reach.ORGANIZATION,
+        _TAG,
+        query=PolicyQuery,
+        parameters=_NAMES,
+        description="`private` is for who may make connectors for the whole gateway.",
     ),
 )

@@ -36,11 +36,12 @@ _BY_WEB: Final = frozenset(
 def told_of(endpoint: Endpoint, path: Mapping[str, str]) -> Told:
     """What is known of a call by its path alone."""
     organization = path.get("organization", "")
+    where = _BRACES.sub(lambda found: path[found[1]], endpoint.path)
     if endpoint.guarded and not endpoint.action:
-        where = _BRACES.sub(lambda found: path[found[1]], endpoint.path)
         return Told(CHANGE, organization, f"{endpoint.method} {where}")
-    rest = [text for name, text in path.items() if name != "organization"]
-    return Told(endpoint.action or endpoint.name, organization, " ".join(rest))
+    if not endpoint.action:
+        return Told("request", organization, f"{endpoint.method} {where}")
+    return Told(endpoint.action, organization, " ".join(text for name, text in path.items() if name != "organization"))
 
 
 def keep_done(endpoint: Endpoint, asked: Asked) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
 from gatepost.administration.destinations import Which, accepted, forgotten, place_of, remembered
 from gatepost.api.endpoint import Endpoint, ListOf, Reach, Told
@@ -114,7 +115,7 @@ def _list(asked: Asked) -> Page:
 def _act(asked: Asked) -> dict[str, Any]:
     body: DestinationActions = asked.body
     which = Which(body.domain, body.organization, body.connector)
-    asked.told[0] = Told(f"destination {body.action}", body.organization, body.domain or body.connector)
+    asked.told[0] = Told(named("destination", body.action), body.organization, body.domain or body.connector)
     given = {"everything": body.all, "dry_run": asked.dry_run}
     if body.action == "accept":
         found, retried = accepted(asked.gateway, asked.principal, which, **given)
@@ -122,7 +123,7 @@ def _act(asked: Asked) -> dict[str, Any]:
         found, retried = forgotten(asked.gateway, asked.principal, which, **given), 0
     counted = Counter(one["organization"] for one in found)
     asked.told[:] = [
-        Told(f"destination {body.action}", name, body.domain or body.connector, {"destinations": count})
+        Told(named("destination", body.action), name, body.domain or body.connector, {"destinations": count})
         for name, count in counted.items()
     ] or asked.told
     return {"dry_run": asked.dry_run, "changed": len(found), "retried": retried, "items": found[:_SHOWN]}

@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydantic import BaseModel
 
     from gatepost.access.accounts import Accounts
+    from gatepost.access.actions import Action
     from gatepost.access.principal import Principal, Scope
     from gatepost.access.records import Actor
     from gatepost.administration.gateway import Gateway
 
-__all__ = ["SAFE", "Answer", "Asked", "Document", "Endpoint", "ListOf", "NoQuery", "Reach", "Told", "takes_merge_patch"]
+__all__ = [
+    "SAFE", "Answer", "Asked", "Document", "Endpoint", "File", "FileOf", "ListOf", "NoQuery", "Reach", "Told",
+    "takes_merge_patch",
+]  # fmt: skip
 
 SAFE = frozenset({"GET", "HEAD"})
 """Methods that change nothing (RFC 9110 section 9.2.1)."""
@@ -73,7 +77,14 @@ class ListOf:
     item: type[msgspec.Struct] | Document
 
 
-type Shape = type[Any] | Document | ListOf
+@dataclass(frozen=True, slots=True)
+class FileOf:
+    """A file of that media type, which is no JSON."""
+
+    media_type: str
+
+
+type Shape = type[Any] | Document | ListOf | FileOf
 
 
 @dataclass(slots=True)
@@ -83,7 +94,7 @@ class Told:
     detail: for JSON; "before" and "after" are shown field by field.
     """
 
-    action: str
+    action: Action
     organization: str = ""
     subject: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
@@ -108,7 +119,7 @@ class Asked:
     body: Any = None
     expected: int | None = None
     dry_run: bool = False
-    told: list[Told] = field(default_factory=lambda: [Told("")])
+    told: list[Told] = field(default_factory=lambda: [Told("request")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,14 @@ class Answer:
     version: int | None = None
     location: str = ""
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a handler returns where a `FileOf` is the answer. name: to save it under. chunks: read on a thread."""
+
+    name: str
+    chunks: Iterable[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +175,7 @@ class Endpoint:
     grave: bool = False
     seeks: bool = False
     most: int = 256 * _KILOBYTE
-    action: str = ""
+    action: Action | None = None
     recorded: bool = False
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

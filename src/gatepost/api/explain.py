@@ -9,9 +9,7 @@ from msgspec import Meta
 
 from gatepost.access.principal import Scope
 from gatepost.administration.explain import MAX_PEM, Question, explained
-from gatepost.administration.refusal import Refusal
 from gatepost.api.endpoint import Endpoint, Reach
-from gatepost.api.problem import later
 
 if TYPE_CHECKING:
     from gatepost.api.endpoint import Asked
@@ -107,10 +105,7 @@ def _explain(asked: Asked) -> dict[str, Any]:
         require_tls=body.requiretls,
         live=body.live,
     )
-    try:
-        return explained(asked.gateway, asked.principal, question)
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    return explained(asked.gateway, asked.principal, question)
 
 
 ENDPOINTS = (

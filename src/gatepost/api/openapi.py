@@ -12,7 +12,7 @@ import msgspec
 from pydantic.json_schema import models_json_schema
 
 from gatepost import __version__
-from gatepost.api.endpoint import Document, ListOf, Reach, takes_merge_patch
+from gatepost.api.endpoint import Document, FileOf, ListOf, Reach, takes_merge_patch
 from gatepost.web.identity import COOKIE
 from gatepost.web.problem import PROBLEMS, ProblemDocument
 
@@ -106,6 +106,8 @@ class _Schemas:
 
     def of(self, shape: Shape) -> _Schema:
         """The schema of a shape."""
+        if isinstance(shape, FileOf):
+            return {}  # bytes of a media type need none (OpenAPI 3.1 section 4.8.14.4)
         if isinstance(shape, ListOf):
             behind = {"type": ["string", "null"], "description": "Path and query of the next page; null on the last."}
             properties = {"items": {"type": "array", "items": self.of(shape.item)}, "next": behind}
@@ -230,7 +232,8 @@ def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: 
 
 
 def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
-    content = {_JSON: {"schema": schemas.of(one.answer)}}
+    media_type = one.answer.media_type if isinstance(one.answer, FileOf) else _JSON
+    content = {media_type: {"schema": schemas.of(one.answer)}}
     found: dict[str, Any] = {
         str(one.status): {"description": HTTPStatus(one.status).phrase, "headers": _headers(one), "content": content}
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.administration.refusal import Kind
+from gatepost.administration.refusal import Busy, Kind
 from gatepost.web.problem import ProblemType, problem_document
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatepost.administration.refusal import Refusal
     from gatepost.connectors.errors import FieldError
 
-__all__ = ["Problem", "ProblemType", "later", "problem_response", "refused"]
+__all__ = ["Problem", "ProblemType", "problem_response", "refused"]
 
 _OF_REFUSALS = {
     Kind.INPUT: ProblemType.INVALID,
@@ -56,14 +56,10 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
 
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
+    if isinstance(refusal, Busy):
+        again = {"Retry-After": str(refusal.again)}
+        return Problem(ProblemType.THROTTLED, refusal.text, headers=again, refusal=refusal)
     return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, refusal=refusal)
-
-
-def later(refusal: Refusal) -> Exception:
-    """To be raised where a conflict means that too much is under way: the caller mends it by waiting."""
-    if refusal.kind is not Kind.CONFLICT:
-        return refusal
-    return Problem(ProblemType.THROTTLED, refusal.text, headers={"Retry-After": "15"}, refusal=refusal)
 
 
 def problem_response(problem: Problem, instance: str) -> Response:

@@ -8,18 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gatepost.access.actions import named
 from gatepost.access.principal import Scope
-from gatepost.administration.queue import QueueAction, act, entries, entry_record, message_entries, place_of, subject_of
-from gatepost.api.endpoint import Endpoint, ListOf, Reach, Told
+from gatepost.administration.queue import (
+    QueueAction,
+    act,
+    entries,
+    entry_record,
+    message_body,
+    message_entries,
+    place_of,
+    subject_of,
+)
+from gatepost.api.endpoint import Endpoint, File, FileOf, ListOf, Reach, Told
 from gatepost.api.paging import After, Limit, Page, cursor, position
 from gatepost.api.problem import Problem, ProblemType
 from gatepost.connectors.errors import FieldError
 from gatepost.store.administration import QueuePlace
 from gatepost.store.interface import QueueFilter, Recipient
+from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.access.actions import Action
     from gatepost.api.endpoint import Asked
     from gatepost.store.administration import QueueEntry
 
@@ -153,12 +165,20 @@ def _show(asked: Asked) -> dict[str, Any]:
     return {"items": [entry_record(one, asked.principal) for one in found]}
 
 
+def _content(asked: Asked) -> File:
+    message = asked.path["message"]
+    chunks = message_body(asked.gateway, asked.principal, message)
+    found = message_entries(asked.gateway, asked.principal, QueueFilter(message=message))
+    asked.told[:] = _counted("queue-content", found, message)
+    return File(f"{format_id(found[0].delivery.message.id)}.eml", chunks)
+
+
 def _act(asked: Asked) -> dict[str, Any]:
     body: QueueActions = asked.body
     if not (body.messages or body.all or body.organization or body.domain or body.sender or body.recipient):
         why = "say which mail: messages, domain, sender, recipient, organization, or all"
         raise Problem(ProblemType.INVALID, "1 error(s); nothing was done.", [FieldError("messages", why)])
-    asked.told[0].action, asked.told[0].organization = f"queue {body.action}", body.organization
+    asked.told[0].action, asked.told[0].organization = named("queue", body.action), body.organization
     asked.told[0].subject = ", ".join(body.messages[:3])
     found = act(
         asked.gateway,
@@ -181,12 +201,12 @@ def _act(asked: Asked) -> dict[str, Any]:
 
 def _told(body: QueueActions, found: Sequence[QueueEntry]) -> list[Told]:
     """For the audit: one for each organization whose mail it was, as the pages keep it."""
+    return _counted(named("queue", body.action), found, subject_of(found), reason=body.reason, text=body.text)
+
+
+def _counted(action: Action, found: Sequence[QueueEntry], subject: str, **given: str) -> list[Told]:
     counted = Counter(one.delivery.organization for one in found)
-    given = {"reason": body.reason, "text": body.text}
-    subject = subject_of(found)
-    return [
-        Told(f"queue {body.action}", name, subject, given | {"deliveries": count}) for name, count in counted.items()
-    ]
+    return [Told(action, name, subject, given | {"deliveries": count}) for name, count in counted.items()]
 
 
 ENDPOINTS = (
@@ -225,5 +245,18 @@ ENDPOINTS = (
         Reach.SEEN,
         _TAG,
         parameters={"message": "Queue id."},
+    ),
+    Endpoint(
+        "GET",
+        "/queue/{message}/content",
+        "The stored message, as it came",
+        _content,
+        FileOf("message/rfc822"),
+        Scope.QUEUE,
+        Reach.SEEN,
+        _TAG,
+        action="queue-content",
+        parameters={"message": "Queue id."},
+        description="Who read it is on record. A token of an organization to which it came beside others finds none.",
     ),
 )

@@ -406,7 +406,7 @@ ENDPOINTS = (
          VerificationAnswer, reach=Reach.GATEWAY),
     Endpoint("POST", "/evidence/verification", "Verify the log, behind the answer; ask with GET what came of it",
              _verify, VerificationAnswer, Scope.READ, Reach.GATEWAY, _EVIDENCE, status=202,
-             action="evidence.verify"),
+             action="evidence-verify"),
     _get("/evidence/export", "Entries with their proof, as `gatepost evidence export` writes them", _export,
-         dict[str, Any], ExportQuery, action="evidence.export"),
+         dict[str, Any], ExportQuery, action="evidence-export"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gatepost.access.principal import Principal, Scope
@@ -24,7 +24,7 @@ from gatepost.access.records import Actor
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.api.conversion import WrongFields, body_value, query_value
 from gatepost.api.deeds import keep_done, keep_refused, told_of
-from gatepost.api.endpoint import Answer, Asked, Document, Endpoint, Reach, takes_merge_patch
+from gatepost.api.endpoint import Answer, Asked, Document, Endpoint, File, FileOf, Reach, takes_merge_patch
 from gatepost.api.paging import Page
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.api.versions import etag, is_known, may_change
@@ -79,7 +79,7 @@ class _Path:
         """Answer one request."""
         request = Request(scope, receive)
         response = await self._response(request)
-        if request.method == "HEAD":
+        if request.method == "HEAD" and not isinstance(response, StreamingResponse):
             response.body = b""  # its headers stay as GET has them, the length too
         await response(scope, receive, send)
 
@@ -273,6 +273,8 @@ def _written(request: Request, endpoint: Endpoint, asked: Asked, found: Any) -> 
     """The answer as HTTP has it."""
     status = endpoint.status
     headers = {"Cache-Control": "no-store"}
+    if isinstance(found, File):
+        return _file(request, endpoint, found, headers)
     if isinstance(found, Page):
         found = _page(request, found, headers)
     if not isinstance(found, Answer):
@@ -287,6 +289,14 @@ def _written(request: Request, endpoint: Endpoint, asked: Asked, found: Any) -> 
     elif found.location:
         headers["Location"] = PREFIX + found.location
     return Response(msgspec.json.encode(found.value), found.status or status, headers, media_type=_JSON)
+
+
+def _file(request: Request, endpoint: Endpoint, file: File, headers: dict[str, str]) -> Response:
+    """It comes as it is read: chunks, whose end says that it is whole."""
+    assert isinstance(endpoint.answer, FileOf)  # noqa: S101 - what its handler returns
+    headers |= {"Content-Disposition": f'attachment; filename="{file.name}"'}
+    chunks = () if request.method == "HEAD" else file.chunks
+    return StreamingResponse(chunks, endpoint.status, headers, media_type=endpoint.answer.media_type)
 
 
 def _page(request: Request, page: Page, headers: dict[str, str]) -> Answer:

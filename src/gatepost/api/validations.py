@@ -13,21 +13,20 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.access.principal import Scope
-from gatepost.administration.choice import choose_connector, visible
-from gatepost.administration.refusal import Refusal
 from gatepost.administration.validation import MOST_PEM, Trial
-from gatepost.administration.validation_runs import Tried, begin_validation, stored_candidate
+from gatepost.administration.validation_runs import Tried, Wanted, begin_validation, candidate
 from gatepost.api.changing import TimeText, seconds
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import Problem, ProblemType, later
+from gatepost.api.problem import Problem, ProblemType
 
 if TYPE_CHECKING:
     from gatepost.administration.check_runs import CheckRun
     from gatepost.api.endpoint import Asked
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "Patience"]
 
 _TAG = "connectors"
+_MOST = 32 * 1024 * 1024  # as all resources
 
 type _Text = Annotated[str, Meta(max_length=1000)]
 
@@ -44,7 +43,7 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
     queue id of the trace, decided anew. ip, reverse_path, forward_path, certificate (PEM, the client's first): inbound,
     a client that would come; reverse_path "" or "<>" is the null reverse-path. since: inbound, from when on mail counts
-    as seen.
+    as seen. resources: as `PATCH /resources` takes them, to take the connector from, which is not stored then.
     """
 
     connector: _Text
@@ -57,6 +56,7 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     reverse_path: _Text | None = None
     forward_path: _Text = ""
     since: TimeText = "30d"
+    resources: dict[str, Any] | None = None
 
 
 class ValidationState(msgspec.Struct):
@@ -75,18 +75,14 @@ class ValidationState(msgspec.Struct):
 def _validate(asked: Asked) -> Answer:
     wanted: ValidateConnector = asked.body
     owner, gateway, who = asked.path["organization"], asked.gateway, asked.principal
-    seen = visible(gateway.directory().resources, who)
-    chosen = choose_connector(seen, wanted.connector, owner, wanted.direction or None)
-    candidate = stored_candidate(gateway, chosen, _trial(wanted))
-    try:
-        run = begin_validation(gateway, who, candidate, asked.accounts, asked.by)
-    except Refusal as refusal:
-        raise later(refusal) from refusal
+    meant = Wanted(wanted.connector, owner, wanted.direction or None, _trial(wanted), wanted.resources)
+    tried = candidate(gateway, who, meant)
+    run = begin_validation(gateway, who, tried, asked.accounts, asked.by)
     run.wait(asked.query.wait)
     if run.refusal is not None and run.refusal.errors:
         raise run.refusal
     return Answer(
-        _state(run), location=f"/organizations/{quote(chosen.organization.name, safe='')}/validations/{run.id}"
+        _state(run), location=f"/organizations/{quote(tried.chosen.organization.name, safe='')}/validations/{run.id}"
     )
 
 
@@ -134,6 +130,7 @@ ENDPOINTS = (
         query=Patience,
         body=ValidateConnector,
         status=201,
+        most=_MOST,
         seeks=True,
         action="connector-validate",
         recorded=True,

@@ -125,7 +125,7 @@ def _blocks(text: bytes, source: str) -> Iterator[tuple[bytes, bytes, int]]:
 def _instead(labels: set[bytes]) -> str:
     """Why a PEM file has no certificate."""
     if any(label.endswith(b"PRIVATE KEY") for label in labels):
-        return "a private key and no certificate; name the certificate's file here, and this one with --key"
+        return "a private key and no certificate; here the certificate is expected, and this as its key"
     if labels & _REQUEST:
         return "a request for a certificate (CSR), not a certificate; name the file that the authority sent in answer"
     known = ", ".join(sorted(label.decode("ascii") for label in labels))

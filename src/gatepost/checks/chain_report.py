@@ -72,13 +72,18 @@ class Readiness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChainFinding:
-    """One thing that was learnt. text: a sentence. evidence: what shows it. fix: what to do, "" if there is nothing."""
+    """One thing that was learnt. text: a sentence. evidence: what shows it. fix: what to do, "" if there is nothing.
+
+    options: of `gatepost check chain`, by which the fix is done there ("anchors"); the text names none, as it is shown
+    elsewhere, too.
+    """
 
     part: Part
     verdict: Mark
     text: str
     evidence: str = ""
     fix: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,17 +178,20 @@ def _where(below: Link) -> str:
 def _unknown_issuer(top: Link) -> ChainFinding:
     tried = [one for one in top.answers if one.kind is Kind.ISSUER]
     text = f"the issuer of {title(top.facts)} is not in the file and in no store: {top.facts.issuer}"
+    options: tuple[str, ...] = ()
     if tried:
         evidence = "; ".join(f"{shown(one.url)}: {one.detail}" for one in tried)
         fix = f"Append it to the file; the certificate says that it is to be had at {shown(tried[0].url)}."
         if any(one.result is Result.FORBIDDEN for one in tried):
-            fix += " With --private it is fetched from there, and the rest of the chain is looked at."
+            fix += " It was not fetched, as that is in a private network, which only an authority of your own may name."
+            options = ("private",)
     else:
         evidence = "the certificate does not say where its issuer's is to be had"
         fix = "Get the intermediate certificates from the authority, and append them to the file."
     if top.authority:
-        fix = f"If it is the root of your own authority, name it with --anchors, and give it to partners. Else: {fix}"
-    return ChainFinding(Part.CHAIN, Mark.FAIL, text, evidence, fix)
+        fix = f"If it is the root of your own authority, trust it here, and give it to partners. Else: {fix}"
+        options = ("anchors", *options)
+    return ChainFinding(Part.CHAIN, Mark.FAIL, text, evidence, fix, options)
 
 
 def _root(facts: ChainFacts) -> Iterator[ChainFinding]:
@@ -220,10 +223,10 @@ def _untrusted(facts: ChainFacts, name: str, shown: str, others: list[str]) -> C
     elsewhere = f" (it is in {' and '.join(others)})" if others else ""
     text = f"{kind} not in {facts.anchors}{elsewhere}"
     fix = (
-        "For partners on the internet get a certificate of a public authority. If this authority is your own, name its "
-        "root with --anchors, and give it to every partner who is to trust it."
+        "For partners on the internet get a certificate of a public authority. If this authority is your own, trust "
+        "its root here, and give it to every partner who is to trust it."
     )
-    return ChainFinding(Part.ROOT, Mark.FAIL, text, shown, fix)
+    return ChainFinding(Part.ROOT, Mark.FAIL, text, shown, fix, ("anchors",))
 
 
 # Dates, strength, purpose.
@@ -313,8 +316,8 @@ def _names(facts: ChainFacts) -> Iterator[ChainFinding]:
         yield ChainFinding(Part.NAMES, Mark.FAIL, text, fix=fix)
         return
     if not facts.names:
-        fix = "Compare with the names of your MX records: --name HOST"
-        yield ChainFinding(Part.NAMES, Mark.INFO, f"for {describe_names(leaf)}", fix=fix)
+        fix = "Compare with the names of your MX records."
+        yield ChainFinding(Part.NAMES, Mark.INFO, f"for {describe_names(leaf)}", fix=fix, options=("name",))
     for name in facts.names:
         if matches(name, leaf):
             by = "" if name in leaf.dns_names else f", by *.{name.partition('.')[2]}"

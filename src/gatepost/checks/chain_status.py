@@ -28,7 +28,7 @@ _WORD: Final = {Kind.CRL: "CRL", Kind.OCSP: "OCSP", Kind.ISSUER: "issuer"}
 def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     """One for each CRL and OCSP address, and for each certificate that has none."""
     if facts.offline:
-        text = "not looked at: nothing was to be fetched (--offline)"
+        text = "not looked at, as nothing was to be fetched"
         yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
         return
     for number, one in enumerate(facts.path):
@@ -67,7 +67,8 @@ def _status(one: Link, answer: Answer, *, told: bool) -> ChainFinding:
     verdict = Mark.WARN if told else Mark.FAIL if answer.result is Result.WRONG else Mark.UNKNOWN
     said = _SAID.get(answer.result, "could not be had")
     text = f"{_WORD[answer.kind]} of {title(one.facts)} {said}: {shown(answer.url)}"
-    return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(one, answer))
+    options = ("private",) if answer.result is Result.FORBIDDEN else ()
+    return ChainFinding(Part.REVOCATION, verdict, text, answer.detail, _what_to_do(one, answer), options)
 
 
 def _good(about: str, answer: Answer) -> ChainFinding:
@@ -95,7 +96,7 @@ def _what_to_do(one: Link, answer: Answer) -> str:
     host = endpoint(answer.url) or shown(answer.url)
     match answer.result:
         case Result.FORBIDDEN:
-            return "If this authority is your own, allow it with --private; a public authority names no such address."
+            return "A public authority names no address of a private network; if this one is your own, allow it."
         case Result.SKIPPED:
             return "Complete the chain first."
         case Result.UNREACHABLE if answer.status:

@@ -1,7 +1,7 @@
 """Tries a content hook: with a harmless message, and with one that every scanner of its kind must find.
 
-Called by `cli.content_hook`, with the code that asks for real mail (`inbound.content`). Nothing is delivered, and a
-hook that is disabled or in rehearsal is tried like any other.
+Called by `administration.content_trials`, with the code that asks for real mail (`inbound.content`). Nothing is
+delivered, and a hook that is disabled or in rehearsal is tried like any other.
 """
 
 from __future__ import annotations

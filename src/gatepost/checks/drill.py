@@ -1,6 +1,6 @@
 """Plays an attacker against one outbound connector, through the very code that delivers, and measures what left.
 
-Called by `cli.connector_drill`. `outbound.attempt.Deliverer` runs with the real planner, opener, contexts, pool and
+Called by `administration.drills`. `outbound.attempt.Deliverer` runs with the real planner, opener, contexts, pool and
 policy. Three things stand in place of the world: every name resolves to loopback, every connection leads to a
 `checks.adversary`, and the drill's own authority stands for the trust anchors, so that a good certificate exists.
 """

@@ -1,8 +1,8 @@
 """The results of drills as files that are never overwritten, each with a SHA-256, each naming the one before it.
 
-Written and read by `cli.connector_drill`; under DATA_DIR/evidence/drills, mode 0600 in directories 0700. A hash beside
-what it is the hash of stops accidents; against somebody who may write here, compare it with the one that the trace
-holds, or that was noted elsewhere when the drill was held.
+Written and read by `administration.drills`; under DATA_DIR/evidence/drills, mode 0600 in directories 0700. A hash
+beside what it is the hash of stops accidents; against somebody who may write here, compare it with the one that the
+trace holds, or that was noted elsewhere when the drill was held.
 """
 
 from __future__ import annotations

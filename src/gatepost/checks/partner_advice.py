@@ -13,8 +13,8 @@ from gatepost.tls.facts import ChainStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-AGAIN: Final = "Here: check again, or give it more time with --timeout."
-ANCHORS: Final = "Here: name a file or directory of roots with --anchors."
+AGAIN: Final = "Here: check again, or give it more time."
+ANCHORS: Final = "Here: see that the file of trusted roots can be read, or name another."
 BLACK_HOLE: Final = (
     "They must look at their server's log for this moment. If it shows nothing, something between swallows the "
     "handshake: a firewall, or a path that drops large packets."
@@ -51,7 +51,7 @@ REQUIRETLS_IN_CLEAR: Final = "They must offer it after STARTTLS only."
 REVOKED: Final = "They must replace the certificate at once: its key may be stolen."
 SIGN: Final = "They can sign the zone with DNSSEC; DANE needs it, and nothing else protects the MX records."
 SILENT_GREETER: Final = (
-    "Here: give it more time with --timeout; some servers greet slowly on purpose. Otherwise they must look at it."
+    "Here: check again; if it stays silent, they must look at it. Some servers greet slowly on purpose: give it time."
 )
 STS_CERTIFICATE: Final = (
     "They must install a certificate of a public authority with the MX host's name, or take the host out of the policy."
@@ -65,7 +65,8 @@ STS_HOST: Final = (
 )
 STS_INVALID: Final = "They must mend the record or the policy: until then nobody applies it (RFC 8461 section 3)."
 STS_WEBPKI: Final = (
-    "They must give the policy host a certificate of a public authority with its name. In a test network: --anchors."
+    "They must give the policy host a certificate of a public authority with its name. In a test network trust its "
+    "root here."
 )
 TLS_RPT: Final = 'They can ask for reports: TXT "v=TLSRPTv1; rua=mailto:…" at _smtp._tls (RFC 8460).'
 TLS_RPT_INVALID: Final = "They must mend the record: until then no reports come (RFC 8460 section 3)."
@@ -83,8 +84,8 @@ _CERTIFICATE: Mapping[ChainStatus, str] = {
     ChainStatus.NO_CERTIFICATE: "They must present a certificate.",
     ChainStatus.SELF_SIGNED: "They can install a certificate of a public authority, or publish TLSA records for "
     "this one.",
-    ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted here, name its root with --anchors; otherwise "
-    "they must change to a public one.",
+    ChainStatus.UNTRUSTED_ROOT: "They must change to a public authority; if theirs is to be trusted here, add its "
+    "root to those that are.",
     ChainStatus.INCOMPLETE: "They must send the intermediate certificates along: the full chain file.",
     ChainStatus.EXPIRED: "They must renew it, and reload their server.",
     ChainStatus.NOT_YET_VALID: "They installed it too early, or a clock is wrong.",

@@ -63,9 +63,11 @@ def domain_findings(facts: DomainFacts) -> tuple[Finding, ...]:
 def dnssec_finding(no_dnssec: str) -> Finding:
     """Nothing can be said about DNSSEC. no_dnssec: why, with what to do about it."""
     why, _, fix = no_dnssec.partition("; ")
-    own = "ask a resolver on this machine that validates (--nameserver 127.0.0.1), or --validate local"
-    fix = f"Here: {fix or own}."
-    return Finding(Stage.DNS, Mark.UNKNOWN, "whether DNSSEC protects these answers cannot be told", why, fix, "?")
+    text = "whether DNSSEC protects these answers cannot be told"
+    if fix:
+        return Finding(Stage.DNS, Mark.UNKNOWN, text, why, f"Here: {fix}.", "?")
+    own = "Here: ask a resolver on this machine that validates, or validate without one."
+    return Finding(Stage.DNS, Mark.UNKNOWN, text, why, own, "?", options=("nameserver", "validate"))
 
 
 def _mx(facts: DomainFacts) -> Iterator[Finding]:
@@ -138,7 +140,8 @@ def _sts_failed(failure: StsFailure) -> Finding:
             mark, text, fix = Mark.FAIL, "the MTA-STS record or policy cannot be used", advice.STS_INVALID
         case _:  # whose fault it is that something cannot be fetched shows only from elsewhere
             mark, text, fix = Mark.UNKNOWN, "the MTA-STS policy cannot be had", advice.STS_FETCH
-    return Finding(Stage.MTA_STS, mark, text, failure.detail[:_SHOWN], fix, str(failure.result_type))
+    options = ("anchors",) if failure.result_type is ResultType.STS_WEBPKI_INVALID else ()
+    return Finding(Stage.MTA_STS, mark, text, failure.detail[:_SHOWN], fix, str(failure.result_type), options=options)
 
 
 def _reports(facts: DomainFacts) -> Iterator[Finding]:

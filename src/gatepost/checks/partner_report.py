@@ -88,7 +88,8 @@ class Finding:
     text: a sentence. evidence: what shows it, in the words of the peer or of the DNS. fix: what to do and who must act,
     "" if there is nothing. short: for a cell of the matrix. stops: because of it no mail goes this way (if FAIL), or
     it is not known whether any does (if UNKNOWN). because: the stage that kept this one from being looked at; None if
-    it was.
+    it was. options: of `gatepost check`, by which the fix is done there ("timeout"); the text names none, as pages show
+    it, too.
     """
 
     stage: Stage
@@ -99,6 +100,7 @@ class Finding:
     short: str = ""
     stops: bool = False
     because: Stage | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from gatepost.mtasts.policy import Mode
 from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import Step
 from gatepost.outbound.failure import ConnectionEnded
+from gatepost.tls.facts import ChainStatus
 from gatepost.tls.names import describe_names, matches
 
 if TYPE_CHECKING:
@@ -202,7 +203,9 @@ def _connect(host: HostFacts, reached: Reached) -> Iterator[Finding]:
         if host.trouble or host.addresses is None or not host.addresses.addresses:
             yield missed(Stage.CONNECT, Stage.DNS, "no address to connect to")
         else:
-            yield Finding(Stage.CONNECT, Mark.UNKNOWN, reached.why, "", advice.AGAIN, "?", stops=True)
+            yield Finding(
+                Stage.CONNECT, Mark.UNKNOWN, reached.why, "", advice.AGAIN, "?", stops=True, options=("timeout",)
+            )
         return
     failure = seen.failure
     if failure is None or seen.last is not Step.CONNECT:
@@ -243,7 +246,8 @@ def _ehlo(_: HostFacts, reached: Reached) -> Iterator[Finding]:
     evidence = f"{said[:_SHOWN]}; greeting: {banner}" if banner and banner not in said else said[:_SHOWN]
     if failure.loss is LossKind.TIMEOUT:
         text = "accepts the connection, and then says nothing"
-        yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, advice.SILENT_GREETER, "silent", stops=True)
+        fix, options = advice.SILENT_GREETER, ("timeout",)
+        yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, fix, "silent", stops=True, options=options)
     elif refused and failure.reply.code < 500:
         text = "turns this machine away for now"
         yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, advice.LATER, str(failure.reply.code), stops=True)
@@ -314,7 +318,7 @@ def _certificate(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     chain = reached.chain
     if chain is None:
         text = "not judged: the trust anchors cannot be read"
-        yield Finding(Stage.CERTIFICATE, Mark.UNKNOWN, text, "", advice.ANCHORS, "?")
+        yield Finding(Stage.CERTIFICATE, Mark.UNKNOWN, text, "", advice.ANCHORS, "?", options=("anchors",))
         return
     evidence = _described(chain, reached.now)
     proven = reached.dane is not None and reached.dane.authenticated
@@ -323,7 +327,8 @@ def _certificate(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     if not chain.trusted:
         text = f"{chain.status}: {chain.detail}{beside}"
         fix = "" if proven else advice.certificate(chain.status)
-        yield Finding(Stage.CERTIFICATE, mark, text, evidence, fix, str(chain.status))
+        options = ("anchors",) if fix and chain.status is ChainStatus.UNTRUSTED_ROOT else ()
+        yield Finding(Stage.CERTIFICATE, mark, text, evidence, fix, str(chain.status), options=options)
     if chain.leaf is None:
         return
     if SmartHost(host.name).is_address:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.acme_orders import acme_status, issuer_of
-from gatepost.administration.acme_renewal import asking_alone
+from gatepost.administration.acme_orders import acme_status
+from gatepost.administration.acme_renewal import forget_account
 from gatepost.administration.acme_renewal import renew as run_renewal
 from gatepost.cli.door import door
-from gatepost.cli.options import BAD_INPUT, NO, administrator, config_option, fail, gateway_of, json_option
+from gatepost.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
@@ -72,12 +72,12 @@ def renew(name: str, directory: str, config: str | None, *, at_once: bool, dry_r
     Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 wrong use or settings, 3 another process is
     asking just now, or the store cannot be read.
     """
-    gateway = gateway_of(config)
+    go = door(config)
     try:
         url = acme_directory(directory) if dry_run else ""
     except ValueError as error:
         fail(BAD_INPUT, f"--directory: {error}")
-    done = run_renewal(gateway, administrator(), name, at_once=at_once, staging=url, heard=_say)
+    done = go(run_renewal, name, at_once=at_once, staging=url, heard=_say)
     if not done:
         click.echo("nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True)
     if not all(one.ok for one in done):
@@ -91,10 +91,7 @@ def forget(config: str | None) -> None:
 
     Exit codes: 0 done, 2 ACME is off, 3 the store cannot be written.
     """
-    gateway = gateway_of(config)
-    with issuer_of(gateway, administrator()) as (issuer, _), asking_alone(gateway):
-        issuer.forget()
-        click.echo(f"the account at {printable(issuer.url)} is forgotten", err=True)
+    click.echo(f"the account at {printable(door(config)(forget_account))} is forgotten", err=True)
 
 
 def _say(one: Renewal) -> None:

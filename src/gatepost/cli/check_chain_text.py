@@ -14,12 +14,12 @@ from gatepost.checks.chain_facts import From
 from gatepost.checks.chain_report import Part, Readiness, days_left, firewall_hosts, title, tlsa_record
 from gatepost.checks.chain_stages import day
 from gatepost.checks.partner_report import Mark
-from gatepost.cli.check_text import print_line, wrapped
+from gatepost.cli.check_text import print_line, with_options, wrapped
 from gatepost.cli.tables import printable
 
 if TYPE_CHECKING:
     from gatepost.checks.chain_facts import Link
-    from gatepost.checks.chain_report import ChainCheck
+    from gatepost.checks.chain_report import ChainCheck, ChainFinding
     from gatepost.checks.roots import RootRow, RootsCheck
     from gatepost.tls.facts import CertificateFacts
 
@@ -44,12 +44,12 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
     for finding in check.findings:
         if finding.part is Part.REVOCATION:
             break
-        print_line(finding.verdict, finding.part, finding.text, finding.evidence, finding.fix)
+        _print_finding(finding)
     asked = [finding for finding in check.findings if finding.part in _ASKED]
     if asked:
         click.echo("\nWhat the addresses in the certificates answer, asked from here")
         for finding in asked:
-            print_line(finding.verdict, finding.part, finding.text, finding.evidence, finding.fix)
+            _print_finding(finding)
     _print_firewall(check)
     _print_published(check)
     if verbose:
@@ -164,6 +164,11 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
         again = "1 certificate is" if check.repeated == 1 else f"{check.repeated} certificates are"
         print_line(Mark.INFO, "file", f"{again} in it more than once")
     click.echo(f"\n{check.last_line}")
+
+
+def _print_finding(finding: ChainFinding) -> None:
+    fix = with_options(finding.fix, finding.options)
+    print_line(finding.verdict, finding.part, finding.text, finding.evidence, fix)
 
 
 def _print_root(row: RootRow, *, full: bool) -> None:

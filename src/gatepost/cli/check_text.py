@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.checks.partner_report import Finding, PartnerCheck, Row
 
-__all__ = ["print_check", "print_findings", "print_line", "wrapped"]
+__all__ = ["print_check", "print_findings", "print_line", "with_options", "wrapped"]
 
 _MARKS = {
     Mark.PASS: ("✓", "+"),
@@ -201,9 +201,21 @@ def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[
 
 def _print_finding(finding: Finding, *, full: bool) -> None:
     if full:
-        print_line(finding.verdict, _NAMES[finding.stage], finding.text, finding.evidence, finding.fix)
+        print_line(
+            finding.verdict,
+            _NAMES[finding.stage],
+            finding.text,
+            finding.evidence,
+            with_options(finding.fix, finding.options),
+        )
     else:
         print_line(finding.verdict, _NAMES[finding.stage], finding.short or finding.text)
+
+
+def with_options(fix: str, options: Iterable[str]) -> str:
+    """What to do, with the options of the command that do it: "give it more time (--timeout)."."""
+    named = " or ".join(f"--{one}" for one in options)
+    return f"{fix.removesuffix('.')} ({named})." if named else fix
 
 
 def print_line(verdict: Mark, name: str, text: str, evidence: str = "", fix: str = "") -> None:

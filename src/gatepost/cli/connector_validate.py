@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,10 +22,9 @@ from gatepost.cli.changes import print_warnings
 from gatepost.cli.chosen import connector_options
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, fail, json_option
-from gatepost.cli.resources import applied
+from gatepost.cli.resources import applied, read_document
 from gatepost.cli.tables import moment, print_dialogue, print_json, printable
 from gatepost.cli.times import MOMENT
-from gatepost.connectors.match import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +149,8 @@ def validate(
     """
     verbose: bool = asked.pop("verbose")
     asked_there = door(config)
-    directory = None if draft is None else _draft(asked_there, draft)
-    wanted = Wanted(name, organization, direction, _Asked(**asked).trial, directory)
+    document = None if draft is None else _draft(asked_there, draft)
+    wanted = Wanted(name, organization, direction, _Asked(**asked).trial, document)
     try:
         record = asked_there(validated, wanted, _progress)
     except Refusal as refusal:
@@ -166,11 +166,11 @@ def validate(
     sys.exit(_STATUS[Outcome(record["outcome"])])
 
 
-def _draft(door: Door, file: Path) -> Directory:
-    """The stored resources with the organizations of a file in place of their own, not stored."""
-    outcome = applied(file, door, Wish(author(), dry_run=True))
-    print_warnings(outcome, standing=True)
-    return Directory(outcome.after, outcome.version)
+def _draft(door: Door, file: Path) -> dict[str, Any]:
+    """The organizations of a file, which can be applied; ends the command with every error if they cannot."""
+    document = read_document(file)
+    print_warnings(applied(file, door, Wish(author(), dry_run=True, since=time.time()), document), standing=True)
+    return document
 
 
 def _progress(record: dict[str, Any]) -> None:

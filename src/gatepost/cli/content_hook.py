@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.choice import choose_part, chosen_organizations
+from gatepost.administration.choice import chosen_organizations
+from gatepost.administration.content_trials import try_hook
 from gatepost.administration.parts import HOOK
 from gatepost.administration.resources import seen
-from gatepost.cli.chosen import stored_directory
 from gatepost.cli.door import door
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table, printable
-from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from gatepost.checks.content_hook import Trial
     from gatepost.connectors.model import ContentHook
-    from gatepost.settings.model import Settings
 
 __all__ = ["hook"]
 
@@ -97,31 +92,18 @@ def check(name: str, organization: str, message: Path | None, config: str | None
     Exit codes: 0 the scanner answers and finds what it must (with --message: the message passes), 1 it does not, 2
     there is no such hook, 3 no usable answer.
     """
-    settings = settings_of(config)
-    part = choose_part(stored_directory(settings).resources, HOOK, name, organization)
-    asked = AskedHook(part.organization.name, part.record)
-    trials = asyncio.run(_try(asked, settings, message))
+    found = door(config)(try_hook, name, organization, None if message is None else _content(message))
+    trials = found["trials"]
+    if message is not None:
+        trials[0]["message"] = str(message)
     if as_json:
-        records = [_record(trial) for trial in trials]
-        print_json({"hook": asked.hook.name, "organization": asked.organization, "trials": records})
+        print_json(found)
     else:
-        _print(asked, trials)
-    if not all(trial.answered for trial in trials):
+        _print(found)
+    if not all(one["answered"] for one in trials):
         sys.exit(UNKNOWN)
-    passes = not any(trial.reply for trial in trials) if message else all(trial.right for trial in trials)
+    passes = not any(one["reply"] for one in trials) if message else all(one["right"] for one in trials)
     sys.exit(0 if passes else NO)
-
-
-async def _try(asked: AskedHook, settings: Settings, file: Path | None) -> list[Trial]:
-    from gatepost.administration.resolving import resolver_of  # noqa: PLC0415
-    from gatepost.checks.content_hook import samples, try_hook  # noqa: PLC0415 - only a trial needs what they import
-
-    hostname = settings.server.hostname
-    messages: dict[str, tuple[bytes, bool | None]] = {**samples(asked.hook.type, hostname, time.time())}
-    if file is not None:
-        messages = {str(file): (_content(file), None)}
-    async with resolver_of(settings) as resolver:
-        return await try_hook(asked, messages, hostname, resolver)
 
 
 def _content(file: Path) -> bytes:
@@ -134,27 +116,17 @@ def _content(file: Path) -> bytes:
         fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
-def _record(trial: Trial) -> dict[str, Any]:
-    return {
-        "message": trial.message,
-        "answered": trial.answered,
-        "must_be_refused": trial.refused,
-        "right": trial.right,
-        "reply": trial.reply,
-        "answer": trial.record,
-    }
+def _print(found: Mapping[str, Any]) -> None:
+    label = f"content hook {found['hook']!r} of {found['organization']}"
+    click.echo(printable(f"{label}: {found['type']} at {found['address']}"))
+    for trial in found["trials"]:
+        sign = "ok" if trial["right"] else "no answer" if not trial["answered"] else "WRONG"
+        click.echo(f"  {printable(trial['message']):10} {sign:10} {_told(trial)}")
 
 
-def _print(asked: AskedHook, trials: Sequence[Trial]) -> None:
-    click.echo(f"{asked.label}: {asked.hook.type} at {asked.hook.address}")
-    for trial in trials:
-        sign = "ok" if trial.right else "no answer" if not trial.answered else "WRONG"
-        click.echo(f"  {printable(trial.message):10} {sign:10} {_told(trial)}")
-
-
-def _told(trial: Trial) -> str:
-    record = trial.record
-    said = [record["does"] if trial.answered else record.get("failure", "too large for it")]
+def _told(trial: Mapping[str, Any]) -> str:
+    record = trial["answer"]
+    said = [record["does"] if trial["answered"] else record.get("failure", "too large for it")]
     said.append(f"{record.get('ms', 0)} ms")
     if "score" in record:
         said.append(f"score {record['score']:g} of {record.get('required', 0):g}")

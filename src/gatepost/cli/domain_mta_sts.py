@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.administration.choice import choose_part
-from gatepost.administration.mta_sts import check_policy, policy_of, policy_record
-from gatepost.administration.parts import DOMAIN
-from gatepost.cli.options import NO, UNKNOWN, config_option, gateway_of, json_option
+from gatepost.administration.mta_sts import published_policy
+from gatepost.cli.door import door
+from gatepost.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.cli.tables import print_json, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gatepost.administration.mta_sts import Policy
-    from gatepost.checks.partner_report import Finding
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["mta_sts"]
 
@@ -44,43 +40,46 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
     Exit codes: 0 there is a policy, with --check also: senders find it and may obey it; 1 there is none, or with
     --check: something is wrong with it; 2 no such domain, 3 not readable, or with --check: could not tell.
     """
-    gateway = gateway_of(config)
-    policy = policy_of(gateway.settings, choose_part(gateway.directory().resources, DOMAIN, name, organization))
-    findings = check_policy(gateway.settings, policy, private=private) if check else ()
+    found = door(config)(published_policy, name, organization, check=check, private=check and private)
+    findings = found["findings"]
     if as_json:
-        print_json(policy_record(policy, findings))
+        print_json(found)
     else:
-        _print(policy)
+        _print(found)
         _print_findings(findings)
-        for note in policy.notes(checked=check):
+        for note in found["notes"]:
             click.echo(f"note: {printable(note)}", err=True)
-    sys.exit(_status(findings) if check else 0 if policy.found else NO)
+    sys.exit(_status(findings) if check else 0 if found["published"] else NO)
 
 
-def _print(policy: Policy) -> None:
-    found = policy.found
-    if found is None:
-        begin = f"gatepost domain set {policy.domain} mta_sts=testing"
-        click.echo(f"{policy.domain} has no policy; begin with one that demands nothing: {begin}", err=True)
+def _print(found: Mapping[str, Any]) -> None:
+    domain = printable(found["domain"])
+    if not found["published"]:
+        begin = f"gatepost domain set {domain} mta_sts=testing"
+        click.echo(f"{domain} has no policy; begin with one that demands nothing: {begin}", err=True)
         return
-    click.echo(f"{found.url} is to answer:\n")
-    for line in found.policy.lines:
-        click.echo(f"  {line}")
+    click.echo(f"{printable(found['url'])} is to answer:\n")
+    for line in found["policy"].splitlines():
+        click.echo(f"  {printable(line)}")
     click.echo("\nThe zone needs (A and AAAA records do as well as the CNAME, and any address for reports):\n")
-    for line in policy.zone:
-        click.echo(f"  {line}")
-    click.echo(f"\nserved at    {policy.served_at or '-'}")
-    click.echo(f"certificate  {printable(policy.certificate) or '-'}")
+    for line in found["zone"]:
+        click.echo(f"  {printable(line)}")
+    click.echo(f"\nserved at    {printable(found['served_at']) or '-'}")
+    click.echo(f"certificate  {printable(found['certificate']) or '-'}")
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
-    from gatepost.cli.check_text import print_findings  # noqa: PLC0415 - only --check needs what it imports
+def _print_findings(findings: Sequence[Mapping[str, str]]) -> None:
+    from gatepost.checks.partner_report import Finding, Mark, Stage  # noqa: PLC0415 - only --check needs them
+    from gatepost.cli.check_text import print_findings  # noqa: PLC0415
 
     if findings:
         click.echo()
-        print_findings(findings)
+        print_findings(
+            Finding(Stage(one["stage"]), Mark(one["verdict"]), one["text"], one["evidence"], one["fix"])
+            for one in findings
+        )
 
 
-def _status(findings: Sequence[Finding]) -> int:
-    verdicts = {str(one.verdict) for one in findings}
+def _status(findings: Sequence[Mapping[str, str]]) -> int:
+    verdicts = {one["verdict"] for one in findings}
     return NO if "fail" in verdicts else UNKNOWN if "unknown" in verdicts else 0

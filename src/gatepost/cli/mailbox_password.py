@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import closing
-from pathlib import Path
-
 import click
 
-from gatepost.access.passwords import PasswordError
 from gatepost.administration.choice import choose_part
+from gatepost.administration.mailbox_passwords import set_mailbox_password
 from gatepost.administration.parts import MAILBOX
-from gatepost.cli.chosen import stored_directory
-from gatepost.cli.options import BAD_INPUT, UNKNOWN, author, config_option, fail, settings_of
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import seen
+from gatepost.cli.door import door
+from gatepost.cli.options import BAD_INPUT, config_option, fail
 from gatepost.cli.password_prompt import asked_password
-from gatepost.inbound.credentials import content_name, make_credential
-from gatepost.store.changes import ConfigStore
-from gatepost.store.interface import StoreFailure
+from gatepost.cli.tables import printable
 
 __all__ = ["password"]
 
@@ -37,21 +33,15 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
     Exit codes: 0 done, 2 there is no such mailbox, or the password is too short or too long, 3 not readable or
     writable.
     """
-    settings = settings_of(config)
+    go = door(config)
     if from_stdin and remove:
         fail(BAD_INPUT, "--stdin sets a password, --remove removes it: write one of them")
-    part = choose_part(stored_directory(settings).resources, MAILBOX, address, organization)
-    data = None if remove else _encoded(asked_password("--stdin", from_stdin=from_stdin), part.organization.name)
+    choose_part(go(seen), MAILBOX, address, organization)  # before somebody types a password in vain
+    given = None if remove else asked_password("--stdin", from_stdin=from_stdin)
     try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
-            store.apply({}, author=author(), content={content_name(part.name): data})
-    except StoreFailure as failure:
-        fail(UNKNOWN, f"{settings.server.data_dir}: {failure}")
-    click.echo(f"{part.name}: password {'removed' if remove else 'set'}", err=True)
-
-
-def _encoded(given: str, organization: str) -> bytes:
-    try:
-        return make_credential(given, organization, time.time()).encode()
-    except PasswordError as error:
-        fail(BAD_INPUT, f"{error}; nothing was changed")
+        name = go(set_mailbox_password, address, given, organization)
+    except Refusal as refusal:
+        if refusal.kind is not Kind.INPUT:
+            raise
+        fail(BAD_INPUT, printable(refusal.text))
+    click.echo(f"{name}: password {'removed' if remove else 'set'}", err=True)

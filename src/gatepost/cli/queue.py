@@ -24,7 +24,6 @@ from gatepost.cli.options import (
     administrator,
     config_option,
     fail,
-    gateway_of,
     json_option,
 )
 from gatepost.cli.tables import moment, print_json, print_table, printable
@@ -90,17 +89,16 @@ def list_(config: str | None, as_json: bool, held: bool, **wanted: Any) -> None:
 @json_option
 def show(message: str, body: bool, config: str | None, as_json: bool) -> None:
     """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
-    gateway = gateway_of(config) if body else None  # what is in a message is not served over REST
+    go = door(config)
     try:
-        found = door(config)(message_entries, QueueFilter(message=message))
+        found = go(message_entries, QueueFilter(message=message))
         if as_json:
             _print_records(found)
         else:
             for entry in found:
                 _print_entry(entry)
-        if gateway is not None:
-            for chunk in message_body(gateway, message):
-                sys.stdout.buffer.write(chunk)
+        for chunk in go(message_body, message) if body else ():
+            sys.stdout.buffer.write(chunk)
     except Refusal as refusal:
         if refusal.kind is Kind.MISSING:
             fail(NO, printable(refusal.text))

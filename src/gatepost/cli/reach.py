@@ -103,19 +103,12 @@ def reach_of(context: click.Context, config: str | None, server: str, options: d
 
 _WHY = {
     "serve": "it is the gateway",
-    "connector drill": "it sets up servers of its own beside the gateway",
-    "domain mta-sts": "it asks the DNS as the gateway does",
-    "hook check": "it asks scanners that the gateway reaches",
-    "issuer check": "it asks the issuer as the gateway does",
-    "mailbox password": "passwords of mailboxes do not go over REST",
     "certificate add": "--leave-key and --directory name files of that machine, which no call does",
-    "certificate acme": "orders are made by the gateway itself, which renews what is due every day",
     "user setup": "until there is an owner the admin centre is there for that machine alone",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
     "report send": "it is the gateway that sends its reports",
     "evidence verify": "it reads the whole log (give it an export, or a copy; POST /api/v1/evidence/verification)",
-    "queue show": "--body prints a message, and messages are not served over REST",
 }
 
 

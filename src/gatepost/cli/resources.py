@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatepost.administration.change import Outcome
     from gatepost.cli.door import Door
 
-__all__ = ["applied", "apply", "export"]
+__all__ = ["applied", "apply", "export", "read_document"]
 
 
 @click.command()
@@ -74,9 +74,9 @@ def export(config: str | None, as_json: bool) -> None:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def applied(source: Path, through: Door, wish: Wish) -> Outcome:
-    """What becomes of the resources by a file; ends the command with every error there is."""
-    given = _read_document(source)
+def applied(source: Path, through: Door, wish: Wish, document: dict[str, Any] | None = None) -> Outcome:
+    """What becomes of the resources by a file; ends the command with every error there is. document: what is in it."""
+    given = read_document(source) if document is None else document
     try:
         return through(apply_document, given, wish)
     except Refusal as refusal:
@@ -86,7 +86,7 @@ def applied(source: Path, through: Door, wish: Wish) -> Outcome:
         fail(BAD_INPUT, "\n".join([*where, refusal.text] if where else [f"{source}: {refusal.text}"]))
 
 
-def _read_document(source: Path) -> dict[str, Any]:
+def read_document(source: Path) -> dict[str, Any]:
     """A resource file as plain values; ends the command if it cannot be read."""
     try:
         standard_input = str(source) == "-"

@@ -1,6 +1,6 @@
 """What is kept of a mailbox's password: Argon2id for PLAIN (`access.passwords`), a verifier for SCRAM.
 
-Made by `gatepost mailbox password`, read by `inbound.login`. It lies beside the resources as content of the
+Made by `administration.mailbox_passwords`, read by `inbound.login`. It lies beside the resources as content of the
 configuration store, so that no export, history, log or trace ever has it; the password itself is nowhere.
 """
 

@@ -23,7 +23,7 @@ from gatepost.administration.refusal import Kind, Refusal
 from gatepost.remote.problems import refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.remote.address import Address
 
@@ -83,6 +83,11 @@ class Connection:
         target = f"{PREFIX}{path}" + (f"?{urlencode(given)}" if given else "")
         return self._exchange(method, target, _encoded(body), if_match)
 
+    def file(self, path: str) -> bytes:
+        """GET of a path below /api/v1 that answers with a file. Raises Refusal."""
+        content: bytes = self._exchange("GET", f"{PREFIX}{path}", None, "", bytes).value
+        return content
+
     def items(self, path: str, limit: int = 0, /, **query: object) -> Iterator[dict[str, Any]]:
         """Items of a list, page by page: at most `limit`, 0 for all. Raises Refusal."""
         left = limit
@@ -102,10 +107,18 @@ class Connection:
 
     # -------------------------------------------------------------------------------------------- HTTP
 
-    def _exchange(self, method: str, target: str, body: bytes | None, if_match: str) -> Answer:
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        if_match: str,
+        decode: Callable[[bytes], Any] = json.loads,
+    ) -> Answer:
+        """decode: what comes; it raises ValueError for what is no answer of a gateway."""
         headers = {
             "Authorization": f"Bearer {self._address.token}",
-            "Accept": "application/json",
+            "Accept": "application/json" if decode is json.loads else "*/*",
             "User-Agent": f"gatepost/{__version__}",
         }
         headers |= {"Content-Type": "application/json"} if body is not None else {}
@@ -116,7 +129,7 @@ class Connection:
                 try:
                     connection.request(method, target, body, headers)
                     response = connection.getresponse()
-                    return self._read(response, _content(response))
+                    return self._read(response, _content(response), decode)
                 except (OSError, HTTPException, ValueError):
                     if late.is_set():
                         raise TimeoutError from None
@@ -145,12 +158,12 @@ class Connection:
         connection.sock.settimeout(_SILENCE)
         return connection
 
-    def _read(self, response: HTTPResponse, content: bytes) -> Answer:
+    def _read(self, response: HTTPResponse, content: bytes, decode: Callable[[bytes], Any] = json.loads) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if not 200 <= response.status < 300:
             raise refusal_of(self.url, response.status, headers, content)
         try:
-            return Answer(json.loads(content), headers.get("etag", ""))
+            return Answer(decode(content), headers.get("etag", ""))
         except ValueError as error:
             text = f"{self.url}: what it answers is no JSON: is it the admin centre of a gateway?"
             raise Refusal(Kind.UNREADABLE, text) from error

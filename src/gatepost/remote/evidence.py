@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from gatepost.administration.evidence import PublicKey, head_of
-from gatepost.administration.refusal import Kind, Refusal
 from gatepost.evidence.proof import segment_of
 from gatepost.remote.times import time_text
 from gatepost.reports.evidence_export import write_csv, write_document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gatepost.evidence.heads import DayHead
+    from gatepost.evidence.proof import Segment
     from gatepost.remote.connection import Connection
     from gatepost.reports.evidence_export import Selection, Summary
 
@@ -36,22 +38,39 @@ def export(
     selection: Selection,
     form: str,
     out: IO[bytes],
-    proof: tuple[str, str] = ("", ""),  # noqa: ARG001 - as there; of a PDF
+    proof: tuple[str, str] = ("", ""),
 ) -> Summary:
-    """As `administration.evidence.export`: JSON and CSV, made here of what was fetched, of 32 MB at most.
+    """As `administration.evidence.export`, made here of what was fetched, of 32 MB at most.
 
-    Raises Refusal, INPUT for a PDF; OSError where `out` cannot be written.
+    The PDF for who sees some organizations only has no daily heads. Raises Refusal; OSError where `out` cannot be
+    written.
     """
-    if form == "pdf":
-        text = "a PDF is made on the gateway's machine, or by the admin centre; --format json and csv work from afar"
-        raise Refusal(Kind.INPUT, text)
     query = {name: getattr(selection, name) for name in ("partner", "domain", "organization", "message", "address")}
     times = {"since": time_text(selection.since) or _BEGIN, "until": time_text(selection.until)}
     document = connection.get("/evidence/export", **query, **times).value
     found = [segment_of(one) for one in document.pop("segments")]
     if form == "json":
         return write_document(out, document, found)
+    if form == "pdf":
+        return _pdf(connection, document, selection, found, out, proof)
     text_out = io.TextIOWrapper(out, "utf-8", newline="")
     summary = write_csv(text_out, found)
     text_out.detach()  # flushes, and leaves `out` open
     return summary
+
+
+def _pdf(
+    connection: Connection,
+    document: Mapping[str, Any],
+    selection: Selection,
+    found: Sequence[Segment],
+    out: IO[bytes],
+    proof: tuple[str, str],
+) -> Summary:
+    from gatepost.reports.evidence_pdf import Log, write_pdf  # noqa: PLC0415 - reportlab may be missing
+
+    of_some = "organizations" in document["selection"]  # and heads are about all mail
+    days = [] if of_some else heads(connection)
+    return write_pdf(
+        out, Log(document["node"], [one["id"] for one in document["keys"]], days), selection, found, proof=proof
+    )

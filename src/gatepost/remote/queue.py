@@ -14,13 +14,13 @@ from gatepost.store.interface import Delivery
 from gatepost.store.queue_id import parse_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.administration.queue import QueueAction
     from gatepost.remote.connection import Connection
     from gatepost.store.interface import QueueFilter
 
-__all__ = ["acted", "entries", "message_entries"]
+__all__ = ["acted", "entries", "message_body", "message_entries"]
 
 
 def entries(connection: Connection, wanted: QueueFilter) -> list[QueueEntry]:
@@ -37,6 +37,15 @@ def message_entries(connection: Connection, wanted: QueueFilter) -> list[QueueEn
         raise Refusal(Kind.INPUT, str(error)) from error
     found = connection.get(f"/queue/{quote(wanted.message, safe='')}").value
     return [_entry(one) for one in found["items"]]
+
+
+def message_body(connection: Connection, message: str) -> Iterator[bytes]:
+    """As `administration.queue.message_body`."""
+    try:
+        parse_id(message)
+    except ValueError as error:
+        raise Refusal(Kind.INPUT, str(error)) from error
+    return iter([connection.file(f"/queue/{quote(message, safe='')}/content")])
 
 
 def acted(  # noqa: PLR0913 - as there

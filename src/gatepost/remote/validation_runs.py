@@ -10,14 +10,16 @@ from gatepost.administration.choice import choose_connector
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.validation import check_trial
 from gatepost.administration.validation_runs import SECONDS
+from gatepost.connectors.model import PrefixLimits, ResourceErrors, parse
 from gatepost.remote.resources import FetchedGateway
 from gatepost.remote.times import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gatepost.administration.validation import Trial
     from gatepost.administration.validation_runs import Wanted
+    from gatepost.connectors.model import Resources
     from gatepost.remote.connection import Connection
 
 __all__ = ["validated"]
@@ -29,15 +31,13 @@ _MARGIN: Final = 60.0
 def validated(
     connection: Connection, wanted: Wanted, watch: Callable[[dict[str, Any]], None] = lambda _: None
 ) -> dict[str, Any]:
-    """As `administration.validation_runs.validated`, of what is stored there."""
-    if wanted.draft is not None:
-        text = "a connector that is not stored there cannot be tried from here; give the command on that machine"
-        raise Refusal(Kind.INPUT, text)
-    directory = FetchedGateway(connection).directory()
-    chosen = choose_connector(directory.resources, wanted.name, wanted.organization, wanted.direction)
+    """As `administration.validation_runs.validated`."""
+    resources = _resources(connection, wanted.draft)
+    chosen = choose_connector(resources, wanted.name, wanted.organization, wanted.direction)
     check_trial(chosen, wanted.trial)
     path = f"/organizations/{quote(chosen.organization.name, safe='')}/validations"
     body = {"connector": chosen.connector.name, "direction": chosen.direction, **_fields(wanted.trial)}
+    body |= {} if wanted.draft is None else {"resources": wanted.draft}
     state = connection.call("POST", path, query={"wait": _WAIT}, body=body).value
     end = time.monotonic() + SECONDS + _MARGIN
     while not state["done"]:
@@ -50,6 +50,17 @@ def validated(
         raise Refusal(Kind.UNREADABLE, f"{connection.url}: {state['trouble']}")
     record: dict[str, Any] = state["result"]
     return record
+
+
+def _resources(connection: Connection, draft: Mapping[str, Any] | None) -> Resources:
+    """Those that are stored there, with the organizations of a draft in place of their own."""
+    fetched = FetchedGateway(connection)
+    if draft is None:
+        return fetched.directory().resources
+    try:
+        return parse({"organization": {**fetched.tables, **draft.get("organization", {})}}, prefixes=PrefixLimits(0, 0))
+    except ResourceErrors as errors:
+        raise Refusal(Kind.INPUT, "It was not tried.", errors.errors) from errors
 
 
 def _fields(trial: Trial) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The evidence of a choice as a PDF that an auditor reads: summary, entries, and how to verify them.
 
-Called by `cli.evidence_export`, which imports it only when a PDF is asked for: reportlab is an optional dependency. It
-proves nothing by itself; it names the JSON that does. Text of peers is shown with the letters that the font has, and
-what it has not as U+XXXX.
+Called by `administration.evidence` and `remote.evidence`, which import it only when a PDF is asked for: reportlab is an
+optional dependency. It proves nothing by itself; it names the JSON that does. Text of peers is shown with the letters
+that the font has, and what it has not as U+XXXX.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from reportlab.lib import colors
@@ -22,19 +22,17 @@ from reportlab.pdfbase.ttfonts import TTFError, TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from gatepost.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.reports.evidence_export import Summary
-from gatepost.store.evidence_heads import read_heads
 from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
+    from gatepost.evidence.heads import DayHead
     from gatepost.evidence.proof import Segment
     from gatepost.reports.evidence_export import Selection
 
-__all__ = ["write_pdf"]
+__all__ = ["Log", "write_pdf"]
 
 _MOST_ROWS: Final = 5000
 _MOST_HEADS: Final = 400
@@ -55,19 +53,18 @@ _FONTS: Final = (
 )
 
 
-def write_pdf(
-    out: IO[bytes],
-    evidence: Path,
-    selection: Selection,
-    node: str,
-    found: Iterable[Segment],
-    *,
-    proof: tuple[str, str] = ("", ""),
-) -> Summary:
-    """Write the document. node: this gateway. proof: name and SHA-256 of the JSON, if it was written.
+class Log(NamedTuple):
+    """Of which the entries are. node: the gateway. keys: ids of those that signed it. heads: of days, oldest first."""
 
-    Raises StoreFailure, OSError, ValueError for a key that is none.
-    """
+    node: str
+    keys: Sequence[str]
+    heads: Iterable[DayHead]
+
+
+def write_pdf(
+    out: IO[bytes], log: Log, selection: Selection, found: Iterable[Segment], *, proof: tuple[str, str] = ("", "")
+) -> Summary:
+    """Write the document. proof: name and SHA-256 of the JSON, if it was written. Raises OSError."""
     print_ = _Printer(*_fonts())
     summary = Summary()
     rows: list[list[Paragraph]] = []
@@ -76,10 +73,10 @@ def write_pdf(
         rows += [_row(print_, segment.writer, body) for _, body in segment.chosen[: _MOST_ROWS - len(rows)]]
     made = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%d %H:%M UTC")
     story = [
-        *_title(print_, selection, node, made),
+        *_title(print_, selection, log.node, made),
         *_summary(print_, summary),
         *_entries(print_, rows, summary.entries),
-        *_verification(print_, evidence, selection, proof),
+        *_verification(print_, log, selection, proof),
     ]
     document = SimpleDocTemplate(
         out,
@@ -89,9 +86,9 @@ def write_pdf(
         topMargin=_MARGIN,
         bottomMargin=18 * mm,
         title="Evidence of how mail was protected",
-        author=print_.plain(node),
+        author=print_.plain(log.node),
     )
-    footer = print_.plain(f"{node} · evidence of how mail was protected · made {made}")
+    footer = print_.plain(f"{log.node} · evidence of how mail was protected · made {made}")
     document.build(story, canvasmaker=partial(_Numbered, footer=footer, font=print_.regular))
     return summary
 
@@ -353,14 +350,13 @@ _STEPS: Final = (
     (
         "This shows that these entries were logged, and not changed since. That no other entry belongs to the choice "
         "can be shown only by the whole log. Who had the signing key and all copies could have written a log anew: the "
-        "heads below, noted elsewhere in time, exclude that."
+        "daily heads, noted elsewhere in time, exclude that."
     ),
 )
 
 
-def _verification(print_: _Printer, evidence: Path, selection: Selection, proof: tuple[str, str]) -> list[Any]:
+def _verification(print_: _Printer, log: Log, selection: Selection, proof: tuple[str, str]) -> list[Any]:
     name, sha256 = proof
-    keys = [public_key_id(one) for one in kept_keys(evidence)]
     first = (
         f"The proof is the file {name} with SHA-256 {sha256}."
         if name
@@ -369,18 +365,18 @@ def _verification(print_: _Printer, evidence: Path, selection: Selection, proof:
     steps = [first, *_STEPS]
     part: list[Any] = [print_("How to verify this", "part")]
     part += [print_(f"{number}. {step}") for number, step in enumerate(steps, 1)]
-    part += [Spacer(1, 2 * mm), _facts(print_, {"Signed by (SHA-256)": ", ".join(keys)})]
-    heads = _heads(evidence, selection)
+    part += [Spacer(1, 2 * mm), _facts(print_, {"Signed by (SHA-256)": ", ".join(log.keys)})]
+    heads = _heads(log, selection)
     story: list[Any] = [KeepTogether(part)]
     if heads:
         story += [print_("Daily heads", "part"), print_.table(("day", "head (SHA-256)", "entries"), heads, (2, 8, 6))]
     return story
 
 
-def _heads(evidence: Path, selection: Selection) -> list[tuple[str, str, str]]:
+def _heads(log: Log, selection: Selection) -> list[tuple[str, str, str]]:
     first = day_of(selection.since) if selection.since else ""
     last = day_of(selection.until) if selection.until else "9999"
-    days = [one for day, one in sorted(read_heads(evidence).days.items()) if first <= day <= last]
+    days = [one for one in log.heads if first <= one.day <= last]
     return [
         (one.day, one.hash, ", ".join(f"writer {name} up to {end.number}" for name, end in sorted(one.writers.items())))
         for one in days[-_MOST_HEADS:]

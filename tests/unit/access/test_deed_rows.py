@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from gatepost.access import deed_rows
+from gatepost.access.actions import RENAMED
 from gatepost.access.principal import Principal, Scope
 from gatepost.access.records import Deed, DeedFilter, Outcome
 
@@ -63,6 +64,17 @@ def test_filters(rows, wanted, found):
     write(rows, NOW + 3, action="log-in", outcome=Outcome.REFUSED)
     write(rows, NOW + 4, organization="contoso", subject="x")
     assert ["abcde"[int(one.at - NOW)] for one in find(rows, **wanted)] == list(reversed(found))
+
+
+@pytest.mark.parametrize(("before", "now"), RENAMED.items())
+def test_what_was_stored_under_a_former_name(rows, before, now):
+    """It is read under the name of now, and found under both."""
+    write(rows, action=before)
+    write(rows, action=now)
+    write(rows, action=f"{now}-not")
+    for name in (before, now):
+        assert [one.action for one in find(rows, action=name)] == [now, now]
+    assert [one.action for one in find(rows)] == [f"{now}-not", now, now]
 
 
 def test_a_tenant_sees_its_organizations_only(rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from gatepost.admin import queue
+from gatepost.administration.queue import Chosen
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.errors import FieldError
 
@@ -14,12 +15,11 @@ def test_an_answer_that_is_none_is_asked_for_again_with_what_was_filled_in(centr
     message = SimpleNamespace(id=1, reverse_path="ann@contoso.example", organization="contoso")
     waiting = SimpleNamespace(message=message, recipients=[SimpleNamespace(address="bob@b.example")])
 
-    def act(*_, dry_run=False, **given):
-        if not dry_run:
-            raise Refusal(Kind.INPUT, "Nothing was done.", [FieldError("text", "is one line")])
-        return [SimpleNamespace(delivery=waiting)]
+    def act(*_, **given):
+        raise Refusal(Kind.INPUT, "Nothing was done.", [FieldError("text", "is one line")])
 
     monkeypatch.setattr(queue, "act", act)
+    monkeypatch.setattr(queue, "chosen", lambda *_, **given: Chosen(1, 1, [SimpleNamespace(delivery=waiting)]))
     chosen = {"messages": "1a", "back": "/queue?state=held"}
     answer = centre.post("/queue/actions", action="drop", **chosen)
     assert answer.status == 422

@@ -377,7 +377,7 @@ def test_partners_are_told_by_name_and_all_at_once(pair):
     assert level == "fail"
     assert "no such partner" in text
     level, text = said(pair.post(f"{pair.path}/told", partner="bank.example", told_note="by phone"))
-    assert (level, text) == ("pass", "It is kept that 1 partners know. All of them know.")
+    assert (level, text) == ("pass", "It is kept that 1 partner knows. All of them know.")
     assert stored(pair.gateway, pair.new.id).entry.told == ("bank.example",)
     page = pair.get(f"{pair.path}/changeover")
     assert "told: bank.example (by phone)" in page.words

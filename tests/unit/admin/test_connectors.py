@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from gatepost.administration.connectors import SORTS
+
 
 @pytest.mark.parametrize(
     ("query", "shown"),
@@ -58,7 +60,12 @@ def test_the_list_is_sorted_by_links_that_keep_the_filters(centre):
     assert 'aria-sort="descending"' in page.text
     assert 'href="/connectors?direction=outbound&amp;sort=name"' in page.text
     assert 'href="/connectors?direction=outbound&amp;sort=validated"' in page.text
-    assert 'type="hidden" name="sort" value="-name"' in page.text
+    assert page.text.count('name="sort"') == 1, "a filter keeps the order"
+    assert '<option value="-name" selected>Name, descending</option>' in page.text
+    orders = re.findall(
+        r'<option value="(-?[a-z]+)"', page.text.partition('id="filter-sort"')[2].partition("</select>")[0]
+    )
+    assert sorted(orders) == sorted([*SORTS, *(f"-{one}" for one in SORTS)]), "a telephone shows no headings"
     assert "aria-sort=" not in centre.get("/connectors?sort=colour").text
     assert [one["name"] for one in centre.get("/connectors?format=json&sort=-name").json] == [
         "off",

@@ -46,7 +46,7 @@ def entries(answer):
 
 
 def deeds(centre):
-    return [one for one in centre.accounts.deeds(OWNER) if one.action.startswith("evidence.")]
+    return [one for one in centre.accounts.deeds(OWNER) if one.action.startswith("evidence-")]
 
 
 def test_a_gateway_without_a_log(centre):
@@ -165,7 +165,7 @@ def test_who_took_what_along_is_on_record(centre, log):
     centre.get(f"{EXPORT}?organization=contoso&message={'m' * 3000}&form=csv", "reader")
     (deed,) = deeds(centre)
     assert (deed.action, deed.who, deed.organization, deed.subject) == (
-        "evidence.export", "token reader", "contoso", "csv",
+        "evidence-export", "token reader", "contoso", "csv",
     )  # fmt: skip
     assert len(deed.detail["message"]) == 1000
 
@@ -230,7 +230,7 @@ def test_who_reads_has_it_verified_and_that_is_on_record(centre, log):
     answer = centre.post(f"{PAGE}/verify", "reader", organization="contoso")
     assert answer.headers["location"] == f"{PAGE}?organization=contoso"
     assert centre.gateway.verifying.started == 1
-    assert [one.action for one in deeds(centre)] == ["evidence.verify"]
+    assert [one.action for one in deeds(centre)] == ["evidence-verify"]
     centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
     assert centre.post(f"{PAGE}/verify", "blind").status == 403
     assert centre.gateway.verifying.started == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -15,12 +15,12 @@ from gatepost.admin import gate_looks
 from gatepost.admin.gate_looks import by_gate, followed, gate_items, keep, kept, waited
 from gatepost.administration.certificates import certificate as stored
 from gatepost.administration.changeover import Look
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.certificates.entry import Purpose
 from gatepost.checks.gates import Gate, GateFinding, GateReport
 from gatepost.checks.partner_report import Mark
 
-from .conftest import MARKUP, certificate
+from .conftest import MARKUP, OWNER, certificate
 
 RECORD = f"_25._tcp.mx.a.example. IN TLSA 3 1 1 {'ab' * 32}"
 
@@ -65,7 +65,7 @@ def looked(monkeypatch):
     """looked(*findings): what a look finds from then on, gate by gate. An error among them ends it."""
 
     def find(*found):
-        def look(gateway, number, tell=lambda *_: None):
+        def look(gateway, _, number, tell=lambda *_: None):
             one = stored(gateway, number).entry
             for each in found:
                 if isinstance(each, BaseException):
@@ -169,7 +169,7 @@ def test_records_are_taken_out_of_the_text_to_be_copied(entry):
 def test_one_waits_for_a_look_and_it_is_kept(sealing, looked):
     one = certificate(sealing)
     looked(finding())
-    assert waited(sealing.gateway, one.id) is kept(sealing.gateway, one.id)
+    assert waited(sealing.gateway, OWNER, one.id) is kept(sealing.gateway, one.id)
 
 
 @pytest.mark.parametrize("error", [Refusal(Kind.MISSING, "gone"), OSError("disk")])
@@ -178,30 +178,22 @@ def test_a_look_that_fails_leaves_room_for_others(sealing, looked, error):
     looked(error)
     for _ in range(6):
         with pytest.raises(type(error)):
-            waited(sealing.gateway, one.id)
+            waited(sealing.gateway, OWNER, one.id)
     looked(finding())
-    assert waited(sealing.gateway, one.id).report is not None
+    assert waited(sealing.gateway, OWNER, one.id).report is not None
 
 
-@pytest.fixture
-def busy():
-    """As many looks as may run at a time are running."""
-    while gate_looks._slots.acquire(blocking=False):
-        pass
-    yield
-    for _ in range(gate_looks._AT_A_TIME):
-        gate_looks._slots.release()
-
-
-def test_few_run_at_a_time(sealing, looked, busy):
-    one = certificate(sealing)
-    looked(finding())
-    with pytest.raises(Refusal, match="wait until one has ended") as refused:
-        waited(sealing.gateway, one.id)
-    assert refused.value.kind is Kind.CONFLICT
-    assert sealing.post(f"/certificates/{one.id}/gates").status == 409
-    stream = sealing.get(f"/certificates/{one.id}/gates")
-    assert "wait until one has ended" in stream.words
+def test_few_run_at_a_time(sealing):
+    one, gates = certificate(sealing), sealing.gateway.gates
+    others = [replace(OWNER, name=name) for name in "aabb"]
+    with ExitStack() as stack:
+        for other in others:
+            stack.enter_context(gates.turn(other))
+        with pytest.raises(Busy):
+            waited(sealing.gateway, OWNER, one.id)
+        assert sealing.post(f"/certificates/{one.id}/gates").status == 429
+        stream = sealing.get(f"/certificates/{one.id}/gates")
+    assert "look again when one of them has ended" in stream.words
     assert stream.text.endswith("event: done\ndata: \n\n")
 
 
@@ -232,7 +224,7 @@ def test_a_refusal_is_said_and_a_mistake_of_ours_is_not(sealing, looked, threads
     one = certificate(sealing)
     looked(finding(text="opens"), Refusal(Kind.UNREADABLE, f"the store {MARKUP}"))
     answer = sealing.get(f"/certificates/{one.id}/gates")
-    assert "the store" in answer.words
+    assert "The store" in answer.words
     assert "<script>" not in answer.text
     assert kept(sealing.gateway, one.id) is None
     looked(finding(text="opens"), ValueError("secret=hunter2"))
@@ -249,7 +241,11 @@ def request_of(centre):
     accounts = centre.accounts
     app = SimpleNamespace(state=SimpleNamespace(gateway=centre.gateway, accounts=accounts))
     return SimpleNamespace(
-        app=app, state=SimpleNamespace(csrf=""), scope={"raw_path": b"/x"}, query_params=_Query(), cookies={}
+        app=app,
+        state=SimpleNamespace(csrf="", principal=OWNER),
+        scope={"raw_path": b"/x"},
+        query_params=_Query(),
+        cookies={},
     )
 
 
@@ -264,7 +260,7 @@ def test_a_silent_look_says_that_it_is_there(sealing, looked, monkeypatch):
     looked(go, finding())
 
     async def follow():
-        events = followed(request_of(sealing), one).body_iterator
+        events = followed(request_of(sealing), one, lambda _: None).body_iterator
         await anext(events)
         assert await anext(events) == b": still looking\n\n"
         go.set()
@@ -278,7 +274,7 @@ def test_a_look_ends_though_whoever_followed_has_gone(sealing, looked, threads):
     looked(go, finding())
 
     async def leave():
-        events = followed(request_of(sealing), one).body_iterator
+        events = followed(request_of(sealing), one, lambda _: None).body_iterator
         await anext(events)
         with suppress(TimeoutError):
             async with asyncio.timeout(0):  # the thread begins, and there is nothing to wait for

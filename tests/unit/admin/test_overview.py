@@ -48,6 +48,22 @@ def test_what_needs_somebody_comes_first_and_is_bounded(alarmed):
     assert "<b>Detail" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("severities", "badge"),
+    [
+        ((), ""),
+        ((Severity.WARNING,), "badge warn"),
+        ((Severity.WARNING, Severity.CRITICAL, Severity.WARNING), "badge fail"),
+    ],
+)
+def test_the_number_of_alarms_looks_like_the_gravest(alarmed, severities, badge):
+    page = alarmed(*(alarm(f"contoso/{at}", one) for at, one in enumerate(severities))).get("/")
+    tile = page.text.partition('href="/alarms">\n<span class="tile-label">Alarms')[2].partition("</a>")[0]
+    assert f'<span class="tile-value">{len(severities)}</span>' in tile
+    assert (badge or "none is known") in tile
+    assert page.text.count("since <time") == len(severities)
+
+
 def test_alarms_of_others_are_not_there(alarmed):
     centre = alarmed(alarm("contoso/bank"), alarm("fabrikam/shop"), alarm("queue", kind=AlarmKind.QUEUE_AGE))
     for path in ("/", "/alarms", "/alarms?format=json", "/alarms?format=csv"):

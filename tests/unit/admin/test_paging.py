@@ -25,6 +25,7 @@ def test_a_page_is_a_number_from_one_on(text, number):
     ("total", "offset", "rows", "said"),
     [
         (0, 0, 0, ("0 of 0 things", 0, 0)),
+        (1, 0, 1, ("1 thing", 0, 0)),
         (3, 0, 3, ("1 to 3 of 3 things", 0, 0)),
         (10_000, 0, SIZE, ("1 to 50 of 10,000 things", 0, 2)),
         (10_000, SIZE, SIZE, ("51 to 100 of 10,000 things", 1, 3)),
@@ -34,6 +35,11 @@ def test_a_page_is_a_number_from_one_on(text, number):
 )
 def test_the_foot_says_what_is_shown(total, offset, rows, said):
     assert tuple(foot(Page(1, total, offset, [None] * rows), "things")) == said
+
+
+def test_a_noun_whose_plural_is_more_than_an_s():
+    assert foot(Page(1, 1, 0, [None]), "mailboxes", "mailbox").shown == "1 mailbox"
+    assert foot(Page(1, 2, 0, [None, None]), "mailboxes", "mailbox").shown == "1 to 2 of 2 mailboxes"
 
 
 def test_a_page_of_rows_at_hand():

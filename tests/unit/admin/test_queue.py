@@ -116,7 +116,7 @@ def test_content_is_for_who_may_act_on_all_of_it_and_is_put_on_record(centre, wa
     assert statuses["owner"] == [200, 200, 200]
     assert statuses["reader"] == statuses["tenant"] == [403, 403, 403]
     assert statuses["operator"] == [404, 200, 404], "what came to contoso, too, is not fabrikam's to read"
-    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue content"))
+    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue-content"))
     assert [one.subject for one in deeds if one.who.endswith("op")] == [second]
     assert len(deeds) == 5, "the message of both is on record for each of them"
 
@@ -126,9 +126,9 @@ def test_a_header_section_is_shown_to_who_may_act_on_all_of_it_and_put_on_record
     scopes = [Scope.READ, Scope.QUEUE]
     centre.tokens["operator"] = centre.accounts.add_token("op", scopes, by=Actor("", ""), organizations=["fabrikam"])
     assert [centre.get(f"/queue/{both}?header", who).status for who in ("reader", "operator", "tenant")] == [200] * 3
-    assert centre.accounts.deeds(OWNER, DeedFilter(action="queue header")) == []
+    assert centre.accounts.deeds(OWNER, DeedFilter(action="queue-header")) == []
     assert centre.get(f"/queue/{both}?header").status == 200
-    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue header"))
+    deeds = centre.accounts.deeds(OWNER, DeedFilter(action="queue-header"))
     assert {one.organization for one in deeds} == {"contoso", "fabrikam"}
 
 
@@ -149,7 +149,7 @@ def test_what_is_ticked_is_held_and_put_on_record(centre, waiting):
     answer = act(centre, "owner", ("messages", first), action="hold", which="ticked", back="/queue?state=held")
     assert (answer.status, answer.headers["location"]) == (303, "/queue?state=held")
     assert states(centre)[first] == "held"
-    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue hold"))
+    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue-hold"))
     assert (deed.organization, deed.subject, deed.detail) == ("contoso", first, {"deliveries": 1})
 
 
@@ -176,7 +176,7 @@ def test_nothing_is_dropped_without_a_reason(centre, waiting):
     )
     assert answer.headers["location"] == "/queue", "its own page is gone"
     assert first not in states(centre)
-    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue drop"))
+    (deed,) = centre.accounts.deeds(OWNER, DeedFilter(action="queue-drop"))
     assert deed.detail == {"reason": "a loop", "deliveries": 1}
 
 
@@ -196,4 +196,4 @@ def test_a_text_that_cannot_be_sent_changes_nothing(centre, waiting):
     answer = act(centre, "owner", ("messages", waiting[0]), action="return", which="ticked", text="a\r\nBcc: x@y")
     assert answer.status == 422
     assert waiting[0] in states(centre)
-    assert centre.accounts.deeds(OWNER, DeedFilter(action="queue return")) == []
+    assert centre.accounts.deeds(OWNER, DeedFilter(action="queue-return")) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from gatepost.access.records import Actor
 from gatepost.admin import routes
 from gatepost.admin.navigation import navigation
 from gatepost.admin.routes import ROUTES
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.connectors.errors import FieldError
 from gatepost.web.identity import is_open
 
@@ -132,8 +131,15 @@ def test_a_call_of_no_endpoint_is_answered_as_programs_read_it(centre):
     assert "openapi.json" in answer.json["detail"]
 
 
-def test_a_status_without_a_heading_of_ours_has_its_own():
-    assert HTTPStatus.TOO_MANY_REQUESTS not in routes._HEADINGS
+def test_what_is_too_much_just_now_says_when_to_come_back(centre, monkeypatch):
+    def refuse(*_):
+        raise Busy("other looks are under way", 7)
+
+    monkeypatch.setattr("gatepost.admin.alarms.alarms", refuse)
+    answer = centre.get("/alarms")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+    assert "This cannot be done yet" in answer.words
+    assert "Other looks are under way" in answer.words
 
 
 def test_every_page_is_measured_or_it_is_said_why_not(monkeypatch):

@@ -55,12 +55,6 @@ def test_what_failed_by_our_own_doing_is_no_failure():
     assert (item["level"], item["word"]) == ("unknown", "Could not tell")
 
 
-def test_a_hint_of_the_command_is_left_out():
-    task = {"name": "Test message", "status": "skipped", "detail": "none (--recipient ADDRESS)", "seconds": 0}
-    _, item = task_items({"tasks": [task]})
-    assert item["text"] == "none"
-
-
 def test_what_was_said_to_a_host_is_with_its_last_task():
     first, *_, last = host_items(recorded(REPORT), several=False)
     assert "raw" not in first

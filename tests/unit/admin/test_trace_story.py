@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.admin.trace_story import STEPS, protection, recipients_of, story
+from gatepost.admin.trace_story import STEPS, _tls_facts, protection, recipients_of, story
 from gatepost.store.interface import TraceEvent
 
 AT = 1_795_528_800.0
@@ -84,6 +84,11 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
     assert step.transcript == "> EHLO\n< 250"
     assert ("dane", "status: insecure") in step.more
     assert '"event": "DEFER"' in step.raw
+
+
+def test_tls_of_which_not_all_is_known_is_told_as_far_as_it_is():
+    facts = dict(_tls_facts({"version": "TLSv1.3", "suite": None, "group": "X25519"}))
+    assert facts["TLS"] == "TLSv1.3 X25519"
 
 
 def test_recipients_of_one_transaction_are_one_step():

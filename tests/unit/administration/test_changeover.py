@@ -24,7 +24,7 @@ from gatepost.administration.changeover import (
     tlsa_of,
 )
 from gatepost.administration.inventory import inventory_for_look, inventory_of, listed_certificates
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.certificates.entry import State
 from gatepost.checks.changeover import Gatekeeper
 from gatepost.checks.gates import Gate, GateFinding, GateReport, Light
@@ -48,7 +48,7 @@ def pair(sealed, root):
 
 @pytest.mark.parametrize("number", ["", "none", "0" * 16])
 def test_what_is_not_there(sealed, pair, number):
-    for ask, who in ((standing, ()), (notice, (ANN,)), (look, ())):
+    for ask, who in ((standing, ()), (notice, (ANN,)), (look, (ANN,))):
         with pytest.raises(Refusal) as refused:
             ask(sealed, *who, number)
         assert refused.value.kind is Kind.MISSING
@@ -84,7 +84,7 @@ def test_after_the_switch_the_traffic_is_looked_at(sealed, pair):
     assert record["traffic"]["since"]["domains"] == []
     assert record["roll_back_until"] > record["certificate"]["current_from"]
     json.dumps(record)
-    gone = look(sealed, old.id)
+    gone = look(sealed, ANN, old.id)
     assert (gone.report, gone.traffic) == (None, None)
     assert status_record(gone)["gates"] is None
 
@@ -157,3 +157,9 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
     report = GateReport(one, NOW, tuple(GateFinding(Gate.TLSA, mark, "so", until=until) for mark, until in findings))
     (told,) = next_steps(one, {one.id: one}, report, now=NOW)
     assert told == expected.replace("ID", one.id)
+
+
+@pytest.mark.parametrize("ask", [look, check, looks])
+def test_few_looks_at_a_time(sealed, pair, ask):
+    with sealed.gates.turn(ANN), sealed.gates.turn(ANN), pytest.raises(Busy, match="under way"):
+        ask(sealed, ANN, pair[1].id)

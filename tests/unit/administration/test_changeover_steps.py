@@ -12,7 +12,7 @@ from gatepost.administration.certificates import certificate, history, in_order,
 from gatepost.administration.changeover import concerned, look, looks, next_steps, notice, standing, status_record
 from gatepost.administration.changeover_steps import GatesClosed
 from gatepost.administration.inventory import inventory_of, listed_certificates
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.certificates.entry import Purpose, State
 from gatepost.checks.gates import Gate, Light
 
@@ -36,7 +36,7 @@ def state(gateway, entry):
 
 def test_gates_are_told_of_one_by_one(sealed, pair):
     heard = []
-    found = look(sealed, pair[1].id, lambda gate, findings: heard.append((gate, tuple(findings))))
+    found = look(sealed, ANN, pair[1].id, lambda gate, findings: heard.append((gate, tuple(findings))))
     assert {gate for gate, _ in heard} == set(Gate)
     assert len(heard) == len(Gate)
     told = {one for _, findings in heard for one in findings}
@@ -130,3 +130,10 @@ def test_who_would_miss_it(sealed, root):
     with pytest.raises(Refusal) as caught:
         certificate(sealed, current.id)
     assert caught.value.kind is Kind.MISSING
+
+
+def test_a_switch_waits_for_its_turn_at_the_gates(sealed, pair, monkeypatch):
+    monkeypatch.setattr(steps, "_PATIENCE", 0.01)
+    with sealed.gates.turn(ANN), sealed.gates.turn(ANN), pytest.raises(Busy, match="under way"):
+        steps.switch(sealed, ANN, pair[1].id, force="at once", dry_run=True)
+    assert steps.switch(sealed, ANN, pair[1].id, force="at once", dry_run=True).new.id == pair[1].id

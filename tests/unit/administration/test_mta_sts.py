@@ -6,9 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import tomlkit
 
+from gatepost.access.principal import Principal, Scope
 from gatepost.administration.choice import choose_part
 from gatepost.administration.gateway import Gateway
-from gatepost.administration.mta_sts import check_policy, finding_record, policy_of, policy_record, reports_line
+from gatepost.administration.mta_sts import (
+    check_policy,
+    finding_record,
+    policy_of,
+    policy_record,
+    published_policy,
+    reports_line,
+)
 from gatepost.administration.parts import DOMAIN
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.checks.partner_report import Finding, Mark, Stage
@@ -147,3 +155,36 @@ def test_a_finding_for_machines():
         "evidence": "seen",
         "fix": "do it",
     }
+
+
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+TENANT = Principal("tim", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"contoso"}))
+STRANGER = Principal("sid", frozenset({Scope.READ}), frozenset({"fabrikam"}))
+
+
+def test_what_a_door_asks_for(serving):
+    gateway = serving(HOST, POLICY)
+    found = published_policy(gateway, TENANT, "CONTOSO.example")
+    assert found == policy_record(policy(gateway), ())
+    looked = published_policy(gateway, OWNER, "contoso.example", "contoso", check=True, private=True)
+    assert looked["findings"]
+    assert {**looked, "findings": [], "notes": []} == {**found, "notes": []}
+
+
+@pytest.mark.parametrize(
+    ("who", "words", "kind"),
+    [
+        (STRANGER, {}, Kind.MISSING),
+        (OWNER, {"organization": "fabrikam"}, Kind.MISSING),
+        (TENANT, {"check": True, "private": True}, Kind.FORBIDDEN),
+    ],
+)
+def test_what_a_door_does_not_get(serving, who, words, kind):
+    with pytest.raises(Refusal) as refused:
+        published_policy(serving(HOST, POLICY), who, "contoso.example", **words)
+    assert refused.value.kind is kind
+
+
+def test_where_all_is_private_everybody_may_look_there(serving):
+    gateway = serving(HOST, POLICY, outbound={"private_policy_hosts": True})
+    assert published_policy(gateway, TENANT, "contoso.example", check=True, private=True)["findings"]

@@ -135,14 +135,27 @@ def test_wrong_ids_change_nothing_and_are_all_named(gateway):
 def test_what_cannot_be_asked(gateway):
     for ask in (
         lambda: entries(gateway, OWNER, QueueFilter(message="x")),
-        lambda: list(message_body(gateway, "x")),
+        lambda: list(message_body(gateway, OWNER, "x")),
     ):
         with pytest.raises(Refusal) as caught:
             ask()
         assert caught.value.kind is Kind.INPUT
     with pytest.raises(Refusal) as gone:
-        list(message_body(gateway, NO_ID))
+        list(message_body(gateway, OWNER, NO_ID))
     assert gone.value.kind is Kind.MISSING
+
+
+def test_whose_it_is_to_read(gateway, queued):
+    """The third came to both, and is contoso's."""
+    first, second, third = gateway.ids
+    assert b"".join(message_body(gateway, OWNER, second)) == b""
+    assert b"".join(message_body(gateway, CONTOSO, third)) == b""
+    for who, message in ((FABRIKAM, third), (FABRIKAM, first), (CONTOSO, second), (NOBODY, first)):
+        with pytest.raises(Refusal) as refused:
+            message_body(gateway, who, message)
+        assert refused.value.kind is Kind.MISSING
+    (big,) = queued(gateway.data, {"contoso": ["a@contoso.example"], "body": b"Subject: x\r\n\r\n" + b"x" * 300_000})
+    assert len(b"".join(message_body(gateway, CONTOSO, big))) == 300_014
 
 
 def test_a_queue_that_cannot_be_read(gateway):
@@ -151,7 +164,7 @@ def test_a_queue_that_cannot_be_read(gateway):
         lambda: entries(gateway, OWNER, QueueFilter()),
         lambda: act(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
         lambda: chosen(gateway, OWNER, QueueAction.RETRY, QueueFilter()),
-        lambda: list(message_body(gateway, gateway.ids[0])),
+        lambda: list(message_body(gateway, OWNER, gateway.ids[0])),
     ):
         with pytest.raises(Refusal) as caught:
             ask()

@@ -85,7 +85,7 @@ PAGES = [
     (OWNER, Selection(organization="contoso"), 2, ["bank", "Lab"]),
     (OWNER, Selection(q="LA"), 1, ["Lab"]),
     (OWNER, Selection(limit=1, offset=1), 3, ["Lab"]),
-    (OWNER, Selection(limit=2, offset=2), 3, ["bank"]),
+    (OWNER, Selection(limit=2, offset=9), 3, ["bank"]),
     (TENANT, Selection(), 1, ["bank"]),
 ]
 
@@ -93,14 +93,8 @@ PAGES = [
 @pytest.mark.parametrize(("who", "selection", "total", "names"), PAGES)
 def test_parts_in_pages(base, who, selection, total, names):
     page = parts(base, who, OUTBOUND, selection)
-    assert (page.version, page.total, page.offset) == (1, total, selection.offset)
+    assert (page.version, page.total, page.offset) == (1, total, min(selection.offset, 2))
     assert [one.name for one in page.rows] == names
-
-
-def test_a_page_behind_the_last_is_the_last(base):
-    assert parts(base, OWNER, OUTBOUND, Selection(limit=2, offset=9)) == parts(
-        base, OWNER, OUTBOUND, Selection(limit=2, offset=2)
-    )
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from gatepost.access.accounts import Accounts
@@ -119,8 +121,16 @@ def test_the_command_waits_for_it(base):
 
 
 def test_what_is_not_stored_is_not_kept(base):
-    record = validated(base, OWNER, Wanted("bank-out", draft=base.directory()))
+    document = copy.deepcopy(BASE)
+    document["contoso"]["outbound_connector"].append(
+        {"name": "new-out", "recipient_domains": ["new.example"], "smart_hosts": ["127.0.0.1:1"]}
+    )
+    record = validated(base, OWNER, Wanted("bank-out", draft={"organization": document}))
     assert record["notes"] == []
+    assert validated(base, TENANT, Wanted("new-out", draft={"organization": document}))["connector"] == "new-out"
+    with pytest.raises(Refusal) as refused:
+        validated(base, STRANGER, Wanted("new-out", draft={"organization": document}))
+    assert refused.value.kind is Kind.MISSING
     assert last_validation(base, choose_connector(base.directory().resources, "bank-out")) is None
 
 

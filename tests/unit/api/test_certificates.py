@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.api.certificate_inventory import ENDPOINTS as INVENTORY
 from gatepost.api.certificates import ENDPOINTS
 
 from .conftest import NAME, ROOT
@@ -96,3 +97,22 @@ def test_a_changeover(rest):
     assert rest.call("POST", f"{at}/roll-back", {"note": "x"}).json["current"] == [old]
     assert rest.call("POST", f"{at}/switch", {"force": "a drill"}).json["switched"]
     assert rest.call("POST", f"/certificates/{old}/withdraw", {"force": "stolen"}).json["state"] == "retired"
+
+
+def test_few_look_at_gates_at_a_time(api_of, monkeypatch):
+    """Pages and calls, of one asker and of all; a switch looks, too, and first waits a while."""
+    rest = api_of(*ENDPOINTS, *INVENTORY)
+    add(rest)
+    number = add(rest).json["certificate"]["id"]
+    monkeypatch.setattr("gatepost.administration.changeover_steps._PATIENCE", 0.01)
+    calls = (
+        (f"/certificates/{number}/gates", None),
+        ("/certificate_changeovers/look", {"certificate": number}),
+        (f"/certificates/{number}/switch?dry_run=true", {"force": "now"}),
+    )
+    with rest.gateway.gates.turn(rest.who), rest.gateway.gates.turn(rest.who):
+        for path, body in calls:
+            answer = rest.call("POST", path, body)
+            assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
+            assert "under way" in answer.json["detail"]
+    assert [rest.call("POST", *one).status for one in calls] == [200, 200, 200]

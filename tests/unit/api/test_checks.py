@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.partner import Target
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.administration.sights import Key, Sight
 from gatepost.api.checks import ENDPOINTS
 from gatepost.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
@@ -226,11 +226,12 @@ def test_what_the_dns_says(rest):
 
 
 @pytest.mark.parametrize(
-    ("kind", "problem", "status"), [(Kind.CONFLICT, "throttled", 429), (Kind.UNREADABLE, "unreadable", 503)]
+    ("refusal", "problem", "status"),
+    [(Busy("not now"), "throttled", 429), (Refusal(Kind.UNREADABLE, "not now"), "unreadable", 503)],
 )
-def test_a_look_that_cannot_be_made(rest, kind, problem, status):
+def test_a_look_that_cannot_be_made(rest, refusal, problem, status):
     def look(*_):
-        raise Refusal(kind, "not now")
+        raise refusal
 
     rest.gateway.sights = SimpleNamespace(look=look)
     answer = rest.call("GET", f"{AT}/seen")

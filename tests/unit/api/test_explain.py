@@ -5,7 +5,7 @@ import pytest
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.administration.explain import MAX_PEM, Question, explained
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.api.explain import Explained
 
 from .conftest import OWNER, ROOT
@@ -128,10 +128,13 @@ def test_it_is_on_record_without_a_certificate(api):
     assert (deed.subject, deed.detail) == (ANN, {"from": BANK, "live": False})
 
 
-@pytest.mark.parametrize(("kind", "problem"), [(Kind.CONFLICT, "throttled"), (Kind.UNREADABLE, "unreadable")])
-def test_too_many_looks_are_told_to_wait(api, monkeypatch, kind, problem):
+@pytest.mark.parametrize(
+    ("refusal", "problem"),
+    [(Busy("other looks are under way"), "throttled"), (Refusal(Kind.UNREADABLE, "gone"), "unreadable")],
+)
+def test_too_many_looks_are_told_to_wait(api, monkeypatch, refusal, problem):
     def refuse(*_):
-        raise Refusal(kind, "other looks at next hops are under way")
+        raise refusal
 
     monkeypatch.setattr("gatepost.api.explain.explained", refuse)
     answer = ask(api, live=True)

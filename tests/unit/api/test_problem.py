@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind, Refusal
 from gatepost.api.problem import Problem, ProblemType, problem_response, refused
 from gatepost.connectors.errors import FieldError
 
@@ -35,6 +35,12 @@ def test_every_refusal_is_a_problem(kind):
     problem = refused(refusal)
     assert (problem.detail, problem.errors, problem.refusal) == ("why", tuple(errors), refusal)
     assert problem.kind in ProblemType
+
+
+def test_what_is_too_much_just_now_says_when_to_come_back():
+    problem = refused(Busy("others look", 7))
+    assert (problem.kind, problem.headers) == (ProblemType.THROTTLED, {"Retry-After": "7"})
+    assert problem.refusal.kind is Kind.CONFLICT, "as a command that is refused beside the gateway"
 
 
 def test_members_of_its_own_never_hide_those_of_the_document():

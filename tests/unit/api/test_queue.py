@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.access.principal import Principal, Scope
+from gatepost.access.records import Outcome
 
 CONTOSO = Principal("token contoso", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso"}))
 
@@ -57,6 +58,60 @@ def test_a_message_of_another_is_not_there(api):
     theirs, none = (api.call("GET", f"/queue/{one}") for one in (api.ids[2], "0000000000000001"))
     assert theirs.problem == none.problem == "missing"
     assert theirs.json["detail"].replace(api.ids[2], "") == none.json["detail"].replace("0000000000000001", "")
+
+
+CONTENT = b"Subject: the merger\r\n\r\n" + b"secret line\r\n" * 30_000
+OWNER = Principal("ann", frozenset({Scope.OWNER}))
+READER = Principal("reader", frozenset({Scope.READ, Scope.CONNECTORS, Scope.CERTIFICATES}))
+FABRIKAM = Principal("token fabrikam", frozenset({Scope.QUEUE}), frozenset({"fabrikam"}))
+
+
+@pytest.fixture
+def private(api, queued):
+    """A message that came to two organizations, and is contoso's."""
+    given = {"contoso": ["x@bank.example"], "fabrikam": ["y@hidden.example"], "body": CONTENT}
+    (found,) = queued(api.gateway.data, given, shard=1)
+    return found
+
+
+def reads(api):
+    return [one for one in api.accounts.deeds(OWNER, limit=100) if one.action == "queue-content"]
+
+
+def test_the_content_is_a_file_and_who_read_it_is_on_record(api, private):
+    api.who = CONTOSO
+    answer = api.call("GET", f"/queue/{private}/content")
+    assert (answer.status, answer.body) == (200, CONTENT)
+    assert answer.headers["content-type"] == "message/rfc822"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{private}.eml"'
+    assert answer.headers["cache-control"] == "no-store"
+    (deed,) = reads(api)
+    assert (deed.who, deed.organization, deed.subject) == ("token contoso", "contoso", private)
+    assert deed.outcome is Outcome.DONE
+    assert "merger" not in str(deed.detail)
+    api.who = OWNER
+    api.call("GET", f"/queue/{private.upper()}/content")
+    assert {one.organization for one in reads(api)} == {"contoso", "fabrikam"}, "mail of both was read"
+
+
+def test_its_head_has_no_body(api, private):
+    answer = api.call("HEAD", f"/queue/{private}/content")
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"", "message/rfc822")
+
+
+@pytest.mark.parametrize(("who", "problem"), [(READER, "forbidden"), (FABRIKAM, "missing"), (None, "unauthenticated")])
+def test_who_may_not_reads_nothing(api, private, who, problem):
+    api.who = who
+    answer = api.call("GET", f"/queue/{private}/content")
+    assert answer.problem == problem
+    assert b"merger" not in answer.body
+    assert [one for one in reads(api) if one.outcome is Outcome.DONE] == []
+
+
+def test_content_that_is_not_there(api):
+    assert api.call("GET", "/queue/0000000000000001/content").problem == "missing"
+    assert api.call("GET", "/queue/x/content").problem == "invalid"
+    assert [one.outcome for one in reads(api)] == [Outcome.REFUSED] * 2
 
 
 # body -> senders of what is changed

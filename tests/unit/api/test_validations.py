@@ -45,6 +45,12 @@ def test_a_client_that_would_come(api):
         ({"connector": "bank in", "since": "soon"}, 422, ["since"]),
         ({"connector": "bank in", "certificate": "x" * 65_537}, 422, ["certificate"]),
         ({"connector": "bank in", "colour": "blue"}, 422, ["colour"]),
+        (
+            {"connector": "bank in", "resources": {"organization": {"contoso": {"colour": 1}}}},
+            422,
+            ["organization.contoso.colour"],
+        ),
+        ({"connector": "bank in", "resources": {"organization": []}}, 422, []),
     ],
 )
 def test_what_is_wrong_is_said_by_its_field(api, body, status, paths):
@@ -76,3 +82,21 @@ def test_too_many_are_told_to_come_later(api):
     api.gateway.checks = runs
     answer = api.call("POST", PATH, {"connector": "bank in"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
+
+
+def test_what_is_not_stored_is_tried_of_ones_own_alone(api):
+    api.who = TENANT
+    fields = {
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [{"name": "new", "sender_domains": ["new.example"]}],
+    }
+    body = {"connector": "new", "resources": {"organization": {"contoso": fields}}}
+    state = api.call("POST", f"{PATH}?wait=25", body).json
+    assert (state["done"], state["trouble"], state["result"]["connector"]) == (True, "", "new")
+    assert api.accounts.deeds(OWNER)[0].detail["draft"] is True
+    assert api.call("POST", PATH, {"connector": "new"}).status == 404, "it was stored nowhere"
+
+    theirs = {"connector": "new", "resources": {"organization": {"fabrikam": fields}}}
+    assert api.call("POST", PATH, theirs).status == 404
+    assert api.call("POST", "/organizations/fabrikam/validations", theirs).status == 404
+    assert [one for one in api.accounts.deeds(OWNER, limit=9) if one.organization == "fabrikam"] == []

@@ -119,7 +119,7 @@ def test_a_missing_intermediate_is_found_where_the_certificate_says():
 @pytest.mark.parametrize(
     ("private", "answer", "said"),
     [
-        (False, None, "With --private it is fetched from there"),
+        (False, None, "not fetched, as that is in a private network"),
         (True, status(404), "status 404"),
         (True, ok(STRANGER.certificate.public_bytes(Encoding.DER)), "did not issue"),
     ],

@@ -67,7 +67,7 @@ WRONG = [
     (b"", "x: empty"),
     (b" \r\n", "x: empty"),
     (b"hello", "x: neither PEM (-----BEGIN CERTIFICATE-----) nor DER nor PKCS#7; name a file of certificates"),
-    (LEAF.key_pem, "x: a private key and no certificate; name the certificate's file here, and this one with --key"),
+    (LEAF.key_pem, "x: a private key and no certificate; here the certificate is expected, and this as its key"),
     (REQUEST.public_bytes(Encoding.PEM), "x: a request for a certificate (CSR), not a certificate; name the file"),
     (PFX, "x: PKCS#12 (.pfx, .p12), which holds a private key under a password; take the certificates out: openssl"),
     (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----", "x: no certificate in it but X509 CRL; a file with"),

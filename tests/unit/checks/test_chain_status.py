@@ -67,7 +67,12 @@ REVOCATION = [
     ((replace(NO_LIST, status=503),), ["unknown"], "could not be had", "The server at crl.example:80 is in trouble"),
     ((NO_LIST, GOOD_OCSP), ["warn", "pass"], "could not be had", "crl.example:80"),
     ((NO_LIST, replace(GOOD_OCSP, result=Result.REVOKED, detail="revoked on X")), ["warn", "fail"], "", ""),
-    ((replace(NO_LIST, result=Result.FORBIDDEN),), ["unknown"], "could not be had", "--private"),
+    (
+        (replace(NO_LIST, result=Result.FORBIDDEN),),
+        ["unknown"],
+        "could not be had",
+        "if this one is your own",
+    ),
     ((replace(NO_LIST, result=Result.SKIPPED),), ["unknown"], "was not asked for", "Complete the chain first."),
     (
         (replace(GOOD_LIST, result=Result.REVOKED, detail="revoked on X, reason keyCompromise"),),
@@ -115,7 +120,7 @@ def test_an_intermediate_that_is_trusted_itself_is_not_asked_about():
 
 def test_offline():
     (found,) = revocation_findings(facts(LEAF, replace(NO_LIST, result=Result.SKIPPED), offline=True))
-    assert (found.verdict, found.text) == (Mark.INFO, "not looked at: nothing was to be fetched (--offline)")
+    assert (found.verdict, found.text) == (Mark.INFO, "not looked at, as nothing was to be fetched")
 
 
 # the leaf, its answers, whether a staple is wanted -> verdicts, words of the last text

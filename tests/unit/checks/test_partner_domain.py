@@ -136,9 +136,14 @@ def test_what_others_wrote_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "fix"), [("off; do it", "Here: do it."), ("off", "Here: ask a resolver on this machine")]
+    ("why", "fix", "options"),
+    [
+        ("off; do it", "Here: do it.", ()),
+        ("off", "Here: ask a resolver on this machine", ("nameserver", "validate")),
+    ],
 )
-def test_without_dnssec(why: str, fix: str) -> None:
+def test_without_dnssec(why: str, fix: str, options: tuple[str, ...]) -> None:
     found = dnssec_finding(why)
+    assert found.options == options
     assert (found.stage, found.verdict, found.evidence) == (Stage.DNS, Mark.UNKNOWN, "off")
     assert found.fix.startswith(fix)

@@ -48,6 +48,19 @@ ANSWERS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), "-> Here: give it more time."),
+        (("timeout",), "-> Here: give it more time (--timeout)."),
+        (("nameserver", "validate"), "-> Here: give it more time (--nameserver or --validate)."),
+    ],
+)
+def test_the_command_adds_the_options_that_help(capsys, options, shown):
+    silent = Finding(Stage.EHLO, Mark.UNKNOWN, "says nothing", "", "Here: give it more time.", options=options)
+    assert shown in "\n".join(printed(capsys, check(row(10, "mx", silent))))
+
+
 @pytest.mark.parametrize(("found", "answer"), ANSWERS)
 def test_the_first_line_answers(capsys, found, answer):
     first, *_, last = printed(capsys, found)

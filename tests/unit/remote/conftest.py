@@ -30,7 +30,7 @@ class There(Connection):
         self.calls = []
         self.before = lambda: None
 
-    def _exchange(self, method, target, body, if_match):
+    def _exchange(self, method, target, body, if_match, decode=json.loads):
         self.calls.append(f"{method} {target}")
         if method != "GET":
             self.before()
@@ -41,7 +41,7 @@ class There(Connection):
         answer = self.api.call(method, f"{_decoded(path)}?{query}", body, headers=headers.items())
         if answer.status >= 300:
             raise refusal_of(self.url, answer.status, answer.headers, answer.body)
-        return self._read(_Response(answer), answer.body)
+        return self._read(_Response(answer), answer.body, decode)
 
 
 class _Response:

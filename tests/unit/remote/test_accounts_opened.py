@@ -83,7 +83,7 @@ def test_deeds_are_the_same(there, accounts, wanted):
     remote.user_set(there, "tom", enabled=False)
     with pytest.raises(Refusal):
         remote.remove_user(there, "nobody")
-    accounts.record(Actor("bob"), "queue hold", organization="contoso", subject="x", detail={"deliveries": 1})
+    accounts.record(Actor("bob"), "queue-hold", organization="contoso", subject="x", detail={"deliveries": 1})
     everybody = Principal("", frozenset({Scope.OWNER}))
     chosen = DeedFilter(**wanted)
     for limit, older in ((1000, 0), (1, 0), (2, 4)):
@@ -93,6 +93,6 @@ def test_deeds_are_the_same(there, accounts, wanted):
 
 
 def test_a_tenant_sees_its_own(there, accounts):
-    accounts.record(Actor("bob"), "queue hold", organization="contoso")
+    accounts.record(Actor("bob"), "queue-hold", organization="contoso")
     there.api.who = Principal("token t", frozenset({Scope.READ}), frozenset({"contoso"}))
-    assert [one.action for one in remote.deeds(there, DeedFilter(), limit=9)] == ["queue hold"]
+    assert [one.action for one in remote.deeds(there, DeedFilter(), limit=9)] == ["queue-hold"]

@@ -105,6 +105,16 @@ def test_calls_on_one_connection(server, connected):
     assert "ä".encode() in second
 
 
+def test_a_file(server, connected):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: message/rfc822\r\nTransfer-Encoding: chunked\r\n\r\n"
+    server.answers = [head + b"3\r\na\xffb\r\n0\r\n\r\n"]
+    assert connected().file("/x") == b"a\xffb"
+    assert b"Accept: */*\r\n" in server.seen[0]
+    server.answers = [head + b"ff\r\nab"]
+    with pytest.raises(Refusal, match=r"its answer was complete|no HTTP"):
+        connected().file("/x")
+
+
 def test_a_pinned_certificate(server, connected):
     server.answers = [OK]
     assert connected(fingerprint=server.sha256).get("/x").value == {"a": 10}

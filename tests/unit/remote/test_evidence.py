@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from gatepost.access.principal import Principal, Scope
 from gatepost.administration import evidence as here
-from gatepost.administration.refusal import Kind, Refusal
 from gatepost.evidence.chain import Place
 from gatepost.evidence.heads import DayHead, HeadBook
 from gatepost.remote import evidence
-from gatepost.reports.evidence_export import Selection
+from gatepost.reports.evidence_export import Selection, Summary
 from gatepost.store.evidence_files import evidence_directory
 
 from .conftest import OWNER
@@ -75,10 +75,40 @@ def test_what_is_chosen_is_counted(logged):
     assert (summary.entries, len(summary.messages), summary.unsigned) == (7, 4, 1)
 
 
-def test_a_pdf_is_made_there(logged):
-    with pytest.raises(Refusal, match="on the gateway's machine") as refused:
-        written(evidence.export, logged, form="pdf")
-    assert refused.value.kind is Kind.INPUT
+def drawn(monkeypatch):
+    """What each document is made of."""
+    made = []
+
+    def write_pdf(out, log, selection, found, **options):
+        made.append((log.node, list(log.keys), list(log.heads), selection, [one.record() for one in found], options))
+        return Summary(entries=len(made))
+
+    monkeypatch.setattr("gatepost.reports.evidence_pdf.write_pdf", write_pdf)
+    return made
+
+
+@pytest.mark.parametrize("wanted", CHOICES.values(), ids=CHOICES)
+def test_a_pdf_is_drawn_of_the_same(logged, monkeypatch, wanted):
+    heads = HeadBook({"2026-11-24": DayHead("2026-11-24", "ab" * 32, {})})
+    monkeypatch.setattr(here, "read_heads", lambda _: heads)
+    made = drawn(monkeypatch)
+    assert [one.entries for one, _ in both(logged, form="pdf", **wanted)] == [1, 2]
+    assert made[0] == made[1]
+    assert [one.day for one in made[0][2]] == ["2026-11-24"]
+
+
+def test_a_pdf_is_a_pdf(logged):
+    summary, content = written(evidence.export, logged, form="pdf")
+    assert (content[:5], summary.entries) == (b"%PDF-", 7)
+
+
+def test_a_tenants_pdf_has_no_heads_of_all_mail(logged, monkeypatch):
+    logged.api.who = Principal("tenant", frozenset({Scope.READ}), frozenset({"another"}))
+    made = drawn(monkeypatch)
+    written(evidence.export, logged, form="pdf")
+    ((_, keys, heads, _, segments, _),) = made
+    assert (len(keys), heads, segments) == (1, [], [])
+    assert not [one for one in logged.calls if "heads" in one], "nothing is asked for that will be refused"
 
 
 def test_keys_are_the_same(logged, logs):

@@ -42,6 +42,16 @@ def test_a_message_that_is_not_there(there, identity, kind):
         assert refused.value.kind is (Kind.INPUT if identity.startswith("not") else refused.value.kind)
 
 
+def test_a_message_is_read_there(there, queued):
+    content = b"Subject: x\r\n\r\n" + bytes(range(256)) * 3000
+    (private,) = queued(there.api.gateway.data, {"contoso": ["x@bank.example"], "body": content}, shard=1)
+    assert b"".join(queue.message_body(there, private)) == content
+    for wrong, kind in (("not/an id", Kind.INPUT), ("0000000000000001", Kind.MISSING)):
+        with pytest.raises(Refusal) as refused:
+            queue.message_body(there, wrong)
+        assert refused.value.kind is kind
+
+
 def test_actions_are_done_there(there):
     first, _, last = there.api.ids
     held = queue.acted(there, QueueAction.HOLD, QueueFilter(), messages=(first,))

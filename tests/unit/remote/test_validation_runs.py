@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from gatepost.administration import validation_runs as here
@@ -38,11 +40,35 @@ def test_what_cannot_be_tried_is_refused_alike(there, wanted, fields, said):
     assert [error.path for error in refused.value.errors] == fields
 
 
-def test_what_is_not_stored_there_is_not_tried(there):
-    with pytest.raises(Refusal, match="not stored there") as refused:
-        validated(there, Wanted("bank in", draft=there.api.gateway.directory()))
-    assert refused.value.kind is Kind.INPUT
-    assert there.calls == []
+def draft(there, **fields):
+    """A document with a connector that is not stored."""
+    with there.api.gateway.config() as store:
+        _, stored = store.load()
+    contoso = copy.deepcopy(stored["organization"]["contoso"])
+    contoso["inbound_connector"].append({"name": "new in", "sender_domains": ["new.example"], **fields})
+    return {"organization": {"contoso": contoso}}
+
+
+def test_what_is_not_stored_is_tried_alike_and_kept_nowhere(there):
+    document = draft(there)
+    wanted = Wanted("NEW in", trial=Trial(since=1e9), draft=document)
+    expected = plain(here.validated(there.api.gateway, OWNER, wanted))
+    assert {**validated(there, wanted), "at": 0} == {**expected, "at": 0}
+    assert expected["connector"] == "new in"
+    with pytest.raises(Refusal) as refused:
+        validated(there, Wanted("new in"))
+    assert refused.value.kind is Kind.MISSING
+    deed = there.api.accounts.deeds(OWNER)[0]
+    assert (deed.action, deed.detail["draft"]) == ("connector-validate", True)
+
+
+def test_a_draft_that_cannot_be_applied_is_refused_with_its_errors(there):
+    wanted = Wanted("new in", draft=draft(there, colour="blue"))
+    for ask in (lambda: validated(there, wanted), lambda: here.validated(there.api.gateway, OWNER, wanted)):
+        with pytest.raises(Refusal) as refused:
+            ask()
+        assert refused.value.kind is Kind.INPUT
+        assert [error.path.rpartition(".")[2] for error in refused.value.errors] == ["colour"]
 
 
 class Slow:

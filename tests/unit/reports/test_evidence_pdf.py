@@ -4,9 +4,11 @@ import io
 
 import pytest
 
+from gatepost.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.reports import evidence_pdf as module
 from gatepost.reports.evidence_export import Selection, chosen_segments
-from gatepost.reports.evidence_pdf import write_pdf
+from gatepost.reports.evidence_pdf import Log, write_pdf
+from gatepost.store.evidence_heads import read_heads
 
 CERTIFICATE = {
     "subject": "CN=мх.пример",
@@ -42,9 +44,9 @@ def evidence(logs, tmp_path):
 def written(evidence, selection=None, **options):
     selection = selection or Selection()
     out = io.BytesIO()
-    summary = write_pdf(
-        out, evidence, selection, "mx1.contoso.example", chosen_segments(evidence, selection), **options
-    )
+    keys = [public_key_id(one) for one in kept_keys(evidence)]
+    log = Log("mx1.contoso.example", keys, list(read_heads(evidence).days.values()))
+    summary = write_pdf(out, log, selection, chosen_segments(evidence, selection), **options)
     return out.getvalue(), summary
 
 

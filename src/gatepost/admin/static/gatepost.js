@@ -171,6 +171,9 @@
     return at.map((one) => format.format(new Date(one * 1000)));
   }
 
+  /* Steps of an axis that counts: no half message. */
+  const WHOLE = Array.from({ length: 36 }, (_, at) => [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3));
+
   function options(figure, data, width) {
     const stacked = figure.dataset.chart === "stack";
     const tones = (figure.dataset.tones || "").split(" ").filter(Boolean);
@@ -187,7 +190,7 @@
       scales: { x: { time: data.timed, ...(data.timed ? {} : { range: [-0.5, data.x.length - 0.5] }) }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
         { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (plot, at) => at.map((one) => short(data.names[one] ?? "", plot.width / data.x.length)) }) },
-        { stroke: text, grid, ticks: { show: false }, size: 56, values: (_, at) => at.map((one) => one.toLocaleString("en")) },
+        { stroke: text, grid, ticks: { show: false }, size: 56, incrs: WHOLE, values: (_, at) => at.map((one) => one.toLocaleString("en")) },
       ],
       series: [
         { value: data.timed ? (_, at) => (at == null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 16) + "Z") : (_, at) => data.names[at] ?? "–", label: data.timed ? "Time" : "" },

@@ -1,0 +1,46 @@
+"""The password with which a mailbox's owner submits mail: set and removed. No door shows it, or what is kept of it.
+
+Used by `gatepost mailbox password` and over REST.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatepost.access.passwords import PasswordError
+from gatepost.administration.change import NOTHING
+from gatepost.administration.choice import choose_part
+from gatepost.administration.parts import MAILBOX
+from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.resources import seen
+from gatepost.connectors.errors import FieldError
+from gatepost.inbound.credentials import content_name, make_credential
+
+if TYPE_CHECKING:
+    from gatepost.access.principal import Principal
+    from gatepost.administration.gateway import Gateway
+
+__all__ = ["set_mailbox_password"]
+
+
+def set_mailbox_password(
+    gateway: Gateway, who: Principal, address: str, password: str | None, organization: str = ""
+) -> str:
+    """Set it, or with None remove it, at once; the address as the mailbox has it. Sessions that are logged in go on.
+
+    Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one and if it could be
+    several mailboxes, UNREADABLE.
+    """
+    part = choose_part(seen(gateway, who), MAILBOX, address, organization)
+    data = None if password is None else _encoded(password, part.organization.name)
+    with gateway.config() as store:
+        store.apply({}, author=who.name, content={content_name(part.name): data})
+    return part.name
+
+
+def _encoded(password: str, organization: str) -> bytes:
+    try:
+        return make_credential(password, organization, time.time()).encode()
+    except PasswordError as error:
+        raise Refusal(Kind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
