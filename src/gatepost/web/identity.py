@@ -112,7 +112,9 @@ def _cookie(headers: Headers) -> str:
 
 def _unknown_token(scope: Scope) -> Response:
     note_refusal(scope, "its API token is none, or has expired")
-    text = "There is no such API token, or it has expired. `gatepost token add` makes one, of the scopes that calls need."
+    text = (
+        "There is no such API token, or it has expired. `gatepost token add` makes one, of the scopes that calls need."
+    )
     return refused(scope, HTTPStatus.UNAUTHORIZED, text, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
