@@ -99,7 +99,7 @@ def begin_drill(
 ) -> CheckRun[Drill, Drilled]:
     """Begin to hold one. chosen: of `choose_drilled`. accounts, by: for the record of deeds, written in the end.
 
-    Raises Refusal (CONFLICT) if too many runs are under way.
+    Raises Busy if too many runs are under way.
     """
     owner = chosen.organization.name
 
