@@ -77,12 +77,15 @@ class Look:
 
 def target_of(text: str, *, host: bool = False) -> Target:
     """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
+    field, said = "host" if host else "domain", text.strip()
+    if not said:
+        raise _wrong(field, f"say which {field} is to be looked at")
     try:
         if host:
-            return Target(*host_port(text.strip(), _SMTP))
-        return Target(domain_name(text.strip().rpartition("@")[2]))
+            return Target(*host_port(said, _SMTP))
+        return Target(domain_name(said.rpartition("@")[2]))
     except ValueError as error:
-        raise _wrong("host" if host else "domain", str(error)) from error
+        raise _wrong(field, str(error)) from error
 
 
 def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:

@@ -37,11 +37,21 @@ def test_who_is_meant(text, host, found, shown):
     assert found.kind == ("host" if host else "partner")
 
 
-@pytest.mark.parametrize(("text", "host"), [("b..example", False), ("", False), ("b.example:0x", True), ("", True)])
-def test_who_cannot_be_meant(text, host):
+@pytest.mark.parametrize(
+    ("text", "host", "why"),
+    [
+        ("b..example", False, "'b..example' is not a domain"),
+        (" ", False, "say which domain is to be looked at"),
+        ("b.example:0x", True, "b.example:0x"),
+        ("", True, "say which host is to be looked at"),
+    ],
+)
+def test_who_cannot_be_meant(text, host, why):
     with pytest.raises(Refusal) as refused:
         target_of(text, host=host)
-    assert [one.path for one in refused.value.errors] == ["host" if host else "domain"]
+    (error,) = refused.value.errors
+    assert error.path == ("host" if host else "domain")
+    assert why in error.message
 
 
 @pytest.mark.parametrize(
