@@ -68,6 +68,8 @@ def waiting(centre, queued):
 def test_everybody_sees_what_waits_of_theirs(centre, waiting):
     page = centre.get("/queue")
     assert [one in page.text for one in waiting] == [True] * 3
+    assert "4 deliveries" in page.words
+    assert " 1 delivery " in centre.get("/queue?recipient=x@bank.example").words
     tenant = centre.get("/queue", "tenant")
     assert [one in tenant.text for one in waiting] == [False, True, True]
     assert "bank.example" not in tenant.text
