@@ -127,18 +127,25 @@ def gateway(tmp_path):
 
 @pytest.fixture
 def sealed(tmp_path):
-    """One with a master key, that trusts what `ROOT` issues; nothing answers where its DNS server should be."""
-    (tmp_path / "master").touch(0o600)
-    (tmp_path / "master").write_bytes(bytes(range(32)))
-    (tmp_path / "root.pem").write_bytes(ROOT.certificate_pem)
+    return sealed_in(tmp_path)
+
+
+def sealed_in(folder, **more):
+    """One with a master key, that trusts what `ROOT` issues; nothing answers where its DNS server should be.
+
+    more: tables of its settings.
+    """
+    (folder / "master").touch(0o600)
+    (folder / "master").write_bytes(bytes(range(32)))
+    (folder / "root.pem").write_bytes(ROOT.certificate_pem)
     document = {
         "server": {"hostname": NAME, "data_dir": "data"},
-        "store": {"master_key": f"file:{tmp_path / 'master'}"},
+        "store": {"master_key": f"file:{folder / 'master'}"},
         "tls": {"trust_anchors": "root.pem"},
         "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
     }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+    (folder / "gatepost.toml").write_text(tomlkit.dumps(document | more), encoding="utf-8")
+    return Gateway(load(str(folder / "gatepost.toml"), {}))
 
 
 @pytest.fixture

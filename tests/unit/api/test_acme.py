@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import tomlkit
 
 from gatepost.access.principal import Principal, Scope
 from gatepost.acme.issuer import alone
 from gatepost.administration.acme_renewal import RenewalRun
-from gatepost.administration.gateway import Gateway
-from gatepost.settings.loader import load
 
-from .conftest import OWNER
+from .conftest import NAME as HOST
+from .conftest import OWNER, sealed_in
 
-HOST = "mx.gate.example"
 NOWHERE = "https://127.0.0.1:1/directory"
 CERT = Principal("token cert", frozenset({Scope.CERTIFICATES, Scope.READ}))
 READER = Principal("reader", frozenset({Scope.READ}))
@@ -23,17 +20,9 @@ RUNS = "/acme/renewals"
 
 @pytest.fixture
 def gateway(tmp_path):
-    """With an authority, and a master key."""
-    (tmp_path / "master").touch(0o600)
-    (tmp_path / "master").write_bytes(bytes(32))
-    document = {
-        "server": {"hostname": HOST, "data_dir": "data"},
-        "store": {"master_key": f"file:{tmp_path / 'master'}"},
-        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.05, "attempts": 1},
-        "acme": {"directory_url": NOWHERE, "agree_tos": True},
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+    """With an authority, too."""
+    acme, dns = {"directory_url": NOWHERE, "agree_tos": True}, {"nameservers": ["127.0.0.1:1"], "timeout": 0.05}
+    return sealed_in(tmp_path, acme=acme, dns=dns | {"attempts": 1})
 
 
 def test_what_is_due_is_asked_for_and_stays_to_be_asked_about(api):

@@ -6,30 +6,24 @@ import logging
 import time
 
 import pytest
-import tomlkit
 
 from gatepost.access.actions import ACTIONS
 from gatepost.access.principal import Principal, Role, Scope
 from gatepost.access.records import Actor, DeedFilter, Outcome
 from gatepost.administration.audit import AuditPlace, audit
-from gatepost.administration.gateway import Gateway
 from gatepost.api import deeds
 from gatepost.api.endpoint import SAFE, Endpoint, Reach
 from gatepost.api.routes import ENDPOINTS
-from gatepost.certificates.authority import Authority
 from gatepost.certificates.directories import WatchedDirectories
 from gatepost.certificates.dkim_keys import made_key
 from gatepost.connectors.values import DkimAlgorithm
 from gatepost.policy.memory import DestinationName, Session
 from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
-from gatepost.settings.loader import load
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
 
-from .conftest import OWNER
+from .conftest import NAME, OWNER, ROOT, sealed_in
 
-ROOT = Authority("Deeds Root")
-NAME = "mx.gate.example"
 WORD = "correct horse battery"
 CLEAR = Achieved(TlsLevel(0), MxLevel.NONE)
 DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
@@ -39,19 +33,8 @@ UNSAFE = {f"{one.method} {one.template}": one for one in ENDPOINTS if one.method
 
 @pytest.fixture
 def gateway(tmp_path):
-    """With a master key; nothing answers where the DNS server and the ACME authority should be."""
-    (tmp_path / "master").touch(0o600)
-    (tmp_path / "master").write_bytes(bytes(range(32)))
-    (tmp_path / "root.pem").write_bytes(ROOT.certificate_pem)
-    document = {
-        "server": {"hostname": NAME, "data_dir": "data"},
-        "store": {"master_key": f"file:{tmp_path / 'master'}"},
-        "tls": {"trust_anchors": "root.pem"},
-        "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.2},
-        "acme": {"directory_url": "https://127.0.0.1:1/directory", "agree_tos": True},
-    }
-    (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
-    return Gateway(load(str(tmp_path / "gatepost.toml"), {}))
+    """Nothing answers where the ACME authority should be, too."""
+    return sealed_in(tmp_path, acme={"directory_url": "https://127.0.0.1:1/directory", "agree_tos": True})
 
 
 def add(api):
