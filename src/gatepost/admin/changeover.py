@@ -58,7 +58,6 @@ __all__ = ["ROUTES"]
 
 _CHANGES = 30
 _REASON = 500
-_SILENT = 50
 
 type _Done = tuple[str, str, dict[str, Any]]
 """What is said, at which level, and what is recorded of it."""

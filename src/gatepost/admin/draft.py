@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from gatepost.admin.scenarios import Scenario
     from gatepost.connectors.model import Organization, PrefixLimits
 
-__all__ = ["ANSWERS", "LISTS", "Draft", "draft_of", "entries", "problems", "table_of"]
+__all__ = ["ANSWERS", "Draft", "draft_of", "entries", "problems", "table_of"]
 
-LISTS: Final = frozenset({"recipient_domains", "sender_domains", "smart_hosts", "sender_ip_addresses"})
-"""Answers that are lists, a line or a word each."""
 ANSWERS: Final = {
     "name": ("name", "comment"),
     "use": (

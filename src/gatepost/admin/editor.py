@@ -81,8 +81,9 @@ def edit(request: Request, edited: Edited) -> Response:
     try:
         if (do := request.state.form.get("do")) in {"preview", "effects"}:
             name, wish = given.get(edited.identity, "").strip(), replace(wish, dry_run=True)
-            effects = edited.change(name, values, wish)
             decided = _decided(request, edited, name, values, wish) if do == "effects" else None
+            # A part that asks until it is decided shows nothing else.
+            effects = edited.change(name, values, wish) if do == "preview" or not is_partial(request) else None
             return _form(request, edited, asked, given, stored, effects=effects, decided=decided)
         outcome = _changed(request, edited, given, values, wish)
     except _Overtaken:

@@ -67,9 +67,9 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
 class Busy(Refusal):
     """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
 
-    again: seconds after which it is worth asking once more.
+    again: seconds after which it is worth asking once more. kind: by which a command ends.
     """
 
-    def __init__(self, text: str, again: int = 15) -> None:
-        super().__init__(Kind.CONFLICT, text)
+    def __init__(self, text: str, again: int = 15, kind: Kind = Kind.CONFLICT) -> None:
+        super().__init__(kind, text)
         self.again = again

@@ -13,9 +13,8 @@ from msgspec import Meta
 
 from gatepost.access.principal import Scope
 from gatepost.administration.acme_renewal import Order, begin_renewal, forget_account
-from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.refusal import Busy, Kind
 from gatepost.api.endpoint import Answer, Endpoint, Reach
-from gatepost.api.problem import Problem, ProblemType
 from gatepost.api.validations import Patience
 
 if TYPE_CHECKING:
@@ -73,9 +72,7 @@ def _renew(asked: Asked) -> Answer:
     gateway = asked.gateway
     run = begin_renewal(gateway, asked.principal, order, asked.accounts, asked.by)
     if run is None:
-        text = "certificates are being asked for just now; wait a minute"
-        busy = Refusal(Kind.UNREADABLE, text)
-        raise Problem(ProblemType.THROTTLED, text, headers={"Retry-After": "15"}, refusal=busy)
+        raise Busy("certificates are being asked for just now; wait a minute", kind=Kind.UNREADABLE)
     found = gateway.renewing.find(run.id, asked.query.wait)
     return Answer(_state(found), location=f"/acme/renewals/{run.id}")
 

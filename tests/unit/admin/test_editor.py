@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from gatepost.admin import editor
+from gatepost.admin import editor, resources
 from gatepost.administration.change import Wish
 from gatepost.administration.parts import KINDS
 from gatepost.administration.resources import PartName, set_part
@@ -68,9 +68,11 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
     go, patience = threading.Event(), "PATIENCE" if headers else "LONG_PATIENCE"
     stuck = centre.gateway.behind.of("before it", lambda: go.wait(20), 0)
     monkeypatch.setattr(editor, patience, 0.0)
-    effects = form(centre, tls_settings="encryption-only", do="effects")
+    effects, made = form(centre, tls_settings="encryption-only", do="effects"), []
+    monkeypatch.setattr(resources, "set_part", lambda *given: made.append(given) or set_part(*given))
     waiting = centre.post(EDIT, headers=headers, **effects)
     assert (stuck, waiting.status) == (None, 200)
+    assert len(made) == (0 if headers else 1), "a part that asks once more has nothing checked anew"
     assert 'hx-trigger="load delay:1s"' in waiting.text
     monkeypatch.setattr(editor, patience, 20.0)
     go.set()
