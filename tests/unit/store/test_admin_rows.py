@@ -6,7 +6,7 @@ import random
 import apsw
 import pytest
 
-from gatepost.store.admin_rows import conditions, select_destinations
+from gatepost.store.admin_rows import behind, conditions, count, select, select_destinations
 from gatepost.store.interface import Delivery, Message, QueueFilter, Recipient
 from gatepost.store.rows import delivery_row, message_row
 from gatepost.store.schema import make_queue_tables
@@ -57,3 +57,38 @@ def test_counts_without_a_filter_are_those_that_a_filter_of_all_finds(queue, see
 
 def test_an_empty_queue_has_no_destinations(queue):
     assert select_destinations(queue, conditions(QueueFilter()), -1) == []
+
+
+# Parts of addresses that mean something to LIKE or to JSON, and letters beyond ASCII.
+ODD = ["ann", "AnN", "a_n", "a%n", "a!n", "a!%n", '"a b"', '"a\\\\b"', '"a\\"b"', "zoë", "ZOË", "a" * 2000]
+
+
+@pytest.fixture
+def odd(queue):
+    """A message of each to each."""
+    for number, name in enumerate(ODD, 1):
+        message = Message(number, name.lower()[:3], 1.0, f"{name}@own.example")
+        queue.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", message_row(message, None))
+        recipients = [Recipient(f"{name}@{name[:2].strip('"!%_ ')}x.example")]
+        queue.execute(_INSERT, delivery_row(Delivery(number, message, "contoso/d.example", recipients, next_at=9.0)))
+    return queue
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_texts_are_found_whatever_is_in_them_and_no_others(odd, name):
+    same = [number for number, one in enumerate(ODD, 1) if nocase(one) == nocase(name)]
+    for field in ("sender", "recipient"):
+        of = select(odd, "0", conditions(QueueFilter(**{field: f"{name}@own.example"})), -1)
+        assert [entry.delivery.id for entry in of] == (same if field == "sender" else [])
+        address = select(odd, "0", conditions(QueueFilter()), -1)[same[0] - 1].delivery.recipients[0].address
+        of = select(odd, "0", conditions(QueueFilter(recipient=address)), -1)
+        assert same[0] in [entry.delivery.id for entry in of]
+        assert {nocase(entry.delivery.recipients[0].address) for entry in of} == {nocase(address)}
+    every = conditions(QueueFilter(sender="@OWN.example"))
+    assert count(odd, every) == (len(ODD), len(ODD))
+    after = behind(every, same[0], same[0])
+    assert [entry.delivery.id for entry in select(odd, "0", after, 3)] == list(range(1, len(ODD) + 1))[same[0] :][:3]
+
+
+def nocase(text):
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
