@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,9 +20,10 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.x509 import ocsp
 from support.debian import need
 from support.dnssec import SignedDns, Zone
+from support.gateway import CliRun
 from support.pki import Pki
 from support.policy_host import PolicyHost
-from support.process import free_port, loopback
+from support.process import free_port, loopback, run_gatepost
 from support.sink import EXTENSIONS, Behaviour, Sink
 from support.stapling import Stapler
 from support.status_server import StatusServer
@@ -79,22 +78,15 @@ class Lab:
     status: StatusServer
     folder: Path
 
-    def run(self, *words: str, expect: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, expect: int, **environment: str) -> CliRun:
         """The command, in a folder without settings."""
         anchors = () if "--anchors" in words else ("--anchors", str(self.pki.root))
         clean = {key: value for key, value in os.environ.items() if not key.startswith("GATEPOST_")}
         nameserver = () if "--nameserver" in words else ("--nameserver", self.dns.address)
-        done = subprocess.run(
-            [sys.executable, "-m", "gatepost", "check", *words, *nameserver, *anchors],
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
-            cwd=self.folder,
-            env=clean | environment,
-        )
+        words = ("check", *words, *nameserver, *anchors)
+        done = CliRun.of(run_gatepost(*words, environment=clean | environment, folder=self.folder, timeout=50))
         assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == expect, done.stdout + done.stderr
+        assert done.status == expect, done.stdout + done.stderr
         return done
 
     def json(self, *words: str, expect: int) -> Any:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 import smtplib
-import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
 from support.mail import without_trace
-from support.process import BIN, free_port, wait_until
+from support.process import free_port, run_gatepost, wait_until
 from support.raw import RawClient
 from support.scanners import EICAR, GTUBE, Misbehaving, answering, deaf, dying, http, silent
 from support.scenes import ALICE, STRANGER, contoso, message, send
@@ -258,12 +257,7 @@ def test_a_large_changed_message_survives_a_crash_and_leaves_nothing(rspamd: Rsp
         running.start()
         (entry,) = wait_until(lambda: running.cli("queue", "list", json=True).data, "the message")
         assert entry["message"]["id"] == row["message"]
-        shown = subprocess.run(
-            [BIN / "gatepost", "--config", running.config, "queue", "show", row["message"], "--body"],
-            capture_output=True,
-            timeout=30,
-            check=False,
-        ).stdout
+        shown = run_gatepost("--config", running.config, "queue", "show", row["message"], "--body").stdout
         assert b"X-Seen: 127.0.0.1 " in shown
         with Sink(port=port) as partner:
             running.cli("queue", "retry", row["message"])

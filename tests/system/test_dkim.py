@@ -20,7 +20,7 @@ from support.dns import DnsServer
 from support.gateway import CliRun, Gateway
 from support.mail import with_crlf
 from support.peers import Postfix
-from support.process import BIN, Folder, wait_until
+from support.process import Folder, wait_until
 from support.scenes import ALICE, blind_context, connector, contoso, send
 from support.sink import Sink
 from support.smime import MailAuthority, decrypted
@@ -202,8 +202,7 @@ def test_what_the_premises_relay_is_verified(gateway: Gateway, partner: Sink, zo
 
 
 def test_what_users_submit_is_verified(gateway: Gateway, partner: Sink, zone: DnsServer) -> None:
-    words = [BIN / "gatepost", "--config", gateway.config, "mailbox", "password", ANN, "--stdin"]
-    subprocess.run(words, input=WORD, text=True, check=True, timeout=60, capture_output=True)
+    gateway.cli("mailbox", "password", ANN, "--stdin", given=WORD)
     with smtplib.SMTP("127.0.0.1", gateway.ports["submission"], timeout=60) as client:
         client.starttls(context=blind_context())
         client.login(ANN, WORD)

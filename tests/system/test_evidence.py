@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import BIN, wait_until
+from support.process import run_gatepost, wait_until
 from support.scenes import connector, contoso, send
 from support.sink import Sink
 
@@ -189,8 +189,7 @@ def test_both_verifiers_find_what_was_done(scene: Scene, tmp_path: Path, name: s
     changed = TAMPERING[name](lines)
     assert changed != lines
     file.write_bytes(b"".join(changed))
-    command = [BIN / "gatepost", "evidence", "verify", copy, "--key", scene.key, "--json"]
-    ours = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ours = run_gatepost("evidence", "verify", copy, "--key", scene.key, "--json", timeout=60)
     assert ours.returncode == 1, ours.stdout + ours.stderr
     assert file.name in {one["file"] for one in json.loads(ours.stdout)["faults"]}
     assert independent(scene.key, copy).returncode == 1

@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 import shlex
 import smtplib
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
-from support.process import BIN, free_port, loopback, wait_until
+from support.process import free_port, loopback, wait_until
 from support.scenes import blind_context, connector, contoso, message, send
 from support.sink import Sink
 
@@ -247,8 +246,7 @@ def test_mail_for_mailboxes_in_exchange_comes_by_forced_tls_from_a_gateway_that_
 
 
 def test_users_of_the_gateway_and_groupware_are_internal_to_exchange(gate: Gateway, exchange: Postfix) -> None:
-    command = [BIN / "gatepost", "--config", gate.config, "mailbox", "password", ANN, "--stdin"]
-    subprocess.run(command, input=WORD, text=True, check=True, timeout=30, capture_output=True)
+    gate.cli("mailbox", "password", ANN, "--stdin", given=WORD)
     with smtplib.SMTP("127.0.0.1", gate.ports["submission"], local_hostname="client.example", timeout=30) as client:
         client.starttls(context=blind_context())
         client.login(ANN, WORD)
@@ -412,8 +410,7 @@ def test_centralised_transport_of_own_mail_goes_by_exchange_once(
     port = free_port()
     made = resources(pki, port, internet, to_exchange={"route_all_messages_via_on_premises": True})
     server = gateway(made, certificates=[pki.leaf(GATE)], anchors=pki.root, listeners=("mx", "submission"))
-    command = [BIN / "gatepost", "--config", server.config, "mailbox", "password", ANN, "--stdin"]
-    subprocess.run(command, input=WORD, text=True, check=True, timeout=30, capture_output=True)
+    server.cli("mailbox", "password", ANN, "--stdin", given=WORD)
     with in_place_of_exchange(server.port, pki, port):
         with smtplib.SMTP("127.0.0.1", server.ports["submission"], "client.example", 30) as client:
             client.starttls(context=blind_context())

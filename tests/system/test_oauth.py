@@ -23,7 +23,7 @@ from support.debian import need
 from support.gateway import Gateway
 from support.issuer import CONFIGURATION, KEYS, Issuer
 from support.pki import make_key
-from support.process import BIN, wait_until
+from support.process import wait_until
 from support.raw import RawClient, RawReply
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def world(pki: Pki) -> Iterator[World]:
             settings={"oauth": {"private_issuers": True, "timeout": "5s"}},
         )
         for address in (ANN, FAY):
-            command = [BIN / "gatepost", "--config", gateway.config, "mailbox", "password", address, "--stdin"]
             gateway.apply(resources)
-            subprocess.run(command, input=WORD, text=True, check=True, timeout=30, capture_output=True)
+            gateway.cli("mailbox", "password", address, "--stdin", given=WORD)
         yield World(stack.enter_context(gateway), mine, theirs)
 
 
@@ -406,15 +405,9 @@ def test_no_token_is_shown(world: World) -> None:
 def test_issuer_check(world: World) -> None:
     found = world.gateway.cli("issuer", "check", "idp", "--organization", "contoso", json=True).data
     assert found == {"keys": [{"kid": world.mine.kid, "key": "RSA", "algorithm": ""}], "token": None}
-    command = [BIN / "gatepost", "--config", world.gateway.config, "issuer", "check", "idp"]
-    command += ["--organization", "contoso", "--token-stdin"]
-
-    def judged(token: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, input=token, text=True, capture_output=True, timeout=30, check=False)
-
-    good = judged(world.mine.token(ANN))
-    assert (good.returncode, good.stdout.splitlines()[-1]) == (0, f"logs in {ANN}")
-    bad = judged(world.mine.token(ANN, aud="imap"))
-    assert bad.returncode == 1
+    words = ("issuer", "check", "idp", "--organization", "contoso", "--token-stdin")
+    good = world.gateway.cli(*words, given=world.mine.token(ANN))
+    assert good.stdout.splitlines()[-1] == f"logs in {ANN}"
+    bad = world.gateway.cli(*words, given=world.mine.token(ANN, aud="imap"), expect=1)
     assert "aud: imap" in bad.stdout
     assert bad.stdout.splitlines()[-1].endswith("the token is for another audience")

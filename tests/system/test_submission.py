@@ -18,7 +18,7 @@ import pytest
 from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
-from support.process import BIN, wait_until
+from support.process import wait_until
 from support.raw import ClosedError, RawClient
 from support.scenes import connector, contoso
 from support.sink import Sink
@@ -54,8 +54,7 @@ def users(pki: Pki, partner: Sink) -> Iterator[Gateway]:
 
 
 def set_password(gateway: Gateway, address: str) -> None:
-    command = [BIN / "gatepost", "--config", gateway.config, "mailbox", "password", address, "--stdin"]
-    subprocess.run(command, input=WORD, text=True, check=True, timeout=30, capture_output=True)
+    gateway.cli("mailbox", "password", address, "--stdin", given=WORD)
 
 
 def arrived(partner: Sink, subject: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import tomlkit
 from support.mail import Mail, read_maildir
 from support.namespaces import inside
-from support.process import BIN, Child, FixtureError, Folder, free_port, greets, wait_until
+from support.process import GATEPOST, Child, FixtureError, Folder, free_port, greets, run_gatepost, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,11 @@ class CliRun:
     status: int
     stdout: str
     stderr: str
+
+    @classmethod
+    def of(cls, done: subprocess.CompletedProcess[bytes]) -> Self:
+        """What `run_gatepost` returned, as text."""
+        return cls(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     @property
     def data(self) -> Any:
@@ -98,7 +103,7 @@ class Gateway:
         if self._resources and not self._applied:
             self.apply(self._resources)
         self._applied = True
-        command: list[str | Path] = [*self._prefix, BIN / "gatepost", "--config", self.config, "serve"]
+        command: list[str | Path] = [*self._prefix, GATEPOST, "--config", self.config, "serve"]
         self._child = Child(command, self.folder / "log.txt", _environment())
         implicit = {"submissions", "internal"}  # these say nothing before TLS
         ports = [port for role, port in self.ports.items() if role not in implicit]
@@ -155,27 +160,21 @@ class Gateway:
 
         json: with --json, read `.data`. expect: its exit status, None for any. given: to its standard input.
         """
-        command = [
-            *self._prefix,
-            str(BIN / "gatepost"),
-            "--config",
-            str(self.config),
-            *words,
-            *(["--json"] if json else []),
-        ]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            input=given,
-            text=True,
-            env=_environment(),
-            timeout=timeout,
-            check=False,
-        )
-        run = CliRun(done.returncode, done.stdout, done.stderr)
+        run = self._run([*words, *(["--json"] if json else [])], given.encode(), timeout)
         if expect is not None and run.status != expect:
             raise FixtureError(f"gatepost {' '.join(words)}: exit {run.status}, not {expect}\n{run.stdout}{run.stderr}")
         return run
+
+    def _run(self, words: Sequence[str], given: bytes, timeout: float) -> CliRun:
+        words = ["--config", str(self.config), *words]
+        if self._prefix:
+            command = [*self._prefix, GATEPOST, *words]
+            done = subprocess.run(
+                command, capture_output=True, input=given, env=_environment(), timeout=timeout, check=False
+            )
+        else:
+            done = run_gatepost(*words, given=given, environment=_environment(), timeout=timeout)
+        return CliRun.of(done)
 
     def maildir(self, address: str) -> list[Mail]:
         """What was delivered into a mailbox so far."""

@@ -18,11 +18,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.fork_server import fork_server
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from support.fork_server import ForkedProcess
+
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
+GATEPOST = str(BIN / "gatepost")
+REAL = bool(os.environ.get("GATEPOST_REAL"))
+"""Whether every command is a process that starts Python, as for users."""
 
 _taken: set[int] = set()
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
@@ -119,6 +126,56 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def start(
+    command: Sequence[str], output: int, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Start a command in a session of its own, without input; gatepost's own are forked, see `support.fork_server`."""
+    if command[0] == GATEPOST and not REAL:
+        with Path(os.devnull).open("rb") as nothing:
+            files = (nothing.fileno(), output, output)
+            return fork_server().fork(command[1:], files, os.environ if environment is None else environment)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=None if environment is None else dict(environment),
+        start_new_session=True,
+    )
+
+
+def run_gatepost(
+    *words: str | Path,
+    given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    timeout: float = 30,
+) -> subprocess.CompletedProcess[bytes]:
+    """`gatepost WORDS…` to its end. given: its standard input. folder: where it runs.
+
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
+    """
+    command = [GATEPOST, *map(str, words)]
+    if REAL:
+        return subprocess.run(
+            command, input=given, capture_output=True, env=environment, cwd=folder, timeout=timeout, check=False
+        )
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+        source.write(given)
+        source.seek(0)
+        files = (source.fileno(), out.fileno(), error.fileno())
+        process = fork_server().fork(command[1:], files, os.environ if environment is None else environment, folder)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        out.seek(0)
+        error.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), error.read())
+
+
 class Child:
     """A server as a child process in a session of its own, its output in a file."""
 
@@ -126,14 +183,7 @@ class Child:
         self.command = [str(word) for word in command]
         self.log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=None if environment is None else dict(environment),
-                start_new_session=True,
-            )
+            self._process = start(self.command, output.fileno(), environment)
 
     @property
     def pid(self) -> int:

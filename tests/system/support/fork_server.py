@@ -1,0 +1,241 @@
+"""A process that has imported gatepost and forks a command from itself, instead of starting Python for each.
+
+Most of what the system tests did was to start Python: `gatepost serve` imports for 0.5 s, and a test runs a dozen
+commands. Each process of pytest keeps one such server. GATEPOST_REAL=1 starts real processes everywhere, as tests do
+that are about starting, about namespaces, or about what the process list shows.
+
+Run as a script, this file is the server: it takes one request a connection, with the three standard files, and answers
+with the process id and, when the command has ended, with its exit status.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_MOST = 1 << 20  # bytes of a request: words and environment
+
+
+class ForkedProcess:
+    """A command that the server forked: what `subprocess.Popen` offers, as far as fixtures use it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._status: int | None = None
+        self.pid = int(connection.recv(32))
+
+    def poll(self) -> int | None:
+        """None while it runs; negative after a signal."""
+        return self._ended(socket.MSG_DONTWAIT)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; subprocess.TimeoutExpired if it runs for longer."""
+        if self._status is None:
+            self._connection.settimeout(timeout)
+            try:
+                self._ended(0)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("gatepost", timeout or 0) from None
+        assert self._status is not None
+        return self._status
+
+    def _ended(self, flags: int) -> int | None:
+        if self._status is None:
+            with suppress(BlockingIOError):
+                answer = self._connection.recv(32, flags)
+                self._status = int(answer) if answer else -signal.SIGKILL  # the server is gone, and so is this
+                self._connection.close()
+        return self._status
+
+    def terminate(self) -> None:
+        """SIGTERM, if it runs still."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, if it runs still."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class ForkServer:
+    """The server of this process of pytest; started when it is first asked."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="gatepost-fork-")
+        self._address = f"{self._folder}/socket"
+        ready, told = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, self._address, str(told)], stdin=subprocess.PIPE, pass_fds=[told]
+        )
+        os.close(told)
+        with os.fdopen(ready, "rb") as waiting:
+            if not waiting.read(1):
+                raise RuntimeError("the fork server did not start; its error stands above")
+
+    def fork(
+        self,
+        words: Sequence[str],
+        files: Sequence[int],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+    ) -> ForkedProcess:
+        """Run `gatepost WORDS…` in a session of its own.
+
+        files: standard input, output and error. folder: where it runs, by default where this process does.
+        """
+        request = {"words": list(words), "environment": dict(environment), "folder": str(folder or Path.cwd())}
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self._address)
+        socket.send_fds(connection, [json.dumps(request).encode()], list(files))
+        return ForkedProcess(connection)
+
+    def close(self) -> None:
+        """End it: it ends when its standard input does."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        with suppress(FileNotFoundError):
+            Path(self._address).unlink()
+        Path(self._folder).rmdir()
+
+
+_server: ForkServer | None = None
+
+
+def fork_server() -> ForkServer:
+    """The one of this process."""
+    global _server  # noqa: PLW0603 - one a process, started when it is first asked
+    if _server is None:
+        _server = ForkServer()
+        atexit.register(_server.close)
+    return _server
+
+
+# ------------------------------------------------------------------------------------------------ the server's side
+
+
+def _import_everything() -> None:
+    """All of gatepost, less what needs an extra that is not installed."""
+    import pkgutil  # noqa: PLC0415 - the client does without
+    from importlib import import_module  # noqa: PLC0415 - the client does without
+
+    import gatepost  # noqa: PLC0415 - the client does without
+
+    for module in pkgutil.walk_packages(gatepost.__path__, "gatepost."):
+        if not module.name.endswith("__main__"):
+            with suppress(ModuleNotFoundError):
+                import_module(module.name)
+
+
+class _Server:
+    def __init__(self, address: str) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(address)
+        self._listener.listen(16)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(0, selectors.EVENT_READ)
+
+    def next_command(self) -> dict[str, Any] | None:
+        """In a new process: what it is to run. None in the server, when it shall end."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj == 0:
+                    return None
+                if key.fileobj is self._listener:
+                    if request := self._forked():
+                        return request
+                else:
+                    self._ended(*key.data, pidfd=key.fd)
+
+    def _forked(self) -> dict[str, Any] | None:
+        """In the new process: its request. None in the server."""
+        connection, _ = self._listener.accept()
+        message, files, _, _ = socket.recv_fds(connection, _MOST, 3)
+        pid = os.fork()
+        if pid:
+            for file in files:
+                os.close(file)
+            connection.send(str(pid).encode())
+            self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (connection, pid))
+            return None
+        request: dict[str, Any] = json.loads(message)
+        os.setsid()
+        for standard, file in enumerate(files):
+            os.dup2(file, standard)
+        self._close_all()
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        return request
+
+    def _ended(self, connection: socket.socket, pid: int, *, pidfd: int) -> None:
+        _, status = os.waitpid(pid, 0)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        with suppress(OSError):  # nobody may wait any more
+            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+        connection.close()
+
+    def _close_all(self) -> None:
+        self._selector.close()
+        os.closerange(3, 4096)
+
+
+def _run(request: Mapping[str, Any]) -> NoReturn:
+    """As the interpreter would: run the command, wait for its threads, flush, exit."""
+    import random  # noqa: PLC0415 - the client does without
+
+    from gatepost.cli import main  # noqa: PLC0415 - the client does without
+
+    random.seed()  # each process its own numbers, as if it had just started
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
+    encoding = os.environ.get("PYTHONIOENCODING") or None
+    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - as above
+    sys.argv = ["gatepost", *request["words"]]
+    status: object = 0
+    try:
+        main(request["words"], prog_name="gatepost")
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001 - what the interpreter does with it
+        traceback.print_exc()
+        status = 1
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+if __name__ == "__main__":
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    server = _Server(sys.argv[1])
+    os.write(int(sys.argv[2]), b"+")
+    os.close(int(sys.argv[2]))
+    command = server.next_command()
+    if command is not None:
+        _run(command)
