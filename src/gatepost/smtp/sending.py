@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gatepost.smtp.replies import Reply
     from gatepost.smtp.transaction import Peer
 
-__all__ = ["Handler", "Sending", "Wire"]
+__all__ = ["END_OF_DATA", "Handler", "Sending", "Wire"]
+
+END_OF_DATA = "end of data"
+"""What the last replies of a transaction answer."""
 
 type Handler = Callable[[Reply, list[ClientEvent]], None]
 
@@ -176,7 +179,7 @@ class Sending:
             self._finish(events, reply)
         elif not self._accepted:
             # RFC 2920 section 3.1: DATA was pipelined, and taken though no recipient was. A lone dot ends it.
-            self._wire.send(b".\r\n", "end of data", self._on_lone_dot)
+            self._wire.send(b".\r\n", END_OF_DATA, self._on_lone_dot)
         elif self._mail_refused:
             raise ProtocolError("RCPT and DATA accepted after MAIL was refused")
         else:
@@ -285,4 +288,4 @@ class Sending:
 
     def _await_finals(self) -> None:
         count = len(self._accepted) if self._lmtp else 1
-        self._wire.awaited.extend([("end of data", self._on_final)] * count)
+        self._wire.awaited.extend([(END_OF_DATA, self._on_final)] * count)

@@ -61,7 +61,7 @@ def test_ids_do_not_go_back_with_the_clock(shop, monkeypatch):
 
 @pytest.mark.parametrize("head", [b"", b"a head of its own"], ids=["", "head apart"])
 @pytest.mark.parametrize("damage", ["missing", "short"])
-def test_a_row_without_its_body_was_never_acknowledged(shop, damage, head, caplog):
+def test_a_row_without_its_body_stays_so_that_its_sender_hears_of_it(shop, damage, head, caplog):
     async def main():
         async with shop.open() as store:
             message = shop.message(store)
@@ -82,11 +82,7 @@ def test_a_row_without_its_body_was_never_acknowledged(shop, damage, head, caplo
             assert await shop.read(store, whole.message.id) == b"".join(BIG)
             with pytest.raises(LookupError):
                 await shop.read(store, message.id)
-            assert [work.count for work in await store.destinations()] == [1]
-        assert len(list((shop.shard / "big").iterdir())) == 1
-        connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
-        assert connection.execute("SELECT count(*) FROM body").get == 0
-        connection.close()
+            assert sorted(work.count for work in await store.destinations()) == [1, 2]
 
     asyncio.run(main())
     assert "missing or short" in caplog.text
