@@ -147,6 +147,7 @@ class Space:
             self._free_pages, self._pages = _spare(self._connection)
             if self._too_loose(idle=idle):
                 return True
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)  # only now the file is cut
         if (idle or self.near_full) and _size(self._wal) > 2 * self._wal_reserve + _STEP * self._page:
             self._cut_wal()
         return False

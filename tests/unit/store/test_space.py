@@ -1,4 +1,4 @@
-"""Room, reserve and shrinking, on real files. What a wholly full disk does to all of it: tests/system/test_full_disk."""
+"""Room, reserve and shrinking, on real files. A wholly full disk: tests/system/test_full_disk."""
 
 from __future__ import annotations
 
@@ -31,10 +31,6 @@ MARK = 8 * MIB  # a reserve of 1 MiB in the WAL and 2 MiB in the database
 )
 def test_what_may_still_come(room, size, held):
     assert room.holds(size, 128 * MIB, 256 << 10) is held
-
-
-def test_without_a_mark_everything_may_come():
-    assert Room(0).holds(100, 0, 1000)
 
 
 def test_the_reserve_is_there_from_the_start_and_stays_after_a_stop(shop):

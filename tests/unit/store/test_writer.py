@@ -9,6 +9,7 @@ import time
 import apsw
 import pytest
 
+from gatepost.net.tasks import spawn
 from gatepost.store import writer as module
 from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.schema import QUEUE_FILE
@@ -185,7 +186,7 @@ def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, dis
             disk.most = 100_000  # a commit of more finds no room
             store.settle([Settlement(failed, [], notices=[notice])])
             store.settle([Settlement(delivery, []) for delivery in deliveries])
-            waiting = [asyncio.ensure_future(store.flushed()) for _ in range(3)]
+            waiting = [spawn(store.flushed(), "flushed") for _ in range(3)]
             await asyncio.sleep(1)
             assert count(shop, "delivery") == 1
             assert not any(one.done() for one in waiting), "what was handed over before is not durable yet"
