@@ -261,8 +261,20 @@ class OutboundConnection:
             self._flush()
             self._start_clock(self._timeouts.block)
             await self._stream.drain()
+            await self._answered()
         self._client.chunk(b"", last=True)
         self._flush()
+
+    async def _answered(self) -> None:
+        """In lock step, until the peer has answered for what it has: no more than two chunks are in memory."""
+        while self._client.is_behind and self._ended is None and not self._events:
+            self._start_clock(self._timeouts.block)
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                self._stop_clock()
 
     async def _last_reply(self) -> BodyWanted | TransactionDone:
         self._stopping = True

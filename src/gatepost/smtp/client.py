@@ -80,6 +80,11 @@ class Client:
         return self._sending is not None and self._sending.open
 
     @property
+    def is_behind(self) -> bool:
+        """Whether chunks are kept until the peer has answered the one before: give no more of them meanwhile."""
+        return self._sending is not None and self._sending.open and self._sending.is_behind
+
+    @property
     def awaiting(self) -> str:
         """What the next reply answers ("greeting", "EHLO", "MAIL", "DATA", "end of data", …), "" if none is due."""
         return self._wire.awaited[0][0] if self._wire.awaited else ""

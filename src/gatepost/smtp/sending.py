@@ -107,6 +107,11 @@ class Sending:
         self._stuffer: DotStuffer | None = None
         self._held: deque[tuple[bytes, bool]] = deque()  # BDAT in lock step: chunks that wait for a reply
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether chunks wait here for a reply to the one before."""
+        return bool(self._held)
+
     def start(self, peer: Peer, first: bytes | None, *, last: bool, reset: bool) -> None:
         """Say what can be said at once. reset: RSET goes before. Raises ValueError as `compose` does."""
         commands = compose(self._transaction, peer)
