@@ -74,6 +74,6 @@ def test_no_id_made_until_a_time_is_above_the_last_of_it():
     moment = 1_764_000_000.5
     source = IdSource(1023, clock=lambda: moment)
     ids = [source() for _ in range(4096)]
-    assert ids[-1] <= last_id(moment) < IdSource(0, clock=lambda: moment + 0.001)()
+    assert ids[-1] <= last_id(moment) < IdSource(0, clock=lambda: moment + 0.0025)()
     assert IdSource(0, after=last_id(moment), clock=lambda: 0.0)() > ids[-1]
     assert last_id(0.0) == 0
