@@ -168,6 +168,37 @@ def test_an_orderly_stop_ends_sessions_and_keeps_what_waits(
     assert entry["recipients"][0]["address"] == "bob@partner.example"
 
 
+@pytest.mark.parametrize("size", [100, 400_000], ids=["one flight", "streamed"])
+def test_a_stop_waits_for_a_slow_reply_and_sends_nothing_twice(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], size: int
+) -> None:
+    partner = sink(behaviour=Behaviour(delays={".": 4.0}))
+    settings = {"server": {"drain": "1s"}}
+    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]), settings=settings)
+    send(server.port, "bob@partner.example", content=message(body=("x" * 70 + "\r\n") * (size // 72)))
+    partner.wait_messages(1)
+    begun = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begun > 2
+    assert "1 messages were sent, and their replies are waited for: lane contoso/partner.example" in server.log()
+    server.start()
+    assert server.cli("queue", "list", json=True).data == []
+    time.sleep(1)
+    assert len(partner.messages) == 1
+
+
+def test_a_stop_names_what_is_in_doubt(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
+    partner = sink(behaviour=Behaviour(delays={".": 30.0}))
+    settings = {"server": {"drain": "1s", "drain_replies": "2s"}}
+    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]), settings=settings)
+    send(server.port, "bob@partner.example")
+    partner.wait_messages(1)
+    assert server.stop() == 0
+    (entry,) = server.cli("queue", "list", json=True).data
+    assert "may arrive twice" in entry["last_error"]
+    assert f"message {entry['message']} to contoso/partner.example may arrive twice" in server.log()
+
+
 def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:
     server = gateway(contoso(), settings={"server": {"workers": 2}})
     send(server.port, "ann@contoso.example")

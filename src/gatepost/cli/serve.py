@@ -61,7 +61,11 @@ def serve(config: str | None) -> None:
         return run_worker(settings, index, workers, ports.mail, lifeline)
 
     beside = _beside(settings, ports, workers)
-    sys.exit(Supervisor(workers, work, drain=settings.server.drain + _GRACE, beside=beside).run())
+    sys.exit(
+        Supervisor(
+            workers, work, drain=settings.server.drain + settings.server.drain_replies + _GRACE, beside=beside
+        ).run()
+    )
 
 
 class _Ports(NamedTuple):

@@ -147,6 +147,8 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
         kind = "message/rfc822" if original.isascii() else "message/global"
         content = original if original.endswith(b"\r\n") else original + b"\r\n"
         return _part(kind, "7bit" if original.isascii() else "8bit", content), "The message is attached."
+    if not original:
+        return _header_part(b"", utf8=utf8), "The message itself could not be read any more, and is not attached."
     section, sentence = original[: facts.bytes], "The header section of the message is attached."
     if len(section) > report.return_limit:
         section = b"".join(section[: report.return_limit].rpartition(b"\r\n")[:2])

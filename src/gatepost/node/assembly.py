@@ -266,7 +266,8 @@ class Assembly:
 
     async def close(self, seconds: float) -> None:
         """Let attempts end for at most `seconds`, then finish and close the stores."""
-        await asyncio.gather(*(manager.drain(seconds) for manager in self._managers))
+        replies = self._settings.server.drain_replies
+        await asyncio.gather(*(manager.drain(seconds, replies) for manager in self._managers))
         self._pool.close()
         await self._revocation.close()
         self._logins.close()

@@ -118,13 +118,14 @@ class OutboundConnection:
         self._waiting: asyncio.Future[None] | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._ended: HopFailure | None = None
+        self._stopping = False  # the caller was cancelled, and only waits for a last reply
         self._loop = asyncio.get_running_loop()
         stream.attach(self)
 
     @property
     def usable(self) -> bool:
         """Whether another transaction may be begun."""
-        return self._ended is None and self._client.usable and not self._events
+        return self._ended is None and self._client.usable and not self._events and not self._stopping
 
     @property
     def local(self) -> str:
@@ -214,7 +215,8 @@ class OutboundConnection:
         """One message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer
-        does not take a part for the whole; then the exception goes on.
+        does not take a part for the whole; then the exception goes on. A first cancellation has no effect once the
+        message was sent to its end, but that nothing else is sent: the peer may have taken it, and the reply tells.
         """
         self.sent += 1
         small = body is not None and len(body) <= ONE_FLIGHT
@@ -224,6 +226,11 @@ class OutboundConnection:
             if isinstance(event, BodyWanted):
                 await self._send_body(chunks)
                 event = await self._next_of_transaction(self._timeouts.end)
+        except asyncio.CancelledError:
+            if not self._client.is_in_doubt:
+                self.abort("the message could not be sent to its end")
+                raise
+            event = await self._last_reply()
         except BaseException:
             self.abort("the message could not be sent to its end")
             raise
@@ -254,8 +261,28 @@ class OutboundConnection:
             self._flush()
             self._start_clock(self._timeouts.block)
             await self._stream.drain()
+            await self._answered()
         self._client.chunk(b"", last=True)
         self._flush()
+
+    async def _answered(self) -> None:
+        """In lock step, until the peer has answered for what it has: no more than two chunks are in memory."""
+        while self._client.is_behind and self._ended is None and not self._events:
+            self._start_clock(self._timeouts.block)
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                self._stop_clock()
+
+    async def _last_reply(self) -> BodyWanted | TransactionDone:
+        self._stopping = True
+        try:
+            return await self._next_of_transaction(self._timeouts.end)
+        except BaseException:
+            self.abort("the reply to the message was no longer waited for")
+            raise
 
     def _patience(self, recipients: int, *, whole: bool) -> float:
         """Seconds for all replies of a flight: they come together, each with its own share."""

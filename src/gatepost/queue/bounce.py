@@ -6,6 +6,7 @@ null reverse-path, so that notices never answer notices.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport,
 from gatepost.policy.forwarding import Target
 from gatepost.queue.outcome import Sort
 from gatepost.smtp.grammar import GrammarError, Path, parse_address
-from gatepost.store.interface import Delivery, Message, Recipient
+from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gatepost.queue.outcome import Fate
 
 __all__ = ["Bouncer"]
+
+_log = logging.getLogger(__name__)
 
 _RETURN_LIMIT = 262_144  # octets of an original that go back whole
 _HEADER_LIMIT = 262_144
@@ -128,7 +131,7 @@ class Bouncer:
         message = delivery.message
         organization = delivery.organization
         number = self._store.new_id()
-        original, complete = await self._original(delivery)
+        original, complete = await self._readable(delivery)
         report = DsnReport(
             to=message.reverse_path,
             reporting_mta=self._hostname,
@@ -184,6 +187,14 @@ class Bouncer:
             )
             for target in self._targets(_path(to))
         ]
+
+    async def _readable(self, delivery: Delivery) -> tuple[bytes, bool]:
+        """The same as `_original`; nothing, if it cannot be read: its sender is to hear of the failure all the same."""
+        try:
+            return await self._original(delivery)
+        except (LookupError, OSError, StoreFailure) as failure:
+            _log.error("message %s: its notice is sent without it: %s", format_id(delivery.message.id), failure)
+            return b"", False
 
     async def _original(self, delivery: Delivery) -> tuple[bytes, bool]:
         """The original, or as much of it as holds the header section; and whether it is all."""

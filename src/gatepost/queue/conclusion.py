@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from gatepost.queue.schedule import Schedule
     from gatepost.store.interface import Delivery, Recipient, Return
 
-__all__ = ["INTERNAL", "UNTRIED", "Conclusion", "conclude", "suspended", "uniform"]
+__all__ = ["INTERNAL", "IN_DOUBT", "UNTRIED", "Conclusion", "conclude", "suspended", "uniform", "untold"]
 
 _WAITING = {Sort.DEFERRED, Sort.HELD}
 
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
+IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
+NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
@@ -60,6 +62,24 @@ def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: floa
         waiting[0].reply.text if waiting else "",
         schedule.delay_due(delivery.message.received, now),
         held,
+    )
+
+
+def untold(conclusion: Conclusion, next_at: float) -> Conclusion:
+    """What becomes of it if the sender cannot be told: what failed waits until `next_at`, for nothing fails unsaid."""
+    fates = [
+        replace(fate, sort=Sort.DEFERRED, reply=NO_NOTICE, detail=fate.detail | {"failed": fate.reply.text})
+        if fate.sort is Sort.FAILED
+        else _deferred(fate)
+        for fate in conclusion.outcome.fates
+    ]
+    return replace(
+        conclusion,
+        outcome=replace(conclusion.outcome, fates=fates),
+        remaining=[fate.recipient for fate in fates if fate.sort is Sort.DEFERRED],
+        next_at=next_at,
+        last_error=NO_NOTICE.text,
+        held=False,
     )
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
 from gatepost.queue.agenda import Agenda
-from gatepost.queue.conclusion import INTERNAL, UNTRIED, suspended, uniform
+from gatepost.queue.conclusion import IN_DOUBT, INTERNAL, UNTRIED, suspended, uniform
 from gatepost.queue.destination import Destination
 from gatepost.queue.settling import Settler
 from gatepost.queue.window import QueueLimits, Window
 from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -38,6 +39,8 @@ _LOOK = 1.0  # seconds at most between looks at the agenda: the clock of the wal
 _REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
 _LEASE = 100  # deliveries of one lease
 _TURNS = 20  # deliveries of one lane while other destinations wait for theirs
+_END = 1.0  # seconds in which a cancelled attempt ends, unless it waits for its last reply
+_NAMED = 20  # destinations that are named in one line of the log
 _SPEAKS_FOR_ALL = 2  # failed attempts in a row after which the untried mail of a destination is deferred too
 
 _log = logging.getLogger(__name__)
@@ -76,13 +79,16 @@ class QueueManager:
         self._lanes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._in_doubt = False  # attempts that end now had sent their message
         self._alarm: asyncio.TimerHandle | None = None
         self._refreshed = 0.0
+        self._looked = 0.0
 
     def start(self) -> None:
         """Own the store's deliveries from now on: what a crash left is due at once."""
         self._store.attach(self)
         if not self._paused:
+            self._store.bring_forward(self._clock() + self._schedule.longest)
             self._look()
 
     @property
@@ -138,18 +144,32 @@ class QueueManager:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
 
-    async def drain(self, seconds: float) -> None:
-        """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store."""
+    async def drain(self, seconds: float, replies: float = 0.0) -> None:
+        """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.
+
+        Attempts whose message was sent to its end and that lack only the reply get `replies` seconds more: the peer may
+        have taken it, and would take it twice.
+        """
         self._stop()
         now = self._clock()
         for destination in self._destinations.values():
             self._put_ready_back(destination, now)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            await self._end(late, replies)
+
+    async def _end(self, late: set[asyncio.Task[None]], replies: float) -> None:
+        """What was not sent to its end ends at the first call, the rest at the second."""
+        for seconds in (replies, 1.0):
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=1)
+                _, late = await asyncio.wait(late, timeout=_END)
+            if late and seconds > _END and not self._in_doubt:
+                names = ", ".join(sorted(task.get_name() for task in late)[:_NAMED])
+                _log.warning("%d messages were sent, and their replies are waited for: %s", len(late), names)
+                _, late = await asyncio.wait(late, timeout=seconds - _END)
+            self._in_doubt = True
 
     def _stop(self) -> None:
         self._draining = True
@@ -209,6 +229,9 @@ class QueueManager:
         if self._draining:
             return
         now = self._clock()
+        if now < self._looked - _LOOK:
+            self._put_back(now)
+        self._looked = now
         if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
             self._refreshed = now
             self._spawn(self._refresh(), "queue refresh")
@@ -222,6 +245,15 @@ class QueueManager:
                 destination.more = True
                 self._start_lanes(destination)
         self._set_alarm(self._agenda.earliest() or now + _LOOK)
+
+    def _put_back(self, now: float) -> None:
+        """The clock was put back: nothing waits longer for that than it would have."""
+        _log.warning("the clock was put back by %.0f s; what waits is tried by the new time", self._looked - now)
+        self._store.bring_forward(now + self._schedule.longest)
+        for destination in self._destinations.values():
+            destination.gate = min(destination.gate, now + self._schedule.gate(destination.failures or 1))
+        self._agenda = Agenda()
+        self._refreshed = 0.0
 
     async def _refresh(self) -> None:
         for work in await self._store.destinations():
@@ -276,7 +308,9 @@ class QueueManager:
         turns = 0
         try:
             while not self._draining and destination.gate <= self._clock() and (turns < _TURNS or not self._line):
-                if destination.ready:
+                if (written := self._store.held_up()) is not None:
+                    await written
+                elif destination.ready:
                     await self._attempt(destination, self._next(destination))
                     turns += 1
                 elif not await self._lease(destination):
@@ -352,6 +386,13 @@ class QueueManager:
         try:
             outcome = await self._deliver(delivery)
         except asyncio.CancelledError:
+            if self._in_doubt:
+                delivery.last_error = IN_DOUBT.text
+                _log.warning(
+                    "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
+                    format_id(delivery.message.id),
+                    delivery.destination,
+                )
             self._settler.put_back(delivery, self._clock())
             raise
         except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane

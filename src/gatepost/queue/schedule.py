@@ -34,6 +34,11 @@ class Schedule:
         wait = self.retry[min(attempts, len(self.retry)) - 1]
         return min(now + wait * (1 + _JITTER * (2 * luck - 1)), max(expires_at, now))
 
+    @property
+    def longest(self) -> float:
+        """No delivery waits longer for its next attempt, unless it waits for an administrator."""
+        return max(self.retry) * (1 + _JITTER)
+
     def look_again(self, received: float, now: float, expires_at: float) -> float:
         """When to try mail again that waits for an administrator: when its sender is to be told, and at expiry."""
         notice = received + self.delay_notice

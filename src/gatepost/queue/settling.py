@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.queue.conclusion import conclude
+from gatepost.queue.conclusion import conclude, untold
 from gatepost.queue.outcome import Sort
 from gatepost.store.interface import MessageUnstorable, Settlement, StoreFailure
 
@@ -57,10 +57,10 @@ class Settler:
         delivery.attempts += 1
         luck = random.random()  # noqa: S311 - spreads load, guards nothing
         conclusion = conclude(delivery, outcome, self.schedule, now, luck)
+        notices, conclusion = await self._notices(delivery, conclusion, now)
         delivery.last_error = conclusion.last_error
         for recipient in conclusion.remaining:
             recipient.held = conclusion.held
-        notices = await self._notices(delivery, conclusion, now)
         self.window.forget_body(delivery)
         self._settle(Settlement(delivery, conclusion.remaining, conclusion.next_at, conclusion.last_error, notices))
         if tell_deferral or any(fate.sort is not Sort.DEFERRED for fate in conclusion.outcome.fates):
@@ -68,12 +68,17 @@ class Settler:
 
     async def _notices(
         self, delivery: Delivery, conclusion: Conclusion, now: float
-    ) -> list[tuple[Message, list[Delivery], bytes]]:
+    ) -> tuple[list[tuple[Message, list[Delivery], bytes]], Conclusion]:
+        """The notices, and the conclusion as it is without those that cannot be made: what failed waits then."""
+        fates = conclusion.outcome.fates
         try:
-            return await self.bouncer.notices(delivery, conclusion.outcome.fates, late=conclusion.late, now=now)
+            return await self.bouncer.notices(delivery, fates, late=conclusion.late, now=now), conclusion
         except Exception:  # noqa: BLE001 - a notice that cannot be made must not leave its delivery unsettled
-            _log.exception("delivery %d: no notice could be made for its sender", delivery.id)
-            return []
+            failed = any(fate.sort is Sort.FAILED for fate in fates)
+            what = "it failed, and stays in the queue until they can be" if failed else "it goes on without them"
+            level = logging.CRITICAL if failed else logging.ERROR
+            _log.log(level, "delivery %d: no notice could be made for its sender: %s", delivery.id, what, exc_info=True)
+            return [], untold(conclusion, now + self.schedule.retry[-1]) if failed else conclusion
 
     def _settle(self, settlement: Settlement) -> None:
         try:

@@ -150,6 +150,11 @@ class Server(Record):
     drain: Seconds = Field(
         default=30, description="How long running sessions and deliveries get to end when the gateway stops."
     )
+    drain_replies: Seconds = Field(
+        default=60,
+        description="How much longer a stop waits for the replies to messages that were sent whole: without them they"
+        " are sent again. A service manager must wait longer than both together.",
+    )
 
 
 class Listener(Record):

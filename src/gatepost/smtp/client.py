@@ -19,7 +19,7 @@ from gatepost.smtp.client_events import (
 )
 from gatepost.smtp.replies import Reply
 from gatepost.smtp.reply_parser import ProtocolError, ReplyParser
-from gatepost.smtp.sending import Sending, Wire
+from gatepost.smtp.sending import END_OF_DATA, Sending, Wire
 from gatepost.smtp.transaction import Outcome, Peer, RecipientOutcome, Transaction
 
 __all__ = [
@@ -80,9 +80,19 @@ class Client:
         return self._sending is not None and self._sending.open
 
     @property
+    def is_behind(self) -> bool:
+        """Whether chunks are kept until the peer has answered the one before: give no more of them meanwhile."""
+        return self._sending is not None and self._sending.open and self._sending.is_behind
+
+    @property
     def awaiting(self) -> str:
         """What the next reply answers ("greeting", "EHLO", "MAIL", "DATA", "end of data", …), "" if none is due."""
         return self._wire.awaited[0][0] if self._wire.awaited else ""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the message was sent to its end and a reply to that is due: the peer may have taken it already."""
+        return any(name == END_OF_DATA for name, _ in self._wire.awaited)
 
     # --- what the shell asks for
 

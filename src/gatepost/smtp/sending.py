@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gatepost.smtp.replies import Reply
     from gatepost.smtp.transaction import Peer
 
-__all__ = ["Handler", "Sending", "Wire"]
+__all__ = ["END_OF_DATA", "Handler", "Sending", "Wire"]
+
+END_OF_DATA = "end of data"
+"""What the last replies of a transaction answer."""
 
 type Handler = Callable[[Reply, list[ClientEvent]], None]
 
@@ -104,6 +107,11 @@ class Sending:
         self._stuffer: DotStuffer | None = None
         self._held: deque[tuple[bytes, bool]] = deque()  # BDAT in lock step: chunks that wait for a reply
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether chunks wait here for a reply to the one before."""
+        return bool(self._held)
+
     def start(self, peer: Peer, first: bytes | None, *, last: bool, reset: bool) -> None:
         """Say what can be said at once. reset: RSET goes before. Raises ValueError as `compose` does."""
         commands = compose(self._transaction, peer)
@@ -176,7 +184,7 @@ class Sending:
             self._finish(events, reply)
         elif not self._accepted:
             # RFC 2920 section 3.1: DATA was pipelined, and taken though no recipient was. A lone dot ends it.
-            self._wire.send(b".\r\n", "end of data", self._on_lone_dot)
+            self._wire.send(b".\r\n", END_OF_DATA, self._on_lone_dot)
         elif self._mail_refused:
             raise ProtocolError("RCPT and DATA accepted after MAIL was refused")
         else:
@@ -285,4 +293,4 @@ class Sending:
 
     def _await_finals(self) -> None:
         count = len(self._accepted) if self._lmtp else 1
-        self._wire.awaited.extend([("end of data", self._on_final)] * count)
+        self._wire.awaited.extend([(END_OF_DATA, self._on_final)] * count)

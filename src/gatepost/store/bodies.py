@@ -359,8 +359,8 @@ def _ignore(_failure: StoreFailure | None) -> None:
     """Nobody to tell. What cannot be removed now is removed at the next start."""
 
 
-async def read_big(bodies: Bodies, number: int) -> AsyncIterator[bytes]:
-    """The content of a big file, in chunks. Raises LookupError if it is gone."""
+async def read_big(bodies: Bodies, number: int, size: int = 0) -> AsyncIterator[bytes]:
+    """The content of a big file, in chunks. Raises LookupError if it is gone, or shorter than `size` octets."""
     path = bodies.directory / format_id(number)
     try:
         file = await bodies.in_thread(lambda: path.open("rb", buffering=0))
@@ -368,7 +368,10 @@ async def read_big(bodies: Bodies, number: int) -> AsyncIterator[bytes]:
         raise LookupError(f"no body {path.name}") from error
     try:
         while chunk := await bodies.in_thread(lambda: file.read(CHUNK)):
+            size -= len(chunk)
             yield chunk
+        if size > 0:
+            raise LookupError(f"the body {path.name} is {size} octets short")
     finally:
         file.close()
 

@@ -72,6 +72,9 @@ class EvidenceWriter:
                 self._attempt(self._sign)
         self._attempt(self._flush)
         self._attempt(self._sign)
+        events, dropped = self._buffer.take()
+        if events or dropped:
+            _log.error("evidence: %d events could not be written before the stop, and are lost", len(events) + dropped)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """Evidence never stops the mail: what fails is said, now and then, and tried again."""

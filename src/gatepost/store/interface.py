@@ -352,7 +352,10 @@ class Store(Protocol):
         """Name who schedules the deliveries; replaces the one before."""
 
     def room_for(self, size: int) -> bool:
-        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL."""
+        """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL.
+
+        Free pages of the store's own files count as free space; see `store.space.Room`.
+        """
 
     def new_id(self) -> int:
         """A fresh message or delivery id."""
@@ -383,6 +386,15 @@ class Store(Protocol):
 
     async def flushed(self) -> None:
         """Return when everything handed over before is durable. Raises StoreFailure."""
+
+    def bring_forward(self, latest: float) -> None:
+        """No deferred delivery is due later than `latest`, seconds since 1970: the clock was ahead when it was said."""
+
+    def held_up(self) -> Awaitable[None] | None:
+        """None while outcomes are written. Else await it before another delivery is tried: the disk is full.
+
+        Outcomes wait in memory then, and a crash would have all of those delivered once more.
+        """
 
     async def destinations(self) -> list[DestinationWork]:
         """Destinations with deferred, unheld deliveries."""

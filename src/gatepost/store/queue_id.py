@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SHARDS", "IdSource", "format_id", "made_at", "parse_id"]
+__all__ = ["SHARDS", "IdSource", "format_id", "last_id", "made_at", "parse_id"]
 
 SHARDS = 1 << 10
 _EPOCH = 1_577_836_800.0  # 2020-01-01T00:00:00Z
@@ -39,6 +39,11 @@ def parse_id(text: str) -> int:
 def made_at(number: int) -> float:
     """When an id was made, seconds since 1970; later than that by a little if very many were made at once."""
     return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
+
+
+def last_id(at: float) -> int:
+    """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020."""
+    return ((max(0, int((at - _EPOCH) * 1000)) + 1) << (_SHARD_BITS + _COUNTER_BITS)) - 1 if at > _EPOCH else 0
 
 
 class IdSource:

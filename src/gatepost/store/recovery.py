@@ -1,11 +1,13 @@
 """Taking a shard into possession: the lock, and what a crash may have left.
 
-Rows are the truth. A big file without a row, or a row whose big file is missing or short, belongs to a message that was
-never acknowledged (the file is synced before the commit): both go. Called by `store.sqlite` before anything else.
+Rows are the truth. A big file without a row belongs to a message that was never acknowledged, or is gone: it goes. A
+row whose big file is missing or short was acknowledged (the file is synced before the commit), and something else took
+the file: the row stays, so that its sender hears of it. Called by `store.sqlite` before anything else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -14,14 +16,20 @@ from typing import TYPE_CHECKING, Any
 from gatepost.store.bodies import remove_strays
 from gatepost.store.interface import StoreFailure
 from gatepost.store.queue_id import format_id
-from gatepost.store.schema import LOCK_FILE
+from gatepost.store.schema import LOCK_FILE, QUEUE_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import apsw
 
-__all__ = ["lock_shard", "recover"]
+__all__ = ["last_written", "lock_shard", "recover"]
+
+_YEAR = 366 * 86400.0
+_HIGHEST = (
+    "SELECT max(ifnull((SELECT max(id) FROM message), 0), ifnull((SELECT max(big) FROM message), 0),"
+    " ifnull((SELECT max(id) FROM delivery), 0))"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +42,8 @@ def lock_shard(directory: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise StoreFailure(f"{directory} belongs to another process: {error}") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)  # for whoever looks; the lock is what counts
+    with contextlib.suppress(OSError):  # for whoever looks; the lock is what counts, on a full disk too
+        os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
     return descriptor
 
 
@@ -48,16 +56,12 @@ _PROMISED = (
 
 def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     """Make what a crash left whole and due; returns the highest id in use, 0 if there is none."""
-    promised = dict(connection.execute(_PROMISED))
-    broken = remove_strays(big, promised)
-    connection.execute("BEGIN IMMEDIATE")
-    for number in broken:
-        _log.error("the body %s of a queued message is missing or short; its message is removed", format_id(number))
-        connection.execute(
-            "DELETE FROM delivery WHERE message IN (SELECT id FROM message INDEXED BY big WHERE big = ?)", (number,)
+    for number in remove_strays(big, dict(connection.execute(_PROMISED))):
+        _log.error(
+            "the body %s of a queued message is missing or short; the message waits, and its sender is told at its end",
+            format_id(number),
         )
-        for (message,) in connection.execute("DELETE FROM message WHERE big = ? RETURNING id", (number,)).fetchall():
-            connection.execute("DELETE FROM body WHERE id = ?", (message,))
+    connection.execute("BEGIN IMMEDIATE")
     # Administrators' notices speak to a memory that is gone; the rows say it all.
     connection.execute("DELETE FROM notice")
     touched: list[tuple[Any, ...]] = connection.execute(
@@ -68,8 +72,21 @@ def recover(connection: apsw.Connection, big: Path, now: float) -> int:
     connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
     connection.execute("COMMIT")
     remove_strays(big, dict(connection.execute(_PROMISED)))
-    highest: int | None = connection.execute("SELECT max(id) FROM message").get
+    highest: int | None = connection.execute(_HIGHEST).get
     return highest or 0
+
+
+def last_written(directory: Path, now: float) -> float:
+    """When the shard was written last by the clock of then, seconds since 1970: no id of it was made later.
+
+    Ids of messages that are gone are in the trace, and are not given out again because the clock was put back. Ask
+    before the database is opened. 0.0 if it is new, or if the time is more than a year ahead and so not to be believed.
+    """
+    times = [0.0]
+    for name in (QUEUE_FILE, f"{QUEUE_FILE}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append((directory / name).stat().st_mtime)
+    return max(time for time in times if time < now + _YEAR)
 
 
 def _remove_if_done(connection: apsw.Connection, message: int) -> None:

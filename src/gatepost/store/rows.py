@@ -23,6 +23,7 @@ __all__ = [
     "LeaseRequest",
     "Plan",
     "Row",
+    "big_size",
     "body",
     "deferred_row",
     "delivery_row",
@@ -60,9 +61,14 @@ _LEASE = (
     " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
     " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
 )
+_BRING_FORWARD = "UPDATE delivery INDEXED BY due SET next_at = ?1 WHERE next_at > 0 AND NOT held AND next_at > ?1"
 _MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
 _EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
 _BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"
+_BIG_SIZE = (
+    "SELECT message.size - coalesce(length(body.data), 0) FROM message LEFT JOIN body ON body.id = message.id"
+    " WHERE message.id = ?"
+)
 _DESTINATIONS = (
     "SELECT destination, min(next_at), count(*) FROM delivery INDEXED BY due"
     " WHERE next_at > 0 AND NOT held GROUP BY destination"
@@ -120,7 +126,7 @@ class Plan:
     unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
     """
 
-    __slots__ = ("bodies", "deferred", "deliveries", "finished", "leases", "messages", "unlink")
+    __slots__ = ("bodies", "deferred", "deliveries", "finished", "latest", "leases", "messages", "unlink")
 
     def __init__(self) -> None:
         self.messages: list[Row] = []
@@ -130,6 +136,7 @@ class Plan:
         self.deferred: list[Row] = []
         self.leases: list[LeaseRequest] = []
         self.unlink: list[int] = []
+        self.latest = 0.0
 
     def execute(self, connection: apsw.Connection) -> None:
         """Write it all, inside the caller's transaction."""
@@ -145,6 +152,8 @@ class Plan:
             left += connection.execute(_SWEEP_DROPPED)
         if left:
             self._remove_messages(connection, left)
+        if self.latest:
+            connection.execute(_BRING_FORWARD, (self.latest,))
         for lease in self.leases:
             lease.granted = list(_lease(connection, lease))
 
@@ -180,12 +189,17 @@ def destinations(connection: apsw.Connection) -> list[DestinationWork]:
 def body(connection: apsw.Connection, message: int) -> tuple[int | None, bytes | None]:
     """Where a message's body is: the id of its big file, or its bytes; both if its head lies apart from the file.
 
-    Raises LookupError if the message is gone.
+    Raises LookupError if the message or its body is gone.
     """
     row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (message,)).fetchone()
-    if row is None:
+    if row is None or row == (None, None):
         raise LookupError(f"no message {message}")
     return row
+
+
+def big_size(connection: apsw.Connection, message: int) -> int:
+    """What the big file of a message has: the size of the message less what lies in the database; 0 if it is gone."""
+    return int(connection.execute(_BIG_SIZE, (message,)).get or 0)
 
 
 def earliest(connection: apsw.Connection, destination: str) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BIG_DIRECTORY",
     "LOCK_FILE",
+    "PATIENCE_MS",
     "QUEUE_FILE",
     "StoreSettings",
     "check_queue_tables",
@@ -42,7 +43,9 @@ QUEUE_FILE = "q.db"
 BIG_DIRECTORY = "big"
 LOCK_FILE = "lock"
 
-_PATIENCE_MS = 5000  # for others that have the file
+PATIENCE_MS = 5000
+"""Milliseconds for which others that have a file are waited for."""
+
 _PAUSE = 0.02  # seconds between two tries
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
 _SCHEMA_VERSION = 2
@@ -99,7 +102,8 @@ class StoreSettings:
     page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
     inline_limit: bodies up to so many bytes lie in the database, larger ones in a file of their own.
     memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
-    free_space_mark: bytes left on the disk below which nothing is accepted.
+    free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
+    the shard's own files (`store.space`). With 0 there is none.
     checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
     trace_days: for how many days before today the message trace is kept, 0 for ever.
     vfs: name of a registered SQLite VFS, "" for the usual one.
@@ -134,18 +138,23 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FULL") -> apsw.Connection:
+def open_database(
+    path: Path, settings: StoreSettings, *, synchronous: str = "FULL", shrinking: bool = False
+) -> apsw.Connection:
     """Open a database for writing, in WAL mode; make it, readable by its owner only, if it is not there.
 
-    The caller checkpoints. Raises StoreFailure if SQLite is too old or the file cannot be opened.
+    shrinking: a new one can give free pages back to the file system (`store.space`), which costs a little. The caller
+    checkpoints. Raises StoreFailure if SQLite is too old or the file cannot be opened.
     """
     if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
         raise StoreFailure(f"SQLite {apsw.sqlite_lib_version()} can lose commits; 3.51.3 or newer is needed")
     try:
         make_file(path)
         connection = apsw.Connection(str(path), vfs=settings.vfs or None)
-        connection.set_busy_timeout(_PATIENCE_MS)
+        connection.set_busy_timeout(PATIENCE_MS)
         connection.execute(f"PRAGMA page_size = {settings.page_size}")
+        if shrinking:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect on one with tables
         _into_wal(connection)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -159,12 +168,12 @@ def open_database(path: Path, settings: StoreSettings, *, synchronous: str = "FU
 
 
 def _into_wal(connection: apsw.Connection) -> None:
-    """Raises apsw.BusyError after _PATIENCE_MS.
+    """Raises apsw.BusyError after PATIENCE_MS.
 
     Several that open a new file at once are in each other's way, and SQLite does not wait then: who reads a file and
     wants it for itself could wait for ever.
     """
-    end = time.monotonic() + _PATIENCE_MS / 1000
+    end = time.monotonic() + PATIENCE_MS / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -179,7 +188,7 @@ def _into_wal(connection: apsw.Connection) -> None:
 def open_for_reading(path: Path) -> apsw.Connection:
     """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(_PATIENCE_MS)
+    connection.set_busy_timeout(PATIENCE_MS)
     return connection
 
 

@@ -20,8 +20,8 @@ import apsw
 from gatepost.store import rows
 from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
 from gatepost.store.interface import MessageUnstorable, StoreFailure, StoreFull
-from gatepost.store.queue_id import IdSource
-from gatepost.store.recovery import lock_shard, recover
+from gatepost.store.queue_id import IdSource, last_id
+from gatepost.store.recovery import last_written, lock_shard, recover
 from gatepost.store.schema import (
     BIG_DIRECTORY,
     QUEUE_FILE,
@@ -31,12 +31,13 @@ from gatepost.store.schema import (
     open_database,
     open_for_reading,
 )
+from gatepost.store.space import allow_shrinking
 from gatepost.store.trace import TraceWriter
-from gatepost.store.work import Acceptance, Barrier, Lease, Outcome
+from gatepost.store.work import Acceptance, Barrier, BringForward, Lease, Outcome
 from gatepost.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from gatepost.metrics.counts import Counts
@@ -145,7 +146,7 @@ class SqliteStore:
 
     def room_for(self, size: int) -> bool:
         """See `Store.room_for`."""
-        return self._writer.room - size >= self._settings.free_space_mark
+        return self._writer.room.holds(size, self._settings.free_space_mark, self._settings.inline_limit)
 
     def body(self) -> BodyWriter:
         """See `Store.body`."""
@@ -163,7 +164,7 @@ class SqliteStore:
             raise TypeError("the body is not of this store")
         failure = self._writer.failure or body.failure
         if failure is None and not self.room_for(0):
-            failure = StoreFull(f"{self._writer.room} bytes are free, below the mark")
+            failure = StoreFull(f"too little room for new mail: {self._writer.room}")
         if failure is not None:
             body.abort()
             self._loop.call_soon(done, failure)
@@ -191,6 +192,15 @@ class SqliteStore:
         self._writer.put(Barrier(done))
         await done
 
+    def bring_forward(self, latest: float) -> None:
+        """See `Store.bring_forward`."""
+        self._refuse_if_failed()
+        self._writer.put(BringForward(latest))
+
+    def held_up(self) -> Awaitable[None] | None:
+        """See `Store.held_up`."""
+        return self.flushed() if self._writer.holding else None
+
     async def destinations(self) -> list[DestinationWork]:
         """See `Store.destinations`."""
         return await self._read(rows.destinations)
@@ -213,7 +223,9 @@ class SqliteStore:
             for first in range(0, len(data), CHUNK):
                 yield data[first : first + CHUNK]
         if big is not None:
-            async for chunk in read_big(self._bodies, big):
+            async for chunk in read_big(
+                self._bodies, big, await self._read(lambda one: rows.big_size(one, message_id))
+            ):
                 yield chunk
 
     def trace(self, events: Sequence[TraceEvent]) -> None:
@@ -311,10 +323,12 @@ def _take(directory: Path, settings: StoreSettings) -> _Shard:
             make_directory(directory / BIG_DIRECTORY)
             lock = lock_shard(directory)
             undo.callback(os.close, lock)
-            writing = open_database(directory / QUEUE_FILE, settings)
+            latest = last_written(directory, time.time())
+            writing = open_database(directory / QUEUE_FILE, settings, shrinking=True)
             undo.callback(writing.close)
             make_queue_tables(writing, directory / QUEUE_FILE)
-            highest = recover(writing, directory / BIG_DIRECTORY, time.time())
+            allow_shrinking(writing, directory / QUEUE_FILE)
+            highest = max(recover(writing, directory / BIG_DIRECTORY, time.time()), last_id(latest))
             reading = open_for_reading(directory / QUEUE_FILE)
         except (apsw.Error, OSError) as error:
             raise StoreFailure(f"{directory}: {error}") from error

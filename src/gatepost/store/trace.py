@@ -56,6 +56,7 @@ FULL = 50_000
 
 _INTERVAL = 1.0
 _DAY = 86_400.0
+_PAUSE = 60.0  # between two complaints of the same
 
 # Text is compared as people compare addresses and names: ASCII letters without regard to case.
 _TYPES = {
@@ -160,6 +161,7 @@ class TraceWriter:
         self.dropped = 0
         self._open: dict[str, _Part] = {}
         self._synced = 0.0
+        self._complained = -_PAUSE
         self._days = days
         self._pruned = ""
         self._thread = threading.Thread(target=self._run, name=f"trace-{writer}", daemon=True)
@@ -180,6 +182,11 @@ class TraceWriter:
             self._attempt(self._forget)
         self._attempt(self._flush)
         self._close_days()
+        rows, dropped = self._buffer.take()
+        if rows or dropped:
+            _log.error(
+                "the message trace: %d rows could not be written before the stop, and are lost", len(rows) + dropped
+            )
 
     def _forget(self) -> None:
         """Once a day, the days that are older than they are kept."""
@@ -194,7 +201,9 @@ class TraceWriter:
         try:
             step()
         except (apsw.Error, OSError, StoreFailure) as error:
-            _log.error("the message trace: %s", error)
+            if time.monotonic() >= self._complained + _PAUSE:
+                self._complained = time.monotonic()
+                _log.error("the message trace: %s; rows wait in memory, as far as they fit", error)
             self._close_days()
 
     def _close_days(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Delivery, Message, Settlement, StoreFailure
     from gatepost.store.rows import LeaseRequest, Plan, Row
 
-__all__ = ["Acceptance", "Barrier", "Lease", "Outcome", "Work", "accept_rows"]
+__all__ = ["Acceptance", "Barrier", "BringForward", "Lease", "Outcome", "Work", "accept_rows"]
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +176,23 @@ class Lease(Work):
             self._future.set_exception(self.failure)
         else:
             self._future.set_result([] if self.failure else self._request.granted)
+
+
+class BringForward(Work):
+    """Deliveries that are due too late, as the clock was put back since, are due in time."""
+
+    __slots__ = ("_latest",)
+
+    def __init__(self, latest: float) -> None:
+        super().__init__()
+        self._latest = latest
+
+    def collect(self, plan: Plan) -> None:
+        """All of them."""
+        plan.latest = self._latest
+
+    def finish(self) -> None:
+        """Nobody waits for it."""
 
 
 class Barrier(Work):

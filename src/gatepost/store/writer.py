@@ -3,14 +3,14 @@
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
 `_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one
 that somebody waits for. Results go back to the loop in one call per commit. A failed commit or sync is final (store.md
-§9.3): after it the state on disk is unknown, so everything waiting is told and nothing more is tried.
+§9.3): after it the state on disk is unknown, so everything waiting is told and nothing more is tried. A full disk
+passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -22,6 +22,9 @@ from gatepost.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.metrics.counts import Counts
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.rows import Plan, take_notices
+from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.space import NO_ROOM, Space
+from gatepost.store.work import Barrier
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +43,11 @@ _BATCH = 2000  # pieces of work in one commit
 _PACE = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
 _LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
+_TIDY = 0.1  # seconds between two steps of shrinking the files
+_QUIET = 10.0  # seconds without a commit after which what is free is not needed soon
+_RETRY = 0.25  # seconds between two tries while the disk is full
+_FEW = 16  # pieces of work that are tried at once after the disk was full
+_EARLY = 8  # part of the usual length of the WAL, after which it is copied while the disk is nearly full
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError)
 _BAD_VALUE = (
     apsw.ConstraintError,
@@ -65,7 +73,8 @@ class Writer:
     ) -> None:
         self.failure: StoreFailure | None = None
         self.counts = Counts()
-        self.room = _room(directory)
+        self._space = Space(connection, directory, QUEUE_FILE, settings)
+        self.room = self._space.measure()
         self.senders: Callable[[], int] = _no_senders
         self.unlink: Callable[[Iterable[int]], None] = _nobody
         self.administered: Callable[[list[AdminNotice]], None] = _nobody
@@ -78,7 +87,13 @@ class Writer:
         self._lazy: list[Work] = []  # not urgent, on the loop still
         self._timer: asyncio.TimerHandle | None = None
         self._ended = 0.0  # the last commit, on the monotonic clock
-        self._kept: list[Work] = []  # patient work of a commit that had to wait
+        self._kept: list[Work] = []  # patient work of a commit that had to wait, in its order
+        self._stuck: list[Work] = []  # of it, what does not fit even alone, and barriers behind that
+        self._few = _BATCH  # so much of it is tried at once
+        self._retry_at = 0.0
+        self.holding = False  # outcomes wait in memory because the disk is full
+        self._tidied = 0.0
+        self._untidy = False  # there is more to give back
         self._closing = False
         self._looked = 0.0
         self._data_version = connection.pragma("data_version")
@@ -129,19 +144,25 @@ class Writer:
                 self._commit(self._gather())
                 self._checkpoint()
                 self._look()
+                self._tidy()
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
                 self._fail([], error)
+        self._commit(self._kept + self._stuck)
         if self.failure is not None:  # what the WAL holds is not known: leave it to the next start
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._space.release()
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
     def _gather(self) -> list[Work]:
         """What goes into the next commit; waits for the first piece, but not beyond the next look."""
-        batch, self._kept = self._kept, []
+        self._set_aside()
+        if (kept := self._take_kept()) or self._closing:
+            return kept
+        batch: list[Work] = []
         weight = 0
         try:
-            work = self._queue.get(timeout=max(0.0, self._looked + _LOOK - time.monotonic()))
+            work = self._queue.get(timeout=max(0.0, self._next_duty() - time.monotonic()))
             if work is not None:
                 self._pace()
             while work is not None:
@@ -153,6 +174,38 @@ class Writer:
             self._closing = True
         except Empty:
             pass
+        return batch
+
+    def _next_duty(self) -> float:
+        """When there is something to do besides commits, on the monotonic clock."""
+        return min(self._looked + _LOOK, self._tidied + _TIDY) if self._untidy else self._looked + _LOOK
+
+    def _set_aside(self) -> None:
+        """While the disk is full: patient work waits for the next try, and the rest is told so."""
+        while (rest := self._retry_at - time.monotonic()) > 0 and not self._closing:
+            try:
+                work = self._queue.get(timeout=rest)
+            except Empty:
+                return
+            if work is None:
+                self._closing = True
+            elif work.patient:
+                self._kept.append(work)
+            else:
+                work.failure = StoreFull("the disk is full")
+                self._tell([work])
+
+    def _take_kept(self) -> list[Work]:
+        """Of what had to wait, as much as is tried at once; a barrier waits for all that was before it."""
+        if not self._kept:
+            self._kept, self._stuck = self._stuck, []
+        if not self._kept:
+            self.holding = False
+            return []
+        batch, self._kept = self._kept[: self._few], self._kept[self._few :]
+        if self._stuck:
+            self._stuck += [work for work in batch if isinstance(work, Barrier)]
+            batch = [work for work in batch if not isinstance(work, Barrier)]
         return batch
 
     def _pace(self) -> None:
@@ -171,6 +224,7 @@ class Writer:
         try:
             unlink = self._write(batch)
             self._ended = time.monotonic()
+            self._few = min(2 * self._few, _BATCH)
         except _PASSING as error:
             self._postpone(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever failed a commit, it is final
@@ -225,18 +279,32 @@ class Writer:
 
     def _postpone(self, batch: list[Work], error: apsw.Error) -> None:
         """Nothing was written, and that may change: settlements are kept for a later commit, messages are not."""
-        if self._closing:
-            self._fail(batch, error)
-            return
-        failure: StoreFailure = StoreBusy(str(error))
-        if isinstance(error, apsw.FullError):
-            failure = StoreFull(str(error))
-            self.room = 0
-        refused: list[Work] = []
+        full = not isinstance(error, apsw.BusyError | apsw.LockedError)
+        failure: StoreFailure = StoreFull(str(error)) if full else StoreBusy(str(error))
+        patient = [] if self._closing else [work for work in batch if work.patient]
         for work in batch:
-            work.failure = None if work.patient else failure
-            (self._kept if work.patient else refused).append(work)
-        self._tell(refused)
+            work.failure = None if work.patient and not self._closing else failure
+        self._tell([work for work in batch if work.failure is not None])
+        if full:
+            self._make_do(patient)
+        else:
+            self._kept[:0] = patient
+
+    def _make_do(self, patient: list[Work]) -> None:
+        """The disk is full. What waits is tried in smaller parts, and what does not fit alone comes after the rest."""
+        self.room = NO_ROOM
+        if not patient:
+            return
+        if not self.holding:
+            _log.error("the disk is full: what became of deliveries waits in memory, and no others are begun")
+        self.holding = True
+        self._few = min(self._few, len(patient), _FEW) // 2 or 1
+        if len(patient) == 1:
+            self._stuck += patient
+        else:
+            self._kept[:0] = patient
+        if len(patient) == 1 or not self._kept:
+            self._retry_at = time.monotonic() + _RETRY
 
     def _fail(self, batch: list[Work], error: Exception) -> None:
         if self.failure is None:
@@ -262,14 +330,30 @@ class Writer:
         """Copy the WAL into the database when it is long, after those who waited for the commit were told."""
         if self._wal_pages < self._checkpoint_at or self.failure is not None:
             return
-        limit = self._settings.checkpoint_pages
+        limit = self._limit()
         try:
             pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.BusyError:
+        except _PASSING:  # on a full disk the database may not be able to grow
             pages, copied = self._wal_pages, 0
         self._wal_pages = 0
         # If somebody reads an old state the WAL cannot begin anew: try again only when it has grown some more.
         self._checkpoint_at = limit if copied >= pages else pages + limit // 4
+
+    def _limit(self) -> int:
+        """Pages of the WAL after which it is copied: sooner on a disk that may be full soon, while there is room."""
+        usual = self._settings.checkpoint_pages
+        return max(usual // _EARLY, 1) if self._space.near_full else usual
+
+    def _tidy(self) -> None:
+        """Give back what the files do not need, a little at a time and only while nobody waits."""
+        now = time.monotonic()
+        if now < self._tidied + _TIDY or not self._queue.empty() or self.failure is not None or self._kept:
+            return
+        self._tidied = now
+        try:
+            self._untidy = self._space.shrink(idle=now > self._ended + _QUIET)
+        except _PASSING:
+            self._untidy = False
 
     def _look(self) -> None:
         """See now and then how much room is left, and what administrators did."""
@@ -277,7 +361,8 @@ class Writer:
         if now < self._looked + _LOOK or self.failure is not None:
             return
         self._looked = now
-        self.room = _room(self._directory)
+        self.room = self._space.measure()
+        self._checkpoint_at = min(self._checkpoint_at, self._limit())
         version = self._connection.pragma("data_version")
         if version == self._data_version:
             return
@@ -297,12 +382,6 @@ def _finish(batch: list[Work]) -> None:
             work.finish()
         except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
             _log.exception("a call-back of the store failed")
-
-
-def _room(directory: Path) -> int:
-    """Bytes that we may still write on the file system of a directory."""
-    space = os.statvfs(directory)
-    return space.f_bavail * space.f_frsize
 
 
 def _no_senders() -> int:

@@ -410,3 +410,9 @@ def test_any_input(report: Any, recipient: Any, to: str, text: str, original: by
     about = recipient(address=text, diagnostic=text, detail=text)
     made = build_dsn(report(about, to=to, original=original, ret=ret, envid=text, utf8=utf8))
     harmless(made, utf8=utf8 or not to.isascii())
+
+
+def test_a_message_that_cannot_be_read_is_named_as_such(report: MakeReport) -> None:
+    _, (text, _, part) = parsed(build_dsn(report(original=b"", ret="FULL")))
+    assert "could not be read any more" in text.get_content()
+    assert part.get_content_type() == "text/rfc822-headers"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatepost.net import dial
+from gatepost.net.tasks import spawn
 from gatepost.outbound.connection import OutboundConnection, SmtpTimeouts
 from gatepost.outbound.failure import ConnectionEnded
 from gatepost.smtp.client import Client, Outcome, Transaction
@@ -130,6 +131,74 @@ def test_a_refusal_in_the_middle_of_the_body_ends_it(kit: Any) -> None:
     outcome = with_connection(kit.Peer(says={"BDAT": "552 5.3.4 too big"}), use, kit.FAST)
     assert outcome.recipients[0].reply.text == "552 5.3.4 too big"
     assert len(yielded) < 200
+
+
+def test_in_lock_step_no_more_of_a_body_is_read_than_the_peer_has_answered_for(kit: Any) -> None:
+    ahead = []
+    peer = kit.Peer(extensions=("CHUNKING", "BINARYMIME", "8BITMIME"))
+
+    async def use(connection: OutboundConnection) -> Outcome:
+        async def many() -> AsyncIterator[bytes]:
+            for number in range(30):
+                ahead.append(number - peer.said("BDAT"))
+                yield b"x" * 5000
+
+        await ready(connection)
+        transaction = mail()
+        transaction.body_type = "BINARYMIME"
+        return await connection.send(transaction, None, many)
+
+    outcome = with_connection(peer, use, kit.FAST)
+    assert outcome.recipients[0].reply.positive
+    assert [len(one.content) for one in peer.messages] == [150_000]
+    assert len(ahead) == 30
+    assert max(ahead) <= 2
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("small", [True, False])
+def test_a_caller_that_is_cancelled_waits_for_the_reply_to_what_was_sent_whole(
+    kit: Any, calls: int, *, small: bool
+) -> None:
+    peer = kit.Peer(says={"END": "!silent"})
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"hello\r\n"
+
+    async def use(connection: OutboundConnection) -> Outcome | None:
+        await ready(connection)
+        sending = spawn(connection.send(mail(), b"hello\r\n" if small else None, chunks), "send")
+        while not peer.messages:  # noqa: ASYNC110 - the double tells nobody
+            await asyncio.sleep(0.005)
+        for _ in range(calls):
+            sending.cancel()
+            await asyncio.sleep(0.02)
+        assert sending.cancelled() == (calls == 2)
+        if sending.cancelled():
+            return None
+        peer.connections[0].stream.write(b"250 2.0.0 late\r\n")
+        outcome = await sending
+        assert not connection.usable, "nothing else is to be sent"
+        return outcome
+
+    outcome = with_connection(peer, use, SmtpTimeouts())
+    assert (outcome.recipients[0].reply.text if outcome else "") == ("250 2.0.0 late" if calls == 1 else "")
+
+
+def test_a_caller_that_is_cancelled_before_the_end_sends_no_more(kit: Any) -> None:
+    peer = kit.Peer(says={"RCPT": "!silent"}, extensions=("PIPELINING",))
+
+    async def use(connection: OutboundConnection) -> None:
+        await ready(connection)
+        sending = spawn(connection.send(mail(), b"hello\r\n", no_chunks), "send")
+        while not peer.said("RCPT"):  # noqa: ASYNC110 - the double tells nobody
+            await asyncio.sleep(0.005)
+        sending.cancel()
+        await asyncio.sleep(0.02)
+        assert sending.cancelled()
+
+    with_connection(peer, use, SmtpTimeouts())
+    assert peer.messages == []
 
 
 def test_a_resting_connection_tells_its_end_once(kit: Any) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 
+import apsw
 import pytest
 
 from gatepost.net.tasks import spawn
@@ -13,6 +16,7 @@ from gatepost.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter, StoreFailure
 
 UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
+OK = Reply(250, "2.0.0", ("OK",))
 LATER = Reply(451, "4.3.0", ("Try again later",))
 ANN = "ann@partner.example"
 PARTNER = "contoso/partner.example"
@@ -678,7 +682,7 @@ def test_a_trace_that_fails_does_not_hold_up_the_mail(rig, caplog):
     assert "was not recorded" in caplog.text
 
 
-def test_a_notice_that_cannot_be_made_leaves_nothing_unsettled(rig, caplog):
+def test_mail_does_not_fail_while_its_sender_cannot_be_told(rig, caplog):
     rig.peer.replies[ANN] = UNKNOWN
 
     async def main():
@@ -690,10 +694,53 @@ def test_a_notice_that_cannot_be_made_leaves_nothing_unsettled(rig, caplog):
             manager._settler.bouncer.notices = fail
             await rig.accept(ANN)
             await rig.calm()
+            (entry,) = rig.entries()
+            assert entry.delivery.last_error.startswith("451 4.3.0 It failed, and the notice")
+            assert entry.delivery.next_at == pytest.approx(rig.now + 3600, abs=1)
+            del manager._settler.bouncer.notices
+            await rig.pass_time(3601)
+            assert rig.tried() == [ANN, ANN, "bob@contoso.example"]
             assert rig.entries() == []
 
     run(main)
-    assert "no notice could be made" in caplog.text
+    (record,) = [one for one in caplog.records if "no notice could be made" in one.message]
+    assert record.levelname == "CRITICAL"
+
+
+@pytest.mark.parametrize("gone", ["row", "file", "end"])
+@pytest.mark.parametrize("fails", ["at once", "by expiry"])
+def test_a_failure_is_told_though_the_message_cannot_be_read(rig, gone, fails):
+    rig.peer.replies[ANN] = UNKNOWN if fails == "at once" else LATER
+    told = []
+
+    async def main():
+        async with rig.open():
+            rig.peer.gate = asyncio.Event()
+            await rig.accept(ANN, body=b"Subject: hello\r\n\r\n" + b"x" * (300_000 if gone != "row" else 100))
+            await asyncio.sleep(0.05)
+            if gone == "row":
+                connection = apsw.Connection(str(rig.path / "queue/0/q.db"))
+                connection.execute("DELETE FROM body")
+                connection.close()
+            else:
+                (file,) = (rig.path / "queue/0/big").iterdir()
+                file.unlink() if gone == "file" else os.truncate(file, 1000)
+            rig.peer.replies["bob@contoso.example"] = LATER
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            if fails == "by expiry":
+                await rig.calm()
+                rig.now += 86_000
+                await rig.pass_time(1000)
+            await rig.calm()
+            (entry,) = [one for one in rig.entries() if one.delivery.recipients[0].address != ANN]
+            told.append(b"".join([chunk async for chunk in rig.store.read(entry.delivery.message.id)]))
+
+    run(main)
+    whole = gone == "end" or (gone == "row" and fails == "at once")  # the header section, or in memory still
+    assert (b"could not be read any more" in told[0]) == (not whole)
+    assert (b"Subject: hello" in told[0]) == whole
+    assert b"Final-Recipient: rfc822; ann@partner.example" in told[0]
 
 
 def test_an_outcome_with_a_text_no_column_holds(rig, caplog):
@@ -733,6 +780,74 @@ def test_drain_lets_attempts_end_and_keeps_the_rest(rig):
         async with rig.open():
             await rig.pass_time(1)
             assert len(rig.tried()) == 5
+
+    run(main)
+
+
+def test_a_stop_waits_longer_for_the_reply_to_a_message_that_was_sent(rig, caplog):
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):  # as an outbound connection does after the last dot
+            await asyncio.sleep(10)
+        await asyncio.sleep(1.2)
+        return Outcome([Fate(recipient, Sort.DELIVERED, OK, {}) for recipient in delivery.recipients])
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await manager.drain(0.05, 5.0)
+            await rig.store.flushed()
+            assert rig.entries() == []
+
+    run(main)
+    assert "replies are waited for: lane contoso/partner.example" in caplog.text
+    assert "twice" not in caplog.text
+
+
+def test_what_is_in_doubt_after_a_stop_is_said(rig, caplog):
+    async def deliver(delivery):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        await asyncio.sleep(10)
+
+    async def main():
+        async with rig.open(deliver=deliver) as manager:
+            await rig.accept(ANN)
+            await asyncio.sleep(0.02)
+            await manager.drain(0.05, 1.1)
+            await rig.store.flushed()
+            (entry,) = rig.entries()
+            assert "may arrive twice" in entry.delivery.last_error
+
+    run(main)
+    assert "may arrive twice: it was sent" in caplog.text
+
+
+def test_a_clock_that_is_put_back_keeps_no_mail_waiting(rig):
+    rig.peer.replies[ANN] = [LATER, OK]
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            await rig.pass_time(-7 * 86_400)
+            await rig.pass_time(3960)
+            assert rig.tried() == [ANN, ANN]
+
+    run(main)
+
+
+def test_a_clock_that_was_put_back_while_nothing_ran_keeps_no_mail_waiting(rig):
+    rig.peer.replies[ANN] = [LATER, OK]
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+        rig.now -= 7 * 86_400
+        async with rig.open():
+            await rig.pass_time(3960)
+            assert rig.tried() == [ANN, ANN]
 
     run(main)
 

@@ -290,6 +290,33 @@ def test_a_chunk_nobody_asked_for_goes_nowhere() -> None:
     assert client.take_output() == b"x\r\n.\r\n"
 
 
+def test_a_message_that_was_sent_to_its_end_is_in_doubt_until_the_reply() -> None:
+    client = connected()
+    client.begin(MAIL)
+    assert not client.is_in_doubt
+    client.receive(b"250 a\r\n250 b\r\n250 c\r\n354 go\r\n")
+    client.chunk(b"x", last=False)
+    assert not client.is_in_doubt
+    client.chunk(b"", last=True)
+    assert client.is_in_doubt
+    client.receive(b"250 taken\r\n")
+    assert not client.is_in_doubt
+
+
+def test_in_lock_step_a_client_is_behind_until_its_chunk_is_answered() -> None:
+    client = connected(b"250-mx\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 BINARYMIME\r\n")
+    assert not client.is_behind
+    client.begin(Transaction("a@a.example", [("b@b.example", "", "")], body_type="BINARYMIME"))
+    client.receive(b"250 a\r\n")
+    client.receive(b"250 b\r\n")
+    client.chunk(b"x", last=False)
+    assert not client.is_behind
+    client.chunk(b"y", last=False)
+    assert client.is_behind
+    client.receive(b"250 x\r\n")
+    assert not client.is_behind
+
+
 def test_a_transaction_that_cannot_be_written_is_not_begun() -> None:
     client = connected()
     with pytest.raises(ValueError, match="control character"):

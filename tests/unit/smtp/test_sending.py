@@ -222,3 +222,18 @@ def test_a_reset_between_transactions_is_enough() -> None:
     assert client.receive(b"250 ok\r\n") == [ResetDone(Reply(250, "", ("ok",)))]
     client.begin(Transaction("", [("x@b.example", "", "")]), b"", last=True)
     assert client.take_output().startswith(b"MAIL FROM:<>\r\n")
+
+
+def test_in_lock_step_a_chunk_waits_for_the_reply_to_the_one_before() -> None:
+    client = connected(["CHUNKING", "8BITMIME", "BINARYMIME"])
+    client.begin(Transaction("", [("x@b.example", "", "")], body_type="BINARYMIME"))
+    client.receive(b"250 a\r\n")
+    client.receive(b"250 b\r\n")
+    client.take_output()
+    client.chunk(b"x", last=False)
+    client.chunk(b"y", last=False)
+    assert client.is_behind
+    assert client.take_output() == b"BDAT 1\r\nx"
+    client.receive(b"250 x\r\n")
+    assert not client.is_behind
+    assert client.take_output() == b"BDAT 1\r\ny"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.store.queue_id import SHARDS, IdSource, format_id, made_at, parse_id
+from gatepost.store.queue_id import SHARDS, IdSource, format_id, last_id, made_at, parse_id
 
 
 @given(st.integers(0, 2**63 - 1))
@@ -68,3 +68,12 @@ def test_a_shard_out_of_range(shard):
 
 def test_an_id_says_when_it_was_made():
     assert abs(made_at(IdSource(3, clock=lambda: 1_800_000_000.25)()) - 1_800_000_000.25) < 0.002
+
+
+def test_no_id_made_until_a_time_is_above_the_last_of_it():
+    moment = 1_764_000_000.5
+    source = IdSource(1023, clock=lambda: moment)
+    ids = [source() for _ in range(4096)]
+    assert ids[-1] <= last_id(moment) < IdSource(0, clock=lambda: moment + 0.0025)()
+    assert IdSource(0, after=last_id(moment), clock=lambda: 0.0)() > ids[-1]
+    assert last_id(0.0) == 0

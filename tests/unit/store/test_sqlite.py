@@ -9,6 +9,7 @@ import pytest
 
 from gatepost.store.interface import MessageUnstorable, Recipient, Settlement, StoreFailure, StoreFull, TraceEvent
 from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.space import NO_ROOM
 from gatepost.store.trace_files import day_of
 
 LIMIT = 256 * 1024
@@ -239,7 +240,7 @@ def test_below_the_free_space_mark_nothing_is_accepted_and_mail_still_leaves(sho
             store.settle([Settlement(leased, [])])
             await store.flushed()
         async with shop.open(free_space_mark=1 << 20) as store:
-            store._writer.room = 0
+            store._writer.room = NO_ROOM
             assert not store.room_for(0)
             await eventually(lambda: store.room_for(1))
             await shop.accept(store)

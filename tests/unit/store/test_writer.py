@@ -9,6 +9,8 @@ import time
 import apsw
 import pytest
 
+from gatepost.net.tasks import spawn
+from gatepost.store import writer as module
 from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.schema import QUEUE_FILE
 
@@ -21,6 +23,8 @@ class Disk(apsw.VFS):
         self.registered = name
         self.sync_fails = False
         self.writes_left = None
+        self.most = None  # bytes of one transaction
+        self.database_full = False
 
     def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
         return DiskFile(self, name, flags)
@@ -30,10 +34,13 @@ class DiskFile(apsw.VFSFile):
     def __init__(self, disk, name, flags):
         self.disk = disk
         super().__init__("", name, flags)
+        self.is_database = bool(flags[0] & apsw.SQLITE_OPEN_MAIN_DB)
+        self.written = self.end = 0
 
     def xSync(self, flags):  # noqa: N802 - SQLite's name
         if self.disk.sync_fails:
             raise apsw.IOError("the disk is gone")
+        self.written = 0
         return super().xSync(flags)
 
     def xWrite(self, data, offset):  # noqa: N802 - SQLite's name
@@ -41,6 +48,14 @@ class DiskFile(apsw.VFSFile):
             self.disk.writes_left -= 1
             if self.disk.writes_left < 0:
                 raise apsw.FullError("no room")
+        if self.is_database and self.disk.database_full:
+            raise apsw.FullError("no room")
+        # A transaction in the WAL begins behind the last one that was committed, or where one failed.
+        self.written = self.written + len(data) if offset == self.end else len(data)
+        self.end = offset + len(data)
+        if not self.is_database and self.disk.most is not None and self.written > self.disk.most:
+            self.written = 0
+            raise apsw.FullError("no room")
         return super().xWrite(data, offset)
 
 
@@ -157,6 +172,46 @@ def test_a_disk_that_stays_full_until_the_end_is_a_failure(shop, disk):
 
     asyncio.run(main())
     assert count(shop, "delivery") == 1
+
+
+def test_what_does_not_fit_alone_keeps_nothing_else_from_being_written(shop, disk, monkeypatch):
+    monkeypatch.setattr(module, "_RETRY", 0.01)
+
+    async def main():
+        async with shop.open(vfs=disk.registered) as store:
+            deliveries = [await shop.accept(store) for _ in range(40)]
+            failed = await shop.accept(store)
+            about = shop.message(store, reverse_path="")
+            notice = (about, [shop.delivery(store, about, "bob@contoso.example")], b"n" * 200_000)
+            disk.most = 100_000  # a commit of more finds no room
+            store.settle([Settlement(failed, [], notices=[notice])])
+            store.settle([Settlement(delivery, []) for delivery in deliveries])
+            waiting = [spawn(store.flushed(), "flushed") for _ in range(3)]
+            await asyncio.sleep(1)
+            assert count(shop, "delivery") == 1
+            assert not any(one.done() for one in waiting), "what was handed over before is not durable yet"
+            held_up = store.held_up()
+            disk.most = None
+            await held_up
+            await asyncio.gather(*waiting)
+            assert store.held_up() is None
+            assert count(shop, "delivery") == 1  # the notice
+            assert [one.message.reverse_path for one in store.owner.offered] == [""]
+
+    asyncio.run(main())
+
+
+def test_a_checkpoint_that_finds_no_room_passes(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered, checkpoint_pages=20) as store:
+            disk.database_full = True
+            deliveries = [await shop.accept(store, body=b"x" * 50_000) for _ in range(20)]
+            disk.database_full = False
+            store.settle([Settlement(delivery, []) for delivery in deliveries])
+            await store.flushed()
+            assert store.failure is None
+
+    asyncio.run(main())
 
 
 def test_a_full_disk_in_the_middle_of_a_commit_rolls_all_of_it_back(shop, disk):

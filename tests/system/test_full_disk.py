@@ -1,0 +1,191 @@
+"""A disk that is full, by the queue's own mail or by somebody else's files: mail leaves all the same, and comes again.
+
+The data directory is a small file system in memory of its own. Needs root, to mount it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import smtplib
+import subprocess
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from support.debian import MARK, need
+from support.gateway import Gateway
+from support.process import wait_until
+from support.scenes import ALICE, connector, contoso, message
+from support.sink import Behaviour, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+DISK = 320 << 20
+SUBJECT = re.compile(rb"^Subject: (full-\d+)\r?$", re.MULTILINE)
+BOB = "bob@partner.example"
+SESSION = 500  # messages of one connection, fewer than a gateway takes
+SMALL, BIG = 180_000, 700_000  # below and above what lies in the database
+QUICK = {"queue": {"retry": ["15s"]}}
+
+
+@pytest.fixture
+def disk(running: ExitStack, tmp_path: Path) -> Path:
+    """An empty file system of `DISK` bytes."""
+    need("root")
+    path = tmp_path / "disk"
+    path.mkdir()
+    options = f"size={DISK},mode=0700"
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    if made.returncode:
+        pytest.skip(f"{MARK}: permission to mount a file system ({made.stderr.strip()})")
+    running.callback(subprocess.run, ["umount", "--lazy", str(path)], check=True, timeout=30)
+    return path
+
+
+@pytest.fixture
+def on_disk(running: ExitStack, disk: Path) -> Callable[[Sink], Gateway]:
+    """A gateway whose data lie there, and which sends to a sink."""
+
+    def start(partner: Sink) -> Gateway:
+        settings = QUICK | {"server": {"data_dir": str(disk / "data")}}
+        server = Gateway(contoso(outbound=[connector("partner.example", partner.address)]), settings=settings)
+        server.data_dir = disk / "data"
+        return running.enter_context(server)
+
+    return start
+
+
+class Sender:
+    """Sends messages with subjects of their own over one connection. taken: those that got their 250."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.taken: list[str] = []
+        self.tried = 0
+
+    def send(self, most: int, size: int = SMALL) -> int:
+        """So many messages, or fewer if the gateway refuses one; the code of the refusal, 0 if there was none."""
+        for first in range(0, most, SESSION):
+            if code := self._session(min(SESSION, most - first), size):
+                return code
+        return 0
+
+    def _session(self, most: int, size: int) -> int:
+        with smtplib.SMTP("127.0.0.1", self._port, timeout=30) as client:
+            for _ in range(most):
+                self.tried += 1
+                subject = f"full-{self.tried}"
+                try:
+                    client.sendmail(ALICE, [BOB], message(subject, ("x" * 70 + "\r\n") * (size // 72)))
+                except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as refused:
+                    return refused.smtp_code
+                self.taken.append(subject)
+        return 0
+
+
+class Filler:
+    """A foreign file that takes all of a file system, and whatever is freed there, until it is removed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._over = threading.Event()
+        self._full = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._full.wait(30)
+
+    def remove(self) -> None:
+        self._over.set()
+        self._thread.join(30)
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        with self._path.open("wb", buffering=0) as file:
+            while not self._over.wait(0.005):
+                for size in (1 << 20, 4096):
+                    with suppress(OSError):
+                        while not self._over.is_set():
+                            file.write(b"x" * size)
+                self._full.set()
+
+
+def arrived(partner: Sink) -> Counter[str]:
+    return Counter(found[1].decode() for one in partner.messages if (found := SUBJECT.search(one.data[:2000])))
+
+
+def empty(server: Gateway) -> bool:
+    return bool(server.cli("queue", "list", json=True).data == [])
+
+
+@pytest.mark.timeout(240)
+def test_mail_is_taken_again_after_the_queue_has_filled_the_disk(
+    on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path
+) -> None:
+    partner = sink()
+    partner.stop()
+    server = on_disk(partner)
+    sender = Sender(server.port)
+    assert sender.send(20, BIG) == 0
+    assert sender.send(5000) == 452
+    assert len(sender.taken) > 500
+    partner.start()
+    wait_until(lambda: empty(server), "the queue to run empty", timeout=90)
+    assert arrived(partner) == Counter(sender.taken)
+    wait_until(lambda: sender.send(1) == 0, "mail to be taken again", timeout=60)
+    shard = disk / "data/queue/0"
+    wait_until(lambda: sum(one.stat().st_blocks for one in shard.iterdir()) * 512 < 80 << 20, "smaller files")
+    server.stop()
+    server.start()
+    assert sender.send(20) == 0
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
+def test_a_disk_that_others_filled_delivers_what_it_has(
+    on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path, running: ExitStack, *, killed: bool
+) -> None:
+    partner = sink(behaviour=Behaviour(delays={".": 0.05}))
+    partner.stop()
+    server = on_disk(partner)
+    sender = Sender(server.port)
+    assert sender.send(60) == 0
+    server.stop()  # so that the files have no room by chance
+    server.start()
+    filler = Filler(disk / "foreign")
+    running.callback(filler.remove)
+    filler.start()
+    print({path.name: path.stat().st_blocks * 512 for path in (disk / "data/queue/0").iterdir() if path.is_file()})
+    wait_until(lambda: sender.send(1) == 452, "452 on a full disk", timeout=5)
+    partner.start()
+    if killed:
+        partner.wait_messages(15, timeout=60)
+        server.kill()
+        server.start()
+    wait_until(lambda: empty(server), "the queue to run empty", timeout=120)
+    assert os.statvfs(disk).f_bavail * 4096 < 1 << 20
+    assert sender.send(1) == 452
+    found = arrived(partner)
+    assert set(found) == set(sender.taken)
+    assert sum(found.values()) - len(found) <= (40 if killed else 0), "only what was in flight may come twice"
+    filler.remove()
+    begun = time.monotonic()
+    wait_until(lambda: sender.send(1) == 0, "mail to be taken again", timeout=60)
+    wait_until(lambda: empty(server), "the queue to run empty")
+    print(f"taken again after {time.monotonic() - begun:.1f} s")
+    server.wait_trace(recipient=BOB, event="SEND")
+    assert "Traceback" not in server.log()
