@@ -136,13 +136,14 @@ def problems(told: Any) -> str:
     ],
 )
 def test_what_belongs_to_another_or_to_everybody_is_refused(world: World, name: str, said: str) -> None:
-    """Written as verified, as part of the whole organization, and by a command, too."""
+    """Written as verified, as part of the whole organization, as another name, and by a command, too."""
+    assert world.call("/accepted_domains", "POST", {"name": "a2.example"})[0] == 201
     domain = {"name": name, "type": RELAY}
     ways = [
         world.call("/accepted_domains", "POST", domain),
         world.call("/accepted_domains", "POST", domain | {"verified": True}),
         world.call("", "PUT", {"accepted_domain": [{"name": "a.example"}, domain]}),
-        world.call("/accepted_domains/a.example", "PATCH", {"name": name, "type": RELAY}),
+        world.call("/accepted_domains/a2.example", "PATCH", {"name": name, "type": RELAY}),
     ]
     for status, told in ways:
         assert status == 422, told
@@ -150,7 +151,7 @@ def test_what_belongs_to_another_or_to_everybody_is_refused(world: World, name: 
         assert "organization.b" not in problems(told)
     code, output = world.command("domain", "add", name, "--organization", "a", f"type={RELAY}")
     assert (code, said in output) == (2, True), output
-    assert [one["name"] for one in world.call("/accepted_domains")[1]["items"]] == ["a.example"]
+    assert [one["name"] for one in world.call("/accepted_domains")[1]["items"]] == ["a.example", "a2.example"]
 
 
 @pytest.mark.parametrize("name", ["gmail.test", "*.new.example", "xn--bcher-kva.example"])

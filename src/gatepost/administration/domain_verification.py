@@ -70,7 +70,8 @@ def verify_domain(gateway: Gateway, who: Principal, name: str, organization: str
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         current = choose_part(resources, DOMAIN, part.name, part.organization.name)
         owner, place = current.organization.name, current.place
-        draft[owner]["accepted_domain"][place].pop("verified", None)
+        if not current.record.verified:
+            del draft[owner]["accepted_domain"][place]["verified"]
         path = f"organization.{owner}.accepted_domain[{place}] {current.name!r}"
         return Edit((owner,), path, names=(current.name,), proven=(current.name,))
 

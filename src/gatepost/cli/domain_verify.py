@@ -39,6 +39,8 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     """
     if not only_record:
         edit(Asked(**asked), verify_domain, name, organization)
+        if not asked["dry_run"]:
+            click.echo(f"{printable(name)} is verified", err=True)
         return
     found = door(asked["config"])(domain_verification, name, organization)
     if asked["as_json"]:

@@ -159,7 +159,8 @@ def pend(table: Mapping[str, Any], before: Organization | None, proven: Collecti
         if name is None or not isinstance(domain.get("verified", True), bool):
             continue
         if name in proven or name in had or any(relation(one, name) is Relation.COVERS for one in had):
-            domain.pop("verified", None)
+            if not domain.get("verified", True):
+                del domain["verified"]
         else:
             domain["verified"] = False
             if name not in known:
