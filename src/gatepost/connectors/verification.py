@@ -131,8 +131,10 @@ def _box(mailbox: Mailbox, accepts: Callable[[str], bool]) -> Mailbox:
 
 def _owner(owners: Mapping[str, str], domain: str) -> str | None:
     """Whose a domain is that counts."""
-    names = (domain, *(f"*.{parent}" for parent in parents(domain)))
-    return next((owners[name] for name in names if name in owners), None)
+    if (owner := owners.get(domain)) is not None:
+        return owner
+    above = (owners.get(f"*.{parent}") for parent in parents(domain))
+    return next((owner for owner in above if owner is not None), None)
 
 
 def _owner_above(owners: Mapping[str, str], domain: str) -> str | None:
