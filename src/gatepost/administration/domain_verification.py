@@ -15,9 +15,7 @@ from gatepost.administration.choice import choose_part
 from gatepost.administration.domain_proof import domain_proof
 from gatepost.administration.parts import DOMAIN
 from gatepost.administration.refusal import Busy, Kind, Refusal
-from gatepost.administration.resolving import resolver_of
 from gatepost.administration.resources import seen
-from gatepost.lookup.question import LookupFailed
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -114,6 +112,8 @@ def _found(gateway: Gateway, who: Principal, part: Part, proof: DomainProof) -> 
 
 def _looked_up(gateway: Gateway, name: str) -> list[str]:
     """The texts of the TXT records of a name, [] if it has none. Raises Refusal (INPUT, UNREADABLE)."""
+    from gatepost.administration.resolving import resolver_of  # noqa: PLC0415 - what it imports takes long
+    from gatepost.lookup.question import LookupFailed  # noqa: PLC0415
 
     async def ask() -> list[str]:
         async with resolver_of(gateway.settings) as resolver, asyncio.timeout(_SECONDS):

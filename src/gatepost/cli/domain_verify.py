@@ -54,4 +54,5 @@ def tell_pending(found: Mapping[str, Any]) -> None:
     """Say beside the output that a domain is not verified, if it is not. found: as `domain_verification` has it."""
     if not found["verified"]:
         domain = printable(found["domain"])
-        click.echo(f"{domain} is pending, and no mail is taken in for it: gatepost domain verify {domain}", err=True)
+        click.echo(f"{domain} is pending, and no mail is taken in for it. Put its TXT record into the zone:", err=True)
+        click.echo(f"  {printable(found['zone'])}\nThen: gatepost domain verify {domain}", err=True)
