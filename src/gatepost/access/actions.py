@@ -41,7 +41,7 @@ type Action = Literal[
     "destination",
     "destination-accept",
     "destination-forget",
-    # certificates and keys
+    # certificates, domains and keys
     "certificate-add",
     "certificate-request",
     "certificate-remove",
@@ -56,6 +56,7 @@ type Action = Literal[
     "certificate-roll-back",
     "certificate-withdraw",
     "certificate-tell",
+    "domain-verify",
     "dkim-add",
     "dkim-import",
     "dkim-rotate",

@@ -19,6 +19,7 @@ from gatepost.acme.issuer import Busy, Issuer, alone
 from gatepost.acme.schedule import Step
 from gatepost.connectors.model import ResourceErrors, parse
 from gatepost.connectors.publication import publications
+from gatepost.connectors.verification import in_force
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 
@@ -40,7 +41,8 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
         return []
     _, document = store.load()
     resources = parse(document, prefixes=settings.limits.prefixes())
-    return sorted(publications(resources.organizations, settings.server.hostname))
+    organizations = in_force(resources.organizations, {}).organizations
+    return sorted(publications(organizations, settings.server.hostname))
 
 
 def outcome(issued: Issued) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.admin.places import FOLDERS
+from gatepost.administration.listings import domain_status
 from gatepost.administration.parts import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
 from gatepost.connectors.fields import keys
 from gatepost.connectors.values import Mode
@@ -106,8 +107,8 @@ KIND_PAGES: Final = (
         "Domains",
         "an",
         "A domain is accepted when an organization has it: mail for any other is refused, unless a connector lets it "
-        "be relayed.",
-        (("Type", _field("type")), ("MTA-STS", _field("mta_sts"))),
+        "be relayed. One that an organization's own administrator adds is pending until its TXT record is found.",
+        (("Type", _field("type")), ("Status", lambda part: domain_status(part.record)), ("MTA-STS", _field("mta_sts"))),
         MAIL_TABS,
         ("type", "mta_sts"),
     ),

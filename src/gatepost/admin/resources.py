@@ -25,6 +25,7 @@ from gatepost.admin.paging import SIZE, foot, offset_of
 from gatepost.admin.places import edit_path, list_path, named_path, part_path, version_path
 from gatepost.administration.change import Wish
 from gatepost.administration.choice import visible
+from gatepost.administration.domain_verification import domain_verification, verify_domain
 from gatepost.administration.history import part_history
 from gatepost.administration.pages import Selection
 from gatepost.administration.part_record import fields_of, part_command, part_toml, table_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.access.principal import Principal
     from gatepost.administration.change import Outcome
     from gatepost.administration.parts import Part, PartKind
 
@@ -121,11 +123,31 @@ def _shown(
         edit=edit_path(one),
         here=part_path(one),
         error=error,
+        proof=_proof(request, one),
     )
+
+
+def _proof(request: Request, one: Part) -> dict[str, Any] | None:
+    """The record to publish for a domain that is pending."""
+    if one.kind is not DOMAIN or one.record.verified:
+        return None
+    return domain_verification(gateway_of(request), who(request), one.name, one.organization.name)
+
+
+def _verified(request: Request, page: KindPage, one: Part) -> Response:
+    principal = who(request)
+    try:
+        outcome = verify_domain(gateway_of(request), principal, one.name, one.organization.name, Wish(principal.name))
+    except Refusal as refusal:
+        return _shown(request, page, one, HTTPStatus.CONFLICT, "\n".join([refusal.text, *map(str, refusal.errors)]))
+    text = " ".join([f"{one.name} is verified.", *outcome.warnings])
+    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
 def _removed(request: Request, page: KindPage, one: Part) -> Response:
     principal = needs(request, Scope.CONNECTORS, one.organization.name)
+    if request.state.form.get("do") == "verify" and one.kind is DOMAIN:
+        return _verified(request, page, one)
     if request.state.form.get("do") != "remove":
         raise not_there("There is nothing of that name to do.")
     named = PartName(one.kind, one.organization.name, one.name)
@@ -168,9 +190,24 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
     identity = one.kind.identity
     edited = Edited(
-        f"Edit {name}", trail, one.kind.model, stored, change, done, identity, last=last, label=label, first=first
+        f"Edit {name}",
+        trail,
+        one.kind.model,
+        stored,
+        change,
+        done,
+        identity,
+        fixed=_fixed(principal, one.kind),
+        last=last,
+        label=label,
+        first=first,
     )
     return edit(request, edited)
+
+
+def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
+    """Fields that who sees only some organizations does not write."""
+    return () if principal.is_of_gateway or kind is not DOMAIN else ("verified",)
 
 
 def _new(request: Request, page: KindPage) -> Response:
@@ -206,6 +243,7 @@ def _new(request: Request, page: KindPage) -> Response:
         change,
         done,
         kind.identity,
+        fixed=_fixed(principal, kind),
         organizations=owners,
         label=label,
         first=page.first,

@@ -9,7 +9,7 @@ none is lost, unless its author said which version they had looked at.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,16 +17,19 @@ import msgspec
 from gatepost.administration.blast_radius import Radius, find_radius, radius_of, radius_record
 from gatepost.administration.choice import visible
 from gatepost.administration.differences import changes_of, changes_record, differences
+from gatepost.administration.domain_proof import pending_notes
 from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
+from gatepost.connectors.overlaps import check_together
 from gatepost.connectors.publication import to_do
+from gatepost.connectors.verification import pend, top_level
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gatepost.access.principal import Principal
     from gatepost.administration.differences import FieldChange
@@ -83,7 +86,8 @@ class Edit:
 
     organizations: those that it changed. path: of the resource, as errors name it; errors are told without it. names:
     by which warnings that concern it can be known. needed: for a removal, the sentence that what needs the resource is
-    listed under. content: what is kept beside it, as `ConfigStore.apply` takes it.
+    listed under. content: what is kept beside it, as `ConfigStore.apply` takes it. proven: accepted domains whose TXT
+    record was just seen (`domain_verification`).
     """
 
     organizations: Sequence[str]
@@ -92,6 +96,7 @@ class Edit:
     errors: list[FieldError] = field(default_factory=list)
     needed: str = ""
     content: dict[str, bytes] = field(default_factory=dict)
+    proven: tuple[str, ...] = ()
 
 
 type Step = Callable[[Resources, dict[str, Any]], Edit]
@@ -111,12 +116,13 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
             version, stored = store.load()
             if wish.expected is not None and wish.expected != version:
                 raise _overtaken(version, wish.expected)
-            known = _stored(gateway, version, stored, mends=whole and who.is_of_gateway)
+            known = _stored(gateway, store, (version, stored), mends=whole and who.is_of_gateway)
             made = _made(known, who, step, gateway.settings.limits.prefixes())
             changes = differences(stored, made.wanted)
             lacking = _lacking(store, made)
+            pending = [] if wish.dry_run else list(_pending(store, who, made))
             if changes and not wish.dry_run:
-                content = orphaned(stored, made.wanted) | made.edit.content
+                content = orphaned(store, stored, made.wanted) | made.edit.content
                 try:
                     version = store.apply(
                         made.wanted, author=wish.author, note=wish.note, expected=version, content=content
@@ -127,7 +133,8 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                     tries = "" if whole else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
                     raise Refusal(Kind.CONFLICT, f"{conflict}{tries}") from conflict
             break
-    return _outcome(gateway, who, wish, made, (version, changes, lacking))
+    outcome = _outcome(gateway, who, wish, made, (version, changes, lacking))
+    return replace(outcome, notes=[*pending, *outcome.notes])
 
 
 def outcome_record(outcome: Outcome) -> dict[str, Any]:
@@ -163,9 +170,10 @@ class _Stored:
     unusable: Refusal | None = None
 
 
-def _stored(gateway: Gateway, version: int, document: dict[str, Any], *, mends: bool) -> _Stored:
+def _stored(gateway: Gateway, store: ConfigStore, loaded: tuple[int, dict[str, Any]], *, mends: bool) -> _Stored:
+    version, document = loaded
     try:
-        return _Stored(document, gateway.understood(version, document).resources)
+        return _Stored(document, gateway.understood(store, version, document).resources)
     except Refusal as refusal:
         if not mends:
             raise
@@ -190,21 +198,42 @@ def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -
     # What is stored came of JSON. A copy by it takes a quarter of the time of copy.deepcopy.
     draft: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored.document.get("organization", {})))
     edit = step(visible(stored.resources, who), draft)
+    if not who.is_of_gateway:
+        _pend(stored.resources, edit, draft)
     seen = {name: table for name, table in draft.items() if who.sees(name)}
     others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))
-    after = _checked({**stored.document, "organization": seen}, edit, others, prefixes)
+    after = _checked({**stored.document, "organization": seen}, edit, (stored.resources, others), prefixes)
     dumped = dump(Resources(tuple(filter(None, map(after.organization, edit.organizations)))))["organization"]
     wanted = {"organization": {name: dumped.get(name) for name in edit.organizations}}
     return _Made(stored, edit, after, others, wanted)
 
 
-def _checked(document: dict[str, Any], edit: Edit, others: Sequence[Organization], prefixes: PrefixLimits) -> Resources:
-    """The resources as the step leaves them. others: organizations that who asks does not see."""
+def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
+    """What a tenant adds to its domains is pending until it is proven; a top-level domain it cannot add."""
+    for name in edit.organizations:
+        table = draft.get(name)
+        new = pend(table, before.organization(name), edit.proven) if isinstance(table, dict) else []
+        edit.errors.extend(
+            FieldError(
+                "name" if edit.path else f"organization.{name}.accepted_domain {domain!r}.name",
+                f"{domain} takes in a whole top-level domain; write the domain that is yours, as 'b.example'",
+            )
+            for domain in new
+            if top_level(domain)
+        )
+
+
+def _checked(
+    document: dict[str, Any], edit: Edit, known: tuple[Resources, Sequence[Organization]], prefixes: PrefixLimits
+) -> Resources:
+    """The resources as the step leaves them. known: as they are stored, and those organizations that are not seen."""
+    before, others = known
     found = list(edit.errors)
     said = {error.path for error in found}
     try:
         resources = parse(document, prefixes=prefixes)
-        more = _taken(resources, others)
+        everybody = (*resources.organizations, *others)
+        more = tuple(check_together(everybody, before.organizations, {one.name for one in others}))
     except ResourceErrors as errors:
         resources, more = Resources(), errors.errors
     if more and edit.needed:
@@ -218,23 +247,13 @@ def _checked(document: dict[str, Any], edit: Edit, others: Sequence[Organization
     return resources
 
 
-def _taken(resources: Resources, others: Sequence[Organization]) -> tuple[FieldError, ...]:
-    """Domains that an organization accepts which who asks does not see: that is said, but not whose they are."""
-    theirs = {domain.name for other in others for domain in other.accepted_domains}
-    return tuple(
-        FieldError(
-            f"organization.{one.name}.accepted_domain[{place}] {domain.name!r}.name",
-            f"{domain.name} is accepted already on this gateway; a domain belongs to one organization, once",
-        )
-        for one in (resources.organizations if theirs else ())
-        for place, domain in enumerate(one.accepted_domains)
-        if domain.name in theirs
-    )
-
-
 def _lacking(store: ConfigStore, made: _Made) -> list[str]:
     changed = filter(None, map(made.after.organization, made.edit.organizations))
     return list(keys_lacking(store, changed, made.edit.content))
+
+
+def _pending(store: ConfigStore, who: Principal, made: _Made) -> Iterator[str]:
+    return pending_notes(store, visible(made.stored.resources, who).organizations, made.after.organizations)
 
 
 def _overtaken(version: int, expected: int) -> Refusal:

@@ -126,7 +126,7 @@ def standing(gateway: Gateway, number: str) -> Standing:
         entry,
         found.entries,
         tuple(_olds(entry, found.entries)),
-        partners_of(entry, gateway.directory().resources.organizations, {}),
+        partners_of(entry, gateway.directory().organizations, {}),
         course.lost_names(entry, found.entries),
         course.can_roll_back(entry, found.entries, now=time.time()),
         found.version,
@@ -176,7 +176,7 @@ def scene_of(gateway: Gateway, found: Listed) -> Scene:
     """Everything that gates are about, partners included. Raises Refusal (UNREADABLE)."""
     now = time.time()
     seen = seen_partners(gateway.data / "trace", now=now)
-    return Scene(found.entries, gateway.directory().resources.organizations, now, seen)
+    return Scene(found.entries, gateway.directory().organizations, now, seen)
 
 
 def gates_of(
@@ -226,7 +226,7 @@ def notice(gateway: Gateway, _: Principal, number: str, *, quick: bool = False) 
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
     seen = {} if quick else seen_partners(gateway.data / "trace", now=time.time())
-    return Notice(entry, text, partners_of(entry, gateway.directory().resources.organizations, seen))
+    return Notice(entry, text, partners_of(entry, gateway.directory().organizations, seen))
 
 
 def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:

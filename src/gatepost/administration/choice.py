@@ -125,9 +125,9 @@ def owner_of(resources: Resources, organization: str, domain: str = "") -> Organ
         return choose_organization(resources, organization)
     known = resources.organizations
     if domain:
-        owners = [one for one in known if any(covers(each.name, domain) for each in one.accepted_domains)]
-        if owners:
-            return owners[0]
+        found = [(each, one) for one in known for each in one.accepted_domains if covers(each.name, domain)]
+        if found:
+            return max(found, key=lambda one: one[0].verified)[1]
         text = f"no organization accepts {domain}; add it first: gatepost domain add {domain}"
         raise Refusal(Kind.INPUT, text)
     if not known:

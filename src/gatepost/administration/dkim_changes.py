@@ -163,7 +163,8 @@ def key_domain(text: str) -> str:
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:
     """Whose a key is: of the organization that accepts the domain, or the nearest one above it. Raises Refusal."""
     if not organization:
-        known = {each.name: one for one in resources.organizations for each in one.accepted_domains}
+        domains = [(each, one) for one in resources.organizations for each in one.accepted_domains]
+        known = {each.name: one for each, one in sorted(domains, key=lambda pair: pair[0].verified)}
         found = next((known[parent] for parent in parents(domain) if parent in known), None)
         if found is not None:
             return found

@@ -7,10 +7,12 @@ it on a thread from an event loop.
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.access.throttle import Throttle
 from gatepost.administration.acme_renewal import Renewing
 from gatepost.administration.behind import Behind
 from gatepost.administration.check_runs import CheckRuns
@@ -18,11 +20,11 @@ from gatepost.administration.listening import Listening
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
 from gatepost.administration.sights import Sights
+from gatepost.administration.stored_directory import stored_directory
 from gatepost.administration.turns import Turns
 from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.administration.verifying import Verifying
-from gatepost.connectors.match import Directory
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.model import ResourceErrors
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.trace_hours import TraceHours
@@ -30,6 +32,7 @@ from gatepost.store.trace_hours import TraceHours
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gatepost.connectors.match import Directory
     from gatepost.settings.model import Settings
 
 __all__ = ["Gateway"]
@@ -42,8 +45,9 @@ class Gateway:
 
     verdicts, counts, hours: what its connectors did, and how mail was protected, by the trace. verifying: of its
     evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
-    longer than a page may. gates: turns at looking at those of a changeover. sights: what the DNS was seen to say of
-    our own domains. listening: its listeners.
+    longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
+    looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
+    domains. listening: its listeners.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -53,6 +57,8 @@ class Gateway:
         self.listening = Listening(settings)
         self.checks = CheckRuns()
         self.gates = Turns(4, 2, "other looks at gates are under way: look again when one of them has ended")
+        self.proofs = Turns(4, 1, "other domains are being looked up: try again when that has ended")
+        self.proof_lookups = Throttle(time.monotonic, free=5, longest=300.0)
         self.sights = Sights()
         self.counts = ReportCounts(self.data / "trace")
         self.hours = TraceHours(self.data / "trace")
@@ -79,9 +85,9 @@ class Gateway:
             known = self._directory
             if known is not None and known.version == store.version():
                 return known
-            return self.understood(*store.load())
+            return self.understood(store, *store.load())
 
-    def understood(self, version: int, document: Mapping[str, Any]) -> Directory:
+    def understood(self, store: ConfigStore, version: int, document: Mapping[str, Any]) -> Directory:
         """The same of what was just read of the store.
 
         Raises Refusal (UNREADABLE) if it cannot be used by this version.
@@ -90,7 +96,7 @@ class Gateway:
         if known is not None and known.version == version:
             return known
         try:
-            self._directory = Directory(parse(document, prefixes=self.settings.limits.prefixes()), version)
+            self._directory = stored_directory(store, version, document, self.settings.limits.prefixes())
         except ResourceErrors as errors:
             text = f"{self.data}: the stored resources cannot be used by this version: {errors}"
             raise Refusal(Kind.UNREADABLE, text) from errors

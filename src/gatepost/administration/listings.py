@@ -15,9 +15,18 @@ if TYPE_CHECKING:
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
     from gatepost.administration.pages import Page
-    from gatepost.connectors.model import Organization
+    from gatepost.connectors.model import AcceptedDomain, Organization
 
-__all__ = ["DomainRow", "MailboxRow", "MailboxSelection", "OrganizationRow", "domains", "mailboxes", "organizations"]
+__all__ = [
+    "DomainRow",
+    "MailboxRow",
+    "MailboxSelection",
+    "OrganizationRow",
+    "domain_status",
+    "domains",
+    "mailboxes",
+    "organizations",
+]
 
 
 class OrganizationRow(NamedTuple):
@@ -34,12 +43,13 @@ class OrganizationRow(NamedTuple):
 
 
 class DomainRow(NamedTuple):
-    """An accepted domain, and how many mailboxes are in it."""
+    """An accepted domain, and how many mailboxes are in it. status: "verified" or "pending"."""
 
     name: str
     type: str
     organization: str
     mailboxes: int
+    status: str
 
 
 class MailboxRow(NamedTuple):
@@ -77,11 +87,18 @@ def domains(gateway: Gateway, who: Principal, selection: Selection | None = None
     populations = {name: _populations(owner) for name, owner in owners.items()}
     return page.holding(
         [
-            DomainRow(part.name, str(part.record.type), owner, populations[owner][part.name])
+            DomainRow(
+                part.name, str(part.record.type), owner, populations[owner][part.name], domain_status(part.record)
+            )
             for part in page.rows
             for owner in [part.organization.name]
         ]
     )
+
+
+def domain_status(domain: AcceptedDomain) -> str:
+    """Whether a domain counts: "verified", or "pending" until it is proven."""
+    return "verified" if domain.verified else "pending"
 
 
 def mailboxes(gateway: Gateway, who: Principal, selection: Selection | None = None) -> Page[MailboxRow]:

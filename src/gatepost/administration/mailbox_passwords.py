@@ -20,6 +20,7 @@ from gatepost.inbound.credentials import content_name, make_credential
 if TYPE_CHECKING:
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
+    from gatepost.administration.parts import Part
 
 __all__ = ["set_mailbox_password"]
 
@@ -30,13 +31,25 @@ def set_mailbox_password(
     """Set it, or with None remove it, at once; the address as the mailbox has it. Sessions that are logged in go on.
 
     Raises Refusal: MISSING if there is no such mailbox, INPUT for a password that cannot be one and if it could be
-    several mailboxes, UNREADABLE.
+    several mailboxes, BLOCKED if its domain is pending or disputed, UNREADABLE.
     """
     part = choose_part(seen(gateway, who), MAILBOX, address, organization)
+    _counts(gateway, part)
     data = None if password is None else _encoded(password, part.organization.name)
     with gateway.config() as store:
         store.apply({}, author=who.name, content={content_name(part.name): data})
     return part.name
+
+
+def _counts(gateway: Gateway, part: Part) -> None:
+    """Refuse a mailbox that does not count: the address is somebody else's, or may be."""
+    domain = part.name.rpartition("@")[2]
+    if not gateway.directory().accepts(part.organization.name, domain):
+        text = (
+            f"{domain} is not verified as a domain of {part.organization.name}, so that nobody can log in to "
+            f"{part.name}: gatepost domain verify {domain}, then set the password; {NOTHING}"
+        )
+        raise Refusal(Kind.BLOCKED, text)
 
 
 def _encoded(password: str, organization: str) -> bytes:

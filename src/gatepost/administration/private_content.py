@@ -1,4 +1,4 @@
-"""What is kept beside the resources and goes with them: passwords of mailboxes, private halves of DKIM keys.
+"""What is kept beside the resources and goes with them: passwords of mailboxes, private keys, secrets of domains.
 
 Used by `change`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatepost.administration import domain_proof
 from gatepost.certificates import dkim_keys
 from gatepost.connectors.values import DkimState
 from gatepost.inbound import credentials
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["keys_lacking", "orphaned"]
 
 
-def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, bytes | None]:
+def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, bytes | None]:
     """Content to be removed with a change, as `ConfigStore.apply` takes it, since what it belongs to goes.
 
     before: the stored document; wanted: the organizations that change.
     """
-    return {**credentials.orphaned(before, wanted), **dkim_keys.orphaned(before, wanted)}
+    return {
+        **credentials.orphaned(before, wanted, store.content),
+        **dkim_keys.orphaned(before, wanted),
+        **domain_proof.orphaned(wanted),
+    }
 
 
 def keys_lacking(

@@ -280,10 +280,10 @@ def _seen(who: Principal, wanted: Wanted) -> Wanted:
 
 
 def _domains(gateway: Gateway, who: Principal) -> frozenset[str] | None:
-    """The accepted domains of who sees some organizations, None for who sees all."""
+    """The accepted domains that count of who sees some organizations, None for who sees all."""
     if who.organizations is None:
         return None
-    seen = (one for one in gateway.directory().resources.organizations if who.sees(one.name))
+    seen = (one for one in gateway.directory().organizations if who.sees(one.name))
     return frozenset(normalise(domain.name) for one in seen for domain in one.accepted_domains)
 
 

@@ -31,14 +31,28 @@ class Kind(StrEnum):
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
+    DOMAIN_CONFLICT = "domain-conflict"
 
     @property
     def of_mail(self) -> bool:
         """Whether it is about mail on its way, and not about certificates."""
         return self in _OF_MAIL
 
+    @property
+    def of_traffic(self) -> bool:
+        """Whether only mail that was seen tells of it, which the running gateway alone knows."""
+        return self.of_mail and self is not Kind.DOMAIN_CONFLICT
 
-_OF_MAIL: Final = frozenset({Kind.PARTNER_FAILING, Kind.PROTECTION_DROP, Kind.QUEUE_AGE, Kind.TLS_FAILURES_RISING})
+
+_OF_MAIL: Final = frozenset(
+    {
+        Kind.PARTNER_FAILING,
+        Kind.PROTECTION_DROP,
+        Kind.QUEUE_AGE,
+        Kind.TLS_FAILURES_RISING,
+        Kind.DOMAIN_CONFLICT,
+    }
+)
 
 
 class Severity(StrEnum):

@@ -13,7 +13,6 @@ from gatepost.checks.seen import seen_tasks
 from gatepost.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.checks.validation import CannotValidate, Validation
 from gatepost.connectors.describe import warnings
-from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
 from gatepost.connectors.values import ConnectorType, Mode
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -24,6 +23,7 @@ from gatepost.smtp.grammar import GrammarError, Path, parse_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gatepost.connectors.match import Directory
     from gatepost.connectors.model import InboundConnector, Organization
     from gatepost.policy.decision import InboundVerdict
     from gatepost.policy.facts import SessionFacts
@@ -101,8 +101,8 @@ def with_enabled(directory: Directory, organization: Organization, connector: In
     connectors = tuple(on if one.name == on.name else one for one in organization.inbound_connectors)
     changed = organization.model_copy(update={"inbound_connectors": connectors})
     others = directory.resources.organizations
-    return Directory(
-        Resources(tuple(changed if one.name == organization.name else one for one in others)), directory.version
+    return directory.with_resources(
+        Resources(tuple(changed if one.name == organization.name else one for one in others))
     )
 
 

@@ -17,6 +17,7 @@ from gatepost.certificates.entry import State
 from gatepost.checks.changeover import Scene, apply_step
 from gatepost.checks.gates import Light
 from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.verification import in_force
 from gatepost.net.tasks import spawn
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -157,10 +158,11 @@ class ScheduledSwitches:
 
     def _organizations(self) -> Sequence[Organization]:
         try:
-            return parse(self._resources.load()[1], prefixes=self._prefixes).organizations
+            stored = parse(self._resources.load()[1], prefixes=self._prefixes).organizations
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()
+        return in_force(stored, {}).organizations
 
 
 def _runs(task: asyncio.Task[object] | None) -> bool:

@@ -8,6 +8,7 @@ from gatepost.administration.listings import DomainRow, domains
 from gatepost.administration.pages import Selection
 from gatepost.administration.parts import DOMAIN
 from gatepost.cli.domain_mta_sts import mta_sts
+from gatepost.cli.domain_verify import verify
 from gatepost.cli.door import door
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.part_commands import add_commands
@@ -36,3 +37,4 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
 add_commands(domain, DOMAIN, example="contoso.example --organization contoso type=internal-relay")
 domain.add_command(mta_sts)
+domain.add_command(verify)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.administration.domain_verification import domain_verification
+from gatepost.administration.parts import DOMAIN
 from gatepost.administration.resources import PartName, add_part, part, remove_part, set_part
+from gatepost.cli.domain_verify import tell_pending
 from gatepost.cli.door import door
 from gatepost.cli.edit import Asked, change_options, edit
 from gatepost.cli.options import config_option, json_option
@@ -66,7 +69,11 @@ def _add_show(group: click.Group, kind: PartKind) -> None:
     @config_option
     @json_option
     def show(name: str, organization: str, config: str | None, **form: Any) -> None:
-        show_part(door(config)(part, PartName(kind, organization, name)), **form)
+        go = door(config)
+        found = go(part, PartName(kind, organization, name))
+        show_part(found, **form)
+        if kind is DOMAIN and not found.record.verified:
+            tell_pending(go(domain_verification, found.name, found.organization.name))
 
 
 def _add_add(group: click.Group, kind: PartKind, example: str) -> None:

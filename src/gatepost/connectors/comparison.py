@@ -175,7 +175,7 @@ def _inbound_why(directory: Directory, entry: InboundEntry, session: SessionFact
         return f"is for mail of {domains}, and {describe_sender(reverse_path.domain)} is not among them"
     if not entry.associated(recipient.domain):
         return f"is narrowed to {_few(connector.associated_accepted_domains)}, and {recipient.domain} is none of these"
-    if directory.organization_of(recipient.domain) is not organization:
+    if not directory.accepts(organization.name, recipient.domain):
         return f"is for mail to {organization.name}, and {recipient.domain or recipient.text} is none of its domains"
     return "is for mail from others, and this comes from an own server"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gatepost.connectors.hook_index import HookIndex
@@ -16,10 +17,11 @@ from gatepost.connectors.names import covers, network, parents
 from gatepost.connectors.recipients import MailboxIndex
 from gatepost.connectors.signing_keys import SigningKeys
 from gatepost.connectors.values import ConnectorType, RevocationCheck
+from gatepost.connectors.verification import in_force
 from gatepost.tls.names import matches, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.connectors.model import (
         AcceptedDomain,
@@ -57,7 +59,8 @@ class InboundEntry:
     """An inbound connector made ready for matching.
 
     networks: IP version, bits behind the prefix, number before them. ownership: whether tls_sender_certificate_name
-    belongs to the organization (exchange.md section 2.2): 2 its accepted domain, 1 above one of them, 0 neither. label:
+    belongs to the organization (exchange.md section 2.2): 2 its accepted domain, 1 above one of them and nobody else's
+    own, 0 neither. label:
     the connector as a sentence names it: "connector 'hq' of contoso".
     """
 
@@ -147,13 +150,17 @@ class OutboundIndex:
 class Directory:
     """All organizations, domains, mailboxes and connectors of one version of the resources.
 
-    version: its number in `store.changes`, 0 if it is not stored; what was decided by it is recorded with it.
+    resources: as they are written. organizations: as far as they count for mail, without domains that are pending or
+    disputed and what is in them (`connectors.verification`); what is found here is of these. version: its number in
+    `store.changes`, 0 if it is not stored; what was decided by it is recorded with it. first: since which version an
+    organization has had a domain, by both names; it decides disputes.
     """
 
     __slots__ = (
         "_at_address",
         "_by_certificate",
         "_certificates",
+        "_disputed",
         "_domains",
         "_mailboxes",
         "_oauth",
@@ -162,42 +169,56 @@ class Directory:
         "_partners",
         "_revocable",
         "client_anchors",
+        "disputes",
+        "first",
         "hooks",
+        "organizations",
         "resources",
         "signing_keys",
         "version",
     )
 
-    def __init__(self, resources: Resources, version: int = 0) -> None:
+    def __init__(
+        self, resources: Resources, version: int = 0, first: Mapping[tuple[str, str], int] = MappingProxyType({})
+    ) -> None:
         self.resources = resources
         self.version = version
-        self._organizations = {one.name: one for one in resources.organizations}
+        self.first = first
+        standing = in_force(resources.organizations, first)
+        self.organizations = standing.organizations
+        self.disputes = standing.disputes
+        self._disputed = frozenset(one.claim.name for one in standing.disputes)
+        self._organizations = {one.name: one for one in self.organizations}
         self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
-            domain.name: (one, domain) for one in resources.organizations for domain in one.accepted_domains
+            domain.name: (one, domain) for one in self.organizations for domain in one.accepted_domains
         }
-        self._mailboxes = MailboxIndex(resources)
-        self.hooks = HookIndex(resources.organizations)
-        self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in resources.organizations}
-        self.signing_keys = SigningKeys(resources.organizations)
+        self._mailboxes = MailboxIndex(self.organizations)
+        self.hooks = HookIndex(self.organizations)
+        self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in self.organizations}
+        self.signing_keys = SigningKeys(self.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
         self._revocable: dict[str, list[InboundEntry]] = {}
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
         self._certificates: dict[CertificateFacts, list[InboundEntry]] = {}
         self._oauth: dict[str, list[tuple[Organization, OauthIssuer]]] = {}
-        for owner in resources.organizations:
+        for owner in self.organizations:
             for issuer in owner.oauth_issuers:
                 if issuer.enabled:
                     self._oauth.setdefault(issuer.issuer, []).append((owner, issuer))
         self.client_anchors: frozenset[str] = frozenset(
             connector.trust_anchors
-            for one in resources.organizations
+            for one in self.organizations
             for connector in one.inbound_connectors
             if connector.enabled and connector.trust_anchors
         )
         """Trust anchors that inbound connectors name for themselves: a client's chain is judged by each of them."""
-        for organization in resources.organizations:
+        for organization in self.organizations:
             self._index_inbound(organization)
+
+    def with_resources(self, resources: Resources) -> Directory:
+        """Other resources in place of these, of the same version and with the same history."""
+        return Directory(resources, self.version, self.first)
 
     def _index_inbound(self, organization: Organization) -> None:
         entries = [self.entry(organization, one) for one in organization.inbound_connectors if one.enabled]
@@ -228,10 +249,23 @@ class Directory:
 
     def _ownership(self, organization: Organization, name: str) -> int:
         bare = name.removeprefix("*.")
-        if self.organization_of(bare) is organization:
-            return 2
-        below = (domain.name.removeprefix("*.") for domain in organization.accepted_domains)
+        owner = self.organization_of(bare)
+        if owner is not None:
+            return 2 if owner.name == organization.name else 0
+        counting = self._organizations.get(organization.name)
+        below = (domain.name.removeprefix("*.") for domain in (counting.accepted_domains if counting else ()))
         return 1 if name != bare and any(covers(name, domain) for domain in below) else 0
+
+    def is_disputed(self, domain: str) -> bool:
+        """Whether mail for a domain waits until its owner is known: two organizations claim it, and nobody has it."""
+        if not self._disputed or self._accepting(domain) is not None:
+            return False
+        return domain in self._disputed or any(f"*.{parent}" in self._disputed for parent in parents(domain))
+
+    def accepts(self, organization: str, domain: str) -> bool:
+        """Whether a domain is an accepted one of an organization."""
+        owner = self.organization_of(domain)
+        return owner is not None and owner.name == organization
 
     def organization(self, name: str) -> Organization | None:
         """The organization of that name."""
@@ -274,7 +308,7 @@ class Directory:
     @property
     def takes_passwords(self) -> bool:
         """Whether any organization lets its users log in with passwords."""
-        return any(one.allow_basic_auth_smtp for one in self.resources.organizations)
+        return any(one.allow_basic_auth_smtp for one in self.organizations)
 
     def oauth_issuers(self, issuer: str) -> Sequence[tuple[Organization, OauthIssuer]]:
         """The organizations that take tokens whose "iss" is this, each with what it asks of them."""

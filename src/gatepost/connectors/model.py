@@ -64,7 +64,8 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
     """Read resources from a document as TOML or JSON gives it.
 
     prefixes: how wide a network in sender_ip_addresses may be. Raises ResourceErrors with everything that is wrong: in
-    single fields, across the fields of a resource, and across organizations.
+    single fields and across the fields of an organization. That two organizations accept the same is refused when it is
+    saved (`connectors.overlaps`): what is stored must be readable whatever an earlier version let in.
     """
     errors = [
         FieldError(str(key), unknown_key(str(key), ["organization"])) for key in document if key != "organization"
@@ -76,7 +77,6 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
     drafts = [draft for name, table in named.items() if (draft := _organization(str(name), table, errors))]
     for draft in drafts:
         errors.extend(rules.check_organization(draft, prefixes or PrefixLimits()))
-    errors.extend(rules.check_together(drafts))
     if errors:
         raise ResourceErrors(errors)
     return Resources(tuple(draft.assembled() for draft in drafts))

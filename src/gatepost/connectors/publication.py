@@ -23,12 +23,12 @@ __all__ = ["publication", "publications", "to_do"]
 
 
 def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] = ()) -> Publication | None:
-    """What is published for a domain, None if nothing is.
+    """What is published for a domain, None if nothing is: nothing ever is for one that is pending.
 
     hostname: the gateway's own, which stands in the policy where no mta_sts_mx is written. hosts: the MX hosts that DNS
     has, for the remarks. Raises ValueError with a sentence if no sender could use it.
     """
-    if domain.mta_sts is PublishedSts.NOT_PUBLISHED:
+    if domain.mta_sts is PublishedSts.NOT_PUBLISHED or not domain.verified:
         return None
     mode = Mode(domain.mta_sts.value)
     own = () if mode is Mode.NONE else (hostname,)

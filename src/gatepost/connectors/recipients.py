@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from gatepost.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from gatepost.connectors.model import Mailbox, Resources
+    from gatepost.connectors.records import Mailbox, Organization
 
 __all__ = ["MailboxIndex", "MailboxMatch"]
 
@@ -37,14 +37,14 @@ class MailboxMatch:
 
 
 class MailboxIndex:
-    """All mailboxes of all organizations."""
+    """All mailboxes of all organizations, as far as they count (`connectors.verification`)."""
 
     __slots__ = ("_known", "_separators", "domains")
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, organizations: Iterable[Organization]) -> None:
         self._known: dict[str, tuple[Mailbox, str]] = {}
         self._separators: dict[str, str] = {}
-        for organization in resources.organizations:
+        for organization in organizations:
             for box in organization.mailboxes:
                 for address in (box.address, *box.aliases):
                     key = _key(parse_address(address))

@@ -107,6 +107,12 @@ class AcceptedDomain(Record):
         description="authoritative: the mailboxes written here are all there are, and other recipients are refused, "
         "once there is one. internal-relay: recipients without a mailbox here are sent on by an outbound connector.",
     )
+    verified: Switch = Field(
+        default=True,
+        description="Whether the domain is known to be the organization's. false: it is pending, and nothing in it has "
+        "an effect on mail. Who administers the whole gateway writes it; a domain that others add is pending until "
+        "`gatepost domain verify` finds its TXT record.",
+    )
     mta_sts: PublishedSts = Field(
         default=PublishedSts.NOT_PUBLISHED,
         description="The MTA-STS policy that the gateway serves for the domain (RFC 8461). testing: senders report "

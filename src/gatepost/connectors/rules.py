@@ -1,7 +1,8 @@
-"""Rules across fields, across the parts of an organization and across organizations: what Exchange refuses when saving.
+"""Rules across fields and across the parts of an organization: what Exchange refuses when saving.
 
 Applied by `connectors.model.parse` to drafts; a rule is left out where a field that it reads is wrong by itself. Each
-text says what contradicts what and how to resolve it. What is allowed but probably not meant is in `connectors.traps`.
+text says what contradicts what and how to resolve it. Rules across organizations are in `connectors.overlaps`; what is
+allowed but probably not meant is in `connectors.traps`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gatepost.connectors.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.connectors.errors import FieldError
     from gatepost.connectors.reader import Draft, OrganizationDraft
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         OutboundConnector,
     )
 
-__all__ = ["PrefixLimits", "check_organization", "check_together"]
+__all__ = ["PrefixLimits", "check_organization"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +319,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _policy(domain)
     for mailbox in draft.mailboxes:
         yield from _apply(mailbox, _MAILBOX)
+    yield from _repeated_domains(draft)
     yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
     yield from _aliases(draft)
     yield from _forwarding_circles(draft)
@@ -330,18 +332,6 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((one, one.value.name) for one in draft.dkim))
     yield from check_keys(draft)
     yield from _foreign_domains(draft)
-
-
-def check_together(drafts: Sequence[OrganizationDraft]) -> Iterator[FieldError]:
-    """What is wrong across organizations: a domain that is accepted twice."""
-    first: dict[str, str] = {}
-    for domain in (domain for draft in drafts for domain in draft.domains if "name" not in domain.bad):
-        known = first.setdefault(domain.value.name, domain.path)
-        if known != domain.path:
-            yield domain.error(
-                "name",
-                f"{domain.value.name} is accepted already, by {known}; a domain belongs to one organization, once",
-            )
 
 
 def _apply[C: InboundConnector | OutboundConnector | MailFlowRule | Mailbox | ContentHook](
@@ -440,6 +430,15 @@ def _repeated(key: str, named: Iterable[tuple[Draft[Any], str]]) -> Iterator[Fie
     for draft, name in named:
         if key not in draft.bad and (known := first.setdefault(name.lower(), draft.path)) != draft.path:
             yield draft.error(key, f"{name!r} is taken already, by {known}; give each its own")
+
+
+def _repeated_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
+    first: dict[str, str] = {}
+    for domain in (one for one in draft.domains if "name" not in one.bad):
+        known = first.setdefault(domain.value.name, domain.path)
+        if known != domain.path:
+            text = f"{domain.value.name} is accepted already, by {known}; a domain belongs to one organization, once"
+            yield domain.error("name", text)
 
 
 def _aliases(draft: OrganizationDraft) -> Iterator[FieldError]:

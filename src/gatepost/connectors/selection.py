@@ -89,7 +89,7 @@ def _outbound_candidates(
 ) -> list[tuple[str, OutboundConnector]]:
     """Connectors that take the domain, the most specific first, each with its pattern; "" is all accepted domains."""
     found = list(index.candidates(domain))
-    if index.accepted and directory.organization_of(domain) is organization:
+    if index.accepted and directory.accepts(organization.name, domain):
         place = next((place for place, (pattern, _) in enumerate(found) if pattern == "*"), len(found))
         found[place:place] = [("", one) for one in index.accepted]
     return found

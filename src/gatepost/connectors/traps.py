@@ -49,7 +49,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
     found: list[str] = []
     for organization in resources.organizations:
         found.extend(_domains(organization))
-        for domain in organization.accepted_domains:
+        for domain in (one for one in organization.accepted_domains if one.verified):
             found.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
         for inbound in organization.inbound_connectors:
             if inbound.enabled:
@@ -82,6 +82,12 @@ def _domains(organization: Organization) -> Iterator[str]:
     populated = {address.rpartition("@")[2] for address in addresses}
     for domain in organization.accepted_domains:
         label = f"accepted domain {domain.name} of {organization.name}"
+        if not domain.verified:
+            yield (
+                f"{label}: it is pending; until it is verified no mail is taken in for it, and mailboxes, aliases and "
+                "DKIM keys in it have no effect"
+            )
+            continue
         if domain.name.startswith("*."):
             yield f"{label}: mail to every name under it is taken in and sent on, misspelt ones too"
         if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):

@@ -15,7 +15,7 @@ from gatepost.access.passwords import argon2_hash, prepared_password
 from gatepost.smtp.scram import Verifier, make_verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Credential", "content_name", "make_credential", "orphaned"]
 
@@ -69,16 +69,23 @@ def make_credential(password: str, organization: str, now: float) -> Credential:
     return Credential(organization, now, argon2, scram.salt, scram.iterations, scram.stored_key, scram.server_key)
 
 
-def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
+def orphaned(
+    before: Mapping[str, Any], wanted: Mapping[str, Any], content: Callable[[str], bytes | None]
+) -> dict[str, None]:
     """Content to be removed with a change, as `ConfigStore.apply` takes it: passwords of mailboxes that go with it.
 
-    before: the stored document; wanted: the organizations that change. Who gets the address later starts anew.
+    before: the stored document; wanted: the organizations that change; content: what is stored under a name. Who gets
+    the address later starts anew. What another organization set for an address of the same name stays.
     """
     old = before.get("organization", {})
     new = wanted.get("organization", {})
-    gone = {address for name in new for address in _addresses(old.get(name))}
-    left = {address for document in new.values() for address in _addresses(document)}
-    return dict.fromkeys(content_name(address) for address in sorted(gone - left))
+    gone = {(name, address) for name in new for address in _addresses(old.get(name)) - _addresses(new[name])}
+    owners = {address: Credential.decode(content(content_name(address))) for _, address in gone}
+    return {
+        content_name(address): None
+        for name, address in sorted(gone)
+        if (owner := owners[address]) is None or owner.organization == name
+    }
 
 
 def _addresses(organization: Mapping[str, Any] | None) -> set[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.alarms import course
 from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.domain_conflicts import domain_conflicts
 from gatepost.alarms.letter import Letter, build_letter, subject_of
 from gatepost.alarms.mail_flow import MailLimits, judge_mail
 from gatepost.certificates.alarms import Observed, Scope, judge, remember, undecided, watched
@@ -159,7 +160,7 @@ class AlarmKeeper:
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
-        await self._tell_of(memory, found, lambda one: not one.kind.of_mail or one.kind in unknown, now)
+        await self._tell_of(memory, found, lambda one: not one.kind.of_traffic or one.kind in unknown, now)
 
     async def _deliver(self, post: AlarmPost, now: float) -> None:
         """Post what is due, in order; the first failure ends it for now."""
@@ -191,7 +192,7 @@ class AlarmKeeper:
 
     def _scene(self, now: float) -> _Scene | None:
         directory = self._directory()
-        organizations = directory.resources.organizations
+        organizations = directory.organizations
         try:
             version, entries = self._keeper.inventory.entries()
         except ValueError as error:
@@ -236,9 +237,10 @@ class AlarmKeeper:
         renewals = failing_renewals(self._settings, self._resources, scope)
         observed = replace(self._observed, staples=self._keeper.stapled(), renewals=renewals)
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+        found = (*domain_conflicts(self._directory().disputes), *found)
 
         def is_open(alarm: Alarm) -> bool:
-            return alarm.kind.of_mail or undecided(alarm, entries, scope, observed)
+            return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
         await self._tell_of(memory, found, is_open, now)
 

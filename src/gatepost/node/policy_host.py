@@ -181,7 +181,7 @@ class PolicyHost:
 
     def _publish(self) -> bool:
         """Serve what the snapshot says, and log what that is if it is something else than before; whether it is."""
-        found = publications(self._snapshots.current.directory.resources.organizations, self._settings.server.hostname)
+        found = publications(self._snapshots.current.directory.organizations, self._settings.server.hostname)
         known, self._policies = self._policies, found
         self._serve()
         if not self._settings.mta_sts.address or (found == known and found):

@@ -38,7 +38,7 @@ class ReportIntake:
             self._running = spawn(self._take(), "TLS reports")
 
     async def _take(self) -> None:
-        organizations = self._directory().resources.organizations
+        organizations = self._directory().organizations
         boxes = [
             self._maildir(mailbox.address) for one in organizations for mailbox in one.mailboxes if mailbox.tls_reports
         ]

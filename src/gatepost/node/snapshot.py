@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.administration.stored_directory import stored_directory
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, parse
 
@@ -56,7 +57,7 @@ class SnapshotSource:
     def _build(self) -> Snapshot | None:
         version, document = self._store.load()
         try:
-            return Snapshot(version, Directory(parse(document, prefixes=self._prefixes), version))
+            return Snapshot(version, stored_directory(self._store, version, document, self._prefixes))
         except ResourceErrors as errors:
             self._refused = version
             _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)

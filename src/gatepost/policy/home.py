@@ -54,7 +54,7 @@ class Nodes:
 
     def away(self, directory: Directory) -> dict[str, str]:
         """The organizations that live on another node, with its name."""
-        return {one.name: one.home for one in directory.resources.organizations if self.elsewhere(one)}
+        return {one.name: one.home for one in directory.organizations if self.elsewhere(one)}
 
     def requirement(self, node: str, profile: str) -> Authenticated:
         """What the way to a node must achieve: TLS with the site's roots and the node's own URI. profile: the server's.

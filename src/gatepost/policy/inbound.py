@@ -54,6 +54,9 @@ _DIRECT_SEND = Reply(
     ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
 )
 _SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a message of its own",))
+_DISPUTED = Reply(
+    451, "4.3.5", ("Two organizations here claim this domain: mail waits until the server's owner decides",)
+)
 _NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
 _REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
 _NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
@@ -150,7 +153,7 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
     # Who is known by half may be known by the recipient.
     reply = None if attribution.claims else _own_servers(findings, session)
     if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
-        return findings.verdict(_STARTTLS_FIRST, directory.resources.organizations[0].name, "incoming")
+        return findings.verdict(_STARTTLS_FIRST, directory.organizations[0].name, "incoming")
     return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
 
 
@@ -165,7 +168,7 @@ def _unsure(findings: _Findings, connector: InboundConnector | None, lack: Lack 
 
 def _asks_tls_of_all(findings: _Findings, directory: Directory, session: SessionFacts, reverse_path: Path) -> bool:
     """Whether a partner's demand of TLS, not met here, will hold whoever the recipient is: no need to wait for it."""
-    organizations = directory.resources.organizations
+    organizations = directory.organizations
     if len(organizations) != 1 or findings.attribution.claims or findings.attribution.connector is not None:
         return False
     match = match_partner(directory, organizations[0], session, reverse_path, None)
@@ -257,6 +260,15 @@ def _elsewhere(
     if not recipient.domain:
         findings.reasons.append(f"recipient {recipient.text} has no domain, so no organization is meant")
         return findings.verdict(_RELAY_DENIED, attribution.organization, attribution.direction)
+    disputed = recipient.domain if directory.is_disputed(recipient.domain) else ""
+    if attribution.organization is None and directory.is_disputed(reverse_path.domain):
+        disputed = disputed or reverse_path.domain
+    if disputed:
+        findings.reasons.append(
+            f"{disputed} overlaps an accepted domain of another organization, and which of them had it first is not "
+            "known or was not this one: it waits until one gives it up (gatepost alarms)"
+        )
+        return findings.verdict(_DISPUTED, attribution.organization, attribution.direction)
     if attribution.organization is None:
         findings.reasons.append(
             f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"

@@ -263,9 +263,7 @@ class Comparison:
 
 
 def _connectors(directory: Directory) -> dict[tuple[str, str], InboundConnector]:
-    return {
-        (owner.name, one.name): one for owner in directory.resources.organizations for one in owner.inbound_connectors
-    }
+    return {(owner.name, one.name): one for owner in directory.organizations for one in owner.inbound_connectors}
 
 
 _CHANGES = {"weaker": Kind.WEAKER, "stronger": Kind.STRONGER, "other": Kind.REQUIREMENT}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gatepost.connectors.match import Directory
 from gatepost.connectors.model import Resources
 from gatepost.connectors.values import Mode
 from gatepost.policy.submission import LOGIN
@@ -24,6 +23,7 @@ from gatepost.store.trace_search import trace_event
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from gatepost.connectors.match import Directory
     from gatepost.connectors.model import InboundConnector, Organization, OutboundConnector
     from gatepost.store.interface import TraceEvent
     from gatepost.store.trace_search import TraceRow
@@ -89,7 +89,7 @@ def enforced(directory: Directory, organization: str, connector: InboundConnecto
         }
         return owner.model_copy(update=both)
 
-    return Directory(Resources(tuple(map(switched, directory.resources.organizations))), directory.version)
+    return directory.with_resources(Resources(tuple(map(switched, directory.resources.organizations))))
 
 
 class _Row(NamedTuple):

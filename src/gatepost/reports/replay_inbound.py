@@ -123,7 +123,7 @@ def _unjudged(facts: SessionFacts, directory: Directory) -> list[str]:
 
 
 def _named_by(directory: Directory, leaf: CertificateFacts) -> Iterator[InboundConnector]:
-    for organization in directory.resources.organizations:
+    for organization in directory.organizations:
         for connector in organization.inbound_connectors:
             name = connector.tls_sender_certificate_name
             if connector.enabled and name and matches(name, leaf, common_name=connector.match_common_name):
@@ -148,7 +148,7 @@ def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
     """The same session, its certificate bearing every name that connectors look for."""
     asked = tuple(
         connector.tls_sender_certificate_name.removeprefix("*.")
-        for organization in directory.resources.organizations
+        for organization in directory.organizations
         for connector in organization.inbound_connectors
         if connector.tls_sender_certificate_name
     )

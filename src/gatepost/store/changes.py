@@ -21,7 +21,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["Change", "ConfigConflict", "ConfigStore", "Version"]
@@ -156,6 +156,19 @@ class ConfigStore:
         """What was stored beside the documents under a name, None if there is none."""
         data: bytes | None = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
         return data
+
+    def content_once(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """What is stored under a name; what `make` gives if nothing is, which is stored. Raises StoreFailure."""
+        known = self.content(name)
+        if known is not None:
+            return known
+        try:
+            with exclusively(self._connection):
+                self._connection.execute("INSERT OR IGNORE INTO content (name, data) VALUES (?, ?)", (name, make()))
+                data: bytes = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
+                return data
+        except apsw.Error as error:
+            raise StoreFailure(f"{name} cannot be stored: {error}") from error
 
     def apply(
         self,

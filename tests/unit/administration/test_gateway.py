@@ -23,8 +23,9 @@ def test_resources_are_parsed_once_for_each_version(gateway):
 def test_what_was_just_read_is_understood_once(gateway):
     store(gateway, "contoso")
     directory = gateway.directory()
-    assert gateway.understood(1, {"ignored": "as the version is known"}) is directory
-    assert gateway.understood(2, {"organization": {"new": {}}}).resources.organization("new")
+    with gateway.config() as opened:
+        assert gateway.understood(opened, 1, {"ignored": "as the version is known"}) is directory
+        assert gateway.understood(opened, 2, {"organization": {"new": {}}}).resources.organization("new")
 
 
 def test_what_this_version_cannot_use_is_unreadable(gateway):

@@ -40,12 +40,12 @@ def test_organizations_and_how_much_they_have(base):
 
 def test_domains_and_who_is_in_them(base):
     assert domains(base, OWNER).rows == [
-        DomainRow("contoso.example", "authoritative", "contoso", 2),
-        DomainRow("contoso.test", "internal-relay", "contoso", 0),
-        DomainRow("fabrikam.example", "authoritative", "fabrikam", 1),
+        DomainRow("contoso.example", "authoritative", "contoso", 2, "verified"),
+        DomainRow("contoso.test", "internal-relay", "contoso", 0, "verified"),
+        DomainRow("fabrikam.example", "authoritative", "fabrikam", 1, "verified"),
     ]
     assert domains(base, OWNER, Selection(limit=1, offset=2)).rows == [
-        DomainRow("fabrikam.example", "authoritative", "fabrikam", 1)
+        DomainRow("fabrikam.example", "authoritative", "fabrikam", 1, "verified")
     ]
     assert domains(base, TENANT).total == 1
     with pytest.raises(Refusal, match="there is no organization 'contoso'"):

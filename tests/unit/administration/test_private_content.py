@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 NAME = "{}._domainkey.o.example"
 
 
-def test_what_belongs_to_what_goes_goes_with_it() -> None:
+def test_what_belongs_to_what_goes_goes_with_it(tmp_path: Path) -> None:
     before = {"organization": {"o": {"mailbox": [{"address": "Ann@o.example"}], "dkim_key": [{"name": "k"}]}}}
-    assert orphaned(before, {"organization": {"o": None}}) == {"password/ann@o.example": None, "dkim/o/k": None}
-    assert orphaned(before, {"organization": before["organization"]}) == {}
+    with closing(ConfigStore(tmp_path / "config.db")) as store:
+        assert orphaned(store, before, {"organization": {"o": None}}) == {
+            "password/ann@o.example": None,
+            "dkim/o/k": None,
+            "domain-verification/o": None,
+        }
+        assert orphaned(store, before, {"organization": before["organization"]}) == {}
 
 
 def test_keys_without_their_private_half_are_named(tmp_path: Path) -> None:

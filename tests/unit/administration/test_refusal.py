@@ -30,7 +30,13 @@ PACKAGES = Path(refusal_module.__file__).parent.parent
 OWN = {"cli", "remote", "admin", "hybrid", "migration", "settings", "site"}
 # What these say are commands, to be copied into a shell; two have colours of a style sheet.
 COMMANDS = {
-    *("administration/changeover", "administration/part_record", "alarms/mail_flow", "certificates/alarm_texts"),
+    *(
+        "administration/changeover",
+        "administration/part_record",
+        "alarms/domain_conflicts",
+        "alarms/mail_flow",
+        "certificates/alarm_texts",
+    ),
     *("certificates/clients", "certificates/vault", "node/report_mail", "outbound/smime", "reports/event_lines"),
     *("reports/evidence_pdf", "smime/readiness", "web/bounds", "certificates/published_style"),
 }

@@ -5,11 +5,13 @@ from gatepost.alarms.alarm import Alarm, Kind, Severity
 
 def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
+        "domain-conflict",
         "partner-failing",
         "protection-drop",
         "queue-age",
         "tls-failures-rising",
     ]
+    assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]
 
 
 def test_the_key_says_what_it_is_about():

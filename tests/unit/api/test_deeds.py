@@ -146,6 +146,7 @@ DONE = {
     "DELETE /certificate_directories/{directory}": ({"directory": Scene.directory}, None),
     "POST /acme/renewals": ({"": Scene.tried}, {}),
     "DELETE /acme/account": ({}, None),
+    f"POST {OF}/domains/{{domain}}/verify": (OWN, None),
     f"POST {KEYS}": (OWN, {"selector": "s1", "algorithm": "ed25519-sha256"}),
     f"POST {KEYS}/rotate": (OWN | {"": Scene.dkim_key}, {"force": "a drill"}),
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),

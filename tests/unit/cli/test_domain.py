@@ -13,12 +13,18 @@ def test_the_list(home):
     home.call("apply", "-f", home.write(BASE))
     rows = home.table("domain", "list")
     assert [tuple(row.values()) for row in rows] == [
-        ("contoso.example", "authoritative", "contoso", "2"),
-        ("*.contoso.example", "internal-relay", "contoso", "0"),
-        ("fabrikam.example", "authoritative", "fabrikam", "0"),
+        ("contoso.example", "authoritative", "contoso", "2", "verified"),
+        ("*.contoso.example", "internal-relay", "contoso", "0", "verified"),
+        ("fabrikam.example", "authoritative", "fabrikam", "0", "verified"),
     ]
     assert home.json("domain", "list", "--organization", "fabrikam") == [
-        {"name": "fabrikam.example", "type": "authoritative", "organization": "fabrikam", "mailboxes": 0}
+        {
+            "name": "fabrikam.example",
+            "type": "authoritative",
+            "organization": "fabrikam",
+            "mailboxes": 0,
+            "status": "verified",
+        }
     ]
 
 

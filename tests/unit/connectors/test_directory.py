@@ -26,7 +26,7 @@ address = "Ann@a.example"
 [[organization.a.mailbox]]
 address = '"two words"@a.example'
 [[organization.b.accepted_domain]]
-name = "b.relay.example"
+name = "b.elsewhere.example"
 [[organization.b.accepted_domain]]
 name = "bücher.example"
 [[organization.b.mailbox]]
@@ -87,8 +87,8 @@ name = "b.example"
         ("relay.example", "a"),
         ("x.relay.example", "a"),
         ("x.y.relay.example", "a"),
-        ("b.relay.example", "b"),
-        ("x.b.relay.example", "a"),
+        ("b.elsewhere.example", "b"),
+        ("x.b.elsewhere.example", ""),
         ("xn--bcher-kva.example", "b"),
         ("[192.0.2.1]", ""),
         ("", ""),
@@ -143,7 +143,7 @@ def test_domains_with_mailboxes(directory: Build) -> None:
     index = directory(DOMAINS)
     assert index.has_mailboxes("a.example")
     assert index.has_mailboxes("xn--bcher-kva.example")
-    assert not index.has_mailboxes("b.relay.example")
+    assert not index.has_mailboxes("b.elsewhere.example")
 
 
 @pytest.mark.parametrize(
@@ -377,3 +377,27 @@ def test_issuers_and_passwords(directory: Build) -> None:
     assert both.takes_passwords
     assert not directory("[organization.a]").takes_tokens
     assert not directory("[organization.a]\nallow_basic_auth_smtp = false").takes_passwords
+
+
+def test_disputed_names_and_other_resources_of_the_same_version(directory: Build) -> None:
+    wide = '[[organization.c.accepted_domain]]\nname = "*.a.example"\ntype = "internal-relay"\n'
+    index = directory(DOMAINS + wide)
+    found = {one: index.is_disputed(one) for one in ("a.example", "x.a.example", "relay.example", "", "d.example")}
+    assert [one for one, disputed in found.items() if disputed] == ["a.example", "x.a.example"]
+    assert not index.accepts("a", "a.example")
+    other = index.with_resources(directory(DOMAINS).resources)
+    assert (other.version, other.first) == (index.version, index.first)
+    assert other.accepts("a", "a.example")
+    assert not other.accepts("b", "a.example")
+    assert not other.is_disputed("x.a.example")
+
+
+def test_a_certificate_name_of_another_organization_is_not_ones_own(directory: Build, leaf: Leaf) -> None:
+    above = (
+        '[[organization.a.inbound_connector]]\nname = "above"\nconnector_type = "on-premises"\n'
+        'tls_sender_certificate_name = "*.o.example"\n[[organization.a.accepted_domain]]\nname = "a.o.example"\n'
+    )
+    theirs = '[[organization.b.accepted_domain]]\nname = "o.example"\n'
+    for text, ownership in ((above, 1), (above + theirs, 0)):
+        (entry,) = directory(text).on_premises_by_certificate(leaf("mail.o.example"))
+        assert entry.ownership == ownership

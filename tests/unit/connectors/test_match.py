@@ -553,8 +553,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         ("mail.o.example", "203.0.113.9", "x@o.example"),
         {
             "connector 'b' of p": (
-                "names *.o.example, which the certificate bears as well, but connector 'a' of o "
-                "names it more specifically"
+                "names *.o.example, which the certificate bears as well, but that is no accepted domain of p"
             ),
         },
     ),

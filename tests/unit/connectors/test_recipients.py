@@ -31,7 +31,7 @@ address = "leser@bücher.example"
 
 @pytest.fixture(scope="module")
 def index() -> MailboxIndex:
-    return MailboxIndex(parse(tomllib.loads(TEXT)))
+    return MailboxIndex(parse(tomllib.loads(TEXT)).organizations)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_the_domains_that_have_an_address_here(index: MailboxIndex) -> None:
 
 
 def test_without_a_separator_every_address_is_one_of_its_own() -> None:
-    index = MailboxIndex(parse(tomllib.loads(TEXT.replace('subaddress_separator = "+"', ""))))
+    index = MailboxIndex(parse(tomllib.loads(TEXT.replace('subaddress_separator = "+"', ""))).organizations)
     assert index.find("ann+tag@a.example") is None
     assert index.find("ann+own@a.example") is not None
 
 
 def test_a_detail_that_would_make_the_address_too_long_is_left_out() -> None:
     text = TEXT.replace('"Ann@a.example"', f'"{"x" * 200}@a.example"')
-    found = MailboxIndex(parse(tomllib.loads(text))).find(f"info+{'t' * 100}@a.example")
+    found = MailboxIndex(parse(tomllib.loads(text)).organizations).find(f"info+{'t' * 100}@a.example")
     assert found is not None
     assert found.forward_path == f"{'x' * 200}@a.example"

@@ -338,6 +338,16 @@ def test_a_domain_that_signs_with_ed25519_alone(resources: Build) -> None:
         assert not [one for one in warnings(resources(text)) if "DKIM" in one]
 
 
+def test_a_pending_domain_is_told_and_nothing_else_of_it(resources: Build) -> None:
+    text = OWN + 'verified = false\nmta_sts_mx = ["*.example"]\n[[organization.o.mailbox]]\naddress = "x@o.example"\n'
+    assert warnings(resources(text)) == [
+        (
+            "accepted domain o.example of o: it is pending; until it is verified no mail is taken in for it, and "
+            "mailboxes, aliases and DKIM keys in it have no effect"
+        )
+    ]
+
+
 DOMAINS = st.lists(st.sampled_from(["a.test", "b.a.test", "c.test", "*.a.test", "*"]), min_size=1, max_size=2)
 CONNECTORS = st.lists(
     st.fixed_dictionaries(

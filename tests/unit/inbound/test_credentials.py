@@ -56,14 +56,22 @@ def organizations(**mailboxes):
     [
         ({"o": ["A@o.example", "b@o.example"]}, {"o": ["a@o.example"]}, ["b@o.example"]),
         ({"o": ["a@o.example"], "p": ["c@p.example"]}, {"o": None}, ["a@o.example"]),
-        ({"o": ["a@o.example"], "p": []}, {"o": [], "p": ["a@o.example"]}, []),
+        ({"o": ["a@o.example"], "p": []}, {"o": [], "p": ["a@o.example"]}, ["a@o.example"]),
         ({}, {"o": ["a@o.example"]}, []),
     ],
 )
 def test_passwords_go_with_their_mailboxes(before, wanted, gone):
-    left_out = orphaned(organizations(**before), organizations(**wanted))
+    left_out = orphaned(organizations(**before), organizations(**wanted), lambda _: None)
     assert left_out == dict.fromkeys(map(content_name, gone))
 
 
 def test_an_organization_without_mailboxes():
-    assert orphaned({}, {"organization": {"o": {}}}) == {}
+    assert orphaned({}, {"organization": {"o": {}}}, lambda _: None) == {}
+
+
+@pytest.mark.parametrize("owner", ["o", "p"])
+def test_what_another_organization_set_for_the_address_stays(owner):
+    credential = make_credential(WORD, owner, 1.0).encode()
+    before, wanted = organizations(o=["a@p.example"], p=["a@p.example"]), organizations(o=[])
+    found = orphaned(before, wanted, {content_name("a@p.example"): credential}.get)
+    assert found == ({content_name("a@p.example"): None} if owner == "o" else {})

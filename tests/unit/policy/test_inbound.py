@@ -831,3 +831,24 @@ def test_what_is_relayed_for_others_leaves_as_the_organizations(
     verdict = decide_recipient(directory(DOMAIN + HQ), facts, path(sender), path("y@c.example"))
     reason = "b.example is nobody's here: it leaves with a reverse-path of o.example (SRS)"
     assert (reason in verdict.reasons) is said
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "code"),
+    [
+        ("x@elsewhere.test", "a@o.example", 451),
+        ("x@elsewhere.test", "a@sub.o.example", 451),
+        ("x@q.example", "a@o.example", 451),  # from an own server of another
+        ("x@o.example", "a@elsewhere.test", 451),  # from one of theirs: nothing is returned to its users
+        ("x@elsewhere.test", "a@elsewhere.test", 550),
+        ("x@elsewhere.test", "a@q.example", 250),
+    ],
+)
+def test_mail_of_a_domain_that_two_claim_waits(
+    directory: Build, session: Session, path: MakePath, sender: str, recipient: str, code: int
+) -> None:
+    text = DOMAIN + NET + accepted("*.o.example", "internal-relay", "p") + accepted("q.example", organization="q")
+    text += inbound("net", NET_FIELDS, "q")
+    verdict = decide_recipient(directory(text), session("192.0.2.1"), path(sender), path(recipient))
+    assert verdict.reply.code == code
+    assert (verdict.reply.code == 451) == any("overlaps an accepted domain" in one for one in verdict.reasons)

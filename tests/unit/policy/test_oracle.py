@@ -22,7 +22,7 @@ from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revo
 PRIVATE = "/etc/o-private-ca.pem"
 DOMAINS = {
     "o": ["o.test", "*.w.test", "x.e.s.test"],
-    "p": ["p.test", "sub.w.test", "q.p.test", "y.e.s.test"],
+    "p": ["p.test", "sub.v.test", "q.p.test", "y.e.s.test"],
     "r": ["r.s.test"],
 }
 SENDERS = [
@@ -30,6 +30,7 @@ SENDERS = [
     "x@o.test",
     "x@p.test",
     "x@sub.w.test",
+    "x@sub.v.test",
     "x@deep.sub.w.test",
     "x@r.s.test",
     "x@f.test",
@@ -42,6 +43,7 @@ RECIPIENTS = [
     "a@q.p.test",
     "a@w.test",
     "a@sub.w.test",
+    "a@sub.v.test",
     "a@r.s.test",
     "y@other.test",
     "y@[192.0.2.7]",
@@ -150,10 +152,10 @@ def enabled(world: World, kind: str) -> list[tuple[str, Connector]]:
 
 
 def belongs(name: str, connector: Connector) -> int:
-    """Whether the connector's certificate name is the organization's: 2 in an accepted domain, 1 above one, 0 not."""
+    """Whether the certificate name is the organization's: 2 in an accepted domain, 1 above one and nobody's, 0 not."""
     wanted = connector["tls_sender_certificate_name"]
-    if owner(wanted.removeprefix("*.")) == name:
-        return 2
+    if found := owner(wanted.removeprefix("*.")):
+        return 2 if found == name else 0
     return int(wanted.startswith("*.") and any(covers(wanted, one.removeprefix("*.")) for one in DOMAINS[name]))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 
 import apsw
 import pytest
@@ -267,3 +268,10 @@ def test_other_resources_are_no_versions_of_organizations(config):
     assert [one.version for one in config.versions()] == [1]
     config.apply({"transport_rule": {"x": {}}}, author="ann")
     assert [one.version for one in config.versions()] == [1]
+
+
+def test_content_that_is_made_once(tmp_path):
+    with closing(ConfigStore(tmp_path / "config.db")) as one, closing(ConfigStore(tmp_path / "config.db")) as other:
+        assert one.content_once("secret", lambda: b"first") == b"first"
+        assert other.content_once("secret", lambda: b"second") == b"first"
+        assert one.version() == 0

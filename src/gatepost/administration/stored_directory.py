@@ -1,0 +1,42 @@
+"""The directory of what is stored, with what its history says about disputed domains.
+
+Used by the processes that work by the stored resources (`node.snapshot`) and by those that show and change them
+(`administration.gateway`), so that all decide a dispute alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatepost.connectors.match import Directory
+from gatepost.connectors.model import parse
+from gatepost.connectors.overlaps import claims, conflicts
+from gatepost.connectors.verification import had_since
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.connectors.model import Resources
+    from gatepost.connectors.rules import PrefixLimits
+    from gatepost.store.changes import ConfigStore
+
+__all__ = ["stored_directory"]
+
+
+def stored_directory(
+    store: ConfigStore, version: int, document: Mapping[str, Any], prefixes: PrefixLimits
+) -> Directory:
+    """Of a version and its document as `ConfigStore.load` gives them. Raises ResourceErrors."""
+    resources = parse(document, prefixes=prefixes)
+    return Directory(resources, version, _first(store, resources))
+
+
+def _first(store: ConfigStore, resources: Resources) -> dict[tuple[str, str], int]:
+    """Since which version organizations have had the domains that are disputed; the history is read for those alone."""
+    found = conflicts([one for one in claims(resources.organizations) if one.verified])
+    disputed = {claim[:2] for conflict in found for claim in conflict}
+    histories: dict[str, list[tuple[int, dict[str, Any] | None]]] = {}
+    for organization in {name for name, _ in disputed}:
+        changes = store.history("organization", organization, limit=-1)
+        histories[organization] = [(one.version, one.after) for one in changes]
+    return {(owner, name): had_since(histories[owner], name) for owner, name in disputed}
