@@ -266,7 +266,7 @@ class Admin(Record):
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
     ] = Field(
         default="127.0.0.1:8443",
-        description="Where it listens. Until an owner is made by the one-time address that is printed at the start, it "
+        description="Where it listens. Until an owner is made by the one-time address of the start, it "
         "answers nobody but this machine. If the port is taken and this key is not written, the gateway runs without.",
     )
     names: tuple[Domain, ...] = Field(
