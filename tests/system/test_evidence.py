@@ -71,6 +71,7 @@ def scene(pki: Pki) -> Iterator[Scene]:
             gateway.kill()
             gateway.start()
             play(gateway)
+            gateway.cli("connector", "drill", BAD, expect=None)  # a command's entry, just before the stop
             gateway.stop()
             yield Scene(gateway, leaf.sha256)
 
