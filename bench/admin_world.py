@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,7 @@ def world(folder: Path, sizes: Sizes, say: Callable[[str], None] = print) -> Wor
 def _settings(folder: Path) -> str:
     return (
         f'[server]\nhostname = "mx.gate.example"\ndata_dir = "{folder}/data"\n'
+        f'user = "{"" if os.geteuid() else "root"}"\n'
         '[dns]\nnameservers = ["127.0.0.1:1"]\n[[listener]]\naddress = "127.0.0.1:1025"\nrole = "mx"\n'
     )
 

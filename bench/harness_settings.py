@@ -4,6 +4,7 @@ Run by the harness before each start: `harness_settings.py CONFIG` writes gatepo
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def settings(harness: dict[str, Any]) -> dict[str, Any]:
             "hostname": harness["hostname"],
             "data_dir": f"{harness['directory']}/data",
             "workers": int(harness["workers"]),
+            "user": "" if os.geteuid() else "root",
         },
         "listener": [{"role": "mx", "address": harness["listen"]}],
         "certificate": [{"chain": harness["certificate"], "key": harness["private_key"]}],

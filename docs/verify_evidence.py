@@ -3,9 +3,12 @@
     python3 verify_evidence.py KEY.pem EXPORT.json    an export
     python3 verify_evidence.py KEY.pem DIR            a copy of data_dir/evidence: all chains, and the daily heads
 
-Prints the first thing that is wrong and exits with 1; with 0 if all up to the last signature is as it was written.
+Ends with 0 verified: all up to the entries that it names is as it was written; 1 forged, with the first thing that is
+wrong; 2 bad input; 3 cannot tell: nothing of a chain is signed, by a key that is not KEY.pem, or it cannot be read.
+`gatepost evidence verify DIR --key KEY.pem` gives the same verdict.
 """
 
+import datetime
 import gzip
 import hashlib
 import json
@@ -14,108 +17,257 @@ import re
 import subprocess
 import sys
 import tempfile
+import zlib
 
-KEY = pathlib.Path(sys.argv[1])
-NAME = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]+)\.log(\.gz)?")
+ORIGIN = "0" * 64
+LONGEST = 1 << 20  # octets of a line
+NAME = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
+LINE = re.compile(rb"([0-9a-f]{64}) (\{.*\})\n", re.DOTALL)
+ED25519 = bytes.fromhex("302a300506032b6570032100")  # how DER of a public key begins, RFC 8410
+
+
+class Forged(Exception):
+    pass
+
+
+class CannotTell(Exception):
+    pass
+
+
+def must(true, where, what):
+    if not true:
+        raise Forged(f"{where}: {what}")
 
 
 def canonical(body):
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def link(head, digest):
     return hashlib.sha256(bytes.fromhex(head) + bytes.fromhex(digest)).hexdigest()
 
 
-def must(true, where, what):
-    if not true:
-        sys.exit(f"{where}: {what}")
+class Key:
+    """The public key, and whether something was signed by another one."""
+
+    def __init__(self, file):
+        command = ["openssl", "pkey", "-pubin", "-in", file, "-pubout", "-outform", "DER"]
+        der = subprocess.run(command, capture_output=True, check=False).stdout
+        if len(der) != 44 or not der.startswith(ED25519) or b"BEGIN PUBLIC KEY" not in file.read_bytes():
+            raise ValueError(f"{file}: no public key of Ed25519 in PEM")
+        self.file, self.name, self.unknown = file, hashlib.sha256(der[12:]).hexdigest(), ""
+
+    def signed(self, body, where):
+        """Whether this key signed it; False, to be told at the end, if that was another key."""
+        signature = body.get("signature")
+        must(isinstance(signature, str) and re.fullmatch("[0-9a-f]{128}", signature), where, "it has no signature")
+        if body.get("key") != self.name:
+            self.unknown = self.unknown or f"{where}: it is signed with another key"
+            return False
+        message = canonical({name: value for name, value in body.items() if name != "signature"})
+        with tempfile.TemporaryDirectory() as folder:
+            message_file, signature_file = pathlib.Path(folder, "m"), pathlib.Path(folder, "s")
+            message_file.write_bytes(message)
+            signature_file.write_bytes(bytes.fromhex(signature))
+            command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", self.file]
+            command += ["-in", message_file, "-sigfile", signature_file]
+            good = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        must(good, where, "the signature is wrong")
+        return True
 
 
-def signed(body, where):
-    message = canonical({name: value for name, value in body.items() if name != "signature"})
-    with tempfile.TemporaryDirectory() as folder:
-        message_file, signature_file = pathlib.Path(folder, "m"), pathlib.Path(folder, "s")
-        message_file.write_bytes(message)
-        signature_file.write_bytes(bytes.fromhex(body["signature"]))
-        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", KEY]
-        command += ["-in", message_file, "-sigfile", signature_file]
-        good = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    must(good, where, "the signature is wrong")
+def lines(path):
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while line := file.readline(LONGEST):
+            yield line
 
 
-def chain(path, number, head, good=0):
-    """The lines of a file: where the chain stands after each, its content, and the last signature before."""
-    data = path.read_bytes()
-    lines = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines(keepends=True)
-    for at, line in enumerate(lines, 1):
-        where = f"{path.name}, line {at}"
-        must(re.fullmatch(rb"[0-9a-f]{64} \{.*\}\n", line), where, "no line of a log")
-        data = line[65:-1]
-        body = json.loads(data)
-        must(canonical(body) == data, where, "not in canonical form")
-        if at == 1 and number == 0:  # what was before was removed in order, or there was nothing
-            previous = body.get("previous", {"number": 0, "head": "0" * 64})
-            number, head = previous["number"], previous["head"]
-        must(body["number"] == number + 1, where, f"entry {number + 1} is missing, or was moved")
-        before, head = head, link(head, hashlib.sha256(data).hexdigest())
-        must(line[:64].decode() == head, where, "it, or what is before it, was changed")
-        if at == 1 and (name := NAME.fullmatch(path.name)):
-            must((body.get("day"), body.get("writer")) == name.groups()[:2], where, "the file has another's name")
-        if body["kind"] == "checkpoint":
-            must(body["head"] == before, where, "not what stands before is signed")
-        if "signature" in body:
-            signed(body, where)
-            good = number + 1
-        number += 1
-        yield number, head, body, good
+def parsed(line, where):
+    found = LINE.fullmatch(line)
+    must(found, where, "no line of a log")
+    try:
+        body = json.loads(found[2])
+        same = canonical(body) == found[2]
+    except (ValueError, RecursionError):
+        same = False
+    must(same, where, "not JSON in canonical form")
+    number = body.get("number")
+    must(isinstance(number, int) and number is not True and number > 0, where, "it has no number")
+    return found[1].decode(), hashlib.sha256(found[2]).hexdigest(), body
 
 
-def log(folder):
-    ends, heads, before = {}, {}, ""
-    for _, _, body, _ in chain(folder / "heads.log", 0, "") if (folder / "heads.log").exists() else ():
-        before = body.get("before", before)
-        heads |= {(body["day"], one["writer"]): (one["number"], one["head"]) for one in body.get("writers", ())}
-    files = sorted(path for path in (folder / "log").iterdir() if NAME.fullmatch(path.name))
-    for writer in sorted({NAME.fullmatch(path.name)[2] for path in files}):
-        number, head, good = 0, "", 0
-        for path in (path for path in files if NAME.fullmatch(path.name)[2] == writer):
-            day = NAME.fullmatch(path.name)[1]
-            *_, (number, head, _, good) = chain(path, number, head, good)
-            if day in {one for one, _ in heads}:
-                must(
-                    heads.get((day, writer)) == (number, head), path.name, "it does not end as the head of its day says"
-                )
-            ends[day, writer] = (number, head)
-        print(f"writer {writer}: {number} entries, signed up to entry {good}")
-    for day, writer in heads:
-        must((day, writer) in ends or day < before, f"{day}.{writer}.log", "the file is gone")
+class Chain:
+    """One writer's entries, or the daily heads. start, number, head: where it began and stands. good: last one signed."""
 
+    def __init__(self, key):
+        self.key, self.number, self.head, self.good, self.begun, self.start, self.time = (
+            key,
+            0,
+            ORIGIN,
+            0,
+            False,
+            None,
+            "",
+        )
 
-def export(document):
-    shown = 0
-    for at, segment in enumerate(document["segments"], 1):
-        number, head, waiting = segment["number"], segment["head"], 0
-        for item in segment["entries"]:
-            number, where, before = number + 1, f"segment {at}, entry {number + 1}", head
-            body = item if isinstance(item, dict) else {}
-            head = link(head, hashlib.sha256(canonical(body)).hexdigest() if body else item)
-            must(not body or body["number"] == number, where, "it has another number")
-            waiting += body.get("kind") == "event"
-            shown += body.get("kind") == "event"
+    def entries(self, path):
+        """Verify the lines of a file, one by one; yields each place in it with its body."""
+        for at, line in enumerate(lines(path), 1):
+            where = f"{path.name}, line {at}"
+            head, digest, body = parsed(line, where)
+            if not self.begun:  # what was before was removed in order, or there was nothing
+                previous = body.get("previous")
+                if body["number"] > 1 and isinstance(previous, dict):
+                    stated = str(previous.get("head", ""))
+                    self.head = stated if re.fullmatch("[0-9a-f]{64}", stated) else ORIGIN
+                    self.number = self.good = body["number"] - 1
+                self.begun, self.start = True, (self.number, self.head)
+            must(body["number"] == self.number + 1, where, f"entry {self.number + 1} is missing, or was moved")
+            must(head == link(self.head, digest), where, "it, or what is before it, was changed")
             if body.get("kind") == "checkpoint":
-                must(body["head"] == before, where, "something before it was changed, removed, added or moved")
-                signed(body, where)
-                waiting = 0
-        for body in document["heads"] if waiting else ():
-            if {"writer": segment["writer"], "number": number, "head": head} in body["writers"]:
-                signed(body, f"head of {body['day']}")
-                waiting = 0
-        must(not waiting, f"segment {at}", f"no signature covers {waiting} entries")
-    print(f"{shown} entries")
+                must(body.get("head") == self.head, where, "not what stands before is signed")
+            signed = body.get("kind") in ("checkpoint", "head", "pruned") and self.key.signed(body, where)
+            self.number, self.head, self.time = self.number + 1, head, str(body.get("time", ""))
+            self.good = self.number if signed else self.good
+            yield where, body
+
+
+def head_lines(key, path):
+    """By day, where each writer's file ended; and before which day files were removed in order."""
+    heads, before = {}, ""
+    for where, body in Chain(key).entries(path) if path.exists() else ():
+        must(body.get("kind") in ("head", "pruned"), where, "it is no head of a day")
+        if body["kind"] == "pruned":
+            before = max(before, str(body.get("before", "")))
+        else:
+            try:
+                ends = {str(one["writer"]): (int(one["number"]), str(one["head"])) for one in body["writers"]}
+                heads[str(body["day"])] = ends
+            except (KeyError, TypeError, ValueError):
+                pass  # signed with another key: what that one said is not looked at
+    return heads, before
+
+
+def one_writer(key, writer, files, heads):
+    chain, anchored = Chain(key), False
+    for day, path in files:
+        for at, (where, body) in enumerate(chain.entries(path)):
+            mine = (body.get("kind"), body.get("day"), body.get("writer")) == ("begin", day, writer)
+            must(at or mine, where, "the file has another's name")
+        if chain.start is not None and not anchored:
+            known = max((one for one in heads if one < day and writer in heads[one]), default=None)
+            must(known or not chain.start[0], path.name, "entries before it are missing, and no head says why")
+            must(
+                not known or heads[known][writer] == chain.start,
+                path.name,
+                "it does not go on where the days before ended",
+            )
+            anchored = True
+        if day in heads:
+            ends = heads[day].get(writer) == (chain.number, chain.head)
+            must(ends, path.name, "it does not end as the head of its day says")
+            chain.good = chain.number
+    left = f"; the {chain.number - chain.good} after it are not signed yet, and nothing proves them"
+    print(f"writer {writer}: verified up to entry {chain.good}{left if chain.number > chain.good else ''}")
+    if chain.begun and chain.good <= chain.start[0]:
+        key.unknown = key.unknown or f"writer {writer}: nothing of it is signed"
+    return chain
+
+
+def must_have_head(days, heads, newest):
+    """Days whose heads are missing, though the gateway went on a day later."""
+    try:
+        at = datetime.datetime.strptime(newest, "%Y-%m-%dT%H:%M:%S.%fZ") - datetime.timedelta(days=1, minutes=10)
+    except (ValueError, OverflowError):
+        return []
+    return [day for day in sorted(days) if day not in heads and day <= at.date().isoformat()]
+
+
+def log(key, folder):
+    if (folder / "evidence").is_dir() and not (folder / "log").is_dir():
+        folder = folder / "evidence"
+    found, heads_file = {}, folder / "heads.log"
+    for path in sorted((folder / "log").iterdir()) if (folder / "log").exists() else ():
+        if name := NAME.fullmatch(path.name):  # a compressed file after the plain one that it replaces
+            found[name[2], name[1]] = path
+    for path in [*found.values(), *([heads_file] if heads_file.exists() else [])]:
+        for _ in lines(path):  # what cannot be read to its end is no matter of forgery
+            pass
+    files = {place: path for place, path in found.items() if path.suffix == ".gz" or path.stat().st_size}
+    heads, before = head_lines(key, heads_file)
+    newest, signed = "", bool(heads)
+    for writer in sorted({writer for writer, _ in files}):
+        chain = one_writer(key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads)
+        newest = newest if writer == "admin" else max(newest, chain.time)
+    for day, writers in heads.items():
+        for writer in writers if day >= before else ():
+            must((writer, day) in files, f"{day}.{writer}.log", "the file is gone")
+    missing = must_have_head({day for _, day in files}, heads, newest)
+    if key.unknown or missing or not (files or signed):
+        raise CannotTell(key.unknown or (f"the heads of {missing} are missing" if missing else "there is no log here"))
+
+
+def export(key, document):
+    if document["format"] != "gatepost evidence export" or document["version"] != 1:
+        raise ValueError("it is no export of evidence")
+    _ = [one["pem"] for one in document["keys"]], document.get("selection", {}).items()
+    ends, shown, waiting, after = set(), 0, 0, {}
+    for body in document["heads"]:
+        if key.signed(body, f"head of {body['day']}"):
+            ends |= {(str(one["writer"]), int(one["number"]), str(one["head"])) for one in body["writers"]}
+    for at, segment in enumerate(document["segments"], 1):
+        writer, number, head, open_ = str(segment["writer"]), int(segment["number"]), str(segment["head"]), 0
+        if len(head) != len(ORIGIN):
+            raise ValueError(f"the head of segment {at}")
+        must(number >= after.get(writer, 0), f"segment {at}", "entries that were shown before come again")
+        after[writer] = number + len(segment["entries"])
+        for item in segment["entries"]:
+            number, before, where = number + 1, head, f"segment {at}, entry {number + 1}"
+            body = item if isinstance(item, dict) else None
+            head = link(head, str(item) if body is None else hashlib.sha256(canonical(body)).hexdigest())
+            if body is not None:
+                must(body.get("number") == number, where, "it has another number")
+                open_ += body.get("kind") == "event"
+                shown += body.get("kind") == "event"
+                if body.get("kind") == "checkpoint":
+                    same = (body.get("writer"), body.get("head")) == (writer, before)
+                    good = key.signed(body, where)
+                    must(same, where, "something before it was changed, removed, added or moved")
+                    open_ = 0 if good else open_
+            open_ = 0 if (writer, number, head) in ends else open_
+        waiting += open_
+    print(f"{shown - waiting} entries verified, {waiting} that no signature covers")
+    if key.unknown or waiting or not shown:
+        raise CannotTell(key.unknown or "not everything in it is signed" if shown else "nothing in it is signed")
+
+
+def main(words):
+    """The exit code."""
+    try:
+        key_file, target = map(pathlib.Path, words)
+        key = Key(key_file)
+        if target.is_dir():
+            log(key, target)
+        else:
+            export(key, json.loads(target.read_bytes().decode()))
+    except Forged as error:
+        print(f"FORGED: {error}")
+        return 1
+    except CannotTell as error:
+        print(f"CANNOT TELL: {error}")
+        return 3
+    except FileNotFoundError as error:
+        print(f"BAD INPUT: {error}")
+        return 2
+    except (OSError, EOFError, zlib.error) as error:
+        print(f"CANNOT TELL: it cannot be read: {error}")
+        return 3
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        print(f"BAD INPUT: {error!r}")
+        return 2
+    print("verified")
+    return 0
 
 
 if __name__ == "__main__":
-    target = pathlib.Path(sys.argv[2])
-    log(target) if target.is_dir() else export(json.loads(target.read_bytes()))
-    print("verified")
+    sys.exit(main(sys.argv[1:]))

@@ -104,9 +104,9 @@ def world(
     key.touch(0o600)
     key.write_bytes(MASTER)
 
-    def make(authority: Pebble | None = None, **acme: Any) -> World:
+    def make(authority: Pebble | None = None, failures: dict[str, str] | None = None, **acme: Any) -> World:
         authority = authority or pebble()
-        names = dns_server({f"{NAME} A": ["127.0.0.1"]})
+        names = dns_server({f"{NAME} A": ["127.0.0.1"]}, failures=failures)
         settings = {"acme": authority.settings(**acme), "store": {"master_key": f"file:{key}"}}
         mx = gateway(contoso(), nameservers=[f"127.0.0.1:{names.port}"], settings=settings)
         return World(mx, authority, names)
@@ -174,6 +174,15 @@ def test_a_certificate_is_asked_for_from_afar(
         ("certificate-acme-forget", "done"),
         *[("certificate-renew", "done")] * 3,
     ]
+
+
+def test_the_first_is_presented_though_tlsa_records_cannot_be_had(world: Callable[..., World]) -> None:
+    """Without it there is no STARTTLS at all: nothing that the records could protect."""
+    it = world(failures={TLSA: "SERVFAIL"})
+    first = it.first()
+    assert dns_names(first) == {NAME}
+    assert it.states() == ["current"]
+    assert "is presented all the same, as nothing else is for its names" in it.mx.log()
 
 
 def test_a_rolled_key_waits_while_tlsa_records_do_not_allow_it(world: Callable[..., World]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served, settings
 from support.browser import PHONE, axe, overflow, shot
-from support.process import free_port, wait_until
+from support.process import BIN, free_port, wait_until
 from support.scenes import contoso
 
 if TYPE_CHECKING:
@@ -52,6 +56,39 @@ def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCen
     assert page.get_by_text("This gateway has an owner").is_visible(), "the address works once"
     (user,) = fresh.gateway.cli("user", "list", json=True).data
     assert (user["name"], user["role"]) == (OWNER, "owner")
+
+
+def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> None:
+    address, server = fresh.setup_url(), fresh.gateway
+    file = server.data_dir / "setup-address"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "code=" not in server.log()
+    assert f"make the owner at the address in {file}" in server.log()
+    assert "make" in fresh.call(address.removeprefix(fresh.url))[2].lower()
+    fresh.make_owner()
+    server.stop()
+    server.start()
+    wait_until(lambda: not file.exists(), "the address of an owned gateway is gone")
+
+
+def test_a_terminal_shows_the_address_and_no_file_has_it(fresh: AdminCentre) -> None:
+    server = fresh.gateway
+    fresh.setup_url()
+    server.stop()
+    ours, theirs = pty.openpty()
+    command = [BIN / "gatepost", "--config", server.config, "serve"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, start_new_session=True) as process:
+        try:
+            shown = ""
+            while "(valid once, 30 minutes)" not in shown:
+                shown += os.read(ours, 4096).decode()
+            assert f"make the owner at {fresh.url}/setup?code=" in shown
+            assert not (server.data_dir / "setup-address").exists()
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.fixture

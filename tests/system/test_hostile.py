@@ -134,6 +134,14 @@ SAID = {
     "BDAT of 21 digits": Said(
         ENVELOPE + b"BDAT 100000000000000000000 LAST\r\n", (*TAKEN, "501 5.5.4", "421 4.7.0"), True
     ),
+    "BDAT beyond SIZE": Said(ENVELOPE + b"BDAT 99999999999999999999 LAST\r\n", (*TAKEN, "552 5.3.4"), True),
+    "BDAT beyond SIZE, with what comes": Said(
+        ENVELOPE + b"BDAT 60000000\r\n" + b"x" * MEGABYTE, (*TAKEN, "552 5.3.4"), True
+    ),
+    "BDAT beyond SIZE with the chunk before": Said(
+        ENVELOPE + b"BDAT 3\r\na\r\n" + b"BDAT 52428798 LAST\r\n", (*TAKEN, "250 2.0.0", "552 5.3.4"), True
+    ),
+    "BDAT without MAIL, huge": Said(b"BDAT 60000000 LAST\r\n", ("503 5.5.1",), True),
     "BDAT with bare LF": Said(ENVELOPE + b"BDAT 4 LAST\r\na\nb\n", (*TAKEN, "554 5.6.0")),
     "BDAT with a false end": Said(
         ENVELOPE + b"BDAT 5\r\na\r\n.\n" + b"BDAT 2 LAST\r\n\r\n", (*TAKEN, "554 5.6.0", "554 5.6.0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ from gatepost.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsF
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path as FilePath
+
+if os.geteuid() == 0:  # data in tmp_path is root's, and for root alone
+    os.environ["GATEPOST_SERVER__USER"] = "root"
 
 
 @pytest.fixture

@@ -76,7 +76,8 @@ class AcmeDuty:
         except AcmeFailed as failure:
             _log.error("no certificates are asked for: %s", failure)
             return
-        if issuer.due(self._policy_hosts(), time.time()) or issuer.proofs.are_pending():
+        now = time.time()
+        if issuer.due(self._policy_hosts(), now) or issuer.proofs.are_pending() or issuer.waiting_alone(now):
             self._thread = threading.Thread(target=self._work, name="acme", daemon=True)
             self._thread.start()
 
@@ -109,6 +110,8 @@ class AcmeDuty:
     def _all_due(self, issuer: Issuer) -> None:
         for line in issuer.proofs.tidy():
             _log.warning("%s", line)
+        for entry in issuer.present_waiting(time.time()):
+            _log.info("certificate %s waited, and is current: nothing else was presented for its names", entry.id)
         for due in issuer.due(self._hosts[1], time.time()):
             if due.step is Step.ASK and not self._stop.is_set():
                 issuer.ask(due.names)

@@ -199,6 +199,26 @@ class Issuer:
         self._note(names, schedule.done(before, issued.entry.id, leaf.not_after - leaf.not_before, time.time()))
         return issued
 
+    def waiting_alone(self, now: float) -> list[Entry]:
+        """Those that came and wait for a changeover, though nothing that is current bears one of their names."""
+        _, entries = self.inventory.entries()
+        return [one for one in entries.values() if _waits_alone(one, entries, now)]
+
+    def present_waiting(self, now: float) -> list[Entry]:
+        """Make those current, since there is nothing that they could harm. Raises StoreFailure."""
+        presented = []
+        for waiting in self.waiting_alone(now):
+            version, entries = self.inventory.entries()
+            one = entries.get(waiting.id)
+            if one is None or not _waits_alone(one, entries, now):
+                continue  # one before it has the name by now
+            with suppress(ConfigConflict, course.Refused):
+                changed = course.switch(one, entries, now=now)
+                note = "nothing else was presented for its names"
+                self.inventory.change(changed, author=self._author, note=note, expected=version)
+                presented.append(changed[0])
+        return presented
+
     def rehearse(self, names: tuple[str, ...]) -> CertificateFacts:
         """Get a certificate with a key that is thrown away, and store neither. Raises AcmeFailed."""
         key_pem = _pem(KEY_TYPES[self._acme.key_type]())
@@ -267,11 +287,16 @@ class Issuer:
         staged = course.stage(fresh, entries, [one for one in ours if one.state is State.CURRENT])
         key_kept = any(entries[one].leaf.spki_sha256 == fresh.leaf.spki_sha256 for one in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
+        alone = "" if course.bearers(fresh, entries) else held
+        if alone:
+            _log.warning("%s is presented all the same, as nothing else is for its names: %s", fresh.id, alone)
+            held = ""
         entry, others, held = (staged, [], held) if held else _switched(staged, entries, now)
         ended = [one for one in ours if one.state is State.DEPRECATED and one.leaf.not_after < now]
         others += [course.withdraw(one, entries, now=now, early=True) for one in ended]
         gone = [one for one in ours if one.state is State.NEXT and one.id != entry.id]
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
+        note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
         note += f"; in the place of {', '.join(one.id for one in gone)}" if gone else ""
         self.inventory.add(entry, identity, author=self._author, note=note, others=others, gone=gone, expected=version)
         return Issued(entry, held, key_kept)
@@ -325,6 +350,12 @@ class Issuer:
 
     def _place(self, what: str) -> str:
         return f"acme/{hashlib.sha256(self.url.encode()).hexdigest()[:16]}/{what}"
+
+
+def _waits_alone(entry: Entry, entries: Mapping[str, Entry], now: float) -> bool:
+    if entry.origin is not Origin.ACME or entry.state is not State.NEXT or entry.switch_at:
+        return False
+    return entry.leaf.not_before <= now < entry.leaf.not_after and not course.bearers(entry, entries)
 
 
 def _switched(staged: Entry, entries: Mapping[str, Entry], now: float) -> tuple[Entry, list[Entry], str]:

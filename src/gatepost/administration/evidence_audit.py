@@ -134,8 +134,16 @@ def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verif
     told = (f"{count} {name if count != 1 else _SINGULAR[name]}" for name, count in counts.items())
     result.lines.append(f"{what}: {span}, {', '.join(told)}")
     result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
+    for writer, number in audit.signed.items():
+        if writer not in audit.unproven:
+            result.lines.append(f"writer {writer}: verified up to entry {number}, which a signature covers")
     for writer, count in audit.unsigned.items():
-        result.notes.append(f"writer {writer}: no signature covers the last {count} entries yet")
+        result.notes.append(
+            f"writer {writer}: no signature covers the last {count} entries yet: they are written, but nothing proves "
+            "that these are what was written"
+        )
+    if audit.unproven:
+        result.cannot_tell()
     for writer, gap in audit.gaps:
         result.notes.append(_gap(writer, gap))
     if audit.pruned:
@@ -153,6 +161,7 @@ def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verif
         "last": audit.last,
         "keys": ids,
         "unsigned": audit.unsigned,
+        "signed": audit.signed,
         "gaps": [{"writer": writer} | gap for writer, gap in audit.gaps],
         "pruned_before": audit.pruned,
         "notes": result.notes,
@@ -193,7 +202,7 @@ def _origin(document: dict[str, Any]) -> str:
 
 
 def _told_export(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
-    result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned or not audit.entries)
+    result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned)
     result.lines.append(what)
     result.lines.append(
         f"{audit.entries} entries, {audit.checkpoints} checkpoints; {audit.skipped} entries of others as digests only"

@@ -23,6 +23,7 @@ __all__ = [
     "ROLL_BACK_SECONDS",
     "Refused",
     "after_switch",
+    "bearers",
     "can_roll_back",
     "cancel",
     "hold",
@@ -72,6 +73,17 @@ def is_covered(name: str, entries: Iterable[Entry]) -> bool:
     if name.startswith("*."):
         return any(name in one.leaf.dns_names for one in entries)
     return any(matches(name, one.leaf) for one in entries)
+
+
+def bearers(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+    """The current ones of its purpose, of any kind of key, that bear one of its names.
+
+    Where there is none, nothing is presented for its names: no gate can protect what is there, and each day without it
+    is one without STARTTLS.
+    """
+    kin = (one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose)
+    others = [one for one in kin if one.id != entry.id]
+    return tuple(one for one in others if any(is_covered(name, [one]) for name in names_of(entry)))
 
 
 def replaced(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:

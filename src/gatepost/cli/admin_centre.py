@@ -7,21 +7,23 @@ from the data directory and goes there, as with every other command (docs/decisi
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-import click
-
 from gatepost.access.accounts import ACCESS_FILE, Accounts
 from gatepost.access.records import AccountError
+from gatepost.access.setup_rows import LIFETIME
 from gatepost.admin.routes import HANDLERS, ROUTES
 from gatepost.administration.gateway import Gateway
 from gatepost.administration.refusal import Refusal
 from gatepost.administration.verdicts import recent_verdicts
 from gatepost.api.routes import ROUTES as API_ROUTES
 from gatepost.cli.admin_address import admin_url, setup_url
+from gatepost.cli.setup_notice import forget_setup, show_setup
 from gatepost.node.beside import run_beside
 from gatepost.web.application import application
 from gatepost.web.server import WebServer
@@ -62,15 +64,17 @@ def _prepare(gateway: Gateway) -> None:
 
 
 def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None:
-    """Where it is, and how to know that it is ours. The one-time address is for who started it, so it is not logged."""
+    """Where it is, how to know that it is ours, and where its owner is made if there is none."""
     owned = accounts.has_owner()
     certificate = server.certificate
     known = "made here" if certificate.own else "of the settings"
     url = admin_url(settings, server.port, local=not owned)
     _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
-    if not owned and (code := _setup_code(accounts)):
-        where = setup_url(settings, code, server.port)
-        click.echo(f"admin centre: make the owner at {where} (valid once, 30 minutes)", err=True)
+    data_dir = Path(settings.server.data_dir)
+    if owned:
+        forget_setup(data_dir)
+    elif code := _setup_code(accounts):
+        show_setup(data_dir, setup_url(settings, code, server.port), until=time.time() + LIFETIME)
 
 
 def _setup_code(accounts: Accounts) -> str:

@@ -19,6 +19,7 @@ from gatepost.certificates.entry import State
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, administrator, config_option, fail, gateway_of, json_option
 from gatepost.cli.tables import print_json, printable
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from gatepost.administration.certificate_intake import Taken
@@ -156,7 +157,7 @@ def _tell(done: Taken, asked: _Asked) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with as_caller(), path.open("rb") as file:
             return file.read(_MOST + 1)
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")

@@ -11,6 +11,7 @@ from gatepost.administration.certificate_table import published_record, table_fi
 from gatepost.cli.door import door
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.tables import print_json, print_table, printable
+from gatepost.node.privileges import as_caller
 
 __all__ = ["publish"]
 
@@ -35,7 +36,8 @@ def publish(directory: Path, base_url: str, config: str | None, *, as_json: bool
     table = door(config)(table_files, base)
     for line in table.notes:
         click.echo(f"note: {printable(line)}", err=True)
-    done = published_record(write_table(table, directory))
+    with as_caller():
+        done = published_record(write_table(table, directory))
     if as_json:
         print_json(done)
     else:

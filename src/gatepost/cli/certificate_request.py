@@ -16,6 +16,7 @@ from gatepost.certificates.entry import Purpose
 from gatepost.certificates.request import KEY_TYPES, Wish, made_request
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, administrator, author, config_option, fail, gateway_of, server_of
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +99,7 @@ def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
     try:
         yield lambda content: _fill(number, path, content)
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError), as_caller():
             if not path.stat().st_size:
                 path.unlink()
         raise
@@ -107,7 +108,8 @@ def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
 def _opened(path: Path, mode: int) -> int:
     """Never one that is there: it may be a key for which a certificate is under way."""
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with as_caller():
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         fail(BAD_INPUT, f"{path}: is there already; name another file, or move it away")
     except OSError as error:

@@ -21,7 +21,7 @@ from gatepost.administration.refusal import Refusal
 from gatepost.checks.partner_report import Outcome
 from gatepost.cli.check_text import print_check
 from gatepost.cli.lazy import LazyGroup
-from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, reach, settings_of
+from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, loaded_settings, reach
 from gatepost.cli.tables import print_json
 from gatepost.connectors.names import domain_name
 from gatepost.settings.environment import CONFIG_VARIABLE
@@ -203,7 +203,7 @@ def _settings(asked: dict[str, Any], timeout: float) -> Settings:
 def _found(config: str | None, validate: str | None) -> Settings:
     named = config or reach().config or os.environ.get(CONFIG_VARIABLE)
     if named or any(path.exists() for path in DEFAULT_PATHS):
-        return settings_of(config, anywhere=True)
+        return loaded_settings(config, anywhere=True)
     environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)
     if validate:
         environment["GATEPOST_DNS__VALIDATE"] = validate

@@ -25,6 +25,7 @@ from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, author, config_option, 
 from gatepost.cli.resources import applied, read_document
 from gatepost.cli.tables import moment, print_dialogue, print_json, printable
 from gatepost.cli.times import MOMENT
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,9 +207,10 @@ def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:
 
 def _pem(file: Path) -> bytes:
     try:
-        if file.stat().st_size > MOST_PEM:
-            fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
-        return file.read_bytes()
+        with as_caller():
+            if file.stat().st_size > MOST_PEM:
+                fail(BAD_INPUT, f"--certificate: {file} is larger than {MOST_PEM} bytes")
+            return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
 

@@ -18,6 +18,7 @@ from gatepost.cli.part_commands import add_commands
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.connectors.units import format_duration
 from gatepost.connectors.values import Mode
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,9 +110,10 @@ def check(name: str, organization: str, message: Path | None, config: str | None
 def _content(file: Path) -> bytes:
     """A message with the line ends of mail."""
     try:
-        if file.stat().st_size > _MAX_MESSAGE:
-            fail(BAD_INPUT, f"--message: {file} is larger than {_MAX_MESSAGE} bytes")
-        return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        with as_caller():
+            if file.stat().st_size > _MAX_MESSAGE:
+                fail(BAD_INPUT, f"--message: {file} is larger than {_MAX_MESSAGE} bytes")
+            return file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     except OSError as error:
         fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from gatepost.certificates.authority import Authority
-from gatepost.cli.demo_partner import Gatepost, choose_partner
+from gatepost.cli.demo_partner import Gatepost, as_whom, choose_partner
 from gatepost.cli.demo_ports import free_port
 from gatepost.cli.tables import moment
 
@@ -83,7 +83,12 @@ def _resources(ports: tuple[int, int], root: Path) -> dict[str, object]:
 
 def _settings(home: Path, port: int, chain: Path, key: Path) -> dict[str, object]:
     return {
-        "server": {"hostname": "mx.contoso.example", "data_dir": str(home / "gateway" / "data"), "workers": 1},
+        "server": {
+            "hostname": "mx.contoso.example",
+            "data_dir": str(home / "gateway" / "data"),
+            "workers": 1,
+            **as_whom(),
+        },
         "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
         "certificate": [{"chain": str(chain), "key": str(key)}],
         "admin": {"address": f"127.0.0.1:{free_port()}"},

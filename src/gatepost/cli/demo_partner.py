@@ -21,7 +21,7 @@ from gatepost.cli.demo_ports import wait_for_greeting
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Gatepost", "Partner", "choose_partner"]
+__all__ = ["Gatepost", "Partner", "as_whom", "choose_partner"]
 
 _MASTER = """\
 127.0.0.1:{tls_port} inet n - n - - smtpd
@@ -44,6 +44,11 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
+
+
+def as_whom() -> dict[str, str]:
+    """For [server] of a demonstration that root runs: its folder is for root alone, and gone when it ends."""
+    return {"user": "root"} if os.geteuid() == 0 else {}
 
 
 class Partner(Protocol):
@@ -186,7 +191,7 @@ class _GatepostPartner:
     @staticmethod
     def _gateway(home: Path, port: int, domains: list[str], certificate: list[dict[str, str]]) -> Gatepost:
         settings: dict[str, object] = {
-            "server": {"hostname": "mail.fabrikam.example", "data_dir": str(home / "data"), "workers": 1},
+            "server": {"hostname": "mail.fabrikam.example", "data_dir": str(home / "data"), "workers": 1, **as_whom()},
             "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
             "certificate": certificate,
         }

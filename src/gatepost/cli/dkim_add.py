@@ -16,6 +16,7 @@ from gatepost.cli.edit import Asked, change_options
 from gatepost.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.connectors.values import DkimAlgorithm, DkimService
 from gatepost.dkim.record import split_key_name
+from gatepost.node.privileges import as_caller
 
 __all__ = ["add", "key_in"]
 
@@ -76,6 +77,7 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
 def key_in(file: Path) -> bytes:
     """The private key in a file, which others cannot read; ends the command otherwise."""
     try:
-        return load_key(file)
+        with as_caller():
+            return load_key(file)
     except CertificateFileError as error:
         fail(BAD_INPUT, f"{file}: {error}; {NOTHING}")

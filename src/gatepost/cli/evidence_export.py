@@ -15,6 +15,7 @@ from gatepost.administration import evidence
 from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail
 from gatepost.cli.times import MOMENT
+from gatepost.node.privileges import as_caller
 from gatepost.reports.evidence_export import Selection
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _exported(go: Door, selection: Selection, form: str, output: Path | None, pr
     if proof is not None:
         with _written(proof) as out:
             go(evidence.export, selection, "json", out)
-        with proof.open("rb") as file:
+        with as_caller(), proof.open("rb") as file:
             proven = proof.name, hashlib.file_digest(file, "sha256").hexdigest()
         click.echo(f"proof: {proof}, SHA-256 {proven[1]}", err=True)
     with _written(output) as out:
@@ -95,10 +96,13 @@ def _written(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with as_caller():
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        fresh.replace(path)
+        with as_caller():
+            fresh.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        with as_caller():
+            fresh.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from gatepost.cli.door import door
 from gatepost.cli.explanation import print_explanation
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.cli.tables import print_json
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from gatepost.cli.door import Door
@@ -90,9 +91,10 @@ def _answer(go: Door, question: Question) -> dict[str, Any]:
 
 def _pem(file: Path) -> bytes:
     try:
-        if file.stat().st_size > MAX_PEM:
-            fail(BAD_INPUT, f"--certificate: {file} is larger than {MAX_PEM} bytes")
-        pem = file.read_bytes()
+        with as_caller():
+            if file.stat().st_size > MAX_PEM:
+                fail(BAD_INPUT, f"--certificate: {file} is larger than {MAX_PEM} bytes")
+            pem = file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
     if b"-----BEGIN CERTIFICATE-----" not in pem:

@@ -22,6 +22,7 @@ from gatepost.connectors.values import ConnectorType
 from gatepost.hybrid.exchange import script
 from gatepost.hybrid.given import Given
 from gatepost.hybrid.plan import plan as plan_of
+from gatepost.node.privileges import as_caller
 from gatepost.settings.model import ListenerRole
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     made = plan_of(given)
     if output is not None:
         try:
-            output.write_text(script(given), encoding="utf-8-sig", newline="")  # Windows PowerShell wants the mark
+            with as_caller():
+                # Windows PowerShell wants the mark
+                output.write_text(script(given), encoding="utf-8-sig", newline="")
         except OSError as error:
             fail(UNKNOWN, f"{printable(output)}: {error.strerror}; nothing was written")
     if as_json:

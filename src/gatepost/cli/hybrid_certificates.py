@@ -22,6 +22,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
 from gatepost.net.chain import judge
 from gatepost.net.revocation import published
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +85,7 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
     if path is None:
         return ExchangeChain(None, ())
     try:
-        with path.open("rb") as file:
+        with as_caller(), path.open("rb") as file:
             pem = file.read(_MAX_PEM + 1)
     except OSError as error:
         fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: {error.strerror}")

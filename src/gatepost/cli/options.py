@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -32,6 +33,7 @@ __all__ = [
     "force_option",
     "gateway_of",
     "json_option",
+    "loaded_settings",
     "option",
     "reach",
     "refused",
@@ -78,12 +80,38 @@ def server_of() -> Server | None:
     return reach().server
 
 
-def settings_of(config: str | None, *, anywhere: bool = False) -> Settings:
-    """The settings a command works with; ends the command with exit code 2 and every error if they are wrong.
+def settings_of(config: str | None) -> Settings:
+    """The settings of the gateway whose data_dir a command works on; given by root, it acts as its account from now on.
+
+    Ends the command with exit code 2 and every error if they are wrong, or there is no such account. Raises Refusal
+    (INPUT) if another gateway is meant.
+    """
+    from gatepost.node.privileges import (  # noqa: PLC0415 - what asks another gateway needs none
+        PrivilegeError,
+        act_as,
+        gateway_account,
+        prepare_data_dir,
+    )
+
+    settings = loaded_settings(config)
+    if os.geteuid() == 0:
+        data_dir = Path(settings.server.data_dir)
+        try:
+            account = gateway_account(settings.server)
+            prepare_data_dir(account, data_dir)
+            become_root_again = act_as(account, data_dir)
+        except PrivilegeError as error:
+            fail(BAD_INPUT, str(error))
+        click.get_current_context().find_root().call_on_close(become_root_again)
+    return settings
+
+
+def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
+    """The settings alone, for commands that touch no data; ends the command as `settings_of` does if they are wrong.
 
     Raises Refusal (INPUT) if another gateway is meant, unless the command needs none (anywhere).
     """
-    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - what asks another gateway needs none
+    from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
 
     given = reach()
     if given.server is not None and not anywhere:

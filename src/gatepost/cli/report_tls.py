@@ -15,6 +15,7 @@ from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, js
 from gatepost.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.cli.tables import print_json, print_table, printable
 from gatepost.cli.times import MOMENT
+from gatepost.node.privileges import as_caller
 from gatepost.reports.tls import Wanted
 from gatepost.reports.tls_record import CSV_COLUMNS, csv_rows
 from gatepost.store.trace_files import day_of
@@ -113,7 +114,8 @@ def _writer(path: Path) -> Callable[[TlsReport, Path], None]:
 
 def _write(writer: Callable[[TlsReport, Path], None], report: TlsReport, path: Path) -> None:
     try:
-        writer(report, path)
+        with as_caller():
+            writer(report, path)
     except ImportError:
         fail(BAD_INPUT, "pictures need the extra gatepost[charts], which is not installed; .csv and .json do not")
     except OSError as error:

@@ -20,6 +20,7 @@ from gatepost.cli.door import door
 from gatepost.cli.options import BAD_INPUT, author, config_option, fail, json_option
 from gatepost.cli.tables import print_json
 from gatepost.cli.times import MOMENT
+from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
     from gatepost.administration.change import Outcome
@@ -90,7 +91,8 @@ def read_document(source: Path) -> dict[str, Any]:
     """A resource file as plain values; ends the command if it cannot be read."""
     try:
         standard_input = str(source) == "-"
-        text = sys.stdin.buffer.read().decode() if standard_input else source.read_text(encoding="utf-8")
+        with as_caller():
+            text = sys.stdin.buffer.read().decode() if standard_input else source.read_text(encoding="utf-8")
         if source.suffix == ".json" or (standard_input and text.lstrip().startswith("{")):
             return _table(source, json.loads(text))
         return tomllib.loads(text)

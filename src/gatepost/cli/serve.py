@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import grp
 import logging
 import os
-import pwd
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +13,7 @@ import click
 
 from gatepost.certificates.files import CertificateFileError, load_identities
 from gatepost.certificates.vault import VaultError
-from gatepost.cli.options import BAD_INPUT, config_option, fail, settings_of
+from gatepost.cli.options import BAD_INPUT, config_option, fail, loaded_settings
 from gatepost.lookup.configured import check_validation
 from gatepost.lookup.validator import ValidatorError
 from gatepost.net.chain import AnchorsError, TrustAnchors
@@ -25,6 +23,13 @@ from gatepost.node.alarm_post import webhook_secret
 from gatepost.node.challenge_host import run_challenge_host
 from gatepost.node.logs import set_up
 from gatepost.node.policy_host import run_policy_host
+from gatepost.node.privileges import (
+    PrivilegeError,
+    drop_privileges,
+    foreign_files,
+    gateway_account,
+    prepare_data_dir,
+)
 from gatepost.node.site_host import run_site_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    from gatepost.node.privileges import Account
     from gatepost.settings.model import Settings
 
 __all__ = ["serve"]
@@ -49,11 +55,12 @@ def serve(config: str | None) -> None:
 
     Exit codes: 0 ended in order, 2 settings, certificates or ports cannot be used (every reason is named).
     """
-    settings = settings_of(config)
+    settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
+    account = _account(settings)
     _check(settings)
     ports = _bind(settings)
-    _drop_privileges(settings)
+    _drop_privileges(settings, account)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -126,7 +133,8 @@ def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callab
     return found
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, heading: str = "") -> None:
+    """End the command with all that is wrong. heading: before each line, such as for whom it is."""
     errors = []
     if not settings.listeners:
         errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
@@ -154,7 +162,7 @@ def _check(settings: Settings) -> None:
     except VaultError as error:
         errors.append(f"alarms.webhook_secret: {error}")
     if errors:
-        fail(BAD_INPUT, "\n".join(errors))
+        fail(BAD_INPUT, "\n".join(f"{heading}{line}" for error in errors for line in error.splitlines()))
 
 
 def _acme_errors(settings: Settings) -> Iterator[str]:
@@ -211,18 +219,28 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
         return []
 
 
-def _drop_privileges(settings: Settings) -> None:
-    """From root to server.user, for good. The data directory must already be that account's."""
-    if not settings.server.user:
-        return
+def _account(settings: Settings) -> Account:
+    """Who the gateway runs as; data_dir is made for it, or is its own already."""
+    data_dir = Path(settings.server.data_dir)
     try:
-        account = pwd.getpwnam(settings.server.user)
-        group = grp.getgrnam(settings.server.group).gr_gid if settings.server.group else account.pw_gid
-    except KeyError as error:
-        fail(BAD_INPUT, f"server.user, server.group: {error}")
+        account = gateway_account(settings.server)
+        prepare_data_dir(account, data_dir)
+    except PrivilegeError as error:
+        fail(BAD_INPUT, str(error))
+    return account
+
+
+def _drop_privileges(settings: Settings, account: Account) -> None:
+    """Become the account for good. What it cannot read is said now, not when a worker starts or reloads."""
+    was, data_dir = os.geteuid(), Path(settings.server.data_dir)
+    if account.uid == 0:
+        _log.warning("everything runs as root, as server.user says")
+    elif foreign := foreign_files(account, data_dir):
+        text = "%d file(s) in %s belong to others than %s, such as %s; give them to it: chown -R %s: %s"
+        _log.warning(text, len(foreign), data_dir, account.name, foreign[0], account.name, data_dir)
     try:
-        os.initgroups(account.pw_name, group)
-        os.setgid(group)
-        os.setuid(account.pw_uid)
-    except PermissionError:
-        fail(BAD_INPUT, f"server.user: only root can become {settings.server.user}; start as root or leave it empty")
+        drop_privileges(account, data_dir)
+    except PrivilegeError as error:
+        fail(BAD_INPUT, str(error))
+    if was != account.uid:
+        _check(settings, f"as {account.name}: ")

@@ -17,6 +17,7 @@ from gatepost.cli.options import BAD_INPUT, author, config_option, fail, setting
 from gatepost.cli.site_store import checked_host, opened, write_new
 from gatepost.cli.tables import moment, printable
 from gatepost.connectors.names import SmartHost
+from gatepost.node.privileges import as_caller
 from gatepost.site.profile import key_pem
 from gatepost.site.site import Site
 
@@ -109,7 +110,8 @@ def _pfx_files(path: Path) -> list[Path]:
 
 def _pem_files(folder: Path) -> list[Path]:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with as_caller():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         fail(BAD_INPUT, f"{folder}: {error.strerror}")
     return _free([folder / name for name in ("key.pem", "certificate.pem", "root.pem", "root.cer")])
@@ -117,11 +119,12 @@ def _pem_files(folder: Path) -> list[Path]:
 
 def _free(files: list[Path]) -> list[Path]:
     """Before anything is issued."""
-    for one in files:
-        if one.exists():
-            fail(BAD_INPUT, f"{one}: is there already; name another place, or move it away; nothing was issued")
-        if not one.parent.is_dir():
-            fail(BAD_INPUT, f"{one.parent}: no such folder; nothing was issued")
+    with as_caller():
+        for one in files:
+            if one.exists():
+                fail(BAD_INPUT, f"{one}: is there already; name another place, or move it away; nothing was issued")
+            if not one.parent.is_dir():
+                fail(BAD_INPUT, f"{one.parent}: no such folder; nothing was issued")
     return files
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gatepost.cli.options import BAD_INPUT, NO, UNKNOWN, fail
 from gatepost.cli.sealed_store import store_and_vault
 from gatepost.connectors.names import domain_name
+from gatepost.node.privileges import as_caller
 from gatepost.site.records import JoinRefused, Refusal, SiteError, SiteUnreachable
 from gatepost.site.store import SiteStore
 
@@ -51,7 +52,8 @@ def checked_host(option: str, text: str) -> str:
 def write_new(path: Path, content: bytes, mode: int) -> None:
     """Write a file that is not there yet; ends the command if it is, or cannot be made."""
     try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with as_caller():
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(number, "wb") as file:
             file.write(content)
     except FileExistsError:

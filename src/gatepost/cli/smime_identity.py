@@ -24,6 +24,7 @@ from gatepost.cli.options import (
 from gatepost.cli.smime_store import opened, organization_of, owner_given, soon, view
 from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.net.certificate import parse, subject_text
+from gatepost.node.privileges import as_caller
 from gatepost.smime.certificate import addresses, bears, unfit_to_encrypt, unfit_to_sign
 
 if TYPE_CHECKING:
@@ -153,9 +154,10 @@ def _password(file: Path | None) -> bytes | None:
 
 def _content(file: Path) -> bytes:
     try:
-        if file.stat().st_size > _MOST:
-            fail(BAD_INPUT, f"{file}: larger than {_MOST} bytes")
-        return file.read_bytes()
+        with as_caller():
+            if file.stat().st_size > _MOST:
+                fail(BAD_INPUT, f"{file}: larger than {_MOST} bytes")
+            return file.read_bytes()
     except OSError as error:
         fail(BAD_INPUT, f"{file}: {error.strerror}")
 

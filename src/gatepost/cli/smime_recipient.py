@@ -25,6 +25,7 @@ from gatepost.cli.tables import moment, print_json, print_table, printable
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import parse, subject_text
 from gatepost.net.chain import judge
+from gatepost.node.privileges import as_caller
 from gatepost.smime.certificate import ID_DIGITS, addresses, bears, fingerprint, unfit_to_encrypt
 from gatepost.tls.facts import ChainStatus
 
@@ -175,7 +176,8 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
 
 def _read(file: Path) -> list[x509.Certificate]:
     try:
-        return [parse(der) for der in read_file(file).certificates]
+        with as_caller():
+            return [parse(der) for der in read_file(file).certificates]
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
 
@@ -193,7 +195,9 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
 def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors: str) -> None:
     ders = [one.public_bytes(Encoding.DER) for one in (leaf, *(one for one in chain if one is not leaf))]
     try:
-        verdict = judge(ders, TrustAnchors.load(anchors), now=time.time(), purpose="mail")
+        with as_caller():
+            trusted = TrustAnchors.load(anchors)
+        verdict = judge(ders, trusted, now=time.time(), purpose="mail")
     except AnchorsError as error:
         fail(BAD_INPUT, f"--trust-anchors: {error}")
     if verdict.status is not ChainStatus.TRUSTED:

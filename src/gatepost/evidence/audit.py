@@ -6,6 +6,7 @@ at a fault: it takes up the chain behind it. Signatures are checked by who has t
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,6 +62,7 @@ class Faults:
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
 
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{128}", re.ASCII)  # Ed25519: 64 octets
 _MOST_MISSING: Final = 10_000  # runs of numbers that are not seen yet
 
 
@@ -74,12 +76,11 @@ class _Missing:
 
 
 def check_signature(body: dict[str, Any], check: SignatureCheck) -> tuple[FaultKind, str] | None:
-    """What is wrong with the signature of a body, None if it is good."""
+    """What is wrong with the signature of a body, None if it is good. Without one it is forged."""
     key = str(body.get("key", ""))
-    try:
-        signature = bytes.fromhex(str(body.get("signature", "")))
-    except ValueError:
-        signature = b""
+    if _SIGNATURE.fullmatch(str(body.get("signature", ""))) is None:
+        return FaultKind.SIGNATURE, "it has no signature, and is never written without one"
+    signature = bytes.fromhex(body["signature"])
     good = check(key, signed_part(body), signature)
     if good is None:
         return FaultKind.KEY, f"it is signed with a key that is not among those given: {key or 'none'}"

@@ -56,10 +56,12 @@ class HeadBook:
     before: str = ""
 
     def take(self, line: Line) -> None:
-        """One entry of the chain of heads, in order. What has not the form of one is passed over: the chain says so."""
+        """One entry of the chain of heads, in order. What is not one is passed over: its signature was not checked."""
         body = line.body
         if body.get("kind") == Kind.PRUNED:
             self.before = max(self.before, str(body.get("before", "")))
+            return
+        if body.get("kind") != Kind.HEAD:
             return
         try:
             ends = {str(one["writer"]): Place(int(one["number"]), str(one["head"])) for one in body["writers"]}

@@ -113,11 +113,18 @@ def audit_export(document: Any, check: SignatureCheck) -> ExportAudit:
     """Verify an export by itself. Raises ValueError if it has not the form of one."""
     if not isinstance(document, dict) or document.get("format") != FORMAT_NAME or document.get("version") != 1:
         raise ValueError("it is no export of evidence, or of a version that is not known here")
-    audit = ExportAudit()
+    audit, shown = ExportAudit(), dict[str, int]()
     try:
         ends = _heads(document["heads"], audit, check)
         for number, segment in enumerate(document["segments"], 1):
-            _segment(segment, f"segment {number}", ends, audit, check)
+            name, writer = f"segment {number}", str(segment["writer"])
+            if int(segment["number"]) < shown.get(writer, 0):
+                text = (
+                    f"what follows entry {segment['number']} of writer {writer} is in a segment before: it counts twice"
+                )
+                audit.faults.add(FaultKind.INSERTED, (name, 1, int(segment["number"]) + 1), text)
+            shown[writer] = int(segment["number"]) + len(segment["entries"])
+            _segment(segment, name, ends, audit, check)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it has not the form of an export: {error}") from error
     return audit

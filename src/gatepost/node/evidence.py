@@ -71,6 +71,20 @@ class EvidenceLog:
         if self._heads is not None and (self._working is None or self._working.done()):
             self._working = spawn(asyncio.to_thread(self._work, self._heads), "evidence heads")
 
+    async def close(self) -> None:
+        """For the same worker, at an orderly stop: sign what commands wrote since the last look."""
+        if self._heads is None:
+            return
+        if self._working is not None:
+            await asyncio.wait([self._working])
+        await asyncio.to_thread(self._sign, self._heads)
+
+    def _sign(self, heads: EvidenceHeads) -> None:
+        try:
+            heads.sign_commands(time.time())
+        except StoreFailure as failure:
+            _log.error("%s", failure)
+
     def _work(self, heads: EvidenceHeads) -> None:
         try:
             heads.sign_commands(time.time())

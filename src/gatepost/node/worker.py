@@ -119,6 +119,8 @@ class _Worker:
             await asyncio.sleep(0.05)
         sweep.cancel()
         await assembly.close(max(0.5, deadline - time.monotonic()))
+        if self._place[0] == 0:
+            await assembly.evidence.close()
 
 
 async def every(seconds: float, work: Callable[[], object]) -> None:

@@ -33,8 +33,9 @@ _GRACE: Final = 600.0
 class LogAudit:
     """What was found. entries, checkpoints, heads, files: how many there are.
 
-    unsigned: by writer, how many entries at the end no checkpoint covers. first, last: days. gaps: what entries say was
-    lost in crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were.
+    unsigned: by writer, how many entries at the end no signature covers. signed: by writer, the last one that is.
+    unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in crashes, with
+    the writer. pruned: files of days before this day were removed in order, "" if none were.
     unheaded: days that are over and have no head; headless: of them those whose heads must have been made, since the
     gateway went on after them.
     """
@@ -47,6 +48,8 @@ class LogAudit:
     first: str = ""
     last: str = ""
     unsigned: dict[str, int] = field(default_factory=dict)
+    signed: dict[str, int] = field(default_factory=dict)
+    unproven: list[str] = field(default_factory=list)
     gaps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     pruned: str = ""
     unheaded: list[str] = field(default_factory=list)
@@ -124,6 +127,8 @@ class _Auditor:
             return
 
         def seen(line: Line) -> None:
+            if line.body.get("kind") not in {Kind.HEAD, Kind.PRUNED} and not line.fault:
+                self.audit.faults.add(FaultKind.INSERTED, (path.name, 0, line.number), "it is no head of a day")
             self.book.take(line)
             self._note(line)
 
@@ -144,8 +149,11 @@ class _Auditor:
             audit.entries += chain.entries
             audit.checkpoints += chain.checkpoints
             audit.gaps += [(writer, gap) for gap in chain.gaps]
+            audit.signed[writer] = chain.signed
             if chain.place.number > chain.signed:
                 audit.unsigned[writer] = chain.place.number - chain.signed
+            if chain.entries and chain.signed <= chain.start.number:
+                audit.unproven.append(writer)
 
     def held_against_notes(self, otherwise: str) -> None:
         """Every hash that was noted must have come by. otherwise: what it means if not."""

@@ -140,7 +140,11 @@ class Server(Record):
         default=0, description="Worker processes, 0 for one a core. Each has a shard of the queue of its own."
     )
     user: Text = Field(
-        default="", description="Account to change to when the ports are bound. Empty: stay who started the gateway."
+        default="",
+        description="Account that the gateway runs as once the ports are bound, and to which data_dir belongs. "
+        "Commands that root gives act as it, too. Empty: for root the owner of data_dir, or where that is root the "
+        "account gatepost; anybody else stays who they are. Root without such an account is refused; to run everything "
+        'as root, write "root".',
     )
     group: Text = Field(default="", description="Group to change to. Empty: the account's own.")
     postmaster: Annotated[str, AfterValidator(mail_address), Form("mail address")] = Field(
@@ -267,7 +271,7 @@ class Admin(Record):
         str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
     ] = Field(
         default="127.0.0.1:8443",
-        description="Where it listens. Until an owner is made by the one-time address that is printed at the start, it "
+        description="Where it listens. Until an owner is made by the one-time address of the start, it "
         "answers nobody but this machine. If the port is taken and this key is not written, the gateway runs without.",
     )
     names: tuple[Domain, ...] = Field(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from gatepost.smtp import auth, commands, replies
 from gatepost.smtp.commands import CommandError, MailParameters, Verb
-from gatepost.smtp.data import FAULT_REPLIES, ChunkReader, ContentReader, RefusedChunk
+from gatepost.smtp.data import FAULT_REPLIES, ChunkReader, ContentReader, Fault, RefusedChunk
 from gatepost.smtp.events import (
     AbortEvent,
     AbortReason,
@@ -299,7 +299,12 @@ class Dialogue:
         first = self._chunks is None
         chunks = self._chunks = self._chunks or ChunkReader(self._limits, binary=self._binary)
         chunks.begin(octets, last=last)
-        if first and chunks.fault is None:
+        if chunks.fault is Fault.TOO_BIG:
+            reply = FAULT_REPLIES[Fault.TOO_BIG]
+            self._abort(AbortReason.TOO_BIG, reply)
+            self._reply(reply)
+            self._close()
+        elif first and chunks.fault is None:
             self._chunk_octets = octets
             self._queue.append(DataEvent(bdat=True))
         else:
@@ -367,8 +372,12 @@ class Dialogue:
             self._reply(replies.CHUNK_OK)
 
     def _read_over(self, octets: int, reply: Reply) -> None:
-        """A BDAT command is refused: the reply comes behind its octets, but 421 ends the session at once."""
-        if reply.code == 421:
+        """A BDAT command is refused: the reply comes behind its octets.
+
+        421 ends the session at once, and so does a chunk so large that nobody would wait for its end.
+        """
+        most = min(self._limits.message_bytes, self._limits.discard_bytes - self._input.discarded)
+        if reply.code == 421 or octets > most:
             self._reply(reply)
             self._close()
             return

@@ -125,7 +125,6 @@ def make_directory(path: Path) -> None:
         make_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-        _like_parent(path)
         sync_directory(path.parent)
 
 
@@ -252,12 +251,4 @@ def make_file(path: Path) -> None:
     except FileExistsError:
         return
     os.close(descriptor)
-    _like_parent(path)
     sync_directory(path.parent)
-
-
-def _like_parent(path: Path) -> None:
-    """A command run by root makes files for the gateway's user, who owns the directory."""
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)

@@ -32,8 +32,10 @@ class AdminCentre:
         self.url = f"https://127.0.0.1:{port}"
 
     def setup_url(self) -> str:
-        """The one-time address that the gateway printed at its start."""
-        return wait_until(lambda: next(iter(_SETUP.findall(self.gateway.log())), ""), "the setup address is printed")
+        """The one-time address that the gateway, which has no terminal, left for its account alone."""
+        file = self.gateway.data_dir / "setup-address"
+        text = wait_until(lambda: file.read_text() if file.exists() else "", "the setup address is written")
+        return _SETUP.findall(text)[0]
 
     def answers(self) -> bool:
         """Whether somebody is there."""

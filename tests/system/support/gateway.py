@@ -71,7 +71,7 @@ class Gateway:
         self._applied = False
         self._child: Child | None = None
         values: dict[str, Any] = {
-            "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1},
+            "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1, **as_whom()},
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
             "admin": {"address": ""},  # a process that most tests have no use for
         }
@@ -227,6 +227,11 @@ class Gateway:
             if address.lower() in parts or any(pair == (domain, local) for pair in itertools.pairwise(parts)):
                 found.append(new.parent)
         return found
+
+
+def as_whom() -> dict[str, str]:
+    """For [server]: what root must write so that a gateway of its runs as root; its folder is for root alone."""
+    return {"user": "root"} if os.geteuid() == 0 else {}
 
 
 def _environment() -> dict[str, str]:

@@ -108,6 +108,57 @@ def test_published_records_hold_it_back(issuer, store):
     )
 
 
+UNKNOWN = [PublishedTlsa(NAMES[0], Records(), "SERVFAIL")]
+
+
+@pytest.mark.parametrize("published", [UNKNOWN, "another's"])
+def test_where_nothing_is_presented_nothing_holds_the_first_back(issuer, store, published):
+    first = take(issuer(), made(), tlsa(made()) if published == "another's" else published)
+    assert (first.entry.state, first.held) == (State.CURRENT, "")
+    assert "nothing else was for its names" in store.history("certificate")[0].note
+
+
+def test_a_certificate_of_another_kind_of_key_for_its_name_is_protected(issuer):
+    """DANE clients that choose the new key would find no record for it."""
+    it, other = issuer(), made(kind="rsa")
+    it.inventory.add(replace(entry_from(other, now=time.time()), state=State.CURRENT), other, author="ann")
+    assert "not known: SERVFAIL" in take(it, made(), UNKNOWN).held
+
+
+@pytest.mark.parametrize("state", [State.RETIRED, State.DEPRECATED, State.NEXT])
+def test_one_that_is_presented_no_more_protects_nothing(issuer, state):
+    it, other = issuer(), made()
+    it.inventory.add(replace(entry_from(other, now=time.time()), state=state), other, author="ann")
+    assert take(it, made(), UNKNOWN).entry.state is State.CURRENT
+
+
+def test_one_for_other_names_protects_nothing(issuer):
+    it, other = issuer(), made(["mta-sts.a.example"])
+    it.inventory.add(replace(entry_from(other, now=time.time()), state=State.CURRENT), other, author="ann")
+    assert take(it, made(), UNKNOWN).entry.state is State.CURRENT
+
+
+def test_what_waits_is_presented_when_nothing_else_is_any_more(issuer):
+    it = issuer(roll_key=True)
+    first, now = take(it, made()).entry, time.time()
+    held = take(it, made(), UNKNOWN).entry
+    assert held.state is State.NEXT
+    assert (it.waiting_alone(now), it.present_waiting(now)) == ([], [])
+    it.inventory.change([replace(first, state=State.RETIRED)], author="ann")
+    assert [one.id for one in it.waiting_alone(now)] == [held.id]
+    assert it.waiting_alone(held.leaf.not_after + 1) == []
+    assert [(one.id, one.state) for one in it.present_waiting(now)] == [(held.id, State.CURRENT)]
+    assert (it.waiting_alone(now), states(it)) == ([], ["current", "retired"])
+
+
+def test_of_two_that_wait_for_a_name_one_is_presented(issuer):
+    it, now = issuer(), time.time()
+    for one in (made(), made()):
+        it.inventory.add(replace(entry_from(one, now=now), origin=Origin.ACME), one, author="ann")
+    assert len(it.present_waiting(now)) == 1
+    assert states(it) == ["current", "next"]
+
+
 @pytest.mark.parametrize(
     ("fields", "kept"), [({}, True), ({"roll_key": True}, False), ({"key_type": "rsa-2048"}, False)]
 )

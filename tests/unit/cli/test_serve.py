@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import grp
-import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -15,7 +12,7 @@ from gatepost.cli import serve as command
 from gatepost.cli.demo_ports import free_port, wait_for_greeting
 from gatepost.settings.loader import load
 
-check, bind, drop_privileges = command._check, command._bind, command._drop_privileges
+check, bind = command._check, command._bind
 
 
 @pytest.fixture
@@ -163,53 +160,6 @@ def test_the_admin_centre_can_be_elsewhere_or_nowhere(settings):
     assert [one.fileno() >= 0 for one in (*ports.mail, *ports.admin)] == [False, True]
     ports.keep([])
     assert bind(settings(listener=[])).admin == []
-
-
-@pytest.fixture
-def became(monkeypatch):
-    """What the process would have become: it could not become itself again."""
-    steps = []
-    for name in ("initgroups", "setgid", "setuid"):
-        monkeypatch.setattr(os, name, lambda *arguments, name=name: steps.append((name, *arguments)))
-    return steps
-
-
-def server(**fields):
-    return {"server": {"hostname": "mx.gate.example", "data_dir": "data", **fields}}
-
-
-def test_without_a_user_it_stays_who_it_is(settings, became):
-    drop_privileges(settings())
-    assert became == []
-
-
-def test_it_becomes_the_user_groups_first(settings, became):
-    account = pwd.getpwnam("nobody")
-    drop_privileges(settings(**server(user="nobody")))
-    assert became == [("initgroups", "nobody", account.pw_gid), ("setgid", account.pw_gid), ("setuid", account.pw_uid)]
-
-
-def test_a_group_may_be_another(settings, became):
-    daemon = grp.getgrnam("daemon").gr_gid
-    drop_privileges(settings(**server(user="nobody", group="daemon")))
-    assert became[:2] == [("initgroups", "nobody", daemon), ("setgid", daemon)]
-
-
-@pytest.mark.parametrize("fields", [{"user": "no-such-user"}, {"user": "nobody", "group": "no-such-group"}])
-def test_accounts_that_are_not_there(settings, became, capsys, fields):
-    said = fails(drop_privileges, settings(**server(**fields)), capsys)
-    assert said.startswith("server.user, server.group: ")
-    assert "no-such" in said
-    assert became == []
-
-
-def test_who_is_not_root_cannot_become_anybody(settings, became, capsys, monkeypatch):
-    def refuse(*_arguments):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "initgroups", refuse)
-    said = fails(drop_privileges, settings(**server(user="nobody")), capsys)
-    assert said == "server.user: only root can become nobody; start as root or leave it empty\n"
 
 
 def serve(file, **options):

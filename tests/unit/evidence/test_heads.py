@@ -91,3 +91,11 @@ def test_what_is_no_head_is_passed_over(log, body):
     book = HeadBook()
     book.take(parse_line(log().add({"kind": "head"} | body).lines[0]))
     assert book.days == {}
+
+
+def test_what_is_no_head_says_nothing_of_any_day(log, book):
+    """Its signature is not checked, as such entries have none."""
+    known, made = dict(book.days), log()
+    made.add({**head_body(made.place, 0.0, node="mx1", day="2026-11-20", writers={"0": END}), "kind": "event"})
+    book.take(parse_line(made.lines[0]))
+    assert book.days == known

@@ -172,3 +172,11 @@ def test_a_segment_comes_back_from_its_record(made):
 def test_a_record_that_is_no_segments(record):
     with pytest.raises((ValueError, TypeError, LookupError)):
         segment_of(record)
+
+
+def test_what_is_shown_twice_is_found(made, signatures):
+    whole = document(made)
+    whole["segments"].append(whole["segments"][0])
+    assert set(audit_export(whole, signatures).faults.first) == {K.INSERTED}
+    whole["segments"][-1] = {**whole["segments"][-1], "writer": "1"}
+    assert K.INSERTED not in audit_export(whole, signatures).faults.first

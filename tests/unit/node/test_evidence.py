@@ -54,6 +54,28 @@ def test_one_worker_makes_the_heads_signs_commands_and_forgets_old_days(tmp_path
     assert b"checkpoint" in next((evidence / "log").glob("*.admin.log")).read_bytes()
 
 
+def test_an_orderly_stop_signs_what_commands_wrote_last(tmp_path, logs):
+    async def stopped(log):
+        log.tick()
+        logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
+        await log.close()
+
+    evidence = evidence_directory(tmp_path)
+    asyncio.run(stopped(EvidenceLog(settings(tmp_path))))
+    assert b"checkpoint" in next((evidence / "log").glob("*.admin.log")).read_bytes().splitlines()[-1]
+
+
+def test_a_stop_that_cannot_sign_says_so(tmp_path, logs, caplog):
+    log, evidence = EvidenceLog(settings(tmp_path)), evidence_directory(tmp_path)
+    logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
+    lock = evidence / "log" / ".admin.lock"
+    lock.unlink()
+    lock.mkdir()
+    asyncio.run(log.close())
+    assert "evidence of writer admin" in caplog.text
+    asyncio.run(EvidenceLog(settings(tmp_path, enabled=False)).close())
+
+
 def test_where_it_is_off_nothing_is_made(tmp_path):
     log = EvidenceLog(settings(tmp_path, enabled=False))
     assert log.writer(0) is None

@@ -415,7 +415,6 @@ def test_bdat_that_is_not_offered_is_read_over(shell, begun):
     ("chunks", "reason", "reply"),
     [
         (b"BDAT 3\r\na\nbBDAT 6\r\nQUIT\r\nBDAT 2 LAST\r\n\r\n", AbortReason.BARE_LINE_END, b"554 5.6.0"),
-        (b"BDAT 101\r\n" + b"x" * 101 + b"BDAT 6\r\nQUIT\r\nBDAT 0 LAST\r\n", AbortReason.TOO_BIG, b"552 5.3.4"),
         (b"BDAT 1\r\n" * 0 + b"BDAT 1\r\naBDAT 0\r\nBDAT 0\r\nBDAT 0\r\n", AbortReason.TOO_MANY_CHUNKS, b"554 5.5.0"),
     ],
 )
@@ -439,11 +438,45 @@ def test_other_commands_between_chunks(shell):
     assert client.events[-1] == MessageEvent(1)
 
 
-def test_a_refused_chunk_of_enormous_size_ends_the_session(shell):
+@pytest.mark.parametrize(
+    ("chunks", "answers"),
+    [
+        (b"BDAT 101\r\n", [b"552 5.3.4"]),
+        (b"BDAT 101 LAST\r\n" + b"x" * 101 + b"NOOP\r\n", [b"552 5.3.4"]),
+        (b"BDAT 99999999999999999999\r\n", [b"552 5.3.4"]),
+        (b"BDAT 60\r\n" + b"x" * 60 + b"BDAT 41 LAST\r\n", [b"250 2.0.0", b"552 5.3.4"]),
+        (b"BDAT 100\r\n" + b"x" * 100 + b"BDAT 1\r\nxBDAT 0 LAST\r\n", [b"250 2.0.0", b"552 5.3.4"]),
+    ],
+)
+def test_a_chunk_that_makes_the_message_too_big_is_refused_before_it_is_read(shell, chunks, answers):
+    client = shell(limits=SmtpLimits(message_bytes=100)).to_rcpt()
+    assert codes(client.send(chunks)) == answers
+    assert client.server.closing
+    (abort,) = client.kinds(AbortEvent)
+    assert (abort.reason, abort.reply.code) == (AbortReason.TOO_BIG, 552)
+    assert client.kinds(MessageEvent) == []
+
+
+def test_a_message_that_is_as_big_as_allowed_is_taken(shell):
+    client = shell(limits=SmtpLimits(message_bytes=100)).to_rcpt()
+    assert codes(client.send(b"BDAT 60\r\n" + b"x" * 60 + b"BDAT 40 LAST\r\n" + b"x" * 40))[0] == b"250 2.0.0"
+    assert client.events[-1] == MessageEvent(100)
+
+
+@pytest.mark.parametrize(
+    ("limits", "octets"),
+    [({"discard_bytes": 5000}, 5001), ({"message_bytes": 5000}, 5001), ({}, 99999999999999999999)],
+)
+def test_a_refused_chunk_of_enormous_size_ends_the_session_before_it_is_read(shell, limits, octets):
+    client = shell(limits=SmtpLimits(**limits))
+    assert codes(client.send(b"BDAT %d LAST\r\n" % octets)) == [b"503 5.5.1"]
+    assert client.server.closing
+
+
+def test_small_refused_chunks_are_read_over_up_to_a_limit_of_the_session(shell):
     client = shell(limits=SmtpLimits(discard_bytes=5000))
-    answers = [codes(client.send(b"BDAT 99999999999999999999 LAST\r\n"))]
-    answers += [codes(client.send(b"x" * 3000)) for _ in range(3)]
-    assert answers == [[], [], [b"503 5.5.1"], []]
+    answers = [codes(client.send(b"BDAT 2000 LAST\r\n" + b"x" * 2000)) for _ in range(3)]
+    assert answers == [[b"503 5.5.1"]] * 3
     assert client.server.closing
 
 

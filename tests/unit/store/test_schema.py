@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from threading import Thread
 
 import apsw
@@ -56,16 +55,6 @@ def test_directories_are_private_all_the_way(tmp_path):
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700, 0o700]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_what_root_makes_belongs_to_the_directorys_owner(tmp_path):
-    os.chown(tmp_path, 12345, 12345)
-    make_directory(tmp_path / "trace")
-    connection = open_database(tmp_path / "trace" / "t.db", StoreSettings())
-    connection.execute("CREATE TABLE a (b)")
-    assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {12345}
-    connection.close()
 
 
 @pytest.mark.parametrize("statement", [rows._DESTINATIONS, rows._EARLIEST])
