@@ -196,7 +196,7 @@ def test_a_stop_names_what_is_in_doubt(gateway: Callable[..., Gateway], sink: Ca
     assert server.stop() == 0
     (entry,) = server.cli("queue", "list", json=True).data
     assert "may arrive twice" in entry["last_error"]
-    assert f"message {entry['message']} to contoso/partner.example may arrive twice" in server.log()
+    assert f"message {entry['message']['id']} to contoso/partner.example may arrive twice" in server.log()
 
 
 def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:
