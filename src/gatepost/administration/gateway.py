@@ -21,8 +21,9 @@ from gatepost.administration.sights import Sights
 from gatepost.administration.turns import Turns
 from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.administration.verifying import Verifying
+from gatepost.connectors.grants import STORED_KINDS, resources_in_force
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.model import ResourceErrors
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.trace_hours import TraceHours
@@ -79,10 +80,10 @@ class Gateway:
             known = self._directory
             if known is not None and known.version == store.version():
                 return known
-            return self.understood(*store.load())
+            return self.understood(*store.load(*STORED_KINDS))
 
     def understood(self, version: int, document: Mapping[str, Any]) -> Directory:
-        """The same of what was just read of the store.
+        """The same of what was just read of the store, with its grants.
 
         Raises Refusal (UNREADABLE) if it cannot be used by this version.
         """
@@ -90,7 +91,8 @@ class Gateway:
         if known is not None and known.version == version:
             return known
         try:
-            self._directory = Directory(parse(document, prefixes=self.settings.limits.prefixes()), version)
+            resources = resources_in_force(document, prefixes=self.settings.limits.prefixes())
+            self._directory = Directory(resources, version)
         except ResourceErrors as errors:
             text = f"{self.data}: the stored resources cannot be used by this version: {errors}"
             raise Refusal(Kind.UNREADABLE, text) from errors

@@ -16,7 +16,8 @@ from gatepost.certificates.course import Refused
 from gatepost.certificates.entry import State
 from gatepost.checks.changeover import Scene, apply_step
 from gatepost.checks.gates import Light
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.grants import STORED_KINDS, resources_in_force
+from gatepost.connectors.model import ResourceErrors
 from gatepost.net.tasks import spawn
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -157,7 +158,8 @@ class ScheduledSwitches:
 
     def _organizations(self) -> Sequence[Organization]:
         try:
-            return parse(self._resources.load()[1], prefixes=self._prefixes).organizations
+            _, document = self._resources.load(*STORED_KINDS)
+            return resources_in_force(document, prefixes=self._prefixes).organizations
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()

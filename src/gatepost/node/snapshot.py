@@ -10,8 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.grants import STORED_KINDS, resources_in_force, ungranted_paths
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.model import ResourceErrors, Resources
 
 if TYPE_CHECKING:
     from gatepost.connectors.rules import PrefixLimits
@@ -39,7 +40,7 @@ class SnapshotSource:
         self._store = store
         self._prefixes = prefixes
         self._refused = -1
-        self.current = self._build() or Snapshot(0, Directory(parse({})))
+        self.current = self._build() or Snapshot(0, Directory(Resources()))
 
     def refresh(self) -> bool:
         """Whether a newer version was taken up. Cheap when nothing changed; called every `POLL_SECONDS`."""
@@ -54,10 +55,13 @@ class SnapshotSource:
         return True
 
     def _build(self) -> Snapshot | None:
-        version, document = self._store.load()
+        version, document = self._store.load(*STORED_KINDS)
         try:
-            return Snapshot(version, Directory(parse(document, prefixes=self._prefixes), version))
+            resources = resources_in_force(document, prefixes=self._prefixes)
         except ResourceErrors as errors:
             self._refused = version
             _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)
             return None
+        for text in ungranted_paths(resources):
+            _log.error("%s", text)
+        return Snapshot(version, Directory(resources, version))
