@@ -17,6 +17,7 @@ from gatepost.administration.times import stamp
 from gatepost.alarms.alarm import Alarm, Severity
 from gatepost.alarms.alarm import Kind as AlarmKind
 from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
+from gatepost.alarms.grants import judge_grants
 from gatepost.certificates.alarms import Observed, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
@@ -64,7 +65,8 @@ def _seen(found: Found, who: Principal) -> Found:
 
 
 def _found(gateway: Gateway, now: float) -> Found:
-    settings, organizations = gateway.settings, gateway.directory().resources.organizations
+    settings, resources = gateway.settings, gateway.directory().resources
+    organizations = resources.organizations
     try:
         with gateway.config() as store:
             certificates = listed(Inventory(store, None), settings_files(settings), now=now, with_chains=False)
@@ -75,6 +77,7 @@ def _found(gateway: Gateway, now: float) -> Found:
         raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+    judged += judge_grants(resources)
 
     def is_open(alarm: Alarm) -> bool:
         """What mail shows only the running gateway knows."""

@@ -145,8 +145,6 @@ def _owned(model: type[Record]) -> tuple[tuple[tuple[str, ...], Owned], ...]:
     """The marked fields of a table, and of the tables in it, by the names of their attributes."""
     found: list[tuple[tuple[str, ...], Owned]] = []
     for name, info in model.model_fields.items():
-        if info.alias is not None:
-            continue  # a list of resources
         inner = record_in(info.annotation)
         if inner is not None and issubclass(inner, Record):
             found += [((name, *rest), owned) for rest, owned in _owned(inner)]

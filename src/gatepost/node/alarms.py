@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.alarms import course
 from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.alarms.grants import judge_grants
 from gatepost.alarms.letter import Letter, build_letter, subject_of
 from gatepost.alarms.mail_flow import MailLimits, judge_mail
 from gatepost.certificates.alarms import Observed, Scope, judge, remember, undecided, watched
@@ -236,6 +237,7 @@ class AlarmKeeper:
         renewals = failing_renewals(self._settings, self._resources, scope)
         observed = replace(self._observed, staples=self._keeper.stapled(), renewals=renewals)
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+        found += judge_grants(self._directory().resources)
 
         def is_open(alarm: Alarm) -> bool:
             return alarm.kind.of_mail or undecided(alarm, entries, scope, observed)
