@@ -56,8 +56,8 @@ def is_public(text: str) -> bool:
 def not_allowed(host: str) -> str:
     """Why nobody connects to a host that a tenant named. It does not say which addresses the host has."""
     return (
-        f"{host} has no address among [network] tenants_may_reach; ask the gateway's owner, who may add its network "
-        "there"
+        f"{host} has no public address, and none among [network] tenants_may_reach; ask the gateway's owner, who may "
+        "add its network there"
     )
 
 
