@@ -394,6 +394,8 @@ def test_the_owners_export_grants_nothing_that_a_tenant_wrote(world: World, tmp_
     world.gateway.cli("connector", "set", "export", "smart_hosts=203.0.113.1", "--organization", "alpha")
     world.gateway.cli("connector", "set", "export", f"smart_hosts={world.inner.address}", "--organization", "alpha")
     assert BANNER in json.dumps(world.validated("export"))
+    # What the owner named others may check: it must not stay for them.
+    assert world.call("/outbound_connectors/export", "DELETE")[0] == 200
 
 
 # ------------------------------------------------------------------------------------------------ what stood there
