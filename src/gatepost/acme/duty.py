@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from gatepost.acme.challenges import AcmeFailed
 from gatepost.acme.issuer import Busy, Issuer, alone
 from gatepost.acme.schedule import Step
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.grants import STORED_KINDS, resources_in_force
+from gatepost.connectors.model import ResourceErrors
 from gatepost.connectors.publication import publications
 from gatepost.connectors.verification import in_force
 from gatepost.store.changes import ConfigStore
@@ -39,8 +40,8 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
     """The hosts at which this gateway serves MTA-STS policies, [] if it serves none. Raises ResourceErrors."""
     if not settings.mta_sts.address:
         return []
-    _, document = store.load()
-    resources = parse(document, prefixes=settings.limits.prefixes())
+    _, document = store.load(*STORED_KINDS)
+    resources = resources_in_force(document, prefixes=settings.limits.prefixes())
     organizations = in_force(resources.organizations, {}).organizations
     return sorted(publications(organizations, settings.server.hostname))
 

@@ -18,6 +18,7 @@ from gatepost.alarms.alarm import Alarm, Severity
 from gatepost.alarms.alarm import Kind as AlarmKind
 from gatepost.alarms.course import ALARMS_CONTENT, Memory, advance, decoded
 from gatepost.alarms.domain_conflicts import domain_conflicts
+from gatepost.alarms.grants import judge_grants
 from gatepost.certificates.alarms import Observed, judge, undecided, watched
 from gatepost.certificates.inventory import Inventory
 from gatepost.certificates.listed import listed
@@ -77,7 +78,7 @@ def _found(gateway: Gateway, now: float) -> Found:
         raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
-    judged = (*domain_conflicts(directory.disputes), *judged)
+    judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
 
     def is_open(alarm: Alarm) -> bool:
         """What mail shows only the running gateway knows."""

@@ -18,10 +18,12 @@ from gatepost.administration.blast_radius import Radius, find_radius, radius_of,
 from gatepost.administration.choice import visible
 from gatepost.administration.differences import changes_of, changes_record, differences
 from gatepost.administration.domain_proof import pending_notes
+from gatepost.administration.granting import granting
 from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
+from gatepost.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.overlaps import check_together
 from gatepost.connectors.publication import to_do
@@ -113,7 +115,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
     """
     with gateway.config() as store:
         for left in reversed(range(1 if whole else TRIES)):
-            version, stored = store.load()
+            version, stored = store.load(*STORED_KINDS)
             if wish.expected is not None and wish.expected != version:
                 raise _overtaken(version, wish.expected)
             known = _stored(gateway, store, (version, stored), mends=whole and who.is_of_gateway)
@@ -125,7 +127,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                 content = orphaned(store, stored, made.wanted) | made.edit.content
                 try:
                     version = store.apply(
-                        made.wanted, author=wish.author, note=wish.note, expected=version, content=content
+                        made.grants | made.wanted, author=wish.author, note=wish.note, expected=version, content=content
                     )
                 except ConfigConflict as conflict:
                     if left:
@@ -184,7 +186,7 @@ def _stored(gateway: Gateway, store: ConfigStore, loaded: tuple[int, dict[str, A
 class _Made:
     """A change that is right, as it can be written. after: as far as who asks sees it.
 
-    others: organizations that who asks does not see.
+    others: organizations that who asks does not see. grants: what the gateway's owner has granted then.
     """
 
     stored: _Stored
@@ -192,6 +194,7 @@ class _Made:
     after: Resources
     others: tuple[Organization, ...]
     wanted: dict[str, dict[str, Any]]
+    grants: dict[str, dict[str, Any]]
 
 
 def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -> _Made:
@@ -202,10 +205,13 @@ def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -
         _pend(stored.resources, edit, draft)
     seen = {name: table for name, table in draft.items() if who.sees(name)}
     others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))
-    after = _checked({**stored.document, "organization": seen}, edit, (stored.resources, others), prefixes)
+    after = _checked({"organization": seen}, edit, (stored.resources, others), prefixes)
+    granted = granting(who, stored.resources, after, stored.document, edit.organizations)
+    _refuse(edit, granted.errors)
     dumped = dump(Resources(tuple(filter(None, map(after.organization, edit.organizations)))))["organization"]
     wanted = {"organization": {name: dumped.get(name) for name in edit.organizations}}
-    return _Made(stored, edit, after, others, wanted)
+    after = mark(after, stored.document.get(GRANT, {}) | granted.documents)
+    return _Made(stored, edit, after, others, wanted, {GRANT: granted.documents})
 
 
 def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
@@ -229,7 +235,6 @@ def _checked(
     """The resources as the step leaves them. known: as they are stored, and those organizations that are not seen."""
     before, others = known
     found = list(edit.errors)
-    said = {error.path for error in found}
     try:
         resources = parse(document, prefixes=prefixes)
         everybody = (*resources.organizations, *others)
@@ -240,11 +245,16 @@ def _checked(
         needing = "\n".join(f"  {error.path}" for error in more)
         text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"
         raise Refusal(Kind.BLOCKED, text)
-    own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in more)
-    found += [error for error in own if error.path not in said]
-    if found:
-        raise Refusal(Kind.INPUT, f"{len(found)} error(s); {NOTHING}", found)
+    _refuse(edit, more, found)
     return resources
+
+
+def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError] = ()) -> None:
+    """Raise Refusal (INPUT) if there are errors, by paths without the step's own. found: those that the step found."""
+    said = {error.path for error in found}
+    own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
+    if every := [*found, *(error for error in own if error.path not in said)]:
+        raise Refusal(Kind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
 
 
 def _lacking(store: ConfigStore, made: _Made) -> list[str]:

@@ -52,7 +52,7 @@ async def _tried(asked: AskedHook, settings: Settings, message: bytes | None) ->
     messages: dict[str, tuple[bytes, bool | None]] = {"message": (message, None)} if message is not None else {}
     messages = messages or {**content_hook.samples(asked.hook.type, hostname, time.time())}
     async with resolver_of(settings) as resolver:
-        return await content_hook.try_hook(asked, messages, hostname, resolver)
+        return await content_hook.try_hook(asked, messages, hostname, resolver, settings.network.policy())
 
 
 def _record(trial: Trial) -> dict[str, Any]:

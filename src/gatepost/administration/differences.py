@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gatepost.connectors.trust_anchors import anchors_label
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,7 +25,7 @@ class FieldChange(NamedTuple):
     after: Any
 
     def __str__(self) -> str:
-        shown = [json.dumps(_name_first(value), ensure_ascii=False) for value in (self.before, self.after)]
+        shown = [json.dumps(_shown(value), ensure_ascii=False) for value in (self.before, self.after)]
         return f"{self.sign} {self.path}: " + {"+": shown[1], "-": shown[0], "~": " -> ".join(shown)}[self.sign]
 
 
@@ -81,11 +83,13 @@ def _nameless(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in {"name", "address"}}
 
 
-def _name_first(value: Any) -> Any:
-    """A part as people write it; it is stored with its fields in alphabetical order."""
+def _shown(value: Any) -> Any:
+    """A part as people write it, though it is stored in alphabetical order; certificates by their fingerprints."""
+    if isinstance(value, str):
+        return anchors_label(value)
     if not isinstance(value, dict):
         return value
-    return {key: value[key] for key in sorted(value, key=lambda key: key not in {"name", "address"})}
+    return {key: _shown(value[key]) for key in sorted(value, key=lambda key: key not in {"name", "address"})}
 
 
 def _named(value: Any) -> bool:

@@ -382,5 +382,5 @@ def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequenc
     from gatepost.administration.reach import may_reach_inside  # noqa: PLC0415
 
     owner = explanation.outbound.organization if explanation.outbound is not None else ""
-    public = not may_reach_inside(gateway.settings, who)
-    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, owner, public=public))
+    bounded = not may_reach_inside(who)
+    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, owner, bounded=bounded))

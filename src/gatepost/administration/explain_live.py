@@ -26,15 +26,15 @@ _HOSTS = 10
 
 
 async def probe(
-    settings: Settings, route: Route | None, asks: Asks, organization: str, *, public: bool = False
+    settings: Settings, route: Route | None, asks: Asks, organization: str, *, bounded: bool = False
 ) -> list[HostReport]:
     """A report for each address of each next hop; [] where there is none to reach.
 
-    asks: what the message asks. organization: whose connectors route it. public: MX hosts, which whoever owns a domain
-    may name, are reached at addresses of the public internet only; smart hosts always are.
+    asks: what the message asks. organization: whose connectors route it. bounded: MX hosts, which whoever owns a domain
+    may name, are reached at addresses that tenants may reach only; smart hosts are if a tenant wrote them.
     """
     async with resolver_of(settings) as resolver:
-        probing = prober(settings, resolver, public=public and isinstance(route, MxRoute))
+        probing = prober(settings, resolver, bounded=bounded and isinstance(route, MxRoute))
         try:
             return await _reports(probing, route, asks, organization)
         finally:
@@ -72,7 +72,7 @@ async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks, organiz
     found = await probing.mail_hosts(route.domain)
     if isinstance(found, HostReport):
         return [found]
-    hops = [NextHop(host.name, probing.port, route.requirement) for host in found.hosts]
+    hops = [NextHop(host.name, probing.port, route.requirement, bounded=route.bounded) for host in found.hosts]
     certificate = our_certificate(route.connector, organization)
     publication = await probing.publication(route.connector, found, asks)
     return await _reach(probing, hops, certificate, publication, route.domain)

@@ -24,6 +24,7 @@ from gatepost.administration.stored_directory import stored_directory
 from gatepost.administration.turns import Turns
 from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.administration.verifying import Verifying
+from gatepost.connectors.grants import STORED_KINDS
 from gatepost.connectors.model import ResourceErrors
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
@@ -85,10 +86,10 @@ class Gateway:
             known = self._directory
             if known is not None and known.version == store.version():
                 return known
-            return self.understood(store, *store.load())
+            return self.understood(store, *store.load(*STORED_KINDS))
 
     def understood(self, store: ConfigStore, version: int, document: Mapping[str, Any]) -> Directory:
-        """The same of what was just read of the store.
+        """The same of what was just read of the store, with its grants.
 
         Raises Refusal (UNREADABLE) if it cannot be used by this version.
         """

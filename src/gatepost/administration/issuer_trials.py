@@ -45,7 +45,7 @@ def try_issuer(gateway: Gateway, who: Principal, name: str, organization: str = 
     try:
         keys, verdict = asyncio.run(_looked(gateway.settings, own, issuer, token))
     except HttpFailed as failed:
-        text = f"keys of {issuer.issuer}: {failed}{_advice(failed)}"
+        text = f"keys of {issuer.issuer}: {failed}{_advice(issuer, failed)}"
         if failed.temporary:
             raise Refusal(Kind.UNREADABLE, text) from failed
         return {"keys": [], "token": None, "failure": text}
@@ -64,7 +64,8 @@ async def _looked(
     from gatepost.lookup.issuer_keys import IssuerKeys  # noqa: PLC0415
 
     resolver = resolver_of(settings)
-    keys = IssuerKeys(resolver, settings.oauth, settings.tls.trust_anchors)
+    tenants = settings.network.policy()
+    keys = IssuerKeys(resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
     try:
         fetched = await keys.fetch(issuer)
         return fetched, await judge_token(directory, keys, token, "") if token else None
@@ -77,8 +78,8 @@ def _kind(key: IssuerKey) -> str:
     return type(key.key).__name__.removesuffix("PublicKey")
 
 
-def _advice(failed: HttpFailed) -> str:
-    if failed.forbidden:
+def _advice(issuer: OauthIssuer, failed: HttpFailed) -> str:
+    if failed.forbidden and not issuer.ungranted:
         return "; write private_issuers = true under [oauth] if it is your own"
     return "; write trust_anchors if its authority is your own" if failed.untrusted else ""
 

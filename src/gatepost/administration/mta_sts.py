@@ -98,7 +98,7 @@ def published_policy(
     FORBIDDEN for private to who may not reach what is not of the public internet, and as `policy_of`, `check_policy`.
     """
     part = choose_part(seen(gateway, who), DOMAIN, name, organization)
-    if private and not may_reach_inside(gateway.settings, who):
+    if private and not (gateway.settings.outbound.private_policy_hosts or may_reach_inside(who)):
         text = "the gateway goes to addresses that are not public for who may make connectors for all of it only"
         raise Refusal(Kind.FORBIDDEN, text)
     policy = policy_of(gateway.settings, part)

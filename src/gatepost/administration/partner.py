@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.administration.choice import visible
@@ -91,18 +92,20 @@ def target_of(text: str, *, host: bool = False) -> Target:
 def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:
     """A check as they may make it. Raises Refusal (INPUT) for a port that is none of mail.
 
-    Hosts that their own connectors name as smart hosts may be anywhere and listen on any port. Others are reached at
-    addresses of the public internet, unless they may make connectors for the whole gateway.
+    Smart hosts that the gateway's owner wrote into their connectors may be anywhere. Others are reached at addresses
+    that tenants may reach, unless they may make connectors for the whole gateway; and on ports of mail, or one that a
+    connector of theirs names.
     """
-    inside = may_reach_inside(gateway.settings, who) or _is_smart_host(gateway, who, target)
-    if target.port and not inside and target.port not in MAIL_PORTS:
+    named = _smart_host(gateway, who, target)
+    inside = may_reach_inside(who) or named is _Named.BY_OWNER
+    if target.port and not inside and named is _Named.NOT and target.port not in MAIL_PORTS:
         ports = ", ".join(map(str, MAIL_PORTS))
         raise _wrong(
             "host", f"port {target.port} is none of mail; the ports {ports} are, and those of your smart hosts"
         )
     settings = adjusted(gateway.settings, _SECONDS)
     bounds = bounds_of(_SECONDS, private=gateway.settings.outbound.private_policy_hosts)
-    return Look(target, settings, replace(bounds, public=not inside))
+    return Look(target, settings, replace(bounds, bounded=not inside))
 
 
 def look(one: Look, watch: Watch | None = None) -> PartnerCheck:
@@ -166,14 +169,25 @@ def _checker(one: Look, watch: Watch | None) -> Checker:
         raise _wrong("nameserver", str(error)) from error
 
 
-def _is_smart_host(gateway: Gateway, who: Principal, target: Target) -> bool:
-    seen = visible(gateway.directory().resources, who).organizations
-    return bool(target.port) and any(
-        (host.host, host.port) == (target.name, target.port)
-        for organization in seen
+class _Named(Enum):
+    """Whether connectors name a host and port, and who wrote that."""
+
+    NOT = auto()
+    BY_TENANT = auto()
+    BY_OWNER = auto()
+
+
+def _smart_host(gateway: Gateway, who: Principal, target: Target) -> _Named:
+    granted = [
+        ("smart_hosts", str(host)) not in connector.ungranted
+        for organization in visible(gateway.directory().resources, who).organizations
         for connector in organization.outbound_connectors
         for host in connector.smart_hosts
-    )
+        if target.port and (host.host, host.port) == (target.name, target.port)
+    ]
+    if not granted:
+        return _Named.NOT
+    return _Named.BY_OWNER if any(granted) else _Named.BY_TENANT
 
 
 def _wrong(field: str, text: str) -> Refusal:

@@ -13,11 +13,10 @@ from gatepost.access.principal import Scope
 
 if TYPE_CHECKING:
     from gatepost.access.principal import Principal
-    from gatepost.settings.model import Settings
 
 __all__ = ["may_reach_inside"]
 
 
-def may_reach_inside(settings: Settings, who: Principal) -> bool:
-    """Those who may make connectors for the whole gateway; everybody where the settings say that all is private."""
-    return settings.outbound.private_policy_hosts or who.may(Scope.CONNECTORS)
+def may_reach_inside(who: Principal) -> bool:
+    """Those who may make connectors for the whole gateway; [network] tenants_may_reach says what others may reach."""
+    return who.may(Scope.CONNECTORS)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatepost.connectors.grants import resources_in_force
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import parse
 from gatepost.connectors.overlaps import claims, conflicts
 from gatepost.connectors.verification import had_since
 
@@ -26,8 +26,8 @@ __all__ = ["stored_directory"]
 def stored_directory(
     store: ConfigStore, version: int, document: Mapping[str, Any], prefixes: PrefixLimits
 ) -> Directory:
-    """Of a version and its document as `ConfigStore.load` gives them. Raises ResourceErrors."""
-    resources = parse(document, prefixes=prefixes)
+    """Of a version and its document as `ConfigStore.load(*STORED_KINDS)` gives them. Raises ResourceErrors."""
+    resources = resources_in_force(document, prefixes=prefixes)
     return Directory(resources, version, _first(store, resources))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DANE",
     "LOCAL_FAULT",
+    "NOT_ALLOWED",
     "NO_DNS",
     "NO_IPV6",
     "NO_ROUTE",
@@ -44,6 +45,10 @@ DANE = (
     "announced; of two servers behind one name both must. Mail waits until then."
 )
 LOCAL_FAULT = "Here: mend the file or its path; the other side has no part in this."
+NOT_ALLOWED = (
+    "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "
+    "smart host into the connector themselves."
+)
 NO_DNS = (
     "Here: see whether the nameservers in [dns] answer, and validate again. If they do for other names, the name "
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."

@@ -19,6 +19,7 @@ from gatepost.policy.content import decide
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.connectors.hook_index import AskedHook
     from gatepost.lookup.dns import Resolver
 
@@ -85,10 +86,17 @@ def _sample(hostname: str, now: float, name: str, content_type: str, content: st
 
 
 async def try_hook(
-    asked: AskedHook, messages: Mapping[str, tuple[bytes, bool | None]], hostname: str, resolver: Resolver
+    asked: AskedHook,
+    messages: Mapping[str, tuple[bytes, bool | None]],
+    hostname: str,
+    resolver: Resolver,
+    tenants: AddressPolicy,
 ) -> list[Trial]:
-    """Ask about each message in turn. messages: as `samples` has them; None where nobody can say what must happen."""
-    hooks = ContentHooks(resolver)
+    """Ask about each message in turn. messages: as `samples` has them; None where nobody can say what must happen.
+
+    tenants: as in `ContentHooks`.
+    """
+    hooks = ContentHooks(resolver, tenants=tenants)
     in_force = asked._replace(hook=asked.hook.model_copy(update={"mode": Mode.ENFORCE}))
     address = f"postmaster@{hostname}"
     described = Described("127.0.0.1", hostname, address, (address,), "", hostname)

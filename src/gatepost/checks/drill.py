@@ -24,6 +24,7 @@ from gatepost.checks.adversary import Adversary, Publisher
 from gatepost.checks.attacks import ATTACKER, DrillPki, attacks, control
 from gatepost.checks.drill_report import Attempt, DrillReport, Played
 from gatepost.checks.drill_scene import DrillImpossible, set_scene
+from gatepost.connectors.addresses import AddressPolicy
 from gatepost.lookup.dns import Answer, Resolver, Status
 from gatepost.lookup.http import HttpClient
 from gatepost.lookup.mx import MailRouter
@@ -69,6 +70,7 @@ _TIMEOUTS: Final = SmtpTimeouts(
     end=_STEP,
 )
 _LOOPBACK: Final = "127.0.0.1"
+_ANYWHERE: Final = AddressPolicy.of(("0.0.0.0/0", "::/0"))  # nothing leaves this machine: see `connect`
 
 
 async def run_drill(
@@ -166,8 +168,8 @@ class _Stage:
     ) -> tuple[Deliverer, ConnectionPool]:
         settings, hostname = self.settings, self.settings.server.hostname
 
-        async def connect(host: str, port: int, *, timeout: float) -> Stream:  # noqa: ASYNC109 - as in net.dial
-            del host, port  # wherever the way leads, the adversary sits on it
+        async def connect(host: str, port: int, *, timeout: float, policy: object) -> Stream:  # noqa: ASYNC109 - as in net.dial
+            del host, port, policy  # wherever the way leads, the adversary sits on it
             return await dial.connect(_LOOPBACK, adversary.port, timeout=timeout)
 
         identity = partial(stored_client_identities, settings)
@@ -186,7 +188,7 @@ class _Stage:
             MailRouter(_Names(redirected=attack.redirected), random.Random(0)),  # noqa: S311 - an order, no secret
             maildirs,
             contexts,
-            HopOpener(hostname, contexts, _TIMEOUTS, connect, revocation=revocation),
+            HopOpener(hostname, contexts, _TIMEOUTS, connect, revocation=revocation, tenants=_ANYWHERE),
             pool,
             profile=settings.tls.profile,
         )

@@ -14,6 +14,7 @@ from gatepost.checks.tasks import Task, TaskStatus, detail_of
 from gatepost.checks.validation import CannotValidate, Validation
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.model import Resources
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import ConnectorType, Mode
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.policy.inbound import decide_mail, decide_recipient
@@ -140,7 +141,7 @@ def _anchors(spec: str) -> Task:
     except AnchorsError as error:
         what = "Here: mend the file or its path; until then no client certificate is trusted by this connector."
         return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
-    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{spec}: {len(found)} certificate(s)")
+    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {len(found)} certificate(s)")
 
 
 # decisions

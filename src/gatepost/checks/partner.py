@@ -18,13 +18,13 @@ from gatepost.checks.partner_domain import DomainFacts, dnssec_finding, domain_f
 from gatepost.checks.partner_report import PartnerCheck
 from gatepost.checks.partner_stages import HostFacts, Reached, address_row, needs_no_dns, row_so_far, waiting_row
 from gatepost.checks.probe import prober, revocation_checker
-from gatepost.checks.public import NotPublic, PublicRouter
+from gatepost.checks.public import BoundedRouter
 from gatepost.dane.publication import TlsaStatus
 from gatepost.lookup.configured import configured_resolver
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
-from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.mx import MailRouter, NotAllowed
 from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.lookup.tlsrpt import report_record
 from gatepost.net.anchors import TrustAnchors
@@ -56,14 +56,14 @@ type _Found = tuple[HostFacts, Reached]
 class Bounds:
     """How far a check goes.
 
-    whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there. public: hosts are reached at
-    addresses of the public internet only.
+    whole: seconds for all of it. port: where MX hosts listen. policy_hosts: see there. bounded: hosts are reached at
+    addresses that tenants may reach only.
     """
 
     whole: float = 90.0
     port: int = _SMTP
     policy_hosts: PolicyHosts = field(default_factory=lambda: PolicyHosts(timeout=15.0))
-    public: bool = False
+    bounded: bool = False
 
 
 class Checker:
@@ -83,11 +83,14 @@ class Checker:
         self._resolver = configured_resolver(settings.dns)
         client = HttpClient(self._resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
         # Our own name in an MX list cuts nothing off here: who checks the own domain wants to see all of it.
-        router = PublicRouter if bounds.public else MailRouter
-        self._router = router(self._resolver, random.Random())  # noqa: S311 - shuffles equals
+        shuffles = random.Random()  # noqa: S311 - equals
+        if bounds.bounded:
+            self._router: MailRouter = BoundedRouter(self._resolver, shuffles, settings.network.policy())
+        else:
+            self._router = MailRouter(self._resolver, shuffles)
         self._tlsa = TlsaFinder(self._resolver)
         self._policies = StsPolicies(self._resolver, client, None, hosts=bounds.policy_hosts)
-        self._prober = prober(settings, self._resolver, staple=True, public=bounds.public)
+        self._prober = prober(settings, self._resolver, staple=True, bounded=bounds.bounded)
         self._revocation = revocation_checker(settings, self._resolver)
 
     async def close(self) -> None:
@@ -222,7 +225,7 @@ class Checker:
     async def _looked_up(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> HostFacts:
         try:
             addresses = await self._router.addresses(host.name)
-        except NotPublic as failed:
+        except NotAllowed as failed:
             return replace(host, trouble=failed.detail, inside=True)
         except LookupFailed as failed:
             return replace(host, trouble=failed.detail, bogus=failed.bogus, temporary=failed.temporary)

@@ -29,7 +29,7 @@ CUT_OFF: Final = (
 )
 INSIDE: Final = (
     "They must give it a public address. If it is a host of your own network, an administrator of the whole gateway "
-    "can check it."
+    "can check it, or add the network to [network] tenants_may_reach."
 )
 LATER: Final = "Here: check again in some minutes. If it stays so, their server's reply says what they must change."
 MTA_STS: Final = "They can publish a policy (RFC 8461); the certificates of all MX hosts must bear their names."

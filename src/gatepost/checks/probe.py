@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from gatepost.certificates.clients import stored_client_identities
 from gatepost.checks import advice
 from gatepost.checks.findings import Seen, findings, so_far
-from gatepost.checks.public import PublicRouter
 from gatepost.checks.tasks import PROBE_TASKS, HostReport, Task, TaskStatus, detail_of, skipped, waiting
 from gatepost.connectors.names import SmartHost
 from gatepost.dane.publication import TlsaStatus
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
-from gatepost.lookup.mx import MailHostsKind, MailRouter
+from gatepost.lookup.mx import MailHostsKind, MailRouter, NotAllowed, allowed
 from gatepost.lookup.revocation import RevocationChecker
 from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -86,7 +85,7 @@ _NO_HOSTS = {
 class Prober:
     """router, opener, lookups: as the deliverer has them. revocation: what `close` closes. port: where MX hosts listen.
 
-    clock: seconds since 1970.
+    clock: seconds since 1970. bounded, which may be set: as `NextHop` has it, for all hosts.
     """
 
     def __init__(
@@ -99,6 +98,7 @@ class Prober:
         port: int = 25,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.bounded = False
         self.port = port
         self._router = router
         self._opener = opener
@@ -147,7 +147,8 @@ class Prober:
         """
         if look is not None:
             look(resolving(next_hop.host), None)
-        task, found = await self._resolve(next_hop, listed_by)
+        bounded = self.bounded or next_hop.bounded
+        task, found = await self._resolve(next_hop, listed_by, bounded=bounded)
         if found is None:
             return [_unresolved(next_hop.host, task, look)]
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
@@ -168,6 +169,7 @@ class Prober:
                 certificate=certificate,
                 mx=terms.mx,
                 published=terms.published,
+                bounded=bounded,
             )
             for address in found.addresses
         ]
@@ -184,10 +186,15 @@ class Prober:
         await found.begin()
         return found
 
-    async def _resolve(self, next_hop: NextHop, listed_by: str) -> tuple[Task, HostAddresses | None]:
+    async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
         host, begun = next_hop.host, time.monotonic()
         try:
             found = await self._router.addresses(host)
+            if bounded:
+                found = allowed(found, self._opener.tenants)
+        except NotAllowed as failed:
+            what = advice.NOT_ALLOWED
+            return Task("Resolve", TaskStatus.FAILED, failed.detail, what, time.monotonic() - begun), None
         except LookupFailed as failed:
             return _lookup_failed(host, failed, time.monotonic() - begun), None
         seconds = time.monotonic() - begun
@@ -247,12 +254,12 @@ class Prober:
         return opened
 
 
-def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, public: bool = False) -> Prober:
+def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, bounded: bool = False) -> Prober:
     """Made of the gateway's settings as its workers are; call it where the event loop runs, and close it in the end.
 
     Lists of revoked certificates are fetched anew, not taken from the gateway's cache: whether they can be had from
-    here is a part of the question. staple: every server is asked to staple an OCSP response. public: hosts are
-    reached at addresses of the public internet only.
+    here is a part of the question. staple: every server is asked to staple an OCSP response. bounded: hosts are
+    reached at addresses that tenants may reach only, whoever named them.
     """
     timeouts, own = _PATIENCE, settings.outbound
     patience = SmtpTimeouts(
@@ -266,13 +273,15 @@ def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, publ
         block=min(own.block_timeout, timeouts.block),
         end=min(own.end_timeout, timeouts.end),
     )
-    kind = PublicRouter if public else MailRouter
-    router = kind(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
+    router = MailRouter(resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles equals
     identity = partial(stored_client_identities, settings)
     contexts = ClientContexts(settings.tls.trust_anchors, time.time, staple=staple, identity=identity)
     revocation = revocation_checker(settings, resolver)
-    opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation)
-    return Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
+    tenants = settings.network.policy()
+    opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation, tenants=tenants)
+    made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
+    made.bounded = bounded
+    return made
 
 
 def _lookups(settings: Settings, resolver: Resolver) -> Lookups:

@@ -1,34 +1,28 @@
-"""Mail hosts at addresses of the public internet alone, for those who must not look into the network that we stand in.
+"""Mail hosts at the addresses alone that tenants may reach, for those who must not look into our own network.
 
-Used by `checks.probe` and `checks.partner`. Whoever owns a domain says where its MX hosts are.
+Used by `checks.partner`. Whoever owns a domain says where its MX hosts are.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatepost.lookup.dns import LookupFailed
-from gatepost.lookup.http import is_public
-from gatepost.lookup.mx import MailRouter
+from gatepost.lookup.mx import MailRouter, allowed
 
 if TYPE_CHECKING:
-    from gatepost.lookup.mx import HostAddresses
+    from gatepost.connectors.addresses import AddressPolicy
+    from gatepost.lookup.mx import HostAddresses, Queries, Random
 
-__all__ = ["NotPublic", "PublicRouter"]
-
-
-class NotPublic(LookupFailed):
-    """There are addresses, but none that is looked at."""
+__all__ = ["BoundedRouter"]
 
 
-class PublicRouter(MailRouter):
-    """Addresses that are not public (loopback, RFC 1918, link-local, …) are as if they were not there."""
+class BoundedRouter(MailRouter):
+    """Addresses that a policy does not allow (loopback, RFC 1918, link-local, …) are as if they were not there."""
+
+    def __init__(self, resolver: Queries, random: Random, policy: AddressPolicy) -> None:
+        super().__init__(resolver, random)
+        self._policy = policy
 
     async def addresses(self, host: str) -> HostAddresses:
-        """Raises LookupFailed, also where none is left; which addresses those were is not said."""
-        found = await super().addresses(host)
-        kept = tuple(one for one in found.addresses if is_public(one))
-        if found.addresses and not kept:
-            raise NotPublic(f"{host} has no address of the public internet, and no other is looked at", temporary=False)
-        return replace(found, addresses=kept)
+        """Raises LookupFailed; NotAllowed where none is left."""
+        return allowed(await super().addresses(host), self._policy)

@@ -16,7 +16,8 @@ from gatepost.certificates.course import Refused
 from gatepost.certificates.entry import State
 from gatepost.checks.changeover import Scene, apply_step
 from gatepost.checks.gates import Light
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.grants import STORED_KINDS, resources_in_force
+from gatepost.connectors.model import ResourceErrors
 from gatepost.connectors.verification import in_force
 from gatepost.net.tasks import spawn
 from gatepost.store.changes import ConfigConflict
@@ -158,7 +159,8 @@ class ScheduledSwitches:
 
     def _organizations(self) -> Sequence[Organization]:
         try:
-            stored = parse(self._resources.load()[1], prefixes=self._prefixes).organizations
+            _, document = self._resources.load(*STORED_KINDS)
+            stored = resources_in_force(document, prefixes=self._prefixes).organizations
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()

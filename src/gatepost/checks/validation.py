@@ -22,7 +22,7 @@ from gatepost.connectors.values import Mode
 from gatepost.message.fields import field_values
 from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.outbound import required, with_tls
-from gatepost.policy.route import NextHop, RoutePlanner
+from gatepost.policy.route import NextHop, RoutePlanner, is_bounded
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Recipient
 
@@ -290,12 +290,15 @@ async def _targets(
     """Where the connector leads, and reports on domains that lead nowhere. asking: who requires TLS besides it."""
     connector = request.connector.model_copy(update={"enabled": True, "mode": Mode.ENFORCE})
 
-    def hop(host: str, port: int, name: str) -> NextHop:
+    def hop(host: str, port: int, name: str, *, bounded: bool) -> NextHop:
         demand = required(connector, request.organization, (name,), profile=request.profile)
-        return NextHop(host, port, with_tls(demand, asking))
+        return NextHop(host, port, with_tls(demand, asking), bounded=bounded)
 
     if not connector.use_mx_record:
-        hops = tuple(hop(smart.host, smart.port, smart.host) for smart in connector.smart_hosts[:_HOSTS])
+        hops = tuple(
+            hop(smart.host, smart.port, smart.host, bounded=("smart_hosts", str(smart)) in connector.ungranted)
+            for smart in connector.smart_hosts[:_HOSTS]
+        )
         return [_Target(hops, recipients, await prober.publication(connector, None))], []
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
@@ -314,7 +317,8 @@ async def _targets(
             place.show(found)
             continue
         place.clear()
-        hops = tuple(hop(host.name, prober.port, domain) for host in found.hosts[:_HOSTS])
+        bounded = is_bounded(request.organization, connector, domain)
+        hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in found.hosts[:_HOSTS])
         own = tuple(one for one in recipients if parse_address(one).domain == domain)
         targets.append(_Target(hops, own, await prober.publication(connector, found), domain))
     return targets, unrouted

@@ -17,6 +17,7 @@ from gatepost.administration.inventory import inventory_of, listed_certificates
 from gatepost.certificates.entry import Purpose, State
 from gatepost.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.cli.tables import printable
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import ConnectorType
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.certificate import MALFORMED, certificate_facts, parse, quietly
@@ -122,7 +123,7 @@ def _judged(chain: tuple[bytes, ...], anchors: str, now: float) -> ChainVerdict:
     try:
         return judge(chain, TrustAnchors.load(anchors), now=now, purpose="client")
     except AnchorsError as error:
-        fail(UNKNOWN, f"trust_anchors {anchors!r}: {error}")
+        fail(UNKNOWN, f"trust_anchors {anchors_label(anchors)!r}: {error}")
 
 
 def _file(name: str, what: str) -> list[bytes]:

@@ -18,6 +18,7 @@ from gatepost.administration.part_record import (
     part_toml,
 )
 from gatepost.cli.tables import print_json, print_table
+from gatepost.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def _text(value: Any) -> str:
         case dict():
             return ", ".join(f"{key}={inner}" for key, inner in value.items())
         case _:
-            return str(value)
+            return anchors_label(str(value))
 
 
 def _first(names: list[str]) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from gatepost.administration.granting import grant_all
 from gatepost.certificates.files import CertificateFileError, load_identities
 from gatepost.certificates.vault import VaultError
 from gatepost.cli.options import BAD_INPUT, config_option, fail, loaded_settings
+from gatepost.connectors.errors import ResourceErrors
 from gatepost.lookup.configured import check_validation
 from gatepost.lookup.validator import ValidatorError
 from gatepost.net.chain import AnchorsError, TrustAnchors
@@ -33,6 +36,8 @@ from gatepost.node.privileges import (
 from gatepost.node.site_host import run_site_host
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
+from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +66,7 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
+    _grant(settings)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -131,6 +137,19 @@ def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callab
     found |= {"metrics host": serve_metrics} if ports.metrics else {}
     found |= {"admin centre": serve_admin} if ports.admin else {}
     return found
+
+
+def _grant(settings: Settings) -> None:
+    """Once, after an upgrade: what stands in the resources counts as granted by the gateway's owner.
+
+    What cannot be read is for the workers to say.
+    """
+    with suppress(StoreFailure, ResourceErrors, ConfigConflict):
+        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+            names = grant_all(store, settings.limits.prefixes())
+        if names:
+            text = "files, sockets and hosts that resources of %s name count as granted by the gateway's owner: %s"
+            _log.info(text, ", ".join(names), "they stood here before this version asked who wrote them")
 
 
 def _check(settings: Settings, heading: str = "") -> None:

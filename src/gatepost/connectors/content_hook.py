@@ -10,7 +10,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, FilePath, Form, Label, Range, Record, Size, Switch, Text, Whole
+from gatepost.connectors.fields import (
+    Access,
+    Duration,
+    Form,
+    Label,
+    Owned,
+    Range,
+    Record,
+    Size,
+    Switch,
+    Text,
+    TrustAnchorsText,
+    Whole,
+)
 from gatepost.connectors.names import host_port, socket_path
 from gatepost.connectors.units import format_duration, format_size
 from gatepost.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
@@ -59,10 +72,14 @@ class ContentHook(Record):
     )
     type: HookType = Field(description="rspamd: over HTTP (/checkv2). clamav: clamd, by INSTREAM.")
     address: Annotated[
-        str, AfterValidator(_address), Form('"http://HOST:PORT", "https://…", "HOST:PORT" or "unix:/path"')
+        str,
+        AfterValidator(_address),
+        Form('"http://HOST:PORT", "https://…", "HOST:PORT" or "unix:/path"'),
+        Owned(lambda value: Access.MACHINE if value.startswith("unix:") else Access.NETWORK, "a host and its port"),
     ] = Field(
         description='Where it listens. rspamd: the URL of a normal worker, "http://127.0.0.1:11333". clamav: clamd\'s '
-        'TCPSocket, "127.0.0.1:3310", or its LocalSocket, "unix:/run/clamav/clamd.ctl".'
+        'TCPSocket, "127.0.0.1:3310", or its LocalSocket, "unix:/run/clamav/clamd.ctl", which the gateway\'s owner '
+        "alone may name."
     )
     direction: HookDirection = Field(
         default=HookDirection.BOTH,
@@ -96,10 +113,10 @@ class ContentHook(Record):
         description="rspamd: fields that it wants added or removed (milter headers, DKIM signatures) are.",
     )
     settings_id: Text = Field(default="", description="rspamd: the settings to apply, by their id.")
-    trust_anchors: FilePath = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for the certificate of an https address: "system", a file or a directory. Empty: the '
-        "system's.",
+        description='Roots for the certificate of an https address: "system", certificates in PEM, or a file or a '
+        "directory, which the gateway's owner alone may name. Empty: the system's.",
     )
     connections: Annotated[Whole, Range(1, 256)] = Field(
         default=8, description="How many messages each worker may have examined there at a time; others wait."

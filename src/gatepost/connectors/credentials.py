@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import RevocationCheck
 from gatepost.tls.facts import ChainStatus
 from gatepost.tls.names import describe_names, matches
@@ -64,7 +65,7 @@ def certificate_lack(entry: InboundEntry, session: SessionFacts) -> Lack | None:
     verdict = session.chain(connector.trust_anchors)
     if verdict is None:
         why = f"names {name}, but the client's certificate was not judged: its trust_anchors cannot be read"
-        return Lack(Fault.NOT_JUDGED, f"{why} ({connector.trust_anchors or "the server's own"})")
+        return Lack(Fault.NOT_JUDGED, f"{why} ({anchors_label(connector.trust_anchors) or "the server's own"})")
     if _suffices(verdict, connector.revocation_check):
         return None
     fault = Fault.REVOCATION_UNKNOWN if _is_unknown(verdict) else Fault.NOT_TRUSTED

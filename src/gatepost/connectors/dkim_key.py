@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import FilePath, Form, Record, Text
+from gatepost.connectors.fields import Access, FilePath, Form, Owned, Record, Text
 from gatepost.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.dkim.record import BETWEEN, KEY_TYPES, KeyRecord, key_name, split_key_name
 
@@ -54,8 +54,12 @@ class DkimKey(Record):
     public_key: Annotated[str, AfterValidator(_public_key), Field(max_length=4096), Form("base64")] = Field(
         default="", description="As the record has it behind p=. A private key that is not its counterpart is not used."
     )
-    key_file: FilePath = Field(
-        default="", description="File with the private key, PEM, mode 0600. Empty: it is sealed in the store."
+    key_file: Annotated[
+        FilePath, Owned(lambda value: Access.MACHINE if value else None, "have the key sealed: gatepost dkim add")
+    ] = Field(
+        default="",
+        description="File with the private key, PEM, mode 0600, which the gateway's owner alone may name. Empty: it is "
+        "sealed in the store.",
     )
     comment: Text = Field(default="", description="For people; no effect.")
 

@@ -6,25 +6,38 @@ Used by `connectors.model` and `settings.model`. Nothing passes by being bent in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping  # noqa: TC003 - pydantic reads annotations
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, StrictInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    StrictBool,
+    StrictInt,
+)
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from gatepost.connectors.names import SmartHost, address_pattern, domain_name, domain_pattern, host_port, network
+from gatepost.connectors.trust_anchors import is_pem, trust_anchors
 from gatepost.connectors.units import format_duration, format_size, parse_duration, parse_size
 from gatepost.connectors.values import TlsVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema
 
 __all__ = [
+    "Access",
     "AddressPattern",
     "Domain",
     "Duration",
@@ -35,6 +48,7 @@ __all__ = [
     "ListenAddress",
     "NamePattern",
     "NetworkText",
+    "Owned",
     "Pattern",
     "Range",
     "Record",
@@ -42,10 +56,12 @@ __all__ = [
     "SmartHostField",
     "Switch",
     "Text",
+    "TrustAnchorsText",
     "Version",
     "Whole",
     "keys",
     "known_keys",
+    "owned_marker",
     "record_in",
 ]
 
@@ -86,10 +102,44 @@ class Range:
         return f"{self.show(self.least)} to {self.show(self.most)}"
 
 
+class Access(Enum):
+    """What of the gateway's own a value of a field makes it use.
+
+    MACHINE: a file or socket, which tenants may not name. NETWORK: a host that it connects to; where a tenant named it,
+    [network] tenants_may_reach says which addresses that may be.
+    """
+
+    MACHINE = auto()
+    NETWORK = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Marks a field of which some values need the gateway owner's grant (`connectors.grants`).
+
+    access: what a value makes the gateway use, None if that is nothing of its own. instead: what a tenant can write.
+    """
+
+    access: Callable[[str], Access | None]
+    instead: str = ""
+
+
 class Record(BaseModel):
     """A table of a document: immutable, and refusing keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    _ungranted: frozenset[tuple[str, str]] = PrivateAttr(default=frozenset())
+
+    @property
+    def ungranted(self) -> frozenset[tuple[str, str]]:
+        """Fields and values that no owner of the gateway granted, of those that need it; see `connectors.grants`."""
+        return self._ungranted
+
+    def with_ungranted(self, ungranted: frozenset[tuple[str, str]], update: Mapping[str, Any]) -> Self:
+        """The same table with its ungranted values noted, and some fields replaced."""
+        made = self.model_copy(update=update)
+        made._ungranted = ungranted  # noqa: SLF001 - of this very class
+        return made
 
 
 def _text(parse: Callable[[str], object]) -> BeforeValidator:
@@ -128,7 +178,22 @@ Whole = Annotated[StrictInt, Form("whole number")]
 Text = Annotated[str, _text(_printable), Field(max_length=1000), Form("text")]
 Label = Annotated[str, _text(_printable), Field(min_length=1, max_length=64), Form("text of 1 to 64 characters")]
 ClientLabel = Annotated[str, _text(_printable), Field(max_length=64), Form("label of a client identity")]
-FilePath = Annotated[str, _text(_printable), Field(max_length=4096), Form("path")]
+FilePath = Annotated[
+    str,
+    _text(_printable),
+    Field(max_length=4096),
+    Form("path"),
+    Owned(lambda value: Access.MACHINE if value else None),
+]
+TrustAnchorsText = Annotated[
+    str,
+    _text(trust_anchors),
+    Form('"system", certificates in PEM, or a path'),
+    Owned(
+        lambda value: None if value in {"", "system"} or is_pem(value) else Access.MACHINE,
+        'write the certificates here in PEM, or "system"',
+    ),
+]
 Domain = Annotated[str, _text(domain_name), Form("domain")]
 Pattern = Annotated[str, _text(domain_pattern), Form('domain, "*.domain" or "*"')]
 AddressPattern = Annotated[str, _text(address_pattern), Form('address, domain, "*.domain" or "*"')]
@@ -141,6 +206,7 @@ SmartHostField = Annotated[
     _text(SmartHost.parse),
     PlainSerializer(str),
     Form('"host", "host:port", IP address or "[v6]:port"', {"type": "string"}),
+    Owned(lambda _: Access.NETWORK),
 ]
 Duration = Annotated[
     float,
@@ -160,6 +226,20 @@ Version = Annotated[TlsVersion, _text(_version)]
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """The fields of a table by the key that a document writes."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def owned_marker(info: FieldInfo) -> Owned | None:
+    """How values of a field need a grant, None if none does; of a list, each of its values."""
+    return _marker_in((info.annotation, *info.metadata))
+
+
+def _marker_in(parts: Sequence[object]) -> Owned | None:
+    """The last one: who uses a type may say more of it than the type itself."""
+    for part in reversed(parts):
+        found = part if isinstance(part, Owned) else _marker_in(get_args(part))
+        if found is not None:
+            return found
+    return None
 
 
 def record_in(annotation: object) -> type[BaseModel] | None:

@@ -12,7 +12,18 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from gatepost.connectors.fields import Duration, FilePath, Form, Label, Range, Record, Switch, Text
+from gatepost.connectors.fields import (
+    Access,
+    Duration,
+    Form,
+    Label,
+    Owned,
+    Range,
+    Record,
+    Switch,
+    Text,
+    TrustAnchorsText,
+)
 from gatepost.connectors.units import format_duration
 
 if TYPE_CHECKING:
@@ -77,7 +88,13 @@ class OauthIssuer(Record):
 
     name: Label = Field(description="Unique among the OAuth issuers of the organization.")
     enabled: Switch = Field(default=True, description="A token of a disabled issuer logs nobody in.")
-    issuer: Annotated[str, AfterValidator(https_issuer), Field(max_length=500), Form("https address")] = Field(
+    issuer: Annotated[
+        str,
+        AfterValidator(https_issuer),
+        Field(max_length=500),
+        Form("https address"),
+        Owned(lambda _: Access.NETWORK),
+    ] = Field(
         description='The claim "iss" of its tokens, to the letter, such as '
         '"https://login.microsoftonline.com/TENANT-ID/v2.0".'
     )
@@ -85,7 +102,13 @@ class OauthIssuer(Record):
         description='Whom its tokens are made out for: one of these must be in the claim "aud". Never a value that '
         "other services use too: they could log in with tokens that were given to them."
     )
-    jwks_url: Annotated[str, AfterValidator(_https_or_none), Field(max_length=1000), Form("https address")] = Field(
+    jwks_url: Annotated[
+        str,
+        AfterValidator(_https_or_none),
+        Field(max_length=1000),
+        Form("https address"),
+        Owned(lambda value: Access.NETWORK if value else None),
+    ] = Field(
         default="",
         description="Where its keys are. Empty: as its metadata say, at ISSUER/.well-known/openid-configuration or "
         "RFC 8414's place.",
@@ -105,9 +128,10 @@ class OauthIssuer(Record):
     leeway: Annotated[Duration, Range(0, 300, format_duration)] = Field(
         default=60, description="How far its clock and ours may be apart."
     )
-    trust_anchors: FilePath = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
-        description='Roots for its HTTPS server: "system", a file or a directory. Empty: the server\'s own.',
+        description='Roots for its HTTPS server: "system", certificates in PEM, or a file or a directory, which the '
+        "gateway's owner alone may name. Empty: the server's own.",
     )
     comment: Text = Field(default="", description="For people; no effect.")
 

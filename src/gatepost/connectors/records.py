@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
 from gatepost.connectors.fields import (
+    Access,
     ClientLabel,
     Domain,
     Duration,
@@ -21,12 +22,14 @@ from gatepost.connectors.fields import (
     Label,
     NamePattern,
     NetworkText,
+    Owned,
     Pattern,
     Range,
     Record,
     SmartHostField,
     Switch,
     Text,
+    TrustAnchorsText,
     Version,
     Whole,
 )
@@ -93,6 +96,16 @@ def _home(value: str) -> str:
     return domain_name(value) if value else value
 
 
+def _delivery_access(value: str) -> Access | None:
+    if value.startswith("lmtp:unix:"):
+        return Access.MACHINE
+    return Access.NETWORK if value.startswith("lmtp:") else None
+
+
+IdentityFile = Annotated[
+    FilePath,
+    Owned(lambda value: Access.MACHINE if value else None, "write the label of a client identity of the organization"),
+]
 MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
@@ -138,12 +151,16 @@ class Mailbox(Record):
         default=(),
         description="Further addresses of the mailbox, each in an accepted domain of the organization.",
     )
-    delivery: Annotated[str, AfterValidator(_delivery), Form('"maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"')] = (
-        Field(
-            default="maildir",
-            description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP "
-            "(RFC 2033). A HOST that is not this machine must offer STARTTLS, with a trusted certificate for HOST.",
-        )
+    delivery: Annotated[
+        str,
+        AfterValidator(_delivery),
+        Form('"maildir", "lmtp:HOST:PORT" or "lmtp:unix:/path"'),
+        Owned(_delivery_access, '"maildir" or "lmtp:HOST:PORT"'),
+    ] = Field(
+        default="maildir",
+        description="maildir: into a Maildir under the data directory. lmtp:HOST:PORT, lmtp:unix:/path: over LMTP "
+        "(RFC 2033). A HOST that is not this machine must offer STARTTLS, with a trusted certificate for HOST. The "
+        "gateway's owner alone may name a socket.",
     )
     forwarding_smtp_address: Annotated[str, AfterValidator(_forwarding_address), Form("mail address")] = Field(
         default="", description="Where mail for the mailbox is sent on to. Empty: nowhere."
@@ -166,10 +183,16 @@ class ClientCertificate(Record):
         description="Of a client identity of this organization, as `gatepost certificate list` shows it; the one that "
         "is current is presented. If there is none, mail waits.",
     )
-    chain: FilePath = Field(
-        default="", description="File with the certificate and its intermediates, PEM, leaf first. Not beside label."
+    chain: IdentityFile = Field(
+        default="",
+        description="File with the certificate and its intermediates, PEM, leaf first. Not beside label. The gateway's "
+        "owner alone may name it.",
     )
-    key: FilePath = Field(default="", description="File with the private key, PEM, mode 0600. Not beside label.")
+    key: IdentityFile = Field(
+        default="",
+        description="File with the private key, PEM, mode 0600. Not beside label. The gateway's owner alone may name "
+        "it.",
+    )
 
 
 class InboundConnector(Record):
@@ -240,9 +263,10 @@ class InboundConnector(Record):
         "say in X-MS-Exchange-CrossPremises header fields is believed (hybrid). Of anybody else such fields are taken "
         "out.",
     )
-    trust_anchors: FilePath = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
-        description="Roots for the client's certificate: \"system\", a file or a directory. Empty: the server's own.",
+        description='Roots for the client\'s certificate: "system", certificates in PEM, or a file or a directory, '
+        "which the gateway's owner alone may name. Empty: the server's own.",
     )
     revocation_check: RevocationCheck = Field(
         default=RevocationCheck.SOFT_FAIL,
@@ -279,7 +303,7 @@ class OutboundConnector(Record):
         default=ConnectorType.PARTNER,
         description="partner: other organizations. on-premises: the organization's own servers.",
     )
-    recipient_domains: tuple[Pattern, ...] = Field(
+    recipient_domains: tuple[Annotated[Pattern, Owned(lambda _: Access.NETWORK)], ...] = Field(
         default=(),
         description="Domains of recipients. An exact name is preferred to the longest wildcard, that to "
         'all_accepted_domains, and that to "*".',
@@ -347,9 +371,10 @@ class OutboundConnector(Record):
     client_certificate: ClientCertificate | None = Field(
         default=None, description="Certificate to present when the next hop asks for one."
     )
-    trust_anchors: FilePath = Field(
+    trust_anchors: TrustAnchorsText = Field(
         default="",
-        description="Roots for the next hop's certificate: \"system\", a file or a directory. Empty: the server's own.",
+        description='Roots for the next hop\'s certificate: "system", certificates in PEM, or a file or a directory, '
+        "which the gateway's owner alone may name. Empty: the server's own.",
     )
     revocation_check: RevocationCheck = Field(
         default=RevocationCheck.SOFT_FAIL,

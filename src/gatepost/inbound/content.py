@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from gatepost.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.connectors.values import HookType
 from gatepost.content.finding import UnusableAnswer
 from gatepost.lookup.clamd import ask_clamd
@@ -23,6 +24,7 @@ from gatepost.policy.content import Answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.connectors.content_hook import ContentHook
     from gatepost.connectors.hook_index import AskedHook
     from gatepost.content.finding import Finding
@@ -58,13 +60,20 @@ class _Scanner:
 class ContentHooks:
     """What the hooks of one worker share: connections are counted by scanner, whoever's hook asks.
 
-    resolver: finds scanners that have a name. clock: seconds, never back.
+    resolver: finds scanners that have a name. clock: seconds, never back. tenants: which addresses may be called for a
+    hook that a tenant wrote.
     """
 
-    def __init__(self, resolver: Resolver, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        clock: Callable[[], float] = time.monotonic,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
+    ) -> None:
+        self._tenants = tenants
         self._resolver = resolver
         self._clock = clock
-        self._clients: dict[str, HttpClient] = {}
+        self._clients: dict[tuple[str, bool], HttpClient] = {}
         self._scanners: dict[tuple[str, int], _Scanner] = {}
 
     def reload(self) -> None:
@@ -110,20 +119,22 @@ class ContentHooks:
     async def _finding(self, asked: AskedHook, message: Examined) -> Finding:
         hook = asked.hook
         content = message.content()
+        tenants = self._tenants if ("address", hook.address) in hook.ungranted else None
         if hook.type is HookType.CLAMAV:
-            return await ask_clamd(self._resolver, hook.address, content)
+            return await ask_clamd(self._resolver, hook.address, content, tenants)
         described = replace(message.described, tag=asked.organization, settings_id=hook.settings_id)
-        client = self._client(hook.trust_anchors)
+        client = self._client(hook.trust_anchors, tenants)
         return await ask_rspamd(client, hook.address, described, content, size=message.size, seconds=hook.timeout)
 
-    def _client(self, anchors: str) -> HttpClient:
-        client = self._clients.get(anchors)
+    def _client(self, anchors: str, tenants: AddressPolicy | None) -> HttpClient:
+        client = self._clients.get((anchors, tenants is not None))
         if client is None:
             try:
                 context = https_context(TrustAnchors.load(anchors)) if anchors not in {"", "system"} else None
             except AnchorsError as error:
                 raise UnusableAnswer(f"trust_anchors: {error}") from error
-            client = self._clients[anchors] = HttpClient(self._resolver, context)
+            client = HttpClient(self._resolver, context, tenants)
+            self._clients[anchors, tenants is not None] = client
         return client
 
     def _scanner(self, hook: ContentHook) -> _Scanner:

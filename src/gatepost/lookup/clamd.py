@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.addresses import not_allowed
 from gatepost.connectors.names import host_port
 from gatepost.content.clamd import ANSWER_OCTETS, BEGIN, END, piece, read_answer
 from gatepost.content.finding import UnusableAnswer
@@ -19,6 +20,7 @@ from gatepost.lookup.http import host_addresses
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.content.finding import Finding
     from gatepost.lookup.dns import Resolver
 
@@ -27,13 +29,17 @@ __all__ = ["ask_clamd"]
 _MAX_ADDRESSES = 4
 
 
-async def ask_clamd(resolver: Resolver, address: str, content: AsyncIterator[bytes]) -> Finding:
+async def ask_clamd(
+    resolver: Resolver, address: str, content: AsyncIterator[bytes], tenants: AddressPolicy | None = None
+) -> Finding:
     """What clamd found. address: "HOST:PORT" or "unix:/path". Raises UnusableAnswer.
+
+    tenants: where a tenant chose the address, which may be called.
 
     Whoever calls it says how long it may take. What reading the content raises is not caught, unless it is an OSError.
     """
     try:
-        reader, writer = await _connected(resolver, address)
+        reader, writer = await _connected(resolver, address, tenants)
         try:
             return await _asked(reader, writer, content)
         finally:
@@ -66,7 +72,9 @@ async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, con
         raise UnusableAnswer(f"clamd's answer is longer than {ANSWER_OCTETS} octets") from failure
 
 
-async def _connected(resolver: Resolver, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(
+    resolver: Resolver, address: str, tenants: AddressPolicy | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=ANSWER_OCTETS)
     host, port = host_port(address, None)
@@ -76,6 +84,9 @@ async def _connected(resolver: Resolver, address: str) -> tuple[asyncio.StreamRe
         raise UnusableAnswer(f"{host}: {failed.detail}") from failed
     problem = OSError(0, f"{host} has no address")
     for one in found:
+        if tenants is not None and not tenants.allows(one):
+            problem = OSError(0, not_allowed(host))
+            continue
         try:
             return await asyncio.open_connection(one, port, limit=ANSWER_OCTETS)
         except OSError as failure:

@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 
 import httpcore2
 
+from gatepost.connectors.addresses import is_public, not_allowed
 from gatepost.lookup.dns import LookupFailed
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
     from httpcore2 import SOCKET_OPTION, AsyncNetworkStream
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.lookup.dns import Answer, Resolver
     from gatepost.net.anchors import TrustAnchors
 
-__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "host_addresses", "https_context", "is_public"]
+__all__ = ["Fetched", "HttpClient", "HttpFailed", "Request", "host_addresses", "https_context"]
 
 _MAX_URL: Final = 2048
 _MAX_FRAME: Final = (
@@ -102,10 +104,14 @@ class Fetched:
 class HttpClient:
     """resolver: finds the names. context: checks the certificates of https; None: against the system's roots.
 
-    Each request has a connection of its own: what is asked for here is asked for once a day.
+    tenants: for what tenants ask for: which addresses may be called, whatever a request says of private ones. Each
+    request has a connection of its own: what is asked for here is asked for once a day.
     """
 
-    def __init__(self, resolver: Resolver, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, resolver: Resolver, context: ssl.SSLContext | None = None, tenants: AddressPolicy | None = None
+    ) -> None:
+        self._tenants = tenants
         self._resolver = resolver
         self._context = context
 
@@ -133,7 +139,7 @@ class HttpClient:
 
     async def _ask(self, request: Request, url: httpcore2.URL) -> Fetched | str:
         """The answer, or where it redirects to."""
-        backend = _Backend(self._resolver, request)
+        backend = _Backend(self._resolver, request, self._tenants)
         try:
             async with httpcore2.AsyncHTTPConnection(
                 url.origin, ssl_context=self._tls(url), network_backend=backend
@@ -280,7 +286,8 @@ async def _body(response: httpcore2.Response, headers: Mapping[str, str], limit:
 class _Backend(httpcore2.AsyncNetworkBackend):
     """Connects to what our resolver finds, and to no address that the request may not reach."""
 
-    def __init__(self, resolver: Resolver, request: Request) -> None:
+    def __init__(self, resolver: Resolver, request: Request, tenants: AddressPolicy | None) -> None:
+        self._tenants = tenants
         self._resolver = resolver
         self._request = request
         self._sockets = httpcore2.AnyIOBackend()
@@ -296,10 +303,8 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         """The first address that takes the connection. Raises HttpFailed, or the library's own errors."""
         problem: Exception = HttpFailed(f"{host} has no address", temporary=False)
         for address in (await self._addresses(host))[:_MAX_ADDRESSES]:
-            if not (self._request.private or is_public(address)):
-                where = address if host == address else f"{host} is at {address}, which"
-                detail = f"{where} is no public address"
-                problem = HttpFailed(detail, temporary=False, forbidden=True)
+            if barred := self._barred(host, address):
+                problem = HttpFailed(barred, temporary=False, forbidden=True)
                 continue
             try:
                 stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
@@ -308,6 +313,14 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 said = str(failure) or "no connection in time"
                 problem = HttpFailed(f"{address} port {port}: {said}", temporary=True)
         raise problem
+
+    def _barred(self, host: str, address: str) -> str:
+        """Why an address must not be called, "" if it may."""
+        if self._tenants is not None:
+            return "" if self._tenants.allows(address) else not_allowed(host)
+        if self._request.private or is_public(address):
+            return ""
+        return f"{address if host == address else f'{host} is at {address}, which'} is no public address"
 
     async def _addresses(self, host: str) -> Sequence[str]:
         """Raises HttpFailed."""
@@ -386,18 +399,3 @@ class _Bounded(httpcore2.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> object:
         """Of the connection underneath."""
         return self._stream.get_extra_info(info)
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is of the public internet, whatever form an IPv4 address is wrapped up in."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        wrapped = address in _TRANSLATED or address.ipv4_mapped is not None
-        if not wrapped and address not in _GLOBAL_UNICAST:
-            return False
-        address = ipaddress.IPv4Address(address.packed[-4:]) if wrapped else address
-    return address.is_global and not address.is_multicast
-
-
-_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291 section 2.4)
-_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")  # of IPv4, where there is only IPv6 (RFC 6052 section 2.1)

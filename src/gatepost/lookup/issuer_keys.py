@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from gatepost.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.connectors.oauth import configuration_urls
 from gatepost.lookup.cache import Cache
 from gatepost.lookup.http import HttpClient, HttpFailed, Request, https_context
@@ -24,6 +25,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.connectors.model import OauthIssuer
     from gatepost.lookup.dns import Resolver
     from gatepost.lookup.jwks import IssuerKey
@@ -54,6 +56,14 @@ class _Source:
     issuer: str
     jwks_url: str
     trust_anchors: str
+    bounded: bool
+
+    @classmethod
+    def of(cls, issuer: OauthIssuer) -> _Source:
+        """bounded: a tenant wrote where that is."""
+        named = {("issuer", issuer.issuer), ("jwks_url", issuer.jwks_url)}
+        bounded = not named.isdisjoint(issuer.ungranted)
+        return cls(issuer.issuer, issuer.jwks_url, issuer.trust_anchors, bounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,10 @@ _NOTHING: Final = _Held()
 
 
 class IssuerKeys:
-    """settings: how to fetch. trust_anchors: for https where an issuer names none. clock: seconds, never going back."""
+    """settings: how to fetch. trust_anchors: for https where an issuer names none. clock: seconds, never going back.
+
+    tenants: which addresses may be called for an issuer that a tenant wrote.
+    """
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class IssuerKeys:
         settings: Oauth,
         trust_anchors: str = "system",
         clock: Callable[[], float] = time.monotonic,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -89,8 +103,9 @@ class IssuerKeys:
         self._held: Cache[_Source, _Held] = Cache(_SOURCES, clock)
         self._fetches: Shared[_Source, _Held] = Shared()
 
-        def client(anchors: str) -> HttpClient:
-            return HttpClient(resolver, https_context(TrustAnchors.load(anchors or trust_anchors)))
+        def client(anchors: str, *, bounded: bool) -> HttpClient:
+            context = https_context(TrustAnchors.load(anchors or trust_anchors))
+            return HttpClient(resolver, context, tenants if bounded else None)
 
         self._client = lru_cache(64)(client)
 
@@ -100,7 +115,7 @@ class IssuerKeys:
         Keys that cannot be fetched again are used for as long as settings say. Who asks while they are fetched waits
         for the same.
         """
-        source = _Source(issuer.issuer, issuer.jwks_url, issuer.trust_anchors)
+        source = _Source.of(issuer)
         held = self._held.get(source) or _NOTHING
         now = self._clock()
         if now - held.fetched < _FRESH_SECONDS and (known := held.of(kid)):
@@ -119,7 +134,7 @@ class IssuerKeys:
 
         Raises HttpFailed, JwksError or AnchorsError.
         """
-        return await self._fetch(_Source(issuer.issuer, issuer.jwks_url, issuer.trust_anchors))
+        return await self._fetch(_Source.of(issuer))
 
     def retry(self) -> None:
         """Read trust anchors again, and ask again for what could not be had, without waiting for its time to pass."""
@@ -145,7 +160,9 @@ class IssuerKeys:
         return held
 
     async def _fetch(self, source: _Source) -> tuple[IssuerKey, ...]:
-        client = await asyncio.to_thread(self._client, source.trust_anchors)  # the system's are many
+        client = await asyncio.to_thread(
+            self._client, source.trust_anchors, bounded=source.bounded
+        )  # the system's are many
         try:
             async with asyncio.timeout(self._settings.timeout):
                 url = source.jwks_url or await self._discover(client, source.issuer)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
+from gatepost.connectors.addresses import not_allowed
 from gatepost.lookup.cache import Cache
 from gatepost.lookup.dns import Answer, LookupFailed, Status
 
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
 
     from dns.rdata import Rdata
 
-__all__ = ["Family", "HostAddresses", "MailHost", "MailHosts", "MailHostsKind", "MailRouter", "Queries", "Random"]
+    from gatepost.connectors.addresses import AddressPolicy
+
+__all__ = [
+    "Family",
+    "HostAddresses",
+    "MailHost",
+    "MailHosts",
+    "MailHostsKind",
+    "MailRouter",
+    "NotAllowed",
+    "Queries",
+    "Random",
+    "allowed",
+]
 
 _MAX_HOSTS = 20
 _MAX_RECORDS = 20  # of one family that are looked at
@@ -84,6 +98,24 @@ class HostAddresses:
     canonical: str
     addresses: tuple[str, ...]
     authentic: bool
+
+
+class NotAllowed(LookupFailed):
+    """The host has addresses, but none that may be called for who chose it. Which they are is not said."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(not_allowed(host), temporary=True)
+
+
+def allowed(found: HostAddresses, policy: AddressPolicy) -> HostAddresses:
+    """The addresses that a policy allows: the others are as if they were not there. Raises NotAllowed if none is left.
+
+    The path of a socket is none of them.
+    """
+    kept = tuple(address for address in found.addresses if policy.allows(address))
+    if found.addresses and not kept:
+        raise NotAllowed(found.host)
+    return replace(found, addresses=kept)
 
 
 class Queries(Protocol):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from OpenSSL import crypto
 
+from gatepost.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.net.certificate import CertificateError, parse
 from gatepost.net.openssl_private import clear_errors
 
@@ -103,12 +104,14 @@ class TrustAnchors:
 
     @classmethod
     def load(cls, spec: str) -> TrustAnchors:
-        """Read "system", a FILE (PEM, or one certificate in DER) or a DIR of such files. Raises AnchorsError.
+        """Read "system", PEM itself, a FILE (PEM, or a certificate in DER) or a DIR of such files. Raises AnchorsError.
 
         A directory's files count if they end in .pem, .crt, .cer or .der; each must hold a certificate.
         """
         if spec == SYSTEM:
             return cls(_usable(_system_bundle()), SYSTEM)
+        if is_pem(spec):
+            return cls(_written(spec), "the certificates that are written there")
         path = Path(spec)
         if not path.is_dir():
             return cls(_certificates(path), spec)
@@ -135,13 +138,26 @@ def _usable(certificates: Iterable[bytes]) -> Iterable[bytes]:
             yield der
 
 
+def _written(text: str) -> Sequence[bytes]:
+    """The certificates of text in PEM. Raises AnchorsError, which names none of it."""
+    try:
+        return _readable(pem_certificates(text), "trust_anchors")
+    except AnchorsError:
+        raise
+    except ValueError as failure:
+        raise AnchorsError(f"trust_anchors: {failure}") from failure
+
+
 def _certificates(path: Path) -> Sequence[bytes]:
-    found = _split(path)
+    return _readable(_split(path), str(path))
+
+
+def _readable(found: Sequence[bytes], where: str) -> Sequence[bytes]:
     for number, der in enumerate(found, 1):
         try:
             parse(der)
         except CertificateError as failure:
-            raise AnchorsError(f"{path}: certificate {number}: {failure}") from failure
+            raise AnchorsError(f"{where}: certificate {number}: {failure}") from failure
     return found
 
 

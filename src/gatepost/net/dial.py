@@ -12,18 +12,33 @@ from typing import TYPE_CHECKING
 from gatepost.net.connection import Connection
 
 if TYPE_CHECKING:
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.net.stream import Stream
 
-__all__ = ["connect"]
+__all__ = ["AddressNotAllowed", "connect"]
 
 
-async def connect(host: str, port: int, *, timeout: float, source: str | None = None) -> Stream:  # noqa: ASYNC109 - RFC 5321 section 4.5.3.2 time-outs are parameters here
+class AddressNotAllowed(OSError):  # noqa: N818 - it names what happened
+    """Nobody was called: the address is none that may be, where a tenant chose it."""
+
+
+async def connect(
+    host: str,
+    port: int,
+    *,
+    timeout: float,  # noqa: ASYNC109 - RFC 5321 section 4.5.3.2 time-outs are parameters here
+    source: str | None = None,
+    policy: AddressPolicy | None = None,
+) -> Stream:
     """Connect within `timeout` seconds and give back the stream; what the peer sends waits until `attach`.
 
     host: an IP address, or the path of a Unix socket, which begins with "/"; then port and source mean nothing. source:
-    our IP address to call from, None leaves it to the kernel. Raises OSError as the kernel gives it
-    (ConnectionRefusedError, …); a time-out is a TimeoutError, which is an OSError too.
+    our IP address to call from, None leaves it to the kernel. policy: which addresses may be called, None for all.
+    Raises OSError as the kernel gives it (ConnectionRefusedError, …); a time-out is a TimeoutError, which is an OSError
+    too; and AddressNotAllowed.
     """
+    if policy is not None and not policy.allows(host):
+        raise AddressNotAllowed("the address is not among those that may be called")
     loop = asyncio.get_running_loop()
     local = (source, 0) if source else None
     try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.alarms import course
 from gatepost.alarms.alarm import Alarm, Kind, Severity
 from gatepost.alarms.domain_conflicts import domain_conflicts
+from gatepost.alarms.grants import judge_grants
 from gatepost.alarms.letter import Letter, build_letter, subject_of
 from gatepost.alarms.mail_flow import MailLimits, judge_mail
 from gatepost.certificates.alarms import Observed, Scope, judge, remember, undecided, watched
@@ -237,7 +238,8 @@ class AlarmKeeper:
         renewals = failing_renewals(self._settings, self._resources, scope)
         observed = replace(self._observed, staples=self._keeper.stapled(), renewals=renewals)
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
-        found = (*domain_conflicts(self._directory().disputes), *found)
+        directory = self._directory()
+        found = (*domain_conflicts(directory.disputes), *found, *judge_grants(directory.resources))
 
         def is_open(alarm: Alarm) -> bool:
             return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)

@@ -138,11 +138,12 @@ class Assembly:
         self.report_sending = self._report_sending(stores[0], self._managers[0])
         self.registry = SessionRegistry()
         stores[0].count_senders(lambda: len(self.registry))
-        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors)
+        tenants = settings.network.policy()
+        self._issuer_keys = IssuerKeys(self._resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants)
         self._logins = Logins(
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
-        self._hooks = ContentHooks(self._resolver)
+        self._hooks = ContentHooks(self._resolver, tenants=tenants)
         self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins, self._credentials)
         self._offer()
         self.listener = Listener(
@@ -314,7 +315,13 @@ class Assembly:
             MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname]),  # noqa: S311 - shuffles
             self._maildirs,
             self._contexts,
-            HopOpener(settings.server.hostname, self._contexts, timeouts, revocation=self._revocation),
+            HopOpener(
+                settings.server.hostname,
+                self._contexts,
+                timeouts,
+                revocation=self._revocation,
+                tenants=settings.network.policy(),
+            ),
             self._pool,
             profile=settings.tls.profile,
             lookups=Lookups(TlsaFinder(self._resolver), self._policies, time.time, self._resolver.dane_off),

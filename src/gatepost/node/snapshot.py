@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.administration.stored_directory import stored_directory
+from gatepost.connectors.grants import STORED_KINDS, ungranted_paths
 from gatepost.connectors.match import Directory
-from gatepost.connectors.model import ResourceErrors, parse
+from gatepost.connectors.model import ResourceErrors, Resources
 
 if TYPE_CHECKING:
     from gatepost.connectors.rules import PrefixLimits
@@ -40,7 +41,7 @@ class SnapshotSource:
         self._store = store
         self._prefixes = prefixes
         self._refused = -1
-        self.current = self._build() or Snapshot(0, Directory(parse({})))
+        self.current = self._build() or Snapshot(0, Directory(Resources()))
 
     def refresh(self) -> bool:
         """Whether a newer version was taken up. Cheap when nothing changed; called every `POLL_SECONDS`."""
@@ -55,10 +56,13 @@ class SnapshotSource:
         return True
 
     def _build(self) -> Snapshot | None:
-        version, document = self._store.load()
+        version, document = self._store.load(*STORED_KINDS)
         try:
-            return Snapshot(version, stored_directory(self._store, version, document, self._prefixes))
+            directory = stored_directory(self._store, version, document, self._prefixes)
         except ResourceErrors as errors:
             self._refused = version
             _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)
             return None
+        for text in ungranted_paths(directory.resources):
+            _log.error("%s", text)
+        return Snapshot(version, directory)

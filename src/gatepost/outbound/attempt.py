@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.connectors.values import ProtectionDrop
 from gatepost.lookup.dns import LookupFailed
-from gatepost.lookup.mx import HostAddresses, MailHostsKind
+from gatepost.lookup.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
 from gatepost.outbound.body import BodyUnreadable, MessageBody
 from gatepost.outbound.content import NO_STEPS, ContentNotReady, Departure
 from gatepost.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address, not_reached
 from gatepost.outbound.handover import origin_of
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
@@ -268,7 +268,9 @@ class Deliverer:
             shipment.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
             return None
         port = self._services.mx_port
-        hosts = tuple(NextHop(host.name, port, route.requirement, route.rehearsed) for host in found.hosts)
+        hosts = tuple(
+            NextHop(host.name, port, route.requirement, route.rehearsed, bounded=route.bounded) for host in found.hosts
+        )
         certificate = our_certificate(route.connector, _owner(shipment))
         published = Publication(self._services.lookups, modes(route.connector, shipment.asks), found)
         await published.begin()
@@ -298,6 +300,11 @@ class Deliverer:
         for host in way.hosts:
             try:
                 found = await self._addresses(host.at or host.host)
+                if host.bounded:
+                    found = allowed(found, self._services.opener.tenants)
+            except NotAllowed as failed:
+                shipment.failures.append(not_reached(failed.detail).at(host.host, ""))
+                continue
             except LookupFailed as failed:
                 shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
                 way.sessions.unresolved(failed, host.host)
@@ -339,6 +346,7 @@ class Deliverer:
                 generation=self._generation,
                 published=terms.published,
                 without_requiretls=terms.without_requiretls,
+                bounded=host.bounded,
             )
             for address in found.addresses
         ]

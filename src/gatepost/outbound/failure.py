@@ -38,6 +38,7 @@ __all__ = [
     "lookup_failed",
     "loss_reply",
     "no_address",
+    "not_reached",
     "protocol_broken",
     "refused",
 ]
@@ -50,6 +51,7 @@ _NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
 _BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
 _NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
 _NO_ADDRESS_YET = Reply(450, "4.4.312", ("DNS query failed: the next hop has no address",))
+_NOT_ALLOWED = Reply(450, "4.4.4", ("Unable to route: the address of the next hop is not allowed",))
 _OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
 
 _LOSSES = {
@@ -98,7 +100,18 @@ class HopFailure:
         return f"{self.reply.text} ({self.detail})" if self.detail else self.reply.text
 
 
-_OWN_WORDS = {_TIMED_OUT, _REFUSED, _NO_SESSION, _CLOSED, _NO_DNS, _BROKEN, _NO_ADDRESS, _NO_ADDRESS_YET, _OUR_FAULT}
+_OWN_WORDS = {
+    _TIMED_OUT,
+    _REFUSED,
+    _NO_SESSION,
+    _CLOSED,
+    _NO_DNS,
+    _BROKEN,
+    _NO_ADDRESS,
+    _NO_ADDRESS_YET,
+    _NOT_ALLOWED,
+    _OUR_FAULT,
+}
 
 
 def located(reply: Reply, host: str, address: str) -> Reply:
@@ -138,6 +151,11 @@ def no_address(detail: str, *, lasting: bool = True) -> HopFailure:
     section 5.1). Not so where an administrator here named the host: mail waits for who mends the slip, or the DNS.
     """
     return HopFailure(_NO_ADDRESS if lasting else _NO_ADDRESS_YET, detail)
+
+
+def not_reached(detail: str) -> HopFailure:
+    """A tenant chose a host whose addresses [network] tenants_may_reach does not have: mail waits for the leave."""
+    return HopFailure(_NOT_ALLOWED, detail)
 
 
 def cannot_connect(error: OSError) -> HopFailure:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.addresses import PUBLIC_ADDRESSES, not_allowed
 from gatepost.connectors.values import Cleartext, RevocationCheck
 from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import OutboundConnection, Step, Watch
 from gatepost.outbound.contexts import asked_anchors, revocable
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, between_nodes, cannot_connect, fell_short
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, between_nodes, cannot_connect, fell_short, not_reached
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import judge
 from gatepost.policy.published import NOTHING
@@ -27,6 +28,7 @@ from gatepost.tls.facts import Revocation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gatepost.connectors.addresses import AddressPolicy
     from gatepost.dane.match import DaneVerdict
     from gatepost.lookup.revocation import RevocationChecker
     from gatepost.net.stream import Stream
@@ -50,7 +52,7 @@ class Hop:
     certificate: ours, to present if asked. mx: how the host's name is known to be right. generation: of the
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
     connection outlives them. without_requiretls: as in `policy.published.Terms`. internal: a node of our own site, with
-    which TLS comes first.
+    which TLS comes first. bounded: a tenant chose the host; see `policy.route.NextHop`.
     """
 
     host: str
@@ -65,6 +67,7 @@ class Hop:
     published: Published = NOTHING
     without_requiretls: str = ""
     internal: bool = False
+    bounded: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -104,6 +107,7 @@ class HopOpener:
     """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
 
     revocation: asked for trusted chains where the requirement wants it; without it nobody is, and hard-fail waits.
+    tenants: which addresses may be called where a tenant chose the host.
     """
 
     def __init__(
@@ -113,7 +117,9 @@ class HopOpener:
         timeouts: SmtpTimeouts,
         connect: Callable[..., Awaitable[Stream]] = dial.connect,
         revocation: RevocationChecker | None = None,
+        tenants: AddressPolicy = PUBLIC_ADDRESSES,
     ) -> None:
+        self.tenants = tenants
         self._hello_name = hello_name
         self._contexts = contexts
         self._timeouts = timeouts
@@ -152,7 +158,10 @@ class HopOpener:
 
     async def _dial(self, hop: Hop) -> OutboundConnection:
         try:
-            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect)
+            policy = self.tenants if hop.bounded else None
+            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect, policy=policy)
+        except dial.AddressNotAllowed as error:
+            raise HopFailed(not_reached(not_allowed(hop.host)).at(hop.host, "")) from error
         except OSError as error:
             raise HopFailed(cannot_connect(error).at(hop.host, hop.endpoint)) from error
         return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)

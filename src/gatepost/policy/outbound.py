@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import Mode, ProfileName, RevocationCheck, TlsSettings
 from gatepost.dane.match import DaneFailure
 from gatepost.policy.facts import HopFacts
@@ -381,7 +382,11 @@ def _chain(proof: Identity | StsProof, requirement: Authenticated, facts: HopFac
 
 
 def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: HopFacts) -> Shortfall:
-    by = "" if facts.chain is None else f" by {_anchors(proof) or 'the trust anchors of the server'}"
+    by = (
+        ""
+        if facts.chain is None
+        else f" by {anchors_label(_anchors(proof) or '') or 'the trust anchors of the server'}"
+    )
     asked = _asked(requirement, beyond_encryption=True)
     detail = f"The certificate of {_peer(facts)} was not judged{by}. A trusted one is required by {asked}."
     return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)

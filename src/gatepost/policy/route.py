@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
+from gatepost.connectors.grants import TENANTS_CHOOSE
 from gatepost.connectors.mail_flow import Content, RuleSet
-from gatepost.connectors.names import host_port, is_this_machine
+from gatepost.connectors.names import covers, host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, DomainType
 from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
@@ -40,6 +41,7 @@ __all__ = [
     "RoutePlanner",
     "SmartHosts",
     "Unroutable",
+    "is_bounded",
 ]
 
 
@@ -69,7 +71,7 @@ class NextHop:
     """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
 
     rehearsed: what a connector in rehearsal would require. at: the name or IP address under which it is found, if that
-    is not its own name.
+    is not its own name. bounded: a tenant chose it, so that only some addresses may be called (`connectors.addresses`).
     """
 
     host: str
@@ -77,6 +79,7 @@ class NextHop:
     requirement: Requirement
     rehearsed: Requirement | None = None
     at: str = ""
+    bounded: bool = False
 
     @property
     def place(self) -> str:
@@ -136,7 +139,7 @@ class SmartHosts:
 class MxRoute:
     """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's.
 
-    reasons, passed_over, by_rule, content: as in SmartHosts.
+    reasons, passed_over, by_rule, content: as in SmartHosts. bounded: as in NextHop, of all hosts.
     """
 
     domain: str
@@ -147,6 +150,7 @@ class MxRoute:
     passed_over: tuple[tuple[str, str], ...] = ()
     by_rule: bool = False
     content: ContentDemand = NO_DEMAND
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +208,23 @@ class _Terms(NamedTuple):
 class _Group(NamedTuple):
     """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
 
-    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart.
+    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart. bounded: as in
+    NextHop, of an LMTP server.
     """
 
     kind: _Kind
     name: str
     ruling: _Ruling | None = None
+    bounded: bool = False
 
 
 def _group(directory: Directory, address: str) -> _Group:
     mailbox = directory.mailbox(address)
     if mailbox is not None:
-        local = mailbox.delivery == "maildir"
-        return _Group(_Kind.MAILDIR, "") if local else _Group(_Kind.LMTP, mailbox.delivery.removeprefix("lmtp:"))
+        if mailbox.delivery == "maildir":
+            return _Group(_Kind.MAILDIR, "")
+        bounded = ("delivery", mailbox.delivery) in mailbox.ungranted
+        return _Group(_Kind.LMTP, mailbox.delivery.removeprefix("lmtp:"), bounded=bounded)
     domain = _domain(address)
     accepted = directory.accepted_domain(domain)
     if accepted is not None and accepted.type is DomainType.AUTHORITATIVE and directory.has_mailboxes(domain):
@@ -364,7 +372,7 @@ class RoutePlanner:
             case _Kind.LMTP:
                 found = (self._directory.recipient(recipient.address) for recipient in members)
                 paths = tuple(match.forward_path for match in found if match is not None)
-                return LmtpRoute(self._lmtp_server(group.name), paths)
+                return LmtpRoute(replace(self._lmtp_server(group.name), bounded=group.bounded), paths)
             case _Kind.UNKNOWN:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
@@ -458,9 +466,15 @@ class RoutePlanner:
         try:
             if connector is None or connector.use_mx_record:
                 demand, trial = self._demands(connector, domain, terms)
-                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule, content)
+                bounded = is_bounded(terms.owner, connector, domain)
+                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule, content, bounded)
             hops = tuple(
-                NextHop(smart.host, smart.port, *self._demands(connector, smart.host, terms))
+                NextHop(
+                    smart.host,
+                    smart.port,
+                    *self._demands(connector, smart.host, terms),
+                    bounded=("smart_hosts", str(smart)) in connector.ungranted,
+                )
                 for smart in connector.smart_hosts
             )
         except ValueError as error:
@@ -476,6 +490,18 @@ class RoutePlanner:
         if trial is not None or terms.on_trial:
             trial = with_tls(trial or demand, (*terms.required, *terms.on_trial))
         return with_tls(demand, terms.required), trial
+
+
+def is_bounded(owner: Organization, connector: OutboundConnector | None, domain: str) -> bool:
+    """Whether a tenant chose the MX hosts of a domain: whoever writes mail, and a connector, names domains at will.
+
+    Not where the gateway's owner wrote a connector for this domain, or where no tenant changes the organization at all.
+    """
+    if TENANTS_CHOOSE not in owner.ungranted:
+        return False
+    named = connector.recipient_domains if connector is not None else ()
+    lacking = connector.ungranted if connector is not None else ()
+    return not any(covers(one, domain) and one != "*" and ("recipient_domains", one) not in lacking for one in named)
 
 
 def _domain(address: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.message.srs import is_srs
 from gatepost.policy.forwarding import Returned
 from gatepost.policy.handover import NODE
@@ -164,7 +165,7 @@ def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
 def _missing(*, names: bool, anchors: list[str]) -> str:
     said = []
     if anchors:
-        said.append(f"the client's certificate was not judged by {', '.join(anchors)}")
+        said.append(f"the client's certificate was not judged by {', '.join(map(anchors_label, anchors))}")
     if names:
         said.append(f"only the first {NAMES_KEPT} names of its certificate were kept")
     return "; ".join(said)

@@ -12,6 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from gatepost.connectors.mail_flow import Content
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.outbound import describe, judge
 from gatepost.policy.published import modes
@@ -234,9 +235,8 @@ def _judged(event: TraceEvent, way: _Way, facts: HopFacts, before: NextHop | Non
         kept = _rehearsed(event, way, before)
         if kept is not None:
             return kept
-        missing = (
-            f"the next hop's certificate was not judged by {demand.anchors[0] or "the server's own trust anchors"}"
-        )
+        named = anchors_label(demand.anchors[0]) or "the server's own trust anchors"
+        missing = f"the next hop's certificate was not judged by {named}"
         return settled((_verdict(event, way, one) for one in _trust_either_way(demand, facts)), missing)
     missing = f"only the first {NAMES_KEPT} names of the next hop's certificate were kept"
     return settled((_verdict(event, way, one) for one in _names_either_way(demand, facts)), missing)

@@ -32,6 +32,7 @@ from gatepost.settings.acme import Acme
 from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
 from gatepost.settings.evidence import Evidence
+from gatepost.settings.network import Network
 from gatepost.settings.oauth import Oauth
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
@@ -357,6 +358,7 @@ class Settings(Record):
     limits: Limits = Field(default_factory=Limits, description="[limits]")
     queue: Queue = Field(default_factory=Queue, description="[queue]")
     outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")
+    network: Network = Field(default_factory=Network, description="[network]")
     trace: Trace = Field(default_factory=Trace, description="[trace]")
     log: Log = Field(default_factory=Log, description="[log]")
     otel: Otel = Field(default_factory=Otel, description="[otel]")

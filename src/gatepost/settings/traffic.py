@@ -169,5 +169,6 @@ class Outbound(Record):
     private_policy_hosts: Switch = Field(
         default=False,
         description="Fetch MTA-STS policies from hosts at private addresses too, and send TLS reports to them. Whoever "
-        "has a domain can then make the gateway call hosts of your own network.",
+        "has a domain can then make the gateway call hosts of your own network. What tenants name otherwise is bound "
+        "by [network] tenants_may_reach.",
     )

@@ -125,13 +125,19 @@ class ConfigStore:
             self._data_version = data_version
         return self._version
 
-    def load(self, kind: str = "organization") -> tuple[int, dict[str, Any]]:
-        """The version in force and its document of one kind: {"organization": {"contoso": {…}}}, {} if it has none."""
+    def load(self, *kinds: str) -> tuple[int, dict[str, Any]]:
+        """The version in force and its document of organizations, or of these kinds, as they are at one time.
+
+        {"organization": {"contoso": {…}}}; a kind of which there is nothing is left out.
+        """
+        wanted = _encode(kinds or (_MOST,)).decode()
         document: dict[str, Any] = {}
         with self._connection:
             version: int = self._connection.execute(_IN_FORCE).get
-            rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
-            for name, text in rows:
+            rows = self._connection.execute(
+                "SELECT kind, name, document FROM resource WHERE kind IN (SELECT value FROM json_each(?))", (wanted,)
+            )
+            for kind, name, text in rows:
                 document.setdefault(kind, {})[name] = msgspec.json.decode(text)
         return version, document
 

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 
 from gatepost.access.principal import Principal, Scope
+from gatepost.administration.change import Wish
 from gatepost.administration.partner import Target, look_of, target_of
+from gatepost.administration.parts import OUTBOUND
 from gatepost.administration.refusal import Refusal
+from gatepost.administration.resources import PartName, add_part
 
 ADMINISTRATOR = Principal("ann", frozenset({Scope.READ, Scope.CONNECTORS}))
 AUDITOR = Principal("audrey", frozenset({Scope.READ}))
@@ -55,7 +58,7 @@ def test_who_cannot_be_meant(text, host, why):
 
 
 @pytest.mark.parametrize(
-    ("who", "target", "public"),
+    ("who", "target", "bounded"),
     [
         (ADMINISTRATOR, Target("b.example"), False),
         (AUDITOR, Target("b.example"), True),
@@ -65,8 +68,17 @@ def test_who_cannot_be_meant(text, host, why):
         (AUDITOR, Target("10.0.0.5", 2525), False),
     ],
 )
-def test_who_is_sent_where(stored, who, target, public):
-    assert look_of(stored, who, target).bounds.public is public
+def test_who_is_sent_where(stored, who, target, bounded):
+    assert look_of(stored, who, target).bounds.bounded is bounded
+
+
+def test_smart_hosts_that_a_tenant_wrote_are_bound_on_any_port(gateway):
+    fields = {"recipient_domains": ["b.example"], "smart_hosts": ["10.0.0.5:2525"]}
+    with gateway.config() as store:
+        store.apply({"organization": {"contoso": {}}}, author="root")
+    add_part(gateway, TENANT, PartName(OUTBOUND, "contoso", "hq"), fields, Wish("tim"))
+    assert look_of(gateway, TENANT, Target("10.0.0.5", 2525)).bounds.bounded
+    assert not look_of(gateway, ADMINISTRATOR, Target("10.0.0.5", 2525)).bounds.bounded
 
 
 @pytest.mark.parametrize("who", [AUDITOR, TENANT, STRANGER])

@@ -6,6 +6,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from gatepost.checks.content_hook import Trial, samples, try_hook
+from gatepost.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.values import HookType
@@ -62,7 +63,9 @@ def test_a_hook_in_rehearsal_is_tried_as_if_it_were_in_force() -> None:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         hook = ContentHook.model_validate({"name": "av", "type": "clamav", "address": address, "mode": "rehearse"})
         try:
-            return await try_hook(AskedHook("contoso", hook), samples(HookType.CLAMAV, HOST, 0.0), HOST, resolver)
+            return await try_hook(
+                AskedHook("contoso", hook), samples(HookType.CLAMAV, HOST, 0.0), HOST, resolver, PUBLIC_ADDRESSES
+            )
         finally:
             server.close()
             await resolver.close()

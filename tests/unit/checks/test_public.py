@@ -5,7 +5,9 @@ import random
 
 import pytest
 
-from gatepost.checks.public import NotPublic, PublicRouter
+from gatepost.checks.public import BoundedRouter
+from gatepost.connectors.addresses import AddressPolicy
+from gatepost.lookup.mx import NotAllowed
 
 
 class Nothing:
@@ -15,13 +17,18 @@ class Nothing:
         raise AssertionError(name, rdtype)
 
 
+def addresses(address, *networks):
+    router = BoundedRouter(Nothing(), random, AddressPolicy.of(networks))
+    return asyncio.run(router.addresses(address)).addresses
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"])
 def test_what_is_inside_is_not_looked_at(address):
-    with pytest.raises(NotPublic) as refused:
-        asyncio.run(PublicRouter(Nothing(), random).addresses(address))
-    assert not refused.value.temporary
+    with pytest.raises(NotAllowed) as refused:
+        addresses(address, "192.168.0.0/16")
+    assert refused.value.temporary  # the owner may give leave
 
 
-@pytest.mark.parametrize("address", ["192.88.98.1", "8.8.8.8", "2a00::1"])
-def test_what_is_public_is(address):
-    assert asyncio.run(PublicRouter(Nothing(), random).addresses(address)).addresses == (address,)
+@pytest.mark.parametrize("address", ["192.88.98.1", "8.8.8.8", "2a00::1", "10.1.2.3"])
+def test_what_is_allowed_is(address):
+    assert addresses(address, "10.0.0.0/8") == (address,)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from gatepost.connectors.fields import (
+    Access,
     Domain,
     Duration,
     FilePath,
@@ -14,6 +15,7 @@ from gatepost.connectors.fields import (
     ListenAddress,
     NamePattern,
     NetworkText,
+    Owned,
     Pattern,
     Range,
     Record,
@@ -21,10 +23,12 @@ from gatepost.connectors.fields import (
     SmartHostField,
     Switch,
     Text,
+    TrustAnchorsText,
     Version,
     Whole,
     keys,
     known_keys,
+    owned_marker,
     record_in,
 )
 from gatepost.connectors.names import SmartHost
@@ -33,6 +37,10 @@ from gatepost.connectors.units import format_duration
 
 class Inner(Record):
     depth: Whole = 0
+
+
+class Keyed(Record):
+    key: Annotated[FilePath, Owned(lambda _: None, "write none")] = ""
 
 
 class Sample(Record):
@@ -51,6 +59,8 @@ class Sample(Record):
     version: Version | None = None
     header: HeaderName = ""
     inner: Inner | None = None
+    anchors: TrustAnchorsText = ""
+    hosts: tuple[SmartHostField, ...] = ()
     parts: tuple[Inner, ...] = Field(default=(), alias="part")
 
 
@@ -178,3 +188,34 @@ def test_tables_inside_tables_are_found() -> None:
 )
 def test_the_keys_known_at_a_place(location: tuple[int | str, ...], known: tuple[str, ...]) -> None:
     assert known_keys(Sample, location) == known
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "access"),
+    [
+        ("path", "", None),
+        ("path", "/etc/passwd", Access.MACHINE),
+        ("anchors", "", None),
+        ("anchors", "system", None),
+        ("anchors", "-----BEGIN CERTIFICATE-----", None),
+        ("anchors", "/etc/roots", Access.MACHINE),
+        ("host", "10.0.0.1", Access.NETWORK),
+        ("hosts", "10.0.0.1", Access.NETWORK),
+    ],
+)
+def test_a_value_that_needs_a_grant_is_known_by_the_type_of_its_field(key, value, access):
+    assert owned_marker(keys(Sample)[key]).access(value) is access
+
+
+def test_who_uses_a_type_may_say_more_of_it():
+    assert owned_marker(keys(Keyed)["key"]).instead == "write none"
+    assert owned_marker(keys(Inner)["depth"]) is None
+
+
+def test_what_is_not_granted_is_noted_beside_the_fields():
+    before = Sample(text="a")
+    after = before.with_ungranted(frozenset({("text", "b")}), {"text": "b"})
+    assert (after.text, after.ungranted) == ("b", {("text", "b")})
+    assert (before.text, before.ungranted) == ("a", frozenset())
+    assert after.model_dump() == before.model_dump() | {"text": "b"}
+    assert after.model_copy().ungranted == after.ungranted

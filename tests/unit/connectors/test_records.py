@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from gatepost.connectors.fields import Access, owned_marker
 from gatepost.connectors.names import SmartHost
 from gatepost.connectors.records import (
     AcceptedDomain,
@@ -130,3 +131,13 @@ def test_a_home_is_the_host_name_of_a_node_or_nothing() -> None:
     assert Organization.model_validate({"name": "o", "home": "MX2.Contoso.Example"}).home == "mx2.contoso.example"
     with pytest.raises(ValidationError):
         Organization.model_validate({"name": "o", "home": "192.0.2.1:25"})
+
+
+@pytest.mark.parametrize(
+    ("delivery", "access"),
+    [("maildir", None), ("lmtp:unix:/run/lmtp", Access.MACHINE), ("lmtp:10.0.0.1:24", Access.NETWORK)],
+)
+def test_where_mail_is_delivered_needs_a_grant_if_it_leaves_the_gateway(delivery: str, access: Access | None) -> None:
+    marker = owned_marker(Mailbox.model_fields["delivery"])
+    assert marker is not None
+    assert marker.access(delivery) is access

@@ -10,6 +10,7 @@ from support.pki import Pki
 from support.process import free_port
 from support.web import Web, ok, status
 
+from gatepost.connectors.addresses import AddressPolicy
 from gatepost.lookup.dns import Resolver
 from gatepost.lookup.http import Fetched, HttpClient, HttpFailed, Request, https_context
 from gatepost.lookup.nameservers import Nameservers
@@ -200,6 +201,31 @@ def test_names_are_found_by_our_resolver(
         assert expected in said
         assert forbidden == ("no public address" in said)
         assert heads == [], "nobody was called"
+
+
+@pytest.mark.parametrize(
+    ("networks", "path", "expected"),
+    [
+        (["127.0.0.0/8"], "/good", b"hello"),
+        ([], "/good", "tenants_may_reach"),
+        (["10.0.0.0/8"], "/good", "tenants_may_reach"),
+        (["127.0.0.0/8"], "/inside", "tenants_may_reach"),  # an address with leave redirects to one without
+    ],
+)
+def test_what_tenants_ask_for_is_bound_at_each_address(networks: list[str], path: str, expected: bytes | str) -> None:
+    answers = ANSWERS | {"/inside": status(302, "Location: http://10.0.0.1/good\r\n")}
+
+    async def run() -> bytes | str:
+        async with Web(answers) as web:
+            tenants = AddressPolicy.of(networks)
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), tenants=tenants)
+            try:
+                return (await client.fetch(Request(web.url(path), 1000, 5, private=True, redirects=2))).body
+            except HttpFailed as failure:
+                return failure.detail if failure.forbidden else repr(failure)
+
+    found = asyncio.run(run())
+    assert found == expected if isinstance(expected, bytes) else expected in found
 
 
 def test_https_checks_the_certificate(tmp_path: Path) -> None:

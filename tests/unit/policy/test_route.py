@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gatepost.connectors.grants import mark
 from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
@@ -528,3 +529,54 @@ def test_a_delivery_agent_elsewhere_never_does_without_forward_secrecy() -> None
     found = route("eve@contoso.example", profile="legacy")
     assert isinstance(found, LmtpRoute)
     assert found.hop.requirement.profile == "default"
+
+
+TENANTS = {"granted": [["outbound_connector", "own", "recipient_domains", "own.example"]], "tenants": True}
+CHOSEN = {
+    "accepted_domain": [{"name": "contoso.example"}],
+    "mailbox": [
+        {"address": "ann@contoso.example", "delivery": "lmtp:192.0.2.1:24"},
+        {"address": "bob@contoso.example", "delivery": "lmtp:192.0.2.1:24"},
+    ],
+    "outbound_connector": [
+        {"name": "own", "recipient_domains": ["own.example"]},
+        {"name": "theirs", "recipient_domains": ["theirs.example"]},
+        {"name": "all", "recipient_domains": ["*.all.example"]},
+        {"name": "smart", "recipient_domains": ["smart.example"], "smart_hosts": ["192.0.2.1", "192.0.2.2:26"]},
+    ],
+}
+
+
+def chosen_route(address: str, grants: dict[str, Any] | None, **more: Any) -> Any:
+    resources = mark(parse({"organization": {"contoso": CHOSEN | more}}), {"contoso": grants} if grants else {})
+    ((found, _),) = RoutePlanner(Directory(resources)).routes("contoso", [Recipient(address)])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("address", "bounded"),
+    [("x@own.example", False), ("x@theirs.example", True), ("x@a.all.example", True), ("x@elsewhere.example", True)],
+)
+def test_mx_hosts_are_bound_where_tenants_choose_the_domain(address: str, bounded: bool) -> None:
+    assert chosen_route(address, TENANTS).bounded is bounded
+    assert not chosen_route(address, TENANTS | {"tenants": False}).bounded
+    assert not chosen_route(address, None).bounded
+
+
+def test_a_connector_for_every_domain_frees_none() -> None:
+    grants = TENANTS | {"granted": [["outbound_connector", "every", "recipient_domains", "*"]]}
+    every = [{"name": "every", "recipient_domains": ["*"]}]
+    assert chosen_route("x@elsewhere.example", grants, outbound_connector=every).bounded
+
+
+def test_smart_hosts_are_bound_one_by_one() -> None:
+    grants = {"granted": [["outbound_connector", "smart", "smart_hosts", "192.0.2.2:26"]], "tenants": True}
+    assert [hop.bounded for hop in chosen_route("x@smart.example", grants).hops] == [True, False]
+
+
+def test_lmtp_servers_that_a_tenant_wrote_are_bound_and_travel_apart() -> None:
+    grants = {"granted": [["mailbox", "ann@contoso.example", "delivery", "lmtp:192.0.2.1:24"]]}
+    resources = mark(parse({"organization": {"contoso": CHOSEN}}), {"contoso": grants})
+    recipients = [Recipient(f"{name}@contoso.example") for name in ("ann", "bob")]
+    found = RoutePlanner(Directory(resources)).routes("contoso", recipients)
+    assert [(route.hop.bounded, len(members)) for route, members in found] == [(False, 1), (True, 1)]  # type: ignore[union-attr] # LMTP

@@ -1,0 +1,40 @@
+"""What stands in the resources without the gateway owner's grant, as alarms. Pure.
+
+Called by `node.alarms` and `administration.alarms`. What a grant is, `connectors.grants` says. No page, call or command
+stores such a value: whoever wrote it came by another way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gatepost.alarms.alarm import Alarm, Kind, Severity
+from gatepost.connectors.grants import ungranted_paths
+from gatepost.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from gatepost.connectors.model import Resources
+
+__all__ = ["judge_grants"]
+
+_LONG: Final = 900
+
+
+def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
+    """One for all of them, which the gateway's owner must see to; none if there is none."""
+    found = list(ungranted_paths(resources))
+    if not found:
+        return ()
+    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    return (
+        Alarm(
+            Kind.NOT_GRANTED,
+            Severity.ERROR,
+            "",
+            "resources name files or sockets of this machine that no owner of the gateway granted",
+            shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
+            "Find out who wrote them, then write them anew as the gateway's owner, or take them out:",
+            "resources",
+            ("gatepost history",),
+        ),
+    )
