@@ -204,6 +204,8 @@ class Deliverer:
             return
         try:
             shipment.drop = memory.recall(destination, opened, hold=shipment.hold)
+            if shipment.drop is not None:
+                self._services.opener.forget_session(opened)
             if shipment.drop is not None and shipment.hold:
                 raise memory.barred(shipment.drop, opened)
         except HopFailed:

@@ -6,6 +6,7 @@ EHLO again; what was seen becomes facts, and `policy.outbound` says whether they
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -81,6 +82,19 @@ class Hop:
         bare = self.host.startswith(("[", "/")) or ":" in self.host or self.host.rpartition(".")[2].isdigit()
         return "" if bare else self.host
 
+    @property
+    def session_key(self) -> str:
+        """By what a TLS session is found again, "" for a full handshake.
+
+        A resumed session shows the certificate it was begun with: what the peer presents by now would go unseen, be it
+        mended or wrong. So who asks the peer to prove itself, be it on trial or for a report, sees each connection's own.
+        """
+        records = self.published.dane
+        asked = (self.requirement, self.rehearsed, self.published.testing)
+        if any(isinstance(one, Authenticated) for one in asked) or (records is not None and records.records.usable):
+            return ""
+        return f"{self.host} {self.endpoint}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenHop:
@@ -88,7 +102,7 @@ class OpenHop:
 
     rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
     drops: for each destination whose mail it was held ready for, how it falls short of what was seen before, None if it
-    does not (`outbound.memory`).
+    does not (`outbound.memory`). since: when it was opened, by time.monotonic.
     """
 
     hop: Hop
@@ -98,6 +112,7 @@ class OpenHop:
     rehearsal: Verdict | None = None
     testing: Verdict | Shortfall | None = None
     drops: dict[DestinationName, Drop | None] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
 
 
 class HopOpener:
@@ -150,6 +165,11 @@ class HopOpener:
             connection.abort("given up while opening")
             raise
 
+    def forget_session(self, opened: OpenHop) -> None:
+        """The next connection to a host shows the certificate it has by then, whatever was kept of this one."""
+        hop = opened.hop
+        self._contexts.context(hop.requirement, hop.certificate).forget(hop.session_key, hop.server_name)
+
     async def _dial(self, hop: Hop) -> OutboundConnection:
         try:
             stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect)
@@ -188,7 +208,7 @@ class HopOpener:
         facts = HopFacts(hop.host, hop.endpoint, mx=hop.mx)
         context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
         try:
-            tls = await connection.secure(context, server_name=name, session_key=f"{hop.host} {hop.endpoint}")
+            tls = await connection.secure(context, server_name=name, session_key=hop.session_key)
         except ConnectionEnded as ended:
             raise self._broken(hop, connection, facts, ended.failure.detail, passing=True) from ended
         facts = await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
@@ -220,12 +240,9 @@ class HopOpener:
 
     async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
         """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
-        context = self._contexts.context(hop.requirement, hop.certificate)
-        # A session brings back the certificate it was begun with, and a host may by now have another one that other
-        # records announce: under DANE each connection shows its own.
-        key = "" if _records(hop.requirement) else f"{hop.host} {hop.endpoint}"
+        context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
         try:
-            tls = await connection.start_tls(context, server_name=hop.server_name, session_key=key)
+            tls = await connection.start_tls(context, server_name=name, session_key=hop.session_key)
         except ConnectionEnded as ended:
             passing = ended.failure.loss is not LossKind.HANDSHAKE
             raise self._broken(hop, connection, facts, ended.failure.detail, passing=passing) from ended
@@ -282,8 +299,7 @@ class HopOpener:
             return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
         if told is not None:
             told(chain)
-        staple = None if tls.resumed else tls.ocsp_response  # a resumed session brings no response
-        found = await self._revocation.check(chain, staple=staple, now=self._contexts.clock())
+        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)
 
     @staticmethod

@@ -616,6 +616,9 @@ def test_a_kept_connection_that_ended_unnoticed_is_replaced(world: Any, kit: Any
     assert len(peer.connections) == 2
 
 
+PROOF = {"tls_settings": "domain-validation", "tls_domain": "mx.b.example", "mode": "rehearse"}
+
+
 def test_sessions_are_resumed(world: Any, kit: Any) -> None:
     async def use(deliverer: Any, peer: Any) -> list[Fate]:
         first = only(await deliverer.deliver(kit.delivery()))
@@ -626,6 +629,26 @@ def test_sessions_are_resumed(world: Any, kit: Any) -> None:
     fates = several(world, kit.Peer(tls=world.identity("mx.b.example")), use)
     assert [fate.detail["tls"]["resumed"] for fate in fates] == [False, True]
     assert [fate.detail["achieved"] for fate in fates] == ["none/authenticated"] * 2
+
+
+def test_a_peer_that_must_prove_itself_shows_the_certificate_of_each_connection(world: Any, kit: Any) -> None:
+    """Each way to be asked for a proof, be it for a report alone, has a full handshake."""
+
+    async def use(deliverer: Any, peer: Any) -> list[Fate]:
+        fates = []
+        for fields in ({}, {"mode": "enforce"}):
+            world.connector(peer.port, **(PROOF | fields))
+            deliverer.use(world.directory())
+            for _ in range(2):
+                fates.append(only(await deliverer.deliver(kit.delivery())))
+                world.pool.close()
+                await asyncio.sleep(0.05)
+        return fates
+
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    fates = several(world, peer, use)
+    assert [fate.sort for fate in fates] == [Sort.DELIVERED] * 4
+    assert [fate.detail["tls"]["resumed"] for fate in fates] == [False] * 4
 
 
 # --- bodies
