@@ -49,10 +49,34 @@ _RECORD = 16384  # the largest plaintext of a record (RFC 8446 section 5.1); BIO
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
+# ffdhe2048 of RFC 7919, for the profiles that have suites with DHE: a server's part of them.
+_DH_PARAMETERS = b"""\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+# By which stacks answer a ClientHello that their buffers are too small for. "handshake failure" is not among them, nor
+# any that speaks of versions, names or certificates: who says so has read it.
+_UNREAD = tuple(
+    f"alert {name}"
+    for name in ("decode error", "illegal parameter", "unexpected message", "record overflow", "internal error")
+)
 
 
 class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fault of ours
-    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`."""
+    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`.
+
+    unread: the peer's alert says that it could not read our handshake, rather than that it read and refused it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unread = text.endswith(_UNREAD)
 
 
 class ServerContext:
@@ -227,13 +251,13 @@ class Engine:
         connection = self._connection
         version = version_name(connection.get_protocol_version_name())
         suite = iana_name(connection.get_cipher_name() or "")
-        ephemeral = not suite.startswith("TLS_RSA_")
+        ephemeral, curves = not suite.startswith("TLS_RSA_"), not suite.startswith("TLS_DHE_")
         resumed = private.session_reused(connection)
         return TlsFacts(
             version=version,
             suite=suite,
-            group=group_name(connection.get_group_name() or "") if ephemeral else "",
-            signature=self._signature(version) if ephemeral and not resumed else "",
+            group=group_name(connection.get_group_name() or "") if ephemeral and curves else "",
+            signature=self._signature(version) if ephemeral and curves and not resumed else "",
             resumed=resumed,
             server_name=(connection.get_servername() or b"").decode("ascii", "replace"),
             peer_chain=self._peer_chain(resumed=resumed),
@@ -418,6 +442,11 @@ def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certi
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     if ask_client_certificate:
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    if ":DHE-" in profile.suites12:
+        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
+            file.write(_DH_PARAMETERS)
+            file.flush()
+            context.load_tmp_dh(file.name)
     for credentials in group:
         _present(context, credentials)
     return context

@@ -350,15 +350,19 @@ class Deliverer:
         while (kept := self._services.pool.take(hop)) is not None:
             if await self._transfer(kept, shipment, body):
                 return
-        await self._transfer(await self._open(hop, sessions), shipment, body)
+        await self._transfer(await self._open(hop, sessions, shipment), shipment, body)
 
-    async def _open(self, hop: Hop, sessions: WaySessions) -> OpenHop:
+    async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""
+        memory = self._services.memory
+        classical = memory.classical(shipment.destination, hop) if memory is not None else None
         try:
-            opened = await self._services.opener.open(hop)
+            opened = await self._services.opener.open(hop, classical=classical)
         except HopFailed as failed:
             sessions.failed(hop, failed.failure)
             raise
+        if memory is not None:
+            memory.shook_hands(opened)
         sessions.opened(opened)
         return opened
 

@@ -21,7 +21,7 @@ from gatepost.net.engine import ClientContext, ServerIdentity, client_context
 from gatepost.net.identity import IdentityError
 from gatepost.outbound.failure import HopFailed, local_fault
 from gatepost.policy.requirement import Authenticated, Opportunistic
-from gatepost.tls.profile import PROFILES, with_minimum
+from gatepost.tls.profile import PROFILES, classical_only, with_minimum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["NODE_CERTIFICATE", "ClientContexts", "OurCertificate", "asked_anchors", "our_certificate", "revocable"]
+__all__ = [
+    "NODE_CERTIFICATE",
+    "ClientContexts",
+    "OurCertificate",
+    "asked_anchors",
+    "has_classical",
+    "our_certificate",
+    "revocable",
+]
 
 _KEPT = 200
 
@@ -96,13 +104,19 @@ class ClientContexts:
         self._context.cache_clear()
         self._trust.cache_clear()
 
-    def context(self, requirement: Requirement, certificate: OurCertificate | None) -> ClientContext:
-        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used."""
+    def context(
+        self, requirement: Requirement, certificate: OurCertificate | None, *, classical: bool = False
+    ) -> ClientContext:
+        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used.
+
+        classical: without the post-quantum groups, where `has_classical` says that this may be.
+        """
         version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
         staple = self._staple or revocable(requirement)
         try:
             ours = self._ours(certificate) if certificate else None
-            return self._context(requirement.profile, version, self._named(requirement), ours, staple=staple)
+            named = self._named(requirement)
+            return self._context(requirement.profile, version, named, ours, staple=staple, classical=classical)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
@@ -140,6 +154,11 @@ def asked_anchors(requirement: Requirement) -> tuple[str, ...]:
     return requirement.anchors if isinstance(requirement, Authenticated) else ()
 
 
+def has_classical(requirement: Requirement) -> bool:
+    """Whether a peer that leaves a post-quantum key share unanswered may be offered none: not where one is demanded."""
+    return classical_only(PROFILES[requirement.profile]) is not None
+
+
 def revocable(requirement: Requirement) -> bool:
     """Whether a trusted chain is looked for among the revoked ones before it counts."""
     if not isinstance(requirement, Authenticated) or not requirement.anchors:
@@ -154,9 +173,12 @@ def _make_context(
     certificate: ServerIdentity | tuple[str, str] | None,
     *,
     staple: bool,
+    classical: bool,
 ) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
     chosen = PROFILES[profile]
+    if classical:
+        chosen = classical_only(chosen) or chosen
     if version:
         chosen = with_minimum(chosen, version)
     if certificate is None:

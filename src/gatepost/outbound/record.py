@@ -127,6 +127,8 @@ def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
         record["requirement"] = describe(verdict.requirement)
         record["requirement_sources"] = [str(source) for source in verdict.requirement.sources]
         record["achieved"] = describe_achieved(verdict.achieved)
+    if facts.classical is not None:
+        record["classical_only"] = {"why": facts.classical.why, "since": facts.classical.since}
     if facts.handshake_error:
         record["handshake_error"] = facts.handshake_error
     if facts.tls is None:
