@@ -9,7 +9,9 @@ none is lost, unless its author said which version they had looked at.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +21,8 @@ from gatepost.administration.choice import visible
 from gatepost.administration.differences import changes_of, changes_record, differences
 from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.certificates.clients import stored_client_identities
+from gatepost.checks.named_files import named_files, unusable
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
@@ -113,6 +117,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                 raise _overtaken(version, wish.expected)
             known = _stored(gateway, version, stored, mends=whole and who.is_of_gateway)
             made = _made(known, who, step, gateway.settings.limits.prefixes())
+            _check_files(gateway, made)
             changes = differences(stored, made.wanted)
             lacking = _lacking(store, made)
             if changes and not wish.dry_run:
@@ -216,6 +221,20 @@ def _checked(document: dict[str, Any], edit: Edit, others: Sequence[Organization
     if found:
         raise Refusal(Kind.INPUT, f"{len(found)} error(s); {NOTHING}", found)
     return resources
+
+
+def _check_files(gateway: Gateway, made: _Made) -> None:
+    """Raise Refusal (INPUT) for files and labels that cannot be used, if it is this change that needs them."""
+    known = {one.need for one in named_files(made.stored.resources.organizations)}
+    identity, now = partial(stored_client_identities, gateway.settings), time.time()
+    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    found = [
+        FieldError(one.path.removeprefix(f"{made.edit.path}."), why)
+        for one in named_files(changed)
+        if one.need not in known and (why := unusable(one, identity, now))
+    ]
+    if found:
+        raise Refusal(Kind.INPUT, f"{len(found)} error(s); {NOTHING}", found)
 
 
 def _taken(resources: Resources, others: Sequence[Organization]) -> tuple[FieldError, ...]:

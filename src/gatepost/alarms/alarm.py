@@ -27,6 +27,7 @@ class Kind(StrEnum):
     NEXT_ENDS = "next-ends"
     NAME_NOT_COVERED = "name-not-covered"
     ENDPOINT_UNREACHABLE = "endpoint-unreachable"
+    FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"

@@ -51,11 +51,17 @@ type ClientIdentity = Callable[[str, str, float], ServerIdentity]
 class OurCertificate:
     """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own.
 
-    "" for `NODE_CERTIFICATE`.
+    Both "" for `NODE_CERTIFICATE`.
     """
 
     organization: str
     named: ClientCertificate
+    connector: str = ""
+
+    def __str__(self) -> str:
+        """As an administrator knows it."""
+        named = f"{self.named.label!r}" if self.named.label else f"{self.named.chain} with {self.named.key}"
+        return f"{named} of connector {self.connector!r}" if self.connector else named
 
 
 NODE_CERTIFICATE = OurCertificate("", ClientCertificate(label="node"))
@@ -66,7 +72,7 @@ def our_certificate(connector: OutboundConnector | None, organization: str) -> O
     """What a connector of an organization presents, None if it names nothing."""
     if connector is None or connector.client_certificate is None:
         return None
-    return OurCertificate(organization, connector.client_certificate)
+    return OurCertificate(organization, connector.client_certificate, connector.name)
 
 
 def _no_identity(organization: str, label: str, now: float) -> ServerIdentity:
@@ -119,7 +125,7 @@ class ClientContexts:
             return self._context(requirement.profile, version, named, ours, staple=staple, classical=classical)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
-            raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
+            raise HopFailed(local_fault(f"the client certificate {certificate} cannot be used: {error}")) from error
 
     def judge(self, requirement: Requirement, facts: TlsFacts, anchors: str) -> ChainVerdict | None:
         """The peer's chain held against anchors, "" for the server's own; None if it need not be known and cannot be.
@@ -130,7 +136,8 @@ class ClientContexts:
         if isinstance(trusted, AnchorsError):
             if not asked_anchors(requirement):
                 return None
-            raise HopFailed(local_fault(f"the trust anchors cannot be read: {trusted}"))
+            asked = ", ".join(map(str, requirement.sources))
+            raise HopFailed(local_fault(f"the trust anchors that {asked} asks for cannot be read: {trusted}"))
         return chain.judge(facts.peer_chain, trusted, now=self._clock(), purpose="server")
 
     @property
