@@ -48,7 +48,7 @@ __all__ = [
     "weak_signature",
 ]
 
-type Purpose = Literal["server", "client", "mail"]
+type Purpose = Literal["server", "client", "mail", "authority"]
 
 # X509_V_ERR_*, openssl/x509_vfy.h. What is not listed is INVALID with OpenSSL's own words.
 _NO_ISSUER: Final = frozenset({2, 20, 21})
@@ -80,7 +80,13 @@ _USAGES: Final = {
     ),
     "mail": frozenset({ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}),
 }
-_PURPOSES: Final = {"server": "a TLS server", "client": "a TLS client", "mail": "mail"}
+_USAGES["authority"] = _USAGES["server"]
+_PURPOSES: Final = {
+    "server": "a TLS server",
+    "client": "a TLS client",
+    "mail": "mail",
+    "authority": "an authority of TLS servers",
+}
 _CACHE_SECONDS: Final = 3600.0
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 
@@ -124,8 +130,9 @@ def judge(
     """Judge the certificates that a peer presented, leaf first, at `now` (seconds since 1970 UTC). Never raises.
 
     purpose: what the peer is. "server" wants extended key usage serverAuth or none, "client" clientAuth, serverAuth or
-    none, "mail" emailProtection or none. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are
-    refused. Certificates beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
+    none, "mail" emailProtection or none. "authority" is an intermediate by itself, which nobody presents: as "server",
+    but it may issue. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are refused. Certificates
+    beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
     """
     if not chain_der:
         return ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None)
@@ -268,7 +275,7 @@ def _misplaced(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[Chai
     that is an anchor itself is trusted as it stands: who makes a self-signed one with `openssl req` gets an authority.
     """
     leaf, *issuers = path
-    if issuers and is_authority(leaf):
+    if issuers and purpose != "authority" and is_authority(leaf):
         detail = f"{subject_text(leaf)} is the certificate of an authority, not of {_PURPOSES[purpose]}"
         return ChainStatus.WRONG_PURPOSE, detail
     for issuer in issuers:

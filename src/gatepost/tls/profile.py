@@ -104,6 +104,7 @@ _FORWARD_SECRET = (
     ("ECDHE-ECDSA-AES128-SHA", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", "ECDH/128", "AES/128", "TLSv1.0"),
     ("ECDHE-RSA-AES128-SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "ECDH/128", "AES/128", "TLSv1.0"),
 )
+_AEAD, _CBC = _FORWARD_SECRET[:6], _FORWARD_SECRET[6:]
 # For peers without elliptic curves. The groups are those of RFC 7919, or what the server names, of 2048 bits or more.
 _FINITE_FIELD = (
     ("DHE-RSA-AES256-GCM-SHA384", "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "DH/112", "AES/256", "TLSv1.2"),
@@ -158,14 +159,14 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
         profile.name: profile
         for profile in (
             # TLS 1.2 suites are never negotiated here; the list is set all the same so that no library default stands.
-            Profile("modern", "TLSv1.3", "TLSv1.3", _GROUPS, _names(_FORWARD_SECRET[:6]), _SUITES13, _SCHEMES, 2),
+            Profile("modern", "TLSv1.3", "TLSv1.3", _GROUPS, _names(_AEAD), _SUITES13, _SCHEMES, 2),
             Profile("default", "TLSv1.2", "TLSv1.3", _GROUPS, _names(_FORWARD_SECRET), _SUITES13, _SCHEMES, 2),
             Profile(
                 "compatible",
                 "TLSv1.2",
                 "TLSv1.3",
                 _GROUPS,
-                _names(_FORWARD_SECRET, _FINITE_FIELD, _STATIC_RSA),
+                _names(_AEAD, _FINITE_FIELD, _CBC, _STATIC_RSA),
                 _SUITES13,
                 _SCHEMES,
                 2,
@@ -175,7 +176,7 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 "TLSv1.0",
                 "TLSv1.3",
                 _GROUPS,
-                _names(_FORWARD_SECRET, _FINITE_FIELD, _FINITE_FIELD_CBC, _STATIC_RSA, _STATIC_RSA_CBC),
+                _names(_AEAD, _FINITE_FIELD, _CBC, _FINITE_FIELD_CBC, _STATIC_RSA, _STATIC_RSA_CBC),
                 _SUITES13,
                 _SCHEMES_OLD,
                 0,

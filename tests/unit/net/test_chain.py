@@ -441,3 +441,8 @@ def test_a_key_of_an_unknown_kind_is_invalid(pki, anchors, now):
     for trusted in (anchors, TrustAnchors([pki.intermediate.der], "intermediate")):
         verdict = judge((damaged, *chain[1:]), trusted, now=now, purpose="server")
         assert (verdict.status, verdict.leaf is not None) == ("invalid", True)
+
+
+def test_an_authority_by_itself_is_judged_as_one(pki, anchors, now):
+    assert judge(pki.intermediate.chain, anchors, now=now, purpose="authority").trusted
+    assert judge(pki.intermediate.chain, anchors, now=now, purpose="server").status == "wrong-purpose"
