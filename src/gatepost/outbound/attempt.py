@@ -436,16 +436,16 @@ def _base(route: Route | None, version: int) -> dict[str, Any]:
     decided = {"configuration": version}
     match route:
         case SmartHosts():
-            record = route_record(route.connector.name, route.hops[0].requirement)
+            record = route_record(route.connector, route.hops[0].requirement)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case MxRoute():
-            record = route_record(route.connector.name if route.connector else "", route.requirement)
+            record = route_record(route.connector, route.requirement)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case LmtpRoute():
-            record = route_record("", route.hop.requirement)
+            record = route_record(None, route.hop.requirement)
             return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
         case InternalRoute():
-            return decided | route_record("", route.hop.requirement) | choice_record(route.reasons, ())
+            return decided | route_record(None, route.hop.requirement) | choice_record(route.reasons, ())
         case Unroutable():
             return decided | choice_record(route.reasons, route.passed_over)
         case MailboxRoute() | None:

@@ -312,7 +312,11 @@ class HopOpener:
                 raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
             raise
         facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
-        return await self._judge_peer(hop.requirement, facts, tls, partial(connection.watch.judged, facts))
+        # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
+        # certificate is worth, lest the record contradicts the rehearsal beside it.
+        tried = asked_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
+        told = partial(connection.watch.judged, facts)
+        return await self._judge_peer(hop.requirement, facts, tls, told, unasked=tried)
 
     async def _judge_peer(
         self,
@@ -320,12 +324,15 @@ class HopOpener:
         facts: HopFacts,
         tls: TlsFacts,
         told: Callable[[ChainVerdict], None] | None = None,
+        *,
+        unasked: tuple[str, ...] = (),
     ) -> HopFacts:
         """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names.
 
-        told: of the chain before it is asked whether it was revoked.
+        told: of the chain before it is asked whether it was revoked. unasked: anchors to judge by, before the server's
+        own, where the requirement names none.
         """
-        first, *others = asked_anchors(requirement) or ("",)
+        first, *others = asked_anchors(requirement) or dict.fromkeys((*unasked, ""))
         chain = await self._judge_chain(requirement, tls, first, told)
         judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
         chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
