@@ -119,9 +119,11 @@ def test_the_last_one_is_printed_again_and_verified(gateway):
     assert gateway.json("connector", "drill", "Partner", "--last")["verified"] is True
 
 
-def test_a_connector_that_was_changed_since_is_told(gateway):
+def test_a_connector_that_was_changed_since_is_told(gateway, tmp_path):
     gateway.call("connector", "drill", "Partner")
-    gateway.call("apply", "-f", gateway.write(RESOURCES.replace('"hard-fail"', '"none"')))
+    gateway.call(
+        "apply", "-f", gateway.write(RESOURCES.replace("/nowhere", str(tmp_path)).replace('"hard-fail"', '"none"'))
+    )
     result = gateway.call("connector", "drill", "Partner", "--last")
     assert "the connector has been changed since this drill: hold another" in result.stderr
 
