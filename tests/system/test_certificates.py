@@ -127,22 +127,24 @@ def test_a_sealed_key_is_in_no_file_of_the_data_directory(
     assert mx.cli("certificate", "show", "nobody", expect=2).stderr.startswith("no single certificate goes by 'nobody'")
 
 
-def test_a_client_identity_is_shown_by_its_label_and_mail_waits_without_it(
+def test_a_client_identity_is_shown_by_its_label_and_no_connector_names_one_that_is_not_there(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, master: Path
 ) -> None:
     bank = sink(certificate=pki.leaf("mx.bank.example"), client_anchors=str(pki.root))
     out = connector("bank.example", bank.address, tls_settings="encryption-only", client_certificate={"label": LABEL})
     mx = gateway(
-        contoso(outbound=[out]),
+        contoso(),
         settings={"store": {"master_key": f"file:{master}"}, "queue": {"retry": ["1s"]}},
         anchors=pki.root,
     )
-    send(mx.port, "bob@bank.example")
-    (row,) = mx.wait_trace(recipient="bob@bank.example", event="DEFER")[:1]
-    assert f"contoso has no current client identity '{LABEL}'" in str(row["detail"])
+    refused = mx.apply(contoso(outbound=[out]), expect=2).stderr
+    assert f"client_certificate.label: contoso has no current client identity '{LABEL}'" in refused
     first, second = pki.leaf("gate.contoso.example", usages=["client"]), pki.leaf("gate.contoso.example", key="rsa")
     client = ("--client", "--organization", "contoso", "--label", LABEL)
     mx.cli("certificate", "add", str(first.chain), "--key", str(first.key), *client)
+    mx.apply(contoso(outbound=[out]))
+    wait_until(lambda: "bank.example" in mx.cli("connector", "list").stdout, "the connector to be there")
+    send(mx.port, "bob@bank.example")
     bank.wait_messages(1)
     assert set(bank.clients) == {first.sha256}
     mx.cli("certificate", "add", str(second.chain), "--key", str(second.key), *client, "--current")

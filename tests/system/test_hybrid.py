@@ -449,14 +449,14 @@ def test_the_plan_makes_a_pair_that_works(
     server = gateway(start, certificates=[pki.leaf(GATE)], anchors=pki.root, nameservers=[names.address])
     words = ("hybrid", "plan", "--exchange-host", EXCHANGE, "--routing-domain", "gate.contoso.example")
     plan = server.cli(*words, json=True, expect=1).data
-    commands = [one for finding in plan["here"] for one in finding["commands"] if " certificate " not in one]
-    for one in commands:
-        server.cli(*shlex.split(one)[1:])
     client = pki.leaf(GATE)
-    server.cli(
+    server.cli(  # as the plan has it: before the connector that names it
         "certificate", "add", str(client.chain), "--key", str(client.key), "--leave-key", "--client", "--organization",
         "contoso", "--label", "hybrid", "--current",
     )  # fmt: skip
+    commands = [one for finding in plan["here"] for one in finding["commands"] if " certificate " not in one]
+    for one in commands:
+        server.cli(*shlex.split(one)[1:])
     left = server.cli(*words, json=True, expect=None).data
     for one in [one for finding in left["here"] for one in finding["commands"]]:  # an alias needs its domain first
         server.cli(*shlex.split(one)[1:])

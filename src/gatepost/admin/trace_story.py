@@ -192,6 +192,11 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
         yield "Achieved", event.achieved
         yield "Wanted:got", ":".join(verdict_of(event.requirement, event.achieved))
     yield from _tls_facts(event.tls)
+    if isinstance(classical := detail.get("classical_only"), dict):
+        yield (
+            "Key exchange",
+            f"Classical groups only: post-quantum key exchange went unanswered ({classical.get('why')})",
+        )
     yield "TLS failure", event.result_type
     why = str(detail.get("detail") or detail.get("why", ""))
     yield "Why", "" if why in event.reply else why

@@ -7,6 +7,8 @@ Times are seconds since 1970 UTC. No private key is in anything here. What chang
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
@@ -302,6 +304,15 @@ def common_name(name: str) -> str:
     return str(found[-1].value) if found else name
 
 
+def _gone(entry: Entry) -> str:
+    """The file of an entry that is not there, "" if both are, or nobody here can tell."""
+    for file in (entry.chain_file, entry.key_file):
+        with suppress(PermissionError):
+            if not Path(file).exists():
+                return file
+    return ""
+
+
 def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
     """Where a certificate is presented: addresses of listeners, or the outbound connectors that name it.
 
@@ -309,6 +320,8 @@ def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
     """
     if entry.state is not State.CURRENT:
         return ()
+    if entry.key_file and (gone := _gone(entry)):
+        return (f"nowhere: {gone} is missing",)
     if entry.purpose is Purpose.SERVER:
         own = (one for one in gateway.settings.listeners if one.role is not ListenerRole.INTERNAL)
         return tuple(f"{one.role} {one.address}" for one in own)

@@ -9,7 +9,9 @@ none is lost, unless its author said which version they had looked at.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +23,8 @@ from gatepost.administration.domain_proof import pending_notes
 from gatepost.administration.granting import granting
 from gatepost.administration.private_content import keys_lacking, orphaned
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.certificates.clients import stored_client_identities
+from gatepost.checks.named_files import named_files, unusable
 from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.grants import GRANT, STORED_KINDS, mark
@@ -120,6 +124,7 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
                 raise _overtaken(version, wish.expected)
             known = _stored(gateway, store, (version, stored), mends=whole and who.is_of_gateway)
             made = _made(known, who, step, gateway.settings.limits.prefixes())
+            _check_files(gateway, made)
             changes = differences(stored, made.wanted)
             lacking = _lacking(store, made)
             pending = [] if wish.dry_run else list(_pending(store, who, made))
@@ -255,6 +260,18 @@ def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError
     own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
     if every := [*found, *(error for error in own if error.path not in said)]:
         raise Refusal(Kind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
+
+
+def _check_files(gateway: Gateway, made: _Made) -> None:
+    """Refuse files and labels that cannot be used, if it is this change that needs them.
+
+    Whether its author may name them was asked before, lest a tenant learns which files there are.
+    """
+    known = {one.need for one in named_files(made.stored.resources.organizations)}
+    identity, now = partial(stored_client_identities, gateway.settings), time.time()
+    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    needed = (one for one in named_files(changed) if one.need not in known)
+    _refuse(made.edit, [FieldError(one.path, why) for one in needed if (why := unusable(one, identity, now))])
 
 
 def _lacking(store: ConfigStore, made: _Made) -> list[str]:

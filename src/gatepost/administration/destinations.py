@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gatepost.administration.queue import QueueAction, act
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.connectors.names import domain_name
-from gatepost.policy.memory import accept, below, best
+from gatepost.policy.memory import CLASSICAL_FOR, accept, below, best, classical_still
 from gatepost.policy.outbound import describe_achieved
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import QueueFilter, StoreFailure
@@ -189,11 +189,11 @@ def _record(name: DestinationName, one: Remembered, now: float) -> dict[str, Any
         "mx_since": highest.mx_since,
         "last_session": one.at,
         "below": list(fallen),
-        "hosts": [_host(host, known, fallen.get(host)) for host, known in sorted(one.hosts.items())],
+        "hosts": [_host(host, known, fallen.get(host), now) for host, known in sorted(one.hosts.items())],
     }
 
 
-def _host(host: str, one: HostMemory, fallen: Drop | None) -> dict[str, Any]:
+def _host(host: str, one: HostMemory, fallen: Drop | None, now: float) -> dict[str, Any]:
     record: dict[str, Any] = {
         "host": host,
         "first_session": one.first,
@@ -204,6 +204,9 @@ def _host(host: str, one: HostMemory, fallen: Drop | None) -> dict[str, Any]:
     }
     if fallen is not None:
         record["expected"] = describe_achieved(fallen.was)
+    if (classical := classical_still(one.classical, now)) is not None:
+        until = classical.since + CLASSICAL_FOR
+        record["classical_only"] = {"why": classical.why, "since": classical.since, "until": until}
     if one.accepted is not None:
         level = describe_achieved(one.accepted.level)
         record["accepted"] = {"level": level, "at": one.accepted.at, "by": one.accepted.by}

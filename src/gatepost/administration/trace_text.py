@@ -22,6 +22,7 @@ _LABELS = {
     "would_refuse_connector": "in rehearsal",
     "requirement_sources": "asked by",
     "handshake_error": "handshake",
+    "classical_only": "classical groups only",
     "starttls_offered": "STARTTLS",
     "next_attempt": "next attempt",
     "reasons": "why",

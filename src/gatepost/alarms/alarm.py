@@ -28,6 +28,7 @@ class Kind(StrEnum):
     NAME_NOT_COVERED = "name-not-covered"
     ENDPOINT_UNREACHABLE = "endpoint-unreachable"
     NOT_GRANTED = "not-granted"
+    FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"

@@ -50,6 +50,14 @@ class DestinationAcceptance(msgspec.Struct):
     by: str
 
 
+class DestinationGroups(msgspec.Struct):
+    """That a host is offered no post-quantum key exchange. since, until: seconds since 1970. why: how it left one."""
+
+    why: str
+    since: float
+    until: float
+
+
 class DestinationHost(msgspec.Struct):
     """One host. last: what its last session reached. seen: when each level was. expected: given if it does less now."""
 
@@ -61,6 +69,7 @@ class DestinationHost(msgspec.Struct):
     seen: dict[str, DestinationSpan]
     expected: str = ""
     accepted: DestinationAcceptance | None = None
+    classical_only: DestinationGroups | None = None
 
 
 class Destination(msgspec.Struct):

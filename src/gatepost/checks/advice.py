@@ -53,6 +53,10 @@ NO_DNS = (
     "Here: see whether the nameservers in [dns] answer, and validate again. If they do for other names, the name "
     "servers of that domain are down, and its administrators must act. Nothing else is known of the host yet."
 )
+CLASSICAL_ONLY = (
+    "Mail is delivered with classical key exchange all the same. They must update what drops a ClientHello of more "
+    "than one packet: their server, or a firewall before it."
+)
 NO_IPV6 = "Here: this machine has no way to IPv6 addresses. Mail goes by the host's IPv4 addresses meanwhile."
 NO_ROUTE = "Here: this machine has no way to that network; look at its routes, and at the firewall."
 

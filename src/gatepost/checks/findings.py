@@ -256,6 +256,9 @@ def _handshake(seen: Seen) -> _Made:
     if seen.word == "TlsVersionTooOld":
         what = advice.handshake_advice("version", ours=False)
         return Task(name, TaskStatus.FAILED, detail_of(detail, _floor(seen)), what, seconds), ""
+    if facts.classical is not None:
+        detail = detail_of(detail, f"post-quantum key exchange is left unanswered ({facts.classical.why})")
+        return Task(name, TaskStatus.WARNING, detail, advice.CLASSICAL_ONLY, seconds), ""
     return Task(name, TaskStatus.SUCCEEDED, detail, seconds=seconds), ""
 
 

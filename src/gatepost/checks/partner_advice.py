@@ -37,6 +37,9 @@ NO_ANSWER: Final = (
     "Here: see whether the nameserver answers for other names. If it does, the nameservers of that domain are down, "
     "and its administrators must act."
 )
+CLASSICAL_ONLY: Final = (
+    "They must update what drops a ClientHello of more than one packet: their server, or a firewall before it."
+)
 NO_FORWARD_SECRECY: Final = "They must prefer suites with ECDHE, or switch TLS 1.3 on."
 NO_SMTP: Final = "What answers there is no mail server that works: they must look at it, or the port is wrong."
 NO_STATUS: Final = (

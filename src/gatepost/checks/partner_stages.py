@@ -307,6 +307,9 @@ def _negotiated(facts: HopFacts) -> Finding:
     if not tls.forward_secret:
         text = "without forward secrecy: who gets the key later reads what was recorded today"
         return Finding(Stage.TLS, Mark.WARN, text, evidence, advice.NO_FORWARD_SECRECY, short)
+    if facts.classical is not None:
+        text = f"{tls.version}, but post-quantum key exchange is left unanswered ({facts.classical.why})"
+        return Finding(Stage.TLS, Mark.WARN, text, evidence, advice.CLASSICAL_ONLY, short)
     quantum = ", post-quantum key exchange" if "MLKEM" in tls.group else ""
     return Finding(Stage.TLS, Mark.PASS, f"{tls.version}{quantum}", evidence, short=short)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.checks.chain_facts import Store
     from gatepost.checks.chain_stores import RootStores
     from gatepost.net.anchors import TrustAnchors
+    from gatepost.net.chain import Purpose
     from gatepost.tls.facts import CertificateFacts
 
 __all__ = ["MAX_CERTIFICATES", "RootKind", "RootRow", "RootsCheck", "check_roots", "roots_record"]
@@ -175,7 +176,8 @@ def _below(
 ) -> RootRow:
     """An intermediate, or what does not belong into a bundle of authorities."""
     chain = _above(one.der, bundle)
-    verdict = judge(chain, stores.anchors, now=now, purpose="server", max_chain=len(chain))
+    purpose: Purpose = "authority" if kind is RootKind.INTERMEDIATE else "server"
+    verdict = judge(chain, stores.anchors, now=now, purpose=purpose, max_chain=len(chain))
     note = "" if kind is RootKind.INTERMEDIATE else "; it is no authority's and need not be in a bundle"
     if verdict.trusted:
         mark = Mark.WARN if note else Mark.PASS

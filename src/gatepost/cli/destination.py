@@ -165,6 +165,9 @@ def _host_lines(host: _Record) -> Iterable[str]:
     yield f"  last          {printable(host['last'])}{version} at {moment(host['last_session'])}{less}"
     for label, span in host["seen"].items():
         yield f"  {printable(label):13} {moment(span['since'])} to {moment(span['last'])}"
+    if classical := host.get("classical_only"):
+        yield f"  key exchange  classical groups only until {moment(classical['until'])}: post-quantum key exchange was"
+        yield f"                left unanswered at {moment(classical['since'])} ({printable(classical['why'])})"
     if taken := host.get("accepted"):
         by = f"by {printable(taken['by'])} at {moment(taken['at'])}"
         yield f"  accepted      {printable(taken['level'])} {by}"

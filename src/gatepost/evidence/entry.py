@@ -204,6 +204,7 @@ _KEPT: Final = (
     "dane",
     "mta_sts",
     "handshake_error",
+    "classical_only",
     "starttls_offered",
     "protection_drop",
     "requiretls",

@@ -80,8 +80,7 @@ class RevocationChecker:
         """What can be learnt of all certificates of a trusted path below its anchor within the time for a check.
 
         staple: the OCSP response that the peer sent with its chain, b"" if none though it was asked for one, None if it
-        was not (a client; a resumed session). now: seconds since 1970 UTC. Never raises. ValueError if the chain is not
-        trusted.
+        was not (a client). now: seconds since 1970 UTC. Never raises. ValueError if the chain is not trusted.
         """
         if not verdict.trusted or not verdict.path:
             raise ValueError("only the certificates of a trusted chain are looked for")

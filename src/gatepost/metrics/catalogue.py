@@ -109,6 +109,12 @@ TLS_FAILURES: Final = Metric(
     "Connections on which TLS failed or fell short: outbound by result type (RFC 8460), inbound handshakes.",
     ("side", "result_type"),
 )
+CLASSICAL_ONLY: Final = Metric(
+    "gatepost_tls_classical_only_total",
+    Kind.COUNTER,
+    "Outbound TLS without an offer of post-quantum key exchange: the host left one unanswered just now, or earlier.",
+    ("reason",),
+)
 DNS_LOOKUPS: Final = Metric(
     "gatepost_dns_lookups_total",
     Kind.COUNTER,

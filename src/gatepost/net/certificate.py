@@ -30,6 +30,7 @@ __all__ = [
     "CertificateError",
     "certificate_facts",
     "end_point_binding",
+    "is_authority",
     "issuer_text",
     "key_kind",
     "must_staple",
@@ -132,6 +133,14 @@ def must_staple(certificate: x509.Certificate) -> bool:
     except (x509.ExtensionNotFound, *MALFORMED):
         return False
     return x509.TLSFeatureType.status_request in features
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether its basic constraints say that it may issue others. Raises what MALFORMED lists."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _text(certificate: x509.Certificate, read: Callable[[x509.Certificate], str]) -> str:

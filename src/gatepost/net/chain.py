@@ -1,8 +1,8 @@
 """Is a presented chain to be trusted? Path building and every reason against it, after the handshake and apart from it.
 
 OpenSSL's verifier builds and checks the path (RFC 5280); what its binding cannot be asked for is checked here:
-purpose, key sizes, SHA-1. Names are `tls.names`' question, what follows from the answer is `policy`'s. Reasons for
-this split are in docs/decisions.
+purpose, key sizes, SHA-1, who may issue. Names are `tls.names`' question, what follows from the answer is `policy`'s.
+Reasons for this split are in docs/decisions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gatepost.net.certificate import (
     MAX_CERTIFICATE_BYTES,
     CertificateError,
     certificate_facts,
+    is_authority,
     issuer_text,
     key_kind,
     parse,
@@ -47,7 +48,7 @@ __all__ = [
     "weak_signature",
 ]
 
-type Purpose = Literal["server", "client", "mail"]
+type Purpose = Literal["server", "client", "mail", "authority"]
 
 # X509_V_ERR_*, openssl/x509_vfy.h. What is not listed is INVALID with OpenSSL's own words.
 _NO_ISSUER: Final = frozenset({2, 20, 21})
@@ -79,7 +80,13 @@ _USAGES: Final = {
     ),
     "mail": frozenset({ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}),
 }
-_PURPOSES: Final = {"server": "a TLS server", "client": "a TLS client", "mail": "mail"}
+_USAGES["authority"] = _USAGES["server"]
+_PURPOSES: Final = {
+    "server": "a TLS server",
+    "client": "a TLS client",
+    "mail": "mail",
+    "authority": "an authority of TLS servers",
+}
 _CACHE_SECONDS: Final = 3600.0
 _CACHE_BYTES: Final = 8 * 1024 * 1024
 
@@ -123,8 +130,9 @@ def judge(
     """Judge the certificates that a peer presented, leaf first, at `now` (seconds since 1970 UTC). Never raises.
 
     purpose: what the peer is. "server" wants extended key usage serverAuth or none, "client" clientAuth, serverAuth or
-    none, "mail" emailProtection or none. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are
-    refused. Certificates beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
+    none, "mail" emailProtection or none. "authority" is an intermediate by itself, which nobody presents: as "server",
+    but it may issue. Keys below RSA 2048 or P-256 and SHA-1 signatures (but on the anchor) are refused. Certificates
+    beyond the limits make the chain INVALID, unread. The answer is cached for up to an hour.
     """
     if not chain_der:
         return ChainVerdict(ChainStatus.NO_CERTIFICATE, "no certificate was presented", None)
@@ -257,7 +265,36 @@ def _object(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainSt
         usages = extended_usages(certificate)
         if usages is not None and not usages & _USAGES[purpose]:
             return ChainStatus.WRONG_PURPOSE, f"{subject_text(certificate)} is not for {_PURPOSES[purpose]}"
+    return _misplaced(path, purpose)
+
+
+def _misplaced(path: Sequence[x509.Certificate], purpose: Purpose) -> tuple[ChainStatus, str] | None:
+    """An authority in the place of a peer, or something else in the place of an authority (RFC 5280 section 4.2.1.9).
+
+    OpenSSL's verifier takes both, and refuses them only together with roots that are in use (decision 0046). A leaf
+    that is an anchor itself is trusted as it stands: who makes a self-signed one with `openssl req` gets an authority.
+    """
+    leaf, *issuers = path
+    if issuers and purpose != "authority" and is_authority(leaf):
+        detail = f"{subject_text(leaf)} is the certificate of an authority, not of {_PURPOSES[purpose]}"
+        return ChainStatus.WRONG_PURPOSE, detail
+    for issuer in issuers:
+        if not is_authority(issuer):
+            why = "it is of version 1" if issuer.version is x509.Version.v1 else "its basic constraints do not say so"
+            return ChainStatus.INVALID, f"{subject_text(issuer)} may issue no certificates: {why}"
+        if not _may_sign(issuer):
+            return (
+                ChainStatus.INVALID,
+                f"{subject_text(issuer)} may issue no certificates: its key usage leaves them out",
+            )
     return None
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def strong_key(kind: str) -> bool:

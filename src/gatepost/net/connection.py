@@ -272,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._loss is None:
             shaking = self._engine is not None and self._facts is None
             kind = LossKind.HANDSHAKE if shaking else LossKind.RESET if exc is not None else LossKind.CLOSED
-            self._loss = Loss(kind, str(exc or ""))
+            self._loss = Loss(kind, str(exc or ""), shaking)
         self._ended = True
         self._forget()
         self._clock.end()
@@ -299,7 +299,8 @@ class Connection(asyncio.BufferedProtocol):
             # In TLS 1.3 a client has finished before the server has looked at its certificate (RFC 8446 section
             # 4.4.2.4).
             agreed = self._facts is not None and (self._answering or self._proved)
-            self._finish(Loss(LossKind.RESET if agreed else LossKind.HANDSHAKE, str(failure)))
+            unanswered = self._facts is None and failure.unread
+            self._finish(Loss(LossKind.RESET if agreed else LossKind.HANDSHAKE, str(failure), unanswered))
             return
         self._send(engine.take_output())
         if self._facts is None and engine.facts is not None:
@@ -377,7 +378,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._engine is None:
             return Loss(LossKind.CLOSED)
         if self._facts is None:
-            return Loss(LossKind.HANDSHAKE, "the peer closed the connection during the handshake")
+            return Loss(LossKind.HANDSHAKE, "the peer closed the connection during the handshake", unanswered=True)
         return Loss(LossKind.TRUNCATED, "the peer closed the connection without close_notify")
 
     def _adjust_reading(self) -> None:

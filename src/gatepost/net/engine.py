@@ -8,6 +8,7 @@ BIOs; calls that pyOpenSSL does not have are in `net.openssl_private`.
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -16,14 +17,14 @@ from OpenSSL import SSL, crypto
 from gatepost.net import openssl_private as private
 from gatepost.net.certificate import end_point_binding, key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
-from gatepost.net.sessions import ChainMemory, SessionCache
+from gatepost.net.sessions import MAX_AGE, ChainMemory, SessionCache
 from gatepost.net.staples import Staples
 from gatepost.tls.facts import TlsFacts
 from gatepost.tls.profile import group_name, iana_name, version_name
 from gatepost.tls.signature import scheme_name, served_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gatepost.tls.profile import Profile
 
@@ -48,10 +49,34 @@ _RECORD = 16384  # the largest plaintext of a record (RFC 8446 section 5.1); BIO
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
+# ffdhe2048 of RFC 7919, for the profiles that have suites with DHE: a server's part of them.
+_DH_PARAMETERS = b"""\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+# By which stacks answer a ClientHello that their buffers are too small for. "handshake failure" is not among them, nor
+# any that speaks of versions, names or certificates: who says so has read it.
+_UNREAD = tuple(
+    f"alert {name}"
+    for name in ("decode error", "illegal parameter", "unexpected message", "record overflow", "internal error")
+)
 
 
 class TlsFailure(Exception):  # noqa: N818 - an outcome of a handshake, not a fault of ours
-    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`."""
+    """TLS cannot go on. The text is for us; what the peer must be told (an alert) waits in `Engine.take_output`.
+
+    unread: the peer's alert says that it could not read our handshake, rather than that it read and refused it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.unread = text.endswith(_UNREAD)
 
 
 class ServerContext:
@@ -60,18 +85,32 @@ class ServerContext:
     staples: what is stapled, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
     """
 
-    __slots__ = ("_base", "_keys", "chains", "profile", "staples")
+    __slots__ = ("_all", "_base", "_keys", "_period", "chains", "profile", "staples")
 
-    def __init__(self, base: SSL.Context, profile: Profile, staples: Staples) -> None:
+    def __init__(
+        self, base: SSL.Context, profile: Profile, staples: Staples, others: Iterable[SSL.Context] = ()
+    ) -> None:
+        """others: what SNI may choose in the place of base."""
         self._base = base
+        self._all = (base, *others)
+        self._period = -1
         self._keys: dict[int, str] = {}
         self.chains = ChainMemory()
         self.profile = profile
         self.staples = staples
 
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
-        """An engine for one connection. The parameters are the client's and have no meaning here."""
+        """An engine for one connection. The parameters are the client's and have no meaning here.
+
+        What resumes a session shows the client certificate of its first handshake. No ticket tells how long ago that
+        was, as each resumption gives a new one: so tickets of one period are worth nothing in the next.
+        """
         del server_name, session_key
+        period = int(time.monotonic() // MAX_AGE)
+        if period != self._period:
+            self._period = period
+            for context in self._all:
+                private.set_session_context(context, b"gatepost %d" % period)
         connection = SSL.Connection(self._base, None)
         connection.set_accept_state()
         return Engine(connection, self)
@@ -98,6 +137,10 @@ class ClientContext:
         self.sessions = SessionCache()
         self.watch = private.SignatureWatch(base)
 
+    def forget(self, session_key: str, server_name: str) -> None:
+        """Make the next connection of this key and name a full handshake: see `SessionCache.forget`."""
+        self.sessions.forget((session_key, server_name))
+
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
         """An engine for one connection.
 
@@ -120,6 +163,7 @@ class Engine:
     """
 
     __slots__ = (
+        "_born",
         "_connection",
         "_context",
         "_failed",
@@ -145,12 +189,14 @@ class Engine:
         self._scheme = 0
         self._failed = False
         self._kept = False
+        self._born = 0.0  # of the session that is offered, later of the one that is used
         self.facts: TlsFacts | None = None
         self.peer_closed = False
         if isinstance(context, ClientContext) and session_key is not None:
             earlier = context.sessions.find(session_key)
-            if earlier is not None:
-                connection.set_session(earlier)
+            if earlier is not None and earlier.session is not None:
+                self._born = earlier.born
+                connection.set_session(earlier.session)
 
     def start(self) -> None:
         """Begin: a client has its ClientHello in `take_output` after this, a server waits for one."""
@@ -187,6 +233,8 @@ class Engine:
         # it.
         private.clear_errors()
         self.facts = self._observe()
+        if isinstance(context, ClientContext) and not self.facts.resumed:
+            self._born = context.sessions.clock()
         self._heard = b""
         if self.facts.version != "TLSv1.3":
             self._keep_session()
@@ -203,13 +251,13 @@ class Engine:
         connection = self._connection
         version = version_name(connection.get_protocol_version_name())
         suite = iana_name(connection.get_cipher_name() or "")
-        ephemeral = not suite.startswith("TLS_RSA_")
+        ephemeral, curves = not suite.startswith("TLS_RSA_"), not suite.startswith("TLS_DHE_")
         resumed = private.session_reused(connection)
         return TlsFacts(
             version=version,
             suite=suite,
-            group=group_name(connection.get_group_name() or "") if ephemeral else "",
-            signature=self._signature(version) if ephemeral and not resumed else "",
+            group=group_name(connection.get_group_name() or "") if ephemeral and curves else "",
+            signature=self._signature(version) if ephemeral and curves and not resumed else "",
             resumed=resumed,
             server_name=(connection.get_servername() or b"").decode("ascii", "replace"),
             peer_chain=self._peer_chain(resumed=resumed),
@@ -326,7 +374,7 @@ class Engine:
             return
         session = self._connection.get_session()
         if session is not None:
-            context.sessions.keep(self._key, session)
+            context.sessions.keep(self._key, session, self._born)
             self._kept = True
 
 
@@ -362,7 +410,7 @@ def server_context(
     if others:
         names = set(groups)
         base.set_tlsext_servername_callback(lambda connection: _choose(connection, names, others))
-    return ServerContext(base, profile, staples)
+    return ServerContext(base, profile, staples, others.values())
 
 
 def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:
@@ -392,9 +440,13 @@ def client_context(
 def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certificate: bool) -> SSL.Context:
     context = _base(SSL.Context(SSL.TLS_SERVER_METHOD), profile)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-    context.set_session_id(b"gatepost")
     if ask_client_certificate:
         context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    if ":DHE-" in profile.suites12:
+        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
+            file.write(_DH_PARAMETERS)
+            file.flush()
+            context.load_tmp_dh(file.name)
     for credentials in group:
         _present(context, credentials)
     return context

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from gatepost.net.certificate import MALFORMED, parse, quietly
+from gatepost.net.certificate import is_authority as says_authority
 from gatepost.net.chain import weak_signature
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def self_issued(certificate: x509.Certificate) -> bool:
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether basicConstraints say that it may issue others."""
-    with suppress(x509.ExtensionNotFound, *MALFORMED):
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    """Whether basicConstraints say that it may issue others; not if they cannot be read."""
+    with suppress(*MALFORMED):
+        return says_authority(certificate)
     return False
 
 

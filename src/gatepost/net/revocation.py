@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
-from gatepost.net.certificate import MALFORMED, issuer_text, quietly, subject_text
+from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quietly, subject_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -278,9 +278,7 @@ def _check_scope(scope: x509.IssuingDistributionPoint, certificate: x509.Certifi
 
 def _is_authority(certificate: x509.Certificate) -> bool:
     try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
+        return is_authority(certificate)
     except MALFORMED as failure:
         raise RevocationError(f"what the certificate is for cannot be read: {failure}"[:300]) from failure
 

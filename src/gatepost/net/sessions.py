@@ -6,40 +6,67 @@ handshake, or a chain that ends at its leaf, never more.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from OpenSSL import SSL
 
-__all__ = ["ChainMemory", "SessionCache"]
+__all__ = ["MAX_AGE", "ChainMemory", "KeptSession", "SessionCache"]
+
+MAX_AGE: Final = 900.0
+"""Seconds after its full handshake for which a session may be resumed, on either side."""
+
+
+class KeptSession(NamedTuple):
+    """session: None where it was forgotten. born: when its full handshake was, by the clock of the cache."""
+
+    session: SSL.Session | None
+    born: float
 
 
 class SessionCache:
     """The newest session for each key; the least recently used goes when `limit` is reached.
 
     A session in memory keeps the whole chain of its first, full handshake; written to DER it would keep the leaf alone.
+    Because what resumes it shows that chain again, it is used for `MAX_AGE` seconds after that handshake and no longer:
+    each resumption gets a new ticket, and the old chain would else be shown for ever. clock: seconds, never going back.
     """
 
-    __slots__ = ("_entries", "_limit")
+    __slots__ = ("_entries", "_limit", "clock")
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
-        self._entries: OrderedDict[tuple[str, str], SSL.Session] = OrderedDict()
+        self.clock = clock
+        self._entries: OrderedDict[tuple[str, str], KeptSession] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: tuple[str, str]) -> SSL.Session | None:
+    def find(self, key: tuple[str, str]) -> KeptSession | None:
         """The session to offer, which stays in the cache: tickets may be used by several connections at once."""
         entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
+        if entry is None or entry.session is None or self.clock() - entry.born >= MAX_AGE:
+            return None
+        self._entries.move_to_end(key)
         return entry
 
-    def keep(self, key: tuple[str, str], session: SSL.Session) -> None:
-        """Remember `session` in place of the one before."""
-        self._entries[key] = session
+    def keep(self, key: tuple[str, str], session: SSL.Session, born: float) -> None:
+        """Remember `session` in place of the one before, unless that is younger or was forgotten since."""
+        known = self._entries.get(key)
+        if known is not None and (born < known.born or (known.session is None and born == known.born)):
+            return
+        self._put(key, KeptSession(session, born))
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Resume nothing for this key that began before now: neither what is kept, nor what still runs."""
+        self._put(key, KeptSession(None, self.clock()))
+
+    def _put(self, key: tuple[str, str], entry: KeptSession) -> None:
+        self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)

@@ -41,10 +41,15 @@ class LossKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How and why a stream ended. detail is for us: it never goes on the wire."""
+    """How and why a stream ended. detail is for us: it never goes on the wire.
+
+    unanswered: during a handshake, and the peer showed no sign of having understood ours: it went away without an alert
+    or with one that says that it cannot read what was sent.
+    """
 
     kind: LossKind
     detail: str = ""
+    unanswered: bool = False
 
 
 class TlsContext(Protocol):

@@ -27,6 +27,7 @@ from gatepost.certificates.alarms import Observed, Scope, judge, remember, undec
 from gatepost.certificates.entry import State
 from gatepost.certificates.files import CertificateFileError
 from gatepost.checks.alarm_subjects import connector_files, failing_renewals, scope_of
+from gatepost.checks.named_files import file_alarm, named_files, unusable
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
 
@@ -240,11 +241,18 @@ class AlarmKeeper:
         found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
         directory = self._directory()
         found = (*domain_conflicts(directory.disputes), *found, *judge_grants(directory.resources))
+        found += await asyncio.to_thread(self._files, now)
 
         def is_open(alarm: Alarm) -> bool:
             return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
         await self._tell_of(memory, found, is_open, now)
+
+    def _files(self, now: float) -> tuple[Alarm, ...]:
+        """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
+        named = named_files(self._directory().resources.organizations)
+        told = ((one, unusable(one, self._keeper.clients.find, now)) for one in named)
+        return tuple(file_alarm(one, why) for one, why in told if why)
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float

@@ -204,6 +204,8 @@ class Deliverer:
             return
         try:
             shipment.drop = memory.recall(destination, opened, hold=shipment.hold)
+            if shipment.drop is not None:
+                self._services.opener.forget_session(opened)
             if shipment.drop is not None and shipment.hold:
                 raise memory.barred(shipment.drop, opened)
         except HopFailed:
@@ -356,15 +358,19 @@ class Deliverer:
         while (kept := self._services.pool.take(hop)) is not None:
             if await self._transfer(kept, shipment, body):
                 return
-        await self._transfer(await self._open(hop, sessions), shipment, body)
+        await self._transfer(await self._open(hop, sessions, shipment), shipment, body)
 
-    async def _open(self, hop: Hop, sessions: WaySessions) -> OpenHop:
+    async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""
+        memory = self._services.memory
+        classical = memory.classical(shipment.destination, hop) if memory is not None else None
         try:
-            opened = await self._services.opener.open(hop)
+            opened = await self._services.opener.open(hop, classical=classical)
         except HopFailed as failed:
             sessions.failed(hop, failed.failure)
             raise
+        if memory is not None:
+            memory.shook_hands(opened)
         sessions.opened(opened)
         return opened
 
@@ -438,16 +444,16 @@ def _base(route: Route | None, version: int) -> dict[str, Any]:
     decided = {"configuration": version}
     match route:
         case SmartHosts():
-            record = route_record(route.connector.name, route.hops[0].requirement)
+            record = route_record(route.connector, route.hops[0].requirement)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case MxRoute():
-            record = route_record(route.connector.name if route.connector else "", route.requirement)
+            record = route_record(route.connector, route.requirement)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case LmtpRoute():
-            record = route_record("", route.hop.requirement)
+            record = route_record(None, route.hop.requirement)
             return decided | record | {"mailbox": f"lmtp:{route.hop.place}"}
         case InternalRoute():
-            return decided | route_record("", route.hop.requirement) | choice_record(route.reasons, ())
+            return decided | route_record(None, route.hop.requirement) | choice_record(route.reasons, ())
         case Unroutable():
             return decided | choice_record(route.reasons, route.passed_over)
         case MailboxRoute() | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -102,13 +102,14 @@ class OutboundConnection:
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. on_end: called once when the connection ends while nobody waits for it. watch: told as
-    each step begins.
+    sent: transactions begun. shaking: the handshake after STARTTLS has begun. on_end: called once when the connection
+    ends while nobody waits for it. watch: told as each step begins.
     """
 
     def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:
         self.transcript: list[str] = []
         self.sent = 0
+        self.shaking = False
         self.on_end: Callable[[], None] | None = None
         self.watch = _UNWATCHED
         self._stream = stream
@@ -198,8 +199,9 @@ class OutboundConnection:
         if not event.reply.positive:
             return event.reply
         self.watch(Step.HANDSHAKE)
+        self.shaking = True
         self._stream.start_tls(context, server_name=server_name, session_key=session_key)
-        facts = await self._next_facts(self._timeouts.handshake)
+        facts = await self._shake_hands()
         self._say(self._client.tls_started, f"({facts.version} {facts.suite})")
         return facts
 
@@ -302,6 +304,14 @@ class OutboundConnection:
         if isinstance(event, Greeting | HelloDone | StartTlsReply | BodyWanted | TransactionDone | Closed):
             raise ConnectionEnded(protocol_broken("a reply during the TLS handshake"))
         return event  # type: ignore[return-value] # what is left of the union
+
+    async def _shake_hands(self) -> TlsFacts:
+        try:
+            return await self._next_facts(self._timeouts.handshake)
+        except ConnectionEnded as ended:
+            if ended.failure.loss is LossKind.TIMEOUT:
+                raise ConnectionEnded(replace(ended.failure, unanswered=True)) from ended
+            raise
 
     async def _next_of_transaction(self, seconds: float) -> BodyWanted | TransactionDone:
         event = await self._wait(seconds)

@@ -21,7 +21,7 @@ from gatepost.net.engine import ClientContext, ServerIdentity, client_context
 from gatepost.net.identity import IdentityError
 from gatepost.outbound.failure import HopFailed, local_fault
 from gatepost.policy.requirement import Authenticated, Opportunistic
-from gatepost.tls.profile import PROFILES, with_minimum
+from gatepost.tls.profile import PROFILES, classical_only, with_minimum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from gatepost.policy.requirement import Requirement
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["NODE_CERTIFICATE", "ClientContexts", "OurCertificate", "asked_anchors", "our_certificate", "revocable"]
+__all__ = [
+    "NODE_CERTIFICATE",
+    "ClientContexts",
+    "OurCertificate",
+    "asked_anchors",
+    "has_classical",
+    "our_certificate",
+    "revocable",
+]
 
 _KEPT = 200
 
@@ -43,11 +51,17 @@ type ClientIdentity = Callable[[str, str, float], ServerIdentity]
 class OurCertificate:
     """What is presented to a next hop that asks. organization: whose connector names it; a label is one of its own.
 
-    "" for `NODE_CERTIFICATE`.
+    Both "" for `NODE_CERTIFICATE`.
     """
 
     organization: str
     named: ClientCertificate
+    connector: str = ""
+
+    def __str__(self) -> str:
+        """As an administrator knows it."""
+        named = f"{self.named.label!r}" if self.named.label else f"{self.named.chain} with {self.named.key}"
+        return f"{named} of connector {self.connector!r}" if self.connector else named
 
 
 NODE_CERTIFICATE = OurCertificate("", ClientCertificate(label="node"))
@@ -58,7 +72,7 @@ def our_certificate(connector: OutboundConnector | None, organization: str) -> O
     """What a connector of an organization presents, None if it names nothing."""
     if connector is None or connector.client_certificate is None:
         return None
-    return OurCertificate(organization, connector.client_certificate)
+    return OurCertificate(organization, connector.client_certificate, connector.name)
 
 
 def _no_identity(organization: str, label: str, now: float) -> ServerIdentity:
@@ -96,16 +110,22 @@ class ClientContexts:
         self._context.cache_clear()
         self._trust.cache_clear()
 
-    def context(self, requirement: Requirement, certificate: OurCertificate | None) -> ClientContext:
-        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used."""
+    def context(
+        self, requirement: Requirement, certificate: OurCertificate | None, *, classical: bool = False
+    ) -> ClientContext:
+        """What to begin TLS with. Raises HopFailed if our own certificate cannot be used.
+
+        classical: without the post-quantum groups, where `has_classical` says that this may be.
+        """
         version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
         staple = self._staple or revocable(requirement)
         try:
             ours = self._ours(certificate) if certificate else None
-            return self._context(requirement.profile, version, self._named(requirement), ours, staple=staple)
+            named = self._named(requirement)
+            return self._context(requirement.profile, version, named, ours, staple=staple, classical=classical)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
-            raise HopFailed(local_fault(f"the client certificate cannot be used: {error}")) from error
+            raise HopFailed(local_fault(f"the client certificate {certificate} cannot be used: {error}")) from error
 
     def judge(self, requirement: Requirement, facts: TlsFacts, anchors: str) -> ChainVerdict | None:
         """The peer's chain held against anchors, "" for the server's own; None if it need not be known and cannot be.
@@ -116,7 +136,8 @@ class ClientContexts:
         if isinstance(trusted, AnchorsError):
             if not asked_anchors(requirement):
                 return None
-            raise HopFailed(local_fault(f"the trust anchors cannot be read: {trusted}"))
+            asked = ", ".join(map(str, requirement.sources))
+            raise HopFailed(local_fault(f"the trust anchors that {asked} asks for cannot be read: {trusted}"))
         return chain.judge(facts.peer_chain, trusted, now=self._clock(), purpose="server")
 
     @property
@@ -140,6 +161,11 @@ def asked_anchors(requirement: Requirement) -> tuple[str, ...]:
     return requirement.anchors if isinstance(requirement, Authenticated) else ()
 
 
+def has_classical(requirement: Requirement) -> bool:
+    """Whether a peer that leaves a post-quantum key share unanswered may be offered none: not where one is demanded."""
+    return classical_only(PROFILES[requirement.profile]) is not None
+
+
 def revocable(requirement: Requirement) -> bool:
     """Whether a trusted chain is looked for among the revoked ones before it counts."""
     if not isinstance(requirement, Authenticated) or not requirement.anchors:
@@ -154,9 +180,12 @@ def _make_context(
     certificate: ServerIdentity | tuple[str, str] | None,
     *,
     staple: bool,
+    classical: bool,
 ) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
     chosen = PROFILES[profile]
+    if classical:
+        chosen = classical_only(chosen) or chosen
     if version:
         chosen = with_minimum(chosen, version)
     if certificate is None:

@@ -73,7 +73,8 @@ class HopFailure:
     known; the address with its port. facts, verdict: what the connection proved, None without one. transcript: what was
     said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
     the host, None if it was not known. local: our own IP address, "" if there was no connection. drop: how the host
-    fell short of what was seen before, None unless that is why.
+    fell short of what was seen before, None unless that is why. unanswered: a handshake had begun, and the peer
+    answered nothing of which one could learn (see `net.stream.Loss`).
     """
 
     reply: Reply
@@ -88,6 +89,7 @@ class HopFailure:
     published: Published | None = None
     local: str = ""
     drop: Drop | None = None
+    unanswered: bool = False
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
@@ -121,12 +123,16 @@ def located(reply: Reply, host: str, address: str) -> Reply:
 
 
 class HopFailed(Exception):  # noqa: N818 - not an error of the program: it is what was found
-    """Nothing can be sent over this hop now. handshake: STARTTLS was offered, but TLS could not be agreed."""
+    """Nothing can be sent over this hop now.
 
-    def __init__(self, failure: HopFailure, *, handshake: str = "") -> None:
+    handshake: STARTTLS was offered, but TLS could not be agreed. shaken: the handshake had begun.
+    """
+
+    def __init__(self, failure: HopFailure, *, handshake: str = "", shaken: bool = False) -> None:
         super().__init__(failure.text)
         self.failure = failure
         self.handshake = handshake
+        self.shaken = shaken
 
 
 class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: it is what was found
@@ -178,7 +184,7 @@ def loss_reply(loss: Loss, awaiting: str) -> Reply:
 
 def connection_lost(loss: Loss) -> HopFailure:
     """The connection ended before a message was begun."""
-    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind), loss=loss.kind)
+    return HopFailure(_LOSSES[loss.kind], loss.detail or str(loss.kind), loss=loss.kind, unanswered=loss.unanswered)
 
 
 def protocol_broken(detail: str) -> HopFailure:

@@ -6,6 +6,7 @@ EHLO again; what was seen becomes facts, and `policy.outbound` says whether they
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,9 +16,17 @@ from gatepost.connectors.values import Cleartext, RevocationCheck
 from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
 from gatepost.outbound.connection import OutboundConnection, Step, Watch
-from gatepost.outbound.contexts import asked_anchors, revocable
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, between_nodes, cannot_connect, fell_short, not_reached
-from gatepost.policy.facts import HopFacts
+from gatepost.outbound.contexts import asked_anchors, has_classical, revocable
+from gatepost.outbound.failure import (
+    ConnectionEnded,
+    HopFailed,
+    HopFailure,
+    between_nodes,
+    cannot_connect,
+    fell_short,
+    not_reached,
+)
+from gatepost.policy.facts import ClassicalOnly, HopFacts
 from gatepost.policy.outbound import judge
 from gatepost.policy.published import NOTHING
 from gatepost.policy.requirement import Authenticated, MxLevel, Opportunistic, Shortfall, Verdict
@@ -84,6 +93,19 @@ class Hop:
         bare = self.host.startswith(("[", "/")) or ":" in self.host or self.host.rpartition(".")[2].isdigit()
         return "" if bare else self.host
 
+    @property
+    def session_key(self) -> str:
+        """By what a TLS session is found again, "" for a full handshake.
+
+        A resumed session shows the certificate it was begun with: what the peer presents by now would go unseen, be it
+        mended or wrong. Where the peer must prove itself, be it on trial or for a report, each one shows its own.
+        """
+        records = self.published.dane
+        asked = (self.requirement, self.rehearsed, self.published.testing)
+        if any(isinstance(one, Authenticated) for one in asked) or (records is not None and records.records.usable):
+            return ""
+        return f"{self.host} {self.endpoint}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenHop:
@@ -91,7 +113,8 @@ class OpenHop:
 
     rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
     drops: for each destination whose mail it was held ready for, how it falls short of what was seen before, None if it
-    does not (`outbound.memory`).
+    does not (`outbound.memory`). before: how the handshake with other groups failed, if this is a second one. since:
+    when it was opened, by time.monotonic.
     """
 
     hop: Hop
@@ -101,6 +124,8 @@ class OpenHop:
     rehearsal: Verdict | None = None
     testing: Verdict | Shortfall | None = None
     drops: dict[DestinationName, Drop | None] = field(default_factory=dict)
+    before: HopFailure | None = None
+    since: float = field(default_factory=time.monotonic)
 
 
 class HopOpener:
@@ -126,13 +151,51 @@ class HopOpener:
         self._connect = connect
         self._revocation = revocation
 
-    async def open(self, hop: Hop, *, handshake_error: str = "", watch: Watch | None = None) -> OpenHop:
+    async def open(
+        self,
+        hop: Hop,
+        *,
+        handshake_error: str = "",
+        watch: Watch | None = None,
+        classical: ClassicalOnly | None = None,
+    ) -> OpenHop:
         """Connect and judge. Raises HopFailed.
 
         handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
         requirement lets it; that is for the caller to have decided (see `may_go_clear`). watch: told as each step
         begins, for `checks`.
+
+        A peer that leaves the handshake unanswered gets a second one at once, over a connection of its own and with
+        classical groups only: boxes on the way, and old stacks, drop a ClientHello that has a post-quantum key share.
+        Nothing else is lowered. classical: it did so before (`OpenHop.facts.classical` of then), so it is spared the
+        first; if that fails, all groups are offered.
         """
+        if classical is not None and not has_classical(hop.requirement):
+            classical = None
+        try:
+            return await self._open(hop, handshake_error, watch, classical)
+        except HopFailed as failed:
+            if not self._has_other_groups(hop, failed, classical):
+                raise
+            first = failed
+        other = None if classical else ClassicalOnly(first.handshake, self._contexts.clock())
+        try:
+            opened = await self._open(hop, "", watch, other)
+        except HopFailed as again:
+            again.handshake = again.handshake or first.handshake  # TLS was agreed with neither
+            raise
+        return replace(opened, before=first.failure)
+
+    @staticmethod
+    def _has_other_groups(hop: Hop, failed: HopFailed, classical: ClassicalOnly | None) -> bool:
+        """Whether other groups may be what a failed handshake needs."""
+        if hop.internal or not failed.shaken:
+            return False
+        return classical is not None or (failed.failure.unanswered and has_classical(hop.requirement))
+
+    async def _open(
+        self, hop: Hop, handshake_error: str, watch: Watch | None, classical: ClassicalOnly | None
+    ) -> OpenHop:
         if watch is not None:
             watch(Step.CONNECT)
         connection = await self._dial(hop)
@@ -140,7 +203,7 @@ class HopOpener:
             connection.watch = watch
             watch.connected(connection.transcript)
         try:
-            return await self._establish(hop, connection, handshake_error)
+            return await self._establish(hop, connection, handshake_error, classical)
         except ConnectionEnded as ended:
             ended_with = between_nodes(ended.failure) if hop.internal else ended.failure
             failure = ended_with.at(hop.host, hop.endpoint, tuple(connection.transcript))
@@ -156,6 +219,12 @@ class HopOpener:
             connection.abort("given up while opening")
             raise
 
+    def forget_session(self, opened: OpenHop) -> None:
+        """The next connection to a host shows the certificate it has by then, whatever was kept of this one."""
+        hop, classical = opened.hop, opened.facts.classical is not None
+        context = self._contexts.context(hop.requirement, hop.certificate, classical=classical)
+        context.forget(hop.session_key, hop.server_name)
+
     async def _dial(self, hop: Hop) -> OutboundConnection:
         try:
             policy = self.tenants if hop.bounded else None
@@ -166,18 +235,22 @@ class HopOpener:
             raise HopFailed(cannot_connect(error).at(hop.host, hop.endpoint)) from error
         return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)
 
-    async def _establish(self, hop: Hop, connection: OutboundConnection, handshake_error: str) -> OpenHop:
+    async def _establish(
+        self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
+    ) -> OpenHop:
         if hop.internal:
             facts = await self._among_nodes(hop, connection)
         else:
-            facts = await self._in_the_world(hop, connection, handshake_error)
+            facts = await self._in_the_world(hop, connection, handshake_error, classical)
         verdict = judge(hop.requirement, facts)
         if not verdict.passed:
             raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
         rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
         return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
 
-    async def _in_the_world(self, hop: Hop, connection: OutboundConnection, handshake_error: str) -> HopFacts:
+    async def _in_the_world(
+        self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
+    ) -> HopFacts:
         """Greeting and EHLO in clear, then STARTTLS if it is offered."""
         await connection.greeting()
         await connection.hello()
@@ -189,7 +262,7 @@ class HopOpener:
             mx=hop.mx,
         )
         if facts.starttls_offered and not handshake_error:
-            facts = await self._secure(hop, connection, facts)
+            facts = await self._secure(hop, connection, replace(facts, classical=classical))
         return facts
 
     async def _among_nodes(self, hop: Hop, connection: OutboundConnection) -> HopFacts:
@@ -197,7 +270,7 @@ class HopOpener:
         facts = HopFacts(hop.host, hop.endpoint, mx=hop.mx)
         context, name = self._contexts.context(hop.requirement, hop.certificate), hop.server_name
         try:
-            tls = await connection.secure(context, server_name=name, session_key=f"{hop.host} {hop.endpoint}")
+            tls = await connection.secure(context, server_name=name, session_key=hop.session_key)
         except ConnectionEnded as ended:
             raise self._broken(hop, connection, facts, ended.failure.detail, passing=True) from ended
         facts = await self._judge_peer(hop.requirement, replace(facts, tls=tls), tls)
@@ -229,15 +302,14 @@ class HopOpener:
 
     async def _secure(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
         """STARTTLS and what it proved. Whoever breaks it gets nothing on this connection, whatever the requirement."""
-        context = self._contexts.context(hop.requirement, hop.certificate)
-        # A session brings back the certificate it was begun with, and a host may by now have another one that other
-        # records announce: under DANE each connection shows its own.
-        key = "" if _records(hop.requirement) else f"{hop.host} {hop.endpoint}"
+        classical = facts.classical is not None
+        context = self._contexts.context(hop.requirement, hop.certificate, classical=classical)
+        name = hop.server_name
         try:
-            tls = await connection.start_tls(context, server_name=hop.server_name, session_key=key)
+            tls = await connection.start_tls(context, server_name=name, session_key=hop.session_key)
         except ConnectionEnded as ended:
             passing = ended.failure.loss is not LossKind.HANDSHAKE
-            raise self._broken(hop, connection, facts, ended.failure.detail, passing=passing) from ended
+            raise self._broken(hop, connection, facts, ended.failure.detail, passing=passing, ended=ended) from ended
         if isinstance(tls, Reply):
             error = f"STARTTLS was answered with {tls.text}"
             raise self._broken(hop, connection, facts, error, passing=tls.transient)
@@ -250,7 +322,11 @@ class HopOpener:
                 raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
             raise
         facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
-        return await self._judge_peer(hop.requirement, facts, tls, partial(connection.watch.judged, facts))
+        # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
+        # certificate is worth, lest the record contradicts the rehearsal beside it.
+        tried = asked_anchors(hop.rehearsed) if hop.rehearsed is not None else ()
+        told = partial(connection.watch.judged, facts)
+        return await self._judge_peer(hop.requirement, facts, tls, told, unasked=tried)
 
     async def _judge_peer(
         self,
@@ -258,12 +334,15 @@ class HopOpener:
         facts: HopFacts,
         tls: TlsFacts,
         told: Callable[[ChainVerdict], None] | None = None,
+        *,
+        unasked: tuple[str, ...] = (),
     ) -> HopFacts:
         """What the peer's certificates prove by each of the requirement's anchors, and by the TLSA records it names.
 
-        told: of the chain before it is asked whether it was revoked.
+        told: of the chain before it is asked whether it was revoked. unasked: anchors to judge by, before the server's
+        own, where the requirement names none.
         """
-        first, *others = asked_anchors(requirement) or ("",)
+        first, *others = asked_anchors(requirement) or dict.fromkeys((*unasked, ""))
         chain = await self._judge_chain(requirement, tls, first, told)
         judged = [(anchors, await self._judge_chain(requirement, tls, anchors)) for anchors in others]
         chains = tuple((anchors, verdict) for anchors, verdict in judged if verdict is not None)
@@ -291,19 +370,31 @@ class HopOpener:
             return chain.checked(_NOBODY_ASKED, hard_fail=True) if hard else chain
         if told is not None:
             told(chain)
-        staple = None if tls.resumed else tls.ocsp_response  # a resumed session brings no response
-        found = await self._revocation.check(chain, staple=staple, now=self._contexts.clock())
+        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
         return chain.checked(found, hard_fail=hard)
 
     @staticmethod
-    def _broken(hop: Hop, connection: OutboundConnection, facts: HopFacts, error: str, *, passing: bool) -> HopFailed:
+    def _broken(
+        hop: Hop,
+        connection: OutboundConnection,
+        facts: HopFacts,
+        error: str,
+        *,
+        passing: bool,
+        ended: ConnectionEnded | None = None,
+    ) -> HopFailed:
+        """ended: how a handshake that had begun did, if that is what broke."""
         facts = replace(facts, handshake_error=error, passing=passing)
         requirement = hop.requirement
         if isinstance(requirement, Opportunistic):
             # What a later, fresh connection may do in clear, this one may not: judge it without that permission.
             requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
         verdict = judge(requirement, facts)
-        return HopFailed(fell_short(verdict, facts, tuple(connection.transcript)), handshake=error)
+        failure = fell_short(verdict, facts, tuple(connection.transcript))
+        if ended is None:
+            return HopFailed(failure, handshake=error)
+        unanswered = ended.failure.unanswered
+        return HopFailed(replace(failure, unanswered=unanswered), handshake=error, shaken=connection.shaking)
 
 
 def _records(requirement: Requirement) -> tuple[DaneProof, ...]:

@@ -8,22 +8,25 @@ connection and destination: over a kept connection it costs a message nothing.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.outbound.failure import HopFailed, fell_below, local_fault
-from gatepost.policy.memory import Session, describe_drop, drop, due_to_warn, seen
+from gatepost.policy.memory import Session, classical_still, describe_drop, drop, due_to_warn, seen
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.outbound.hop import OpenHop
+    from gatepost.outbound.hop import Hop, OpenHop
+    from gatepost.policy.facts import ClassicalOnly
     from gatepost.policy.memory import DestinationName, Drop, Remembered
 
 __all__ = ["DestinationMemory"]
 
 _log = logging.getLogger(__name__)
 _SMTP = 25
+_HOSTS = 10_000  # addresses whose handshakes are remembered
 _COMPLAIN = 60.0  # seconds between two lines about a memory that cannot be read
 
 
@@ -45,6 +48,33 @@ class DestinationMemory:
         self._clock = clock
         self._dnssec = dnssec
         self._complained = 0.0
+        self._classical: OrderedDict[str, ClassicalOnly | None] = OrderedDict()
+
+    def classical(self, name: DestinationName | None, hop: Hop) -> ClassicalOnly | None:
+        """Why a host is to be offered classical groups only, None if it is to be offered all.
+
+        By its address it is the same host for all destinations; what this worker did not see itself stands with the
+        destination. A memory that cannot be read costs a handshake that is left unanswered.
+        """
+        if hop.endpoint in self._classical:
+            return classical_still(self._classical[hop.endpoint], self._clock())
+        if name is None:
+            return None
+        try:
+            known = self._store.find(name).hosts.get(_label(hop))
+        except StoreFailure as failure:
+            self._complain(failure)
+            return None
+        return classical_still(known.classical, self._clock()) if known is not None else None
+
+    def shook_hands(self, opened: OpenHop) -> None:
+        """Remember which groups a new connection was offered."""
+        if opened.facts.tls is None:
+            return
+        self._classical[opened.hop.endpoint] = opened.facts.classical
+        self._classical.move_to_end(opened.hop.endpoint)
+        if len(self._classical) > _HOSTS:
+            self._classical.popitem(last=False)
 
     def recall(self, name: DestinationName, opened: OpenHop, *, hold: bool) -> Drop | None:
         """What mail for a destination may know of this connection: None if it does all that was seen before.
@@ -90,14 +120,15 @@ class DestinationMemory:
         return fallen
 
     def _session(self, opened: OpenHop) -> Session:
-        facts, hop = opened.facts, opened.hop
+        facts = opened.facts
         return Session(
-            hop.host if hop.port == _SMTP else f"{hop.host}:{hop.port}",
+            _label(opened.hop),
             opened.verdict.achieved,
             self._clock(),
             facts.tls.version if facts.tls else "",
             tls_known=facts.tls is None or facts.chain is not None,
             mx_known=self._dnssec,
+            classical=facts.classical,
         )
 
     def _complain(self, failure: StoreFailure) -> None:
@@ -105,3 +136,8 @@ class DestinationMemory:
         if not self._complained <= now < self._complained + _COMPLAIN:
             self._complained = now
             _log.error("what destinations were seen to do cannot be read: %s", failure)
+
+
+def _label(hop: Hop) -> str:
+    """A host as a destination remembers it: by name, and port unless it is 25."""
+    return hop.host if hop.port == _SMTP else f"{hop.host}:{hop.port}"

@@ -7,8 +7,11 @@ certificate, version of the configuration. So none is ever reused for a stricter
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
+
+from gatepost.net.sessions import MAX_AGE
 
 if TYPE_CHECKING:
     from gatepost.outbound.hop import Hop, OpenHop
@@ -19,12 +22,14 @@ __all__ = ["ConnectionPool"]
 class ConnectionPool:
     """idle: seconds a connection rests before we say QUIT. messages: transactions of one connection. total: that rest.
 
-    The longest resting one leaves when there are too many.
+    age: seconds after which a connection serves nobody more, however busy it was: what it proved is that old. The
+    longest resting one leaves when there are too many.
     """
 
-    def __init__(self, *, idle: float = 30.0, messages: int = 100, total: int = 500) -> None:
+    def __init__(self, *, idle: float = 30.0, messages: int = 100, total: int = 500, age: float = MAX_AGE) -> None:
         self._idle = idle
         self._messages = messages
+        self._age = age
         self._total = total
         self._resting: dict[Hop, deque[OpenHop]] = {}
         self._order: dict[OpenHop, asyncio.TimerHandle] = {}  # longest resting first
@@ -47,7 +52,7 @@ class ConnectionPool:
     def give(self, opened: OpenHop) -> None:
         """Keep a connection for the next message, or end it if it has served long enough or is of no use."""
         limit = min(self._messages, opened.connection.transactions_max or self._messages)
-        old = opened.hop.generation != self._generation
+        old = opened.hop.generation != self._generation or time.monotonic() - opened.since >= self._age
         # A connection that went on in clear after a failed handshake serves one message: the next one tries TLS first.
         if not opened.connection.usable or opened.connection.sent >= limit or old or opened.facts.handshake_error:
             opened.connection.quit()

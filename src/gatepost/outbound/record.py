@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatepost.connectors.values import SmtpDaneMode
 from gatepost.policy.outbound import describe, describe_achieved
+from gatepost.policy.published import modes
 from gatepost.policy.requirement import Shortfall, Verdict
+from gatepost.policy.requiretls import Asks
 from gatepost.reports.trace import tls_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.connectors.model import OutboundConnector
     from gatepost.dane.match import DaneVerdict
     from gatepost.dane.publication import TlsaLookup
     from gatepost.outbound.failure import HopFailure
@@ -39,11 +43,12 @@ _TRIES = 20
 _REFUSALS = 10
 
 
-def route_record(connector: str, requirement: Requirement) -> dict[str, Any]:
-    """What was decided before anything was looked up. connector: its name, "" for none."""
+def route_record(connector: OutboundConnector | None, requirement: Requirement) -> dict[str, Any]:
+    """What was decided before anything was looked up."""
+    mandatory = modes(connector, Asks.NOTHING).dane is SmtpDaneMode.MANDATORY
     return {
-        "connector": connector,
-        "requirement": describe(requirement),
+        "connector": connector.name if connector else "",
+        "requirement": describe(requirement, mandatory_dane=mandatory),
         "requirement_sources": [str(source) for source in requirement.sources],
     }
 
@@ -127,6 +132,8 @@ def _proved(facts: HopFacts, verdict: Verdict | None) -> dict[str, Any]:
         record["requirement"] = describe(verdict.requirement)
         record["requirement_sources"] = [str(source) for source in verdict.requirement.sources]
         record["achieved"] = describe_achieved(verdict.achieved)
+    if facts.classical is not None:
+        record["classical_only"] = {"why": facts.classical.why, "since": facts.classical.since}
     if facts.handshake_error:
         record["handshake_error"] = facts.handshake_error
     if facts.tls is None:

@@ -22,7 +22,7 @@ from gatepost.metrics.counts import Counts
 from gatepost.net import dane
 from gatepost.policy.published import dnssec_failed
 from gatepost.policy.tlsrpt import Seen, attempted, barred, not_fetched
-from gatepost.reports.measured import count_failed_session, count_session
+from gatepost.reports.measured import count_classical, count_failed_session, count_session
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import prune_counts, write_counts
 from gatepost.store.trace_files import day_of
@@ -181,8 +181,12 @@ class WaySessions:
         self._told = False
 
     def opened(self, opened: OpenHop) -> None:
-        """A connection that met its requirement."""
+        """A connection that met its requirement, and one before it whose handshake was left unanswered."""
         connection = opened.connection
+        if opened.before is not None:
+            self.failed(opened.hop, opened.before)
+        if self._log is not None and opened.facts.classical is not None:
+            count_classical(self._log.counts, remembered=opened.before is None)
         if self._log is not None and opened.facts.tls is not None:
             count_session(self._log.counts, "outbound", opened.facts.tls)
         self._attempted(opened.hop, opened.facts, connection.transcript, connection.local)

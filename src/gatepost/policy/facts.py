@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from gatepost.dane.match import DaneVerdict
     from gatepost.tls.facts import ChainVerdict, TlsFacts
 
-__all__ = ["HopFacts", "SessionFacts"]
+__all__ = ["ClassicalOnly", "HopFacts", "SessionFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicalOnly:
+    """A peer is offered no post-quantum key exchange. why: how it left a handshake with one unanswered; since: when."""
+
+    why: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class HopFacts:
     chains: against those that it names besides, by name. dane: held against the TLSA records that the requirement asks
     to be satisfied, None if it asks for none. mx: how the host's name is known to be right. passing: TLS failed for a
     reason that may pass: the peer said so (4xx), or the connection broke. requiretls_offered: EHLO listed REQUIRETLS
-    (RFC 8689), under TLS.
+    (RFC 8689), under TLS. classical: why the handshake offered classical groups only, None if it offered all.
     """
 
     host: str
@@ -44,3 +52,4 @@ class HopFacts:
     mx: MxLevel = MxLevel.NONE
     passing: bool = False
     requiretls_offered: bool = False
+    classical: ClassicalOnly | None = None

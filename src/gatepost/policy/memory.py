@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from gatepost.policy.facts import ClassicalOnly  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.policy.outbound import describe_achieved
 from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
 
 __all__ = [
+    "CLASSICAL_FOR",
     "FORGOTTEN_AFTER",
     "HOSTS",
     "Acceptance",
@@ -32,6 +34,7 @@ __all__ = [
     "accept",
     "below",
     "best",
+    "classical_still",
     "describe_drop",
     "drop",
     "due_to_warn",
@@ -42,6 +45,9 @@ __all__ = [
 
 FORGOTTEN_AFTER = 60 * 86400.0
 """Seconds after which a level that was not seen again counts no more; the next lower one that was seen then does."""
+
+CLASSICAL_FOR = 86400.0
+"""Seconds for which a host that left a post-quantum key share unanswered is offered none; then it is tried again."""
 
 HOSTS = 16
 """Hosts remembered of one destination."""
@@ -94,6 +100,7 @@ class HostMemory:
 
     last: what that last session reached; version: its TLS version, "" in clear. tls, mx: when each level above NONE was
     reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
+    classical: it left a post-quantum key share unanswered, and agreed on TLS without one.
     """
 
     first: float
@@ -103,6 +110,7 @@ class HostMemory:
     tls: tuple[Span | None, Span | None] = (None, None)
     mx: tuple[Span | None, Span | None] = (None, None)
     accepted: Acceptance | None = None
+    classical: ClassicalOnly | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class Session:
 
     host: by name, and port unless it is 25. tls_known: whether the chain could be judged; mx_known: whether DNSSEC can
     be asked for at all. What we could not find out, for a fault of our own, is not held against the destination.
+    classical: why its handshake offered classical groups only, None if it offered all.
     """
 
     host: str
@@ -132,6 +141,7 @@ class Session:
     version: str = ""
     tls_known: bool = True
     mx_known: bool = True
+    classical: ClassicalOnly | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +252,11 @@ def below(remembered: Remembered, now: float) -> list[Drop]:
     return [fallen for fallen in (drop(remembered, session) for session in last) if fallen is not None]
 
 
+def classical_still(known: ClassicalOnly | None, now: float) -> ClassicalOnly | None:
+    """What is known of a host's handshakes, unless it is too old to count."""
+    return known if known is not None and known.since <= now < known.since + CLASSICAL_FOR else None
+
+
 def describe_drop(fallen: Drop) -> str:
     """What was expected and what was presented, as other shortfalls say it (exchange.md section 7.3)."""
     since = datetime.fromtimestamp(fallen.since, UTC).strftime("%Y-%m-%d %H:%MZ")
@@ -263,9 +278,8 @@ def _highest(ladders: list[tuple[Span | None, Span | None]], first: float, now: 
 def _first(session: Session) -> HostMemory:
     at, achieved = session.at, session.achieved
     ladders = (None, None)
-    return HostMemory(
-        at, at, achieved, session.version, _raised(ladders, achieved.tls, at), _raised(ladders, achieved.mx, at)
-    )
+    tls, mx = _raised(ladders, achieved.tls, at), _raised(ladders, achieved.mx, at)
+    return HostMemory(at, at, achieved, session.version, tls, mx, classical=session.classical)
 
 
 def _with_session(known: HostMemory, session: Session) -> HostMemory:
@@ -274,11 +288,11 @@ def _with_session(known: HostMemory, session: Session) -> HostMemory:
         session.achieved.mx if session.mx_known else max(session.achieved.mx, known.last.mx),
     )
     tls, mx = _raised(known.tls, achieved.tls, session.at), _raised(known.mx, achieved.mx, session.at)
-    same = tls == known.tls and mx == known.mx and achieved == known.last and session.version == known.version
-    if same and session.at - known.at < _COARSE:
+    classical = session.classical if session.version else known.classical  # in clear nothing was offered
+    after = replace(known, last=achieved, version=session.version, tls=tls, mx=mx, classical=classical)
+    if after == known and session.at - known.at < _COARSE:
         return known
-    at = max(known.at, session.at)
-    return replace(known, at=at, last=achieved, version=session.version, tls=tls, mx=mx)
+    return replace(after, at=max(known.at, session.at))
 
 
 def _raised(ladder: tuple[Span | None, Span | None], level: int, at: float) -> tuple[Span | None, Span | None]:

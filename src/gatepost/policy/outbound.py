@@ -36,7 +36,7 @@ from gatepost.tls.names import describe_names, matches
 from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gatepost.connectors.model import Organization, OutboundConnector
     from gatepost.policy.requirement import Proof, Requirement
@@ -143,7 +143,7 @@ def _unforced(connector: OutboundConnector | None, organization: Organization, p
         cleartext, source = organization.cleartext, Source("organization", organization.name)
     if cleartext is Cleartext.NEVER:
         return Encrypted((source,), profile, (connector and connector.min_tls_version) or "")
-    return Opportunistic((own,), cleartext, profile)
+    return Opportunistic((own,), cleartext, profile, () if source == own else (source,))
 
 
 def with_tls(requirement: Requirement, asking: tuple[Source, ...]) -> Requirement:
@@ -165,7 +165,9 @@ def both(one: Requirement, other: Requirement) -> Requirement:
     match one, other:
         case Opportunistic(), Opportunistic():
             cleartext = max(one.cleartext, other.cleartext, key=_CLEARTEXT.index)
-            return Opportunistic(_merged(one.sources, other.sources), cleartext, profile)
+            ruling = [each.cleartext_by or each.sources for each in (one, other) if each.cleartext is cleartext]
+            sources, by = _merged(one.sources, other.sources), _merged(ruling[0], ruling[-1])
+            return Opportunistic(sources, cleartext, profile, () if set(by) == set(sources) else by)
         case (Opportunistic(), asking) | (asking, Opportunistic()):
             return replace(asking, profile=profile)
         case (Encrypted() | Authenticated()) as first, (Encrypted() | Authenticated()) as second:
@@ -243,8 +245,9 @@ def _level(requirement: Requirement, facts: HopFacts) -> TlsLevel:
     if isinstance(requirement, Authenticated):
         proved = _unauthenticated(requirement, facts) is None
     else:
-        leaf = facts.chain.leaf if facts.chain and facts.chain.trusted else None
-        proved = leaf is not None and matches(facts.host, leaf)
+        judged = (facts.chain, *(chain for _, chain in facts.chains))
+        leaves = (chain.leaf for chain in judged if chain is not None and chain.trusted)
+        proved = any(leaf is not None and matches(facts.host, leaf) for leaf in leaves)
     return TlsLevel.AUTHENTICATED if proved else TlsLevel.ENCRYPTED
 
 
@@ -280,7 +283,8 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
     """Why there is no TLS, None if there is."""
     if facts.tls is not None:
         return None
-    peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_asked(requirement)}"
+    ruling = requirement.cleartext_by if isinstance(requirement, Opportunistic) else ()
+    peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_named(ruling or requirement.sources)}"
     status = _NO_TLS_FOR_DANE if any(one.kind == "dane" for one in requirement.sources) else _CONNECT
     if facts.handshake_error:
         detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {_offered(requirement)}{ruled_out}."
@@ -418,19 +422,30 @@ def _peer(facts: HopFacts) -> str:
 
 
 def _asked(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
-    """Who asks, as the end of a sentence: "connector 'out'", "organization 'contoso'", "default".
+    """Who asks, as the end of a sentence.
 
     beyond_encryption: leave out who can ask for TLS and nothing more, a rule and an organization.
     """
     asking = [one for one in requirement.sources if not beyond_encryption or one.kind not in _ENCRYPTION_ONLY]
-    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in asking or requirement.sources)
+    return _named(asking or requirement.sources)
+
+
+def _named(sources: Iterable[Source]) -> str:
+    """Sources in a sentence: "connector 'out'", "organization 'contoso' and default"."""
+    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in sources)
 
 
 _ENCRYPTION_ONLY = {"rule", "organization"}
 
 
-def describe(requirement: Requirement) -> str:
-    """The requirement as the trace prints it: "encrypted", "authenticated(dane and *.b.example)"."""
+def describe(requirement: Requirement, *, mandatory_dane: bool = False) -> str:
+    """The requirement as the trace prints it: "encrypted", "authenticated(dane and *.b.example)".
+
+    mandatory_dane: TLSA records are demanded besides, and nobody has looked for them yet.
+    """
+    if mandatory_dane:
+        names = requirement.names if isinstance(requirement, Authenticated) else ()
+        return f"authenticated({' and '.join(('dane', *map(','.join, names)))})"
     match requirement:
         case Opportunistic():
             return "opportunistic"

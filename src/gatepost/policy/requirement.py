@@ -72,11 +72,15 @@ INTERNAL_HOP = Source("internal", "site")
 
 @dataclass(frozen=True, slots=True)
 class Opportunistic:
-    """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted)."""
+    """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
+
+    cleartext_by: who says so, () for the sources.
+    """
 
     sources: tuple[Source, ...]
     cleartext: Cleartext = Cleartext.ONLY_IF_NOT_OFFERED
     profile: str = "default"
+    cleartext_by: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

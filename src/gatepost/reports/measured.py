@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DELIVERED",
     "EventMeter",
+    "count_classical",
     "count_connection",
     "count_failed_session",
     "count_session",
@@ -98,6 +99,11 @@ def count_session(counts: Counts, side: str, facts: TlsFacts) -> None:
 def count_failed_session(counts: Counts, side: str, result_type: str) -> None:
     """TLS failed, or is less than what was required. result_type: of RFC 8460, or "handshake" for a client's."""
     counts.add((metrics.TLS_FAILURES.name, side, result_type))
+
+
+def count_classical(counts: Counts, *, remembered: bool) -> None:
+    """An outbound handshake was agreed with classical groups only. remembered: no other one was tried before it."""
+    counts.add((metrics.CLASSICAL_ONLY.name, "remembered" if remembered else "unanswered"))
 
 
 def level_of(text: str) -> str:

@@ -325,6 +325,8 @@ def _fits(demand: Requirement, facts: HopFacts) -> bool | None:
 
 def _judged_by(event: TraceEvent, asked: Requirement | None) -> str | None:
     """The trust anchors that the row's chain was judged by, "" for the server's own; None if that is not known."""
+    if "rehearsal" in event.detail and not event.requirement.startswith("authenticated"):
+        return None  # by those of the rehearsal, if it has any; up to version 0.1.0 by the server's
     if asked is not None:
         return asked.anchors[0] if isinstance(asked, Authenticated) else ""
     return None if event.requirement.startswith("authenticated") else ""

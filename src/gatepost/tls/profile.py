@@ -18,6 +18,7 @@ __all__ = [
     "VERSIONS",
     "Profile",
     "PublishedSuite",
+    "classical_only",
     "group_name",
     "iana_name",
     "profile_record",
@@ -103,6 +104,19 @@ _FORWARD_SECRET = (
     ("ECDHE-ECDSA-AES128-SHA", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", "ECDH/128", "AES/128", "TLSv1.0"),
     ("ECDHE-RSA-AES128-SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "ECDH/128", "AES/128", "TLSv1.0"),
 )
+_AEAD, _CBC = _FORWARD_SECRET[:6], _FORWARD_SECRET[6:]
+# For peers without elliptic curves. The groups are those of RFC 7919, or what the server names, of 2048 bits or more.
+_FINITE_FIELD = (
+    ("DHE-RSA-AES256-GCM-SHA384", "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "DH/112", "AES/256", "TLSv1.2"),
+    ("DHE-RSA-CHACHA20-POLY1305", "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "DH/112", "CHACHA20/256", "TLSv1.2"),
+    ("DHE-RSA-AES128-GCM-SHA256", "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256", "DH/112", "AES/128", "TLSv1.2"),
+)
+_FINITE_FIELD_CBC = (
+    ("DHE-RSA-AES256-SHA256", "TLS_DHE_RSA_WITH_AES_256_CBC_SHA256", "DH/112", "AES/256", "TLSv1.2"),
+    ("DHE-RSA-AES128-SHA256", "TLS_DHE_RSA_WITH_AES_128_CBC_SHA256", "DH/112", "AES/128", "TLSv1.2"),
+    ("DHE-RSA-AES256-SHA", "TLS_DHE_RSA_WITH_AES_256_CBC_SHA", "DH/112", "AES/256", "TLSv1.0"),
+    ("DHE-RSA-AES128-SHA", "TLS_DHE_RSA_WITH_AES_128_CBC_SHA", "DH/112", "AES/128", "TLSv1.0"),
+)
 # Microsoft's table says AES/256 for the second of these: a slip of theirs that is not copied.
 _STATIC_RSA = (
     ("AES256-GCM-SHA384", "TLS_RSA_WITH_AES_256_GCM_SHA384", "RSA/112", "AES/256", "TLSv1.2"),
@@ -114,14 +128,16 @@ _STATIC_RSA_CBC = (
     ("AES256-SHA", "TLS_RSA_WITH_AES_256_CBC_SHA", "RSA/112", "AES/256", "TLSv1.0"),
     ("AES128-SHA", "TLS_RSA_WITH_AES_128_CBC_SHA", "RSA/112", "AES/128", "TLSv1.0"),
 )
-_ROWS: Final = {row[0]: row for row in (*_FORWARD_SECRET, *_STATIC_RSA, *_STATIC_RSA_CBC)}
+_ROWS: Final = {
+    row[0]: row for row in (*_FORWARD_SECRET, *_FINITE_FIELD, *_FINITE_FIELD_CBC, *_STATIC_RSA, *_STATIC_RSA_CBC)
+}
 
+# In TLS 1.2 an ECDSA certificate needs its own curve in the list (RFC 8422 section 5.3).
+_CLASSICAL = "?*X25519:?P-256:?P-384:?P-521"
 # Two tuples: a client that knows the hybrid but sent only an X25519 share is asked for it (one more round trip);
 # clients that sent both shares, or know no hybrid, pay nothing. The question marks let a library without a group
 # start all the same.
-_GROUPS = "?*X25519MLKEM768 / ?*X25519:?P-256:?P-384"
-# In TLS 1.2 an ECDSA certificate needs its own curve in the list (RFC 8422 section 5.3).
-_GROUPS_OLD = _GROUPS + ":?P-521"
+_GROUPS = f"?*X25519MLKEM768 / {_CLASSICAL}"
 
 _SCHEMES = (
     "ecdsa_secp256r1_sha256:ecdsa_secp384r1_sha384:ecdsa_secp521r1_sha512:ed25519:ed448"
@@ -143,14 +159,14 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
         profile.name: profile
         for profile in (
             # TLS 1.2 suites are never negotiated here; the list is set all the same so that no library default stands.
-            Profile("modern", "TLSv1.3", "TLSv1.3", _GROUPS, _names(_FORWARD_SECRET[:6]), _SUITES13, _SCHEMES, 2),
+            Profile("modern", "TLSv1.3", "TLSv1.3", _GROUPS, _names(_AEAD), _SUITES13, _SCHEMES, 2),
             Profile("default", "TLSv1.2", "TLSv1.3", _GROUPS, _names(_FORWARD_SECRET), _SUITES13, _SCHEMES, 2),
             Profile(
                 "compatible",
                 "TLSv1.2",
                 "TLSv1.3",
-                _GROUPS_OLD,
-                _names(_FORWARD_SECRET, _STATIC_RSA),
+                _GROUPS,
+                _names(_AEAD, _FINITE_FIELD, _CBC, _STATIC_RSA),
                 _SUITES13,
                 _SCHEMES,
                 2,
@@ -159,8 +175,8 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 "legacy",
                 "TLSv1.0",
                 "TLSv1.3",
-                _GROUPS_OLD,
-                _names(_FORWARD_SECRET, _STATIC_RSA, _STATIC_RSA_CBC),
+                _GROUPS,
+                _names(_AEAD, _FINITE_FIELD, _CBC, _FINITE_FIELD_CBC, _STATIC_RSA, _STATIC_RSA_CBC),
                 _SUITES13,
                 _SCHEMES_OLD,
                 0,
@@ -221,7 +237,7 @@ def _row(suite: tuple[str, str, str, str, str], profile: Profile) -> PublishedSu
     openssl, name, exchange, cipher, version = suite
     authentication = "ECDSA/128" if "_ECDSA_" in name else "RSA/112"
     oldest = max(version, profile.min_version)
-    return PublishedSuite(name, openssl, exchange, exchange.startswith("ECDH"), cipher, authentication, oldest)
+    return PublishedSuite(name, openssl, exchange, not exchange.startswith("RSA"), cipher, authentication, oldest)
 
 
 def iana_name(openssl: str) -> str:
@@ -248,6 +264,15 @@ def with_minimum(profile: Profile, version: str) -> Profile:
     if version not in VERSIONS:
         raise ValueError(f"unknown TLS version {version!r}, one of {', '.join(VERSIONS)} is expected")
     return replace(profile, min_version=max(profile.min_version, version))
+
+
+def classical_only(profile: Profile) -> Profile | None:
+    """The profile without its post-quantum groups, whose key shares make a ClientHello of more than 1,400 bytes.
+
+    None if it has none, or nothing else: then there is no lesser way. Versions, suites and signatures stay as they are.
+    """
+    hybrid, slash, rest = profile.groups.partition(" / ")
+    return replace(profile, groups=rest) if slash and "MLKEM" in hybrid else None
 
 
 def stricter(one: Profile, other: Profile) -> Profile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import tomlkit
 from support.issuer import CONFIGURATION, Issuer
@@ -76,7 +78,7 @@ def test_a_token_of_others_says_nothing_of_them(made, issuer):
     assert refused.value.kind is Kind.MISSING
 
 
-def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, tmp_path):
+def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, pki, tmp_path):
     found = try_issuer(made(private=False), OWNER, "idp")
     assert (found["keys"], "private_issuers = true" in found["failure"]) == ([], True)
     pages, issuer.pages = issuer.pages, {CONFIGURATION: b"{}"}
@@ -87,7 +89,10 @@ def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, tmp_path):
     with pytest.raises(Refusal) as refused:
         try_issuer(made(), OWNER, "other")
     assert refused.value.kind is Kind.UNREADABLE, "its name cannot be looked up now"
-    (tmp_path / "none.pem").write_text("nothing", encoding="ascii")
+    anchors = tmp_path / "own.pem"
+    shutil.copy(pki.root, anchors)
+    gateway = made(anchors=anchors)
+    anchors.write_text("nothing", encoding="ascii")
     with pytest.raises(Refusal, match="trust anchors") as refused:
-        try_issuer(made(anchors=tmp_path / "none.pem"), OWNER, "idp")
+        try_issuer(gateway, OWNER, "idp")
     assert refused.value.kind is Kind.INPUT

@@ -23,6 +23,7 @@ from gatepost.administration.resources import (
     set_organization,
     set_part,
 )
+from gatepost.certificates.authority import Authority
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
@@ -160,9 +161,44 @@ def test_fields_are_words_or_values(base, fields):
 
 
 def test_a_value_of_none_is_the_default_again(base):
-    set_part(base, OWNER, BANK, {"comment": "x", "client_certificate": {"label": "a"}}, WISH)
-    set_part(base, OWNER, BANK, {"comment": None, "client_certificate": {"label": None}}, WISH)
+    unused = {"comment": "x", "enabled": False, "client_certificate": {"label": "a"}}
+    set_part(base, OWNER, BANK, unused, WISH)
+    set_part(base, OWNER, BANK, {"comment": None, "enabled": None, "client_certificate": {"label": None}}, WISH)
     assert table(base, BANK) == {"name": "bank", "recipient_domains": ["bank.example"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "why"),
+    [
+        ({"trust_anchors": "/nowhere/roots.pem"}, "trust_anchors", "/nowhere/roots.pem: No such file or directory"),
+        (
+            {"client_certificate": {"label": "a"}},
+            "client_certificate.label",
+            "contoso has no current client identity 'a'",
+        ),
+        (
+            {"client_certificate": {"chain": "/nowhere/chain.pem", "key": "/nowhere/key.pem"}},
+            "client_certificate",
+            "/nowhere/chain.pem: No such file or directory",
+        ),
+    ],
+)
+def test_what_a_resource_names_must_be_there_when_it_is_saved_and_enabled(base, fields, path, why):
+    with pytest.raises(Refusal) as refused:
+        set_part(base, OWNER, BANK, fields, WISH)
+    assert [(error.path, error.message.startswith(why)) for error in refused.value.errors] == [(path, True)]
+    set_part(base, OWNER, BANK, fields | {"enabled": False}, WISH)
+    with pytest.raises(Refusal, match="nothing was changed"):
+        set_part(base, OWNER, BANK, {"enabled": True}, WISH)
+
+
+def test_what_has_vanished_keeps_nobody_from_changing_something_else(base, tmp_path):
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(Authority("Partner").certificate_pem)
+    set_part(base, OWNER, BANK, {"trust_anchors": str(anchors)}, WISH)
+    anchors.unlink()
+    set_part(base, OWNER, BANK, {"comment": "still here"}, WISH)
+    assert table(base, BANK)["comment"] == "still here"
 
 
 WRONG = [

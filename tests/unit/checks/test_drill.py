@@ -219,8 +219,8 @@ def unknown_is_good(monkeypatch):
 def any_version(monkeypatch):
     real = ClientContexts.context
 
-    def context(self, requirement, certificate):
-        return real(self, Opportunistic(requirement.sources, profile="legacy"), certificate)
+    def context(self, requirement, certificate, **options):
+        return real(self, Opportunistic(requirement.sources, profile="legacy"), certificate, **options)
 
     monkeypatch.setattr(ClientContexts, "context", context)
 

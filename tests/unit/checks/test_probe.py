@@ -205,7 +205,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example")),
         replace(STRICT, proofs=(Identity(("mx.b.example",), "/nowhere/roots.pem"),)),
         "Certificate",
-        "the trust anchors cannot be read: /nowhere/roots.pem",
+        "the trust anchors that connector:out asks for cannot be read: /nowhere/roots.pem",
         "Here: mend the file",
     ),
 }
@@ -287,7 +287,7 @@ def test_our_certificate_that_cannot_be_read_is_our_fault(probing: Any, kit: Any
     report = probing.one(kit.Peer(tls=world.identity("mx.b.example")), STRICT, certificate=ours)
     assert report.failed is not None
     assert report.failed.name == "TLS handshake"
-    assert "the client certificate cannot be used" in report.failed.detail
+    assert "the client certificate /nowhere/chain.pem with /nowhere/key.pem cannot be used" in report.failed.detail
     assert statuses(report)["EHLO"] == statuses(report)["STARTTLS"] == "succeeded"
     assert report.failed.advice.startswith("Here:")
 

@@ -20,14 +20,16 @@ from gatepost.certificates.authority import Authority
 
 ROOT = Authority("CLI Root")
 NAME = "mx.gate.example"
-CONTOSO = """
+ORGANIZATION = """
 [organization.contoso]
 [[organization.contoso.accepted_domain]]
 name = "contoso.example"
+"""
+CONTOSO = f"""{ORGANIZATION}
 [[organization.contoso.outbound_connector]]
 name = "bank"
 recipient_domains = ["bank.example"]
-client_certificate = { label = "to-bank" }
+client_certificate = {{ label = "to-bank" }}
 """
 CLIENT = ("--client", "--organization", "contoso", "--label", "to-bank")
 
@@ -286,7 +288,7 @@ def test_a_request_and_its_certificate(place, master):
 
 
 def test_a_request_for_a_client_identity_is_answered_as_one(place):
-    place.home.call("apply", "-f", place.home.write(CONTOSO))
+    place.home.call("apply", "-f", place.home.write(ORGANIZATION))
     request = place.path / "bank.csr"
     request.write_bytes(place.call("request", *CLIENT).stdout.encode())
     place.call("add", answer(request, place.path / "issued.pem"))
@@ -310,12 +312,13 @@ def test_requests_that_cannot_be_made(place):
 
 
 def test_what_is_needed_is_not_removed(place):
-    place.home.call("apply", "-f", place.home.write(CONTOSO))
+    place.home.call("apply", "-f", place.home.write(ORGANIZATION))
     place.files("a")
     place.files("b")
     place.files("c")
     place.added("a")
     place.added("c", *CLIENT)
+    place.home.call("apply", "-f", place.home.write(CONTOSO))
     mx, client = place.rows()[0]["id"], place.rows("client_identities")[0]["id"]
     assert f"nothing else that is current bears {NAME}" in place.call("remove", mx, code=1).stderr
     assert "outbound connectors name it: bank" in place.call("remove", client, code=1).stderr

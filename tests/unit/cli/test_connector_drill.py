@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from gatepost.certificates.authority import Authority
 from gatepost.checks.evidence import sha256
 
 RESOURCES = """
@@ -41,8 +42,14 @@ client_certificate = { chain = "/nowhere/chain.pem", key = "/nowhere/key.pem" }
 
 
 @pytest.fixture
-def gateway(home):
-    home.call("apply", "-f", home.write(RESOURCES))
+def gateway(home, tmp_path):
+    """With a connector whose certificate was there when it was saved, and is gone."""
+    chain, key = Authority("Here").issue(["gate.example"])
+    for name, content in (("chain", chain), ("key", key)):
+        (tmp_path / f"{name}.pem").write_bytes(content)
+    home.call("apply", "-f", home.write(RESOURCES.replace("/nowhere", str(tmp_path))))
+    for name in ("chain", "key"):
+        (tmp_path / f"{name}.pem").unlink()
     return home
 
 
@@ -112,9 +119,11 @@ def test_the_last_one_is_printed_again_and_verified(gateway):
     assert gateway.json("connector", "drill", "Partner", "--last")["verified"] is True
 
 
-def test_a_connector_that_was_changed_since_is_told(gateway):
+def test_a_connector_that_was_changed_since_is_told(gateway, tmp_path):
     gateway.call("connector", "drill", "Partner")
-    gateway.call("apply", "-f", gateway.write(RESOURCES.replace('"hard-fail"', '"none"')))
+    gateway.call(
+        "apply", "-f", gateway.write(RESOURCES.replace("/nowhere", str(tmp_path)).replace('"hard-fail"', '"none"'))
+    )
     result = gateway.call("connector", "drill", "Partner", "--last")
     assert "the connector has been changed since this drill: hold another" in result.stderr
 

@@ -35,7 +35,16 @@ def home(home):
 
 
 def apply(home, anchors):
+    """With files that are there when they are named, and gone afterwards."""
+    files = [home.path / "client.pem", home.path / "client.key"]
+    for file, content in zip(files, home.authority.issue(["mx.gate.example"]), strict=True):
+        file.write_bytes(content)
+    if anchors and not anchors.exists():
+        anchors.write_bytes(home.authority.certificate_pem)
+        files.append(anchors)
     home.call("apply", "-f", home.write(RESOURCES.format(home.path, anchors)))
+    for file in files:
+        file.unlink()
 
 
 def finding(home, subject, *words):

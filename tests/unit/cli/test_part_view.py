@@ -12,6 +12,7 @@ accepted_domain = [{ name = "contoso.example" }]
 mailbox = [{ address = "postmaster@contoso.example" }]
 [[organization.contoso.outbound_connector]]
 name = "bank out"
+enabled = false
 recipient_domains = ["bank.example", "*.bank.example"]
 tls_settings = "domain-validation"
 tls_domain = "*.bank.example"
@@ -49,7 +50,7 @@ def test_every_field_is_shown_with_its_value_and_whether_it_was_written(base):
         "set": "written",
     }
     assert rows["client_certificate"]["value"] == "chain=/a b.pem, key=/k.pem"
-    assert rows["enabled"] == {"field": "enabled", "value": "true", "set": "default"}
+    assert rows["enabled"] == {"field": "enabled", "value": "false", "set": "written"}
     assert rows["use_mx_record"] == {"field": "use_mx_record", "value": "true", "set": "default"}
     assert rows["priority"]["value"] == "100"
     assert rows["profile"] == {"field": "profile", "value": "", "set": "default"}

@@ -103,6 +103,7 @@ def _issue(
     identifiers: bool = True,
     san: bool = True,
     private: Any = None,
+    constraints: bool = True,
 ) -> Certificate:
     private = private or (_KEYS[key]() if ca else shared_key(key))
     signer = issuer.key if issuer else private
@@ -115,8 +116,9 @@ def _issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
+    if constraints:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     if identifiers:
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
@@ -389,3 +391,9 @@ def contexts(pki: Pki) -> tuple[ServerContext, ClientContext]:
     identity = pki.leaf("mx.a.example").identity()
     profile = PROFILES["default"]
     return server_context([identity], profile, ask_client_certificate=True), client_context(profile)
+
+
+@pytest.fixture
+def openssl() -> Callable[[Path, str], None]:
+    """Runs the command line of OpenSSL in a folder."""
+    return _openssl

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -20,6 +21,22 @@ def anchors(pki):
 def now(pki):
     return pki.now.timestamp()
 
+
+def usage(*, sign):
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+SIGNING, IDLE = usage(sign=True), usage(sign=False)
 
 CASES = {
     # what the peer sends -> status for a server, for a client, words of the explanation
@@ -166,6 +183,30 @@ CASES = {
         "invalid",
         "CN=not.an.authority: invalid CA",
     ),
+    "an authority in the place of a peer": (
+        lambda pki: (
+            pki.root.authority(
+                "mx.example", extra=[(x509.SubjectAlternativeName([x509.DNSName("mx.example")]), False)]
+            ).chain
+        ),
+        "wrong-purpose",
+        "wrong-purpose",
+        "CN=mx.example is the certificate of an authority, not of a TLS server",
+    ),
+    "issued by what says nothing of itself": (
+        lambda pki: (
+            pki.root.authority("Silent CA", constraints=False, extra=[(SIGNING, True)]).leaf("mx.example").chain
+        ),
+        "invalid",
+        "invalid",
+        "CN=Silent CA",
+    ),
+    "issued by an authority that may not sign": (
+        lambda pki: pki.root.authority("Idle CA", extra=[(IDLE, True)]).leaf("mx.example").chain,
+        "invalid",
+        "invalid",
+        "CN=Idle CA",
+    ),
     "outside its authority's names": (
         lambda pki: (
             pki.root.authority("Narrow CA", extra=[(x509.NameConstraints([x509.DNSName("a.example")], None), True)])
@@ -242,6 +283,46 @@ def test_an_anchor_need_not_be_a_root(pki, now, anchor, chain, name):
     anchors = TrustAnchors([certificates[anchor].der], anchor)
     verdict = judge(chains[chain], anchors, now=now, purpose="server")
     assert (verdict.status, verdict.anchor) == ("trusted", name)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"constraints": False, "extra": [(SIGNING, True)]}, "its basic constraints do not say so"),
+        ({"constraints": False}, "invalid CA certificate"),
+        ({"extra": [(IDLE, True)]}, "CN=Own Root"),
+    ],
+)
+def test_an_anchor_that_issues_must_say_that_it_may(pki, now, options, words):
+    own = pki.alone("Own Root", **options)
+    verdict = judge(own.leaf("mx.example").chain, TrustAnchors([own.der], "own"), now=now, purpose="server")
+    assert verdict.status == "invalid"
+    assert words in verdict.detail
+
+
+def test_an_anchor_of_version_1_issues_nothing(tmp_path, now, openssl):
+    """Made by hand: no library of ours writes one any more."""
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    (tmp_path / "bare").write_text("[req]\ndistinguished_name = name\n[name]\n")
+    openssl(tmp_path, f"req -x509 -x509v1 -config bare {new} -subj /CN=Old -days 2 -keyout ca.key -out ca.pem")
+    openssl(tmp_path, f"req {new} -subj /CN=mx.example -keyout leaf.key -out leaf.csr")
+    openssl(tmp_path, "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -days 1 -out leaf.pem")
+    chain = [x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes()) for name in ("leaf", "ca")]
+    leaf, root = (one.public_bytes(Encoding.DER) for one in chain)
+    moment = chain[0].not_valid_before_utc.timestamp() + 60
+    verdict = judge([leaf, root], TrustAnchors([root], "old"), now=moment, purpose="server")
+    assert (verdict.status, verdict.detail) == ("invalid", "CN=Old may issue no certificates: it is of version 1")
+
+
+def test_a_self_signed_authority_is_trusted_as_it_stands(pki, now):
+    """`openssl req -x509` makes such a certificate for a server, and administrators pin it."""
+    alone = pki.alone("mx.example")
+    pinned = TrustAnchors([alone.der], "pinned")
+    assert judge(alone.chain, pinned, now=now, purpose="server").trusted
+    verdict = judge(
+        pki.root.authority("mx.example").chain, TrustAnchors([pki.root.der], "r"), now=now, purpose="client"
+    )
+    assert verdict.status == "wrong-purpose"
 
 
 def test_an_expired_anchor_ends_its_trust(pki, now):
@@ -360,3 +441,8 @@ def test_a_key_of_an_unknown_kind_is_invalid(pki, anchors, now):
     for trusted in (anchors, TrustAnchors([pki.intermediate.der], "intermediate")):
         verdict = judge((damaged, *chain[1:]), trusted, now=now, purpose="server")
         assert (verdict.status, verdict.leaf is not None) == ("invalid", True)
+
+
+def test_an_authority_by_itself_is_judged_as_one(pki, anchors, now):
+    assert judge(pki.intermediate.chain, anchors, now=now, purpose="authority").trusted
+    assert judge(pki.intermediate.chain, anchors, now=now, purpose="server").status == "wrong-purpose"

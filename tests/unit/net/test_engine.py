@@ -16,6 +16,7 @@ from gatepost.net.engine import (
     client_context,
     server_context,
 )
+from gatepost.net.sessions import MAX_AGE
 from gatepost.tls.profile import PROFILES, VERSIONS, iana_name
 from gatepost.tls.signature import SCHEMES
 
@@ -351,6 +352,41 @@ def test_a_session_that_failed_is_not_resumed_and_costs_only_a_full_handshake(sh
     ours.release()
     ours, _ = shake(client.engine(session_key="k"), server.engine())
     assert not ours.facts.resumed
+
+
+@VERSIONS_NOW
+def test_what_is_forgotten_is_not_resumed_not_even_by_a_connection_that_still_runs(shake, server, profile):
+    client = client_context(profile)
+    ours, theirs = shake(client.engine(server_name="mx.a.example", session_key="k"), server.engine())
+    client.forget("k", "mx.a.example")
+    exchange(ours, theirs)
+    ours, theirs = shake(client.engine(server_name="mx.a.example", session_key="k"), server.engine())
+    assert not ours.facts.resumed
+    exchange(ours, theirs)
+    ours, _ = shake(client.engine(server_name="mx.a.example", session_key="k"), server.engine())
+    assert ours.facts.resumed
+
+
+@pytest.mark.parametrize("name", ["mx.a.example", "other.example"])
+@VERSIONS_NOW
+def test_both_sides_end_sessions_however_often_they_were_resumed(pki, shake, monkeypatch, profile, name):
+    identities = [pki.leaf(one).identity() for one in ("mx.a.example", "other.example")]
+    server = server_context(identities, DEFAULT, ask_client_certificate=True)
+    now = [10 * MAX_AGE]
+    monkeypatch.setattr("gatepost.net.engine.time.monotonic", lambda: now[0])
+    client = client_context(profile, identity=pki.leaf("c.example").identity())
+    client.sessions.clock = lambda: 0.0  # this one would resume for ever
+
+    def resumed():
+        ours, theirs = shake(client.engine(server_name=name, session_key="k"), server.engine())
+        exchange(ours, theirs)
+        return theirs.facts.resumed
+
+    assert [resumed(), resumed()] == [False, True]
+    now[0] += MAX_AGE - 1
+    assert resumed()
+    now[0] += 1
+    assert [resumed(), resumed()] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------ bytes

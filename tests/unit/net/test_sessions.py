@@ -1,27 +1,79 @@
 from __future__ import annotations
 
-from gatepost.net.sessions import ChainMemory, SessionCache
+import pytest
+
+from gatepost.net.sessions import MAX_AGE, ChainMemory, SessionCache
 
 
 def entry(number):
     return f"session {number}"
 
 
-def test_the_least_recently_used_session_goes_first():
-    cache = SessionCache(limit=2)
-    one, two, three = (("a", ""), ("b", ""), ("b", "mail.b.example"))
-    cache.keep(one, entry(1))
-    cache.keep(two, entry(2))
-    assert cache.find(one) == entry(1)
-    cache.keep(three, entry(3))
-    assert (cache.find(one), cache.find(two), cache.find(three), len(cache)) == (entry(1), None, entry(3), 2)
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
 
 
-def test_a_newer_session_replaces_the_older():
-    cache = SessionCache(limit=2)
-    cache.keep(("a", ""), entry(1))
-    cache.keep(("a", ""), entry(2))
-    assert (cache.find(("a", "")), len(cache)) == (entry(2), 1)
+KEY = ("a", "")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def cache(clock):
+    return SessionCache(limit=2, clock=clock)
+
+
+def found(cache, key=KEY):
+    kept = cache.find(key)
+    return kept and kept.session
+
+
+def test_the_least_recently_used_session_goes_first(cache):
+    one, two, three = (KEY, ("b", ""), ("b", "mail.b.example"))
+    cache.keep(one, entry(1), 1000.0)
+    cache.keep(two, entry(2), 1000.0)
+    assert found(cache, one) == entry(1)
+    cache.keep(three, entry(3), 1000.0)
+    assert (found(cache, one), found(cache, two), found(cache, three), len(cache)) == (entry(1), None, entry(3), 2)
+
+
+def test_a_newer_session_replaces_the_older(cache):
+    cache.keep(KEY, entry(1), 1000.0)
+    cache.keep(KEY, entry(2), 1000.0)
+    assert (found(cache), len(cache)) == (entry(2), 1)
+    cache.keep(KEY, entry(3), 999.0)  # of a connection that ran on while another one had a full handshake
+    assert found(cache) == entry(2)
+
+
+def test_a_session_ends_however_often_it_was_resumed(cache, clock):
+    cache.keep(KEY, entry(1), 1000.0)
+    clock.now += MAX_AGE - 1
+    cache.keep(KEY, entry(2), cache.find(KEY).born)
+    assert found(cache) == entry(2)
+    clock.now += 1
+    assert found(cache) is None
+    cache.keep(KEY, entry(3), clock.now)
+    assert found(cache) == entry(3)
+
+
+def test_what_was_forgotten_does_not_come_back_when_its_connection_ends(cache, clock):
+    cache.keep(KEY, entry(1), 1000.0)
+    cache.forget(KEY)
+    assert found(cache) is None
+    cache.keep(KEY, entry(2), 1000.0)
+    assert found(cache) is None
+    clock.now += 1
+    cache.keep(KEY, entry(3), clock.now)
+    assert found(cache) == entry(3)
+    for number in range(3):  # what was forgotten has the same bound as what is kept
+        cache.forget(("b", str(number)))
+    assert len(cache) == 2
 
 
 def test_a_chain_is_completed_by_its_leaf():

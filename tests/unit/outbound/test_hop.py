@@ -8,6 +8,7 @@ import pytest
 
 from gatepost.connectors.values import RevocationCheck
 from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
+from gatepost.net.engine import ServerIdentity, server_context
 from gatepost.net.listener import Listener, bind
 from gatepost.outbound.connection import Step, Watch
 from gatepost.outbound.contexts import ClientContexts
@@ -25,8 +26,10 @@ from gatepost.policy.requirement import (
     Shortfall,
     Source,
     StsProof,
+    TlsLevel,
 )
 from gatepost.tls.facts import Revocation
+from gatepost.tls.profile import PROFILES
 from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
@@ -85,10 +88,29 @@ def test_a_rehearsal_uses_its_own_anchors(world: Any, kit: Any) -> None:
     found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Opportunistic(()), rehearsed=trial)
     assert isinstance(found, OpenHop)
     assert found.facts.chain is not None
-    assert found.facts.chain.trusted
+    assert not found.facts.chain.trusted, "the record says the same as the rehearsal"
+    assert found.verdict.achieved.tls is TlsLevel.AUTHENTICATED, "by the server's own anchors, as before the rehearsal"
     assert found.rehearsal is not None
     assert found.rehearsal.shortfall is not None
     assert found.rehearsal.shortfall.result_type == "certificate-not-trusted"
+
+
+def test_the_record_says_of_the_chain_what_the_rehearsal_says(world: Any, kit: Any) -> None:
+    """The server's own anchors know nothing of a partner's private authority."""
+    from gatepost.certificates.authority import Authority  # noqa: PLC0415 - only here
+
+    partner = Authority("Partner")
+    (anchors := world.root / "partner.pem").write_bytes(partner.certificate_pem)
+    identity = ServerIdentity(*partner.issue(["mx.b.example"]))
+    context = server_context([identity], PROFILES["default"], ask_client_certificate=False)
+    trial = Authenticated((), (Identity(("mx.b.example",), str(anchors)),))
+    found = opened(world, kit, kit.Peer(tls=context), Opportunistic(()), rehearsed=trial)
+    assert isinstance(found, OpenHop)
+    assert found.facts.chain is not None
+    assert found.facts.chain.trusted
+    assert found.verdict.achieved.tls is TlsLevel.AUTHENTICATED
+    assert found.rehearsal is not None
+    assert found.rehearsal.passed
 
 
 def test_a_rehearsal_whose_anchors_cannot_be_read(world: Any, kit: Any) -> None:

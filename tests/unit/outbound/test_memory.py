@@ -137,6 +137,25 @@ def test_hold_sends_nothing_and_asks_for_no_second_connection(holding, kit, memo
     assert "protects connections less than before; mail for it is held" in caplog.text
 
 
+def test_a_certificate_that_was_mended_is_seen_by_the_next_connection(holding, kit, memory):
+    """One that fell short leaves no session behind, whose old certificate would be shown again."""
+
+    async def scene():
+        async with secure(holding, kit, "other.b.example") as peer:
+            memory.was(DOMAIN, f"mx.b.example:{peer.port}")
+            deliverer = holding.build(peer.port)
+            outcomes = []
+            for _ in range(2):
+                outcomes.append(await deliverer.deliver(kit.delivery()))
+                holding.pool.close()
+                await asyncio.sleep(0.05)
+        return peer, outcomes
+
+    peer, outcomes = run(scene())
+    assert [one.fates[0].sort for one in outcomes] == [Sort.HELD] * 2
+    assert [one.facts.resumed for one in peer.connections] == [False, False]
+
+
 def test_a_kept_connection_that_fell_short_is_used_once_it_is_accepted(holding, kit, memory):
     async def scene():
         async with kit.Peer() as peer:
@@ -181,7 +200,7 @@ def test_over_a_kept_connection_a_message_costs_no_look(holding, kit, memory):
         return peer
 
     assert len(run(scene()).connections) == 1
-    assert memory.looks == 1
+    assert memory.looks == 2  # of one connection: before it, for its key exchange, and when it was open
 
 
 def test_a_connection_shared_by_domains_is_held_against_each_ones_memory(holding, kit, memory):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -34,8 +35,8 @@ class Opened(SimpleNamespace):
 
 
 def opened(hop: Hop = BASE, **fields: Any) -> Any:
-    error = fields.pop("handshake_error", "")
-    return Opened(hop=hop, connection=Fake(**fields), facts=SimpleNamespace(handshake_error=error))
+    error, since = fields.pop("handshake_error", ""), time.monotonic() - fields.pop("age", 0)
+    return Opened(hop=hop, connection=Fake(**fields), facts=SimpleNamespace(handshake_error=error), since=since)
 
 
 def run(work: Any) -> None:
@@ -90,6 +91,7 @@ def test_only_an_equal_hop_finds_a_connection(other: dict[str, Any]) -> None:
         {"usable": False},
         {"sent": 3, "transactions_max": 3},
         {"handshake_error": "broken"},
+        {"age": 901},
         {"hop": replace(BASE, generation=7)},
     ],
 )

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.policy.facts import ClassicalOnly
 from gatepost.policy.memory import (
+    CLASSICAL_FOR,
     FORGOTTEN_AFTER,
     HOSTS,
     Acceptance,
@@ -14,6 +16,7 @@ from gatepost.policy.memory import (
     accept,
     below,
     best,
+    classical_still,
     describe_drop,
     drop,
     due_to_warn,
@@ -250,3 +253,31 @@ def test_after_accepting_nothing_is_below_and_nothing_more_is_expected_than_befo
         before, behind = expected(remembered, host, now).achieved, expected(accepted, host, now).achieved
         assert behind.tls <= before.tls
         assert behind.mx <= before.mx
+
+
+UNANSWERED = ClassicalOnly("the peer closed the connection during the handshake", START)
+
+
+def test_a_host_that_left_a_handshake_unanswered_is_remembered_until_it_agrees_on_another():
+    once = after(session(TLS, classical=UNANSWERED))
+    assert once.hosts["mx1"].classical == UNANSWERED
+    again = seen(once, session(TLS, 0.001, classical=UNANSWERED))
+    assert again is once, "not worth writing down"
+    in_clear = seen(once, session(CLEAR, 0.5))
+    assert in_clear.hosts["mx1"].classical == UNANSWERED, "nothing was offered"
+    better = seen(in_clear, session(TLS, 0.501))
+    assert better.hosts["mx1"].classical is None
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds", "still"),
+    [
+        (None, 0, None),
+        (UNANSWERED, 0, UNANSWERED),
+        (UNANSWERED, CLASSICAL_FOR - 1, UNANSWERED),
+        (UNANSWERED, CLASSICAL_FOR, None),
+        (UNANSWERED, -1, None),
+    ],
+)
+def test_after_a_day_it_is_tried_again(known, seconds, still):
+    assert classical_still(known, START + seconds) == still

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     MakeChain = Callable[..., ChainVerdict]
 
 ORGANIZATION = Organization(name="contoso")
+CONTOSO = (Source("organization", "contoso"),)
 OUT = (Source("connector", "out"),)
 ENCRYPTED = Encrypted(OUT)
 TRUSTED = Authenticated(OUT, (Identity(()),))
@@ -68,7 +69,7 @@ def connector(**fields: Any) -> OutboundConnector:
 @pytest.mark.parametrize(
     ("fields", "requirement"),
     [
-        ({}, Opportunistic(OUT)),
+        ({}, Opportunistic(OUT, cleartext_by=CONTOSO)),
         ({"tls_settings": "encryption-only"}, ENCRYPTED),
         ({"tls_settings": "certificate-validation"}, TRUSTED),
         ({"tls_settings": "domain-validation", "tls_domain": "*.b.example"}, NAMED),
@@ -80,7 +81,7 @@ def connector(**fields: Any) -> OutboundConnector:
         ({"cleartext": "never"}, ENCRYPTED),
         ({"cleartext": "never", "min_tls_version": "1.3"}, Encrypted(OUT, min_version="TLSv1.3")),
         ({"cleartext": "after-failed-handshake"}, Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE)),
-        ({"profile": "legacy"}, Opportunistic(OUT, profile="legacy")),
+        ({"profile": "legacy"}, Opportunistic(OUT, profile="legacy", cleartext_by=CONTOSO)),
         (
             {"tls_settings": "encryption-only", "profile": "modern", "min_tls_version": "TLSv1.3"},
             Encrypted(OUT, "modern", "TLSv1.3"),
@@ -109,10 +110,10 @@ def test_in_rehearsal_nothing_more_is_required_but_it_is_known_what_would_be(fie
 @pytest.mark.parametrize(
     ("cleartext", "requirement"),
     [
-        ("only-if-not-offered", Opportunistic((Source("default"),), profile="modern")),
+        ("only-if-not-offered", Opportunistic((Source("default"),), profile="modern", cleartext_by=CONTOSO)),
         (
             "after-failed-handshake",
-            Opportunistic((Source("default"),), Cleartext.AFTER_FAILED_HANDSHAKE, "modern"),
+            Opportunistic((Source("default"),), Cleartext.AFTER_FAILED_HANDSHAKE, "modern", CONTOSO),
         ),
         ("never", Encrypted((Source("organization", "contoso"),), "modern")),
     ],
@@ -170,7 +171,7 @@ MAIL, ANY_B = ("mail.b.example",), ("*.b.example",)
         (
             Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE, "legacy"),
             Opportunistic(DANE, Cleartext.ONLY_IF_NOT_OFFERED, "modern"),
-            Opportunistic(OUT + DANE, Cleartext.ONLY_IF_NOT_OFFERED, "modern"),
+            Opportunistic(OUT + DANE, Cleartext.ONLY_IF_NOT_OFFERED, "modern", DANE),
         ),
         (
             Encrypted(OUT, "legacy", "TLSv1.1"),
@@ -507,7 +508,10 @@ REQUIREMENTS = joined(ANCHORS)
 
 
 def sorted_sources(requirement: Requirement) -> Requirement:
-    return replace(requirement, sources=tuple(sorted(requirement.sources, key=str)))
+    found = replace(requirement, sources=tuple(sorted(requirement.sources, key=str)))
+    if isinstance(found, Opportunistic):
+        found = replace(found, cleartext_by=tuple(sorted(found.cleartext_by, key=str)))
+    return found
 
 
 @given(REQUIREMENTS, REQUIREMENTS)
@@ -765,3 +769,36 @@ def test_smart_hosts_are_no_part_of_the_requirement() -> None:
     routed = connector(tls_settings="encryption-only", smart_hosts=["a.example:26"])
     assert routed.smart_hosts == (SmartHost("a.example", 26),)
     assert required(plain, ORGANIZATION, ()) == required(routed, ORGANIZATION, ())
+
+
+@pytest.mark.parametrize(
+    ("requirement", "text"),
+    [
+        (Opportunistic(OUT), "authenticated(dane)"),
+        (ENCRYPTED, "authenticated(dane)"),
+        (NAMED, "authenticated(dane and *.b.example)"),
+    ],
+)
+def test_dane_that_is_demanded_is_told_before_it_was_looked_for(requirement: Requirement, text: str) -> None:
+    assert describe(requirement, mandatory_dane=True) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "Cleartext is ruled out by organization 'contoso'"),
+        ({"cleartext": "only-if-not-offered"}, "Cleartext is ruled out by connector 'out'"),
+        ({"tls_settings": "encryption-only"}, "Cleartext is ruled out by connector 'out'"),
+    ],
+)
+def test_who_rules_cleartext_out_is_named(hop: MakeHop, fields: dict[str, Any], words: str) -> None:
+    failed = hop(tls=None, handshake_error="alert 40")
+    assert words in shortfall_of(required(connector(**fields), ORGANIZATION, ()), failed).detail
+
+
+def test_of_two_who_allow_different_things_the_stricter_is_named(hop: MakeHop) -> None:
+    lax = Opportunistic(OUT, Cleartext.AFTER_FAILED_HANDSHAKE)
+    strict = Opportunistic(RULE)
+    for asked in (both(lax, strict), both(strict, lax)):
+        assert "ruled out by rule 'secret'." in shortfall_of(asked, hop(tls=None, handshake_error="no")).detail
+    assert both(strict, Opportunistic(OUT)).cleartext_by == ()

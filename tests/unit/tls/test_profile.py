@@ -7,6 +7,7 @@ import pytest
 from gatepost.tls.profile import (
     PROFILES,
     VERSIONS,
+    classical_only,
     group_name,
     iana_name,
     profile_record,
@@ -38,7 +39,11 @@ def test_compatible_holds_microsofts_list_in_microsofts_order():
     rows = [
         (row.name, row.key_exchange, row.forward_secrecy, row.cipher, row.authentication)
         for row in published(PROFILES["compatible"])
-        if row.version == "TLSv1.2" and "_ECDSA_" not in row.name and "CHACHA" not in row.name
+        if row.version == "TLSv1.2"
+        and "_ECDSA_" not in row.name
+        and "CHACHA" not in row.name
+        # Theirs has none: for servers without elliptic curves.
+        and not row.name.startswith("TLS_DHE_")
     ]
     assert rows == MICROSOFT
 
@@ -164,3 +169,24 @@ def test_a_profile_for_machines():
         "oldest_version": "TLSv1.3",
     }
     assert len(record["suites"]) == 3
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_without_post_quantum_groups_all_else_stays(name):
+    profile = PROFILES[name]
+    classical = classical_only(profile)
+    assert classical == replace(profile, groups="?*X25519:?P-256:?P-384:?P-521")
+    assert classical_only(classical) is None, "there is no lesser way"
+
+
+def test_a_profile_that_demands_post_quantum_groups_has_no_other():
+    assert classical_only(replace(PROFILES["modern"], groups="*X25519MLKEM768")) is None
+    assert classical_only(replace(PROFILES["modern"], groups="*X25519 / P-256")) is None
+
+
+def test_key_exchange_without_elliptic_curves_is_for_profiles_that_are_named():
+    with_dhe = [name for name, profile in PROFILES.items() if "DHE-RSA" in profile.suites12.replace("ECDHE", "")]
+    assert with_dhe == ["compatible", "legacy"]
+    rows = {row.name: row for row in published(PROFILES["compatible"])}
+    assert rows["TLS_DHE_RSA_WITH_AES_128_GCM_SHA256"].forward_secrecy
+    assert not any("_DHE_RSA_" in name and "_CBC_" in name for name in rows)
