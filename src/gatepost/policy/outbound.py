@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HopFacts",
     "both",
+    "by_organization",
     "deferral",
     "describe",
     "describe_achieved",
@@ -151,6 +152,13 @@ def with_tls(requirement: Requirement, asking: tuple[Source, ...]) -> Requiremen
     They name no profile: that of the way holds.
     """
     return both(requirement, Encrypted(asking, requirement.profile)) if asking else requirement
+
+
+def by_organization(requirement: Requirement, organization: str) -> Requirement:
+    """The requirement with its sources told as those of another organization than the one whose mail it is."""
+    owned = {"connector", "rule"}
+    named = (replace(one, organization=organization) if one.kind in owned else one for one in requirement.sources)
+    return replace(requirement, sources=tuple(named))
 
 
 def both(one: Requirement, other: Requirement) -> Requirement:
@@ -418,7 +426,12 @@ def _asked(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
     beyond_encryption: leave out who can ask for TLS and nothing more, a rule and an organization.
     """
     asking = [one for one in requirement.sources if not beyond_encryption or one.kind not in _ENCRYPTION_ONLY]
-    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in asking or requirement.sources)
+    return " and ".join(map(_source, asking or requirement.sources))
+
+
+def _source(one: Source) -> str:
+    owner = f" of {one.organization}" if one.organization else ""
+    return f"{one.kind} {one.name!r}{owner}" if one.name else one.kind
 
 
 _ENCRYPTION_ONLY = {"rule", "organization"}
