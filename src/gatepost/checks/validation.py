@@ -22,6 +22,7 @@ from gatepost.connectors.values import Mode
 from gatepost.message.fields import field_values
 from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.outbound import required, with_tls
+from gatepost.policy.published import modes
 from gatepost.policy.route import NextHop, RoutePlanner
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Recipient
@@ -296,7 +297,7 @@ async def _targets(
 
     if not connector.use_mx_record:
         hops = tuple(hop(smart.host, smart.port, smart.host) for smart in connector.smart_hosts[:_HOSTS])
-        return [_Target(hops, recipients, await prober.publication(connector, None))], []
+        return [_Target(hops, recipients, await prober.publication(modes(connector)))], []
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
@@ -316,7 +317,7 @@ async def _targets(
         place.clear()
         hops = tuple(hop(host.name, prober.port, domain) for host in found.hosts[:_HOSTS])
         own = tuple(one for one in recipients if parse_address(one).domain == domain)
-        targets.append(_Target(hops, own, await prober.publication(connector, found), domain))
+        targets.append(_Target(hops, own, await prober.publication(modes(connector), found), domain))
     return targets, unrouted
 
 

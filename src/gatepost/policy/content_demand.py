@@ -43,6 +43,10 @@ class Demand:
             return self
         return Demand((*self.required, *other.required), (*self.rehearsed, *other.rehearsed))
 
+    def asking(self, own: str) -> tuple[str, ...]:
+        """The organizations that require it, else those that would. own: the one whose mail it is."""
+        return tuple(dict.fromkeys(source.organization or own for source in self.required or self.rehearsed))
+
     def record(self) -> dict[str, Any]:
         """For the trace and for machines; {} if nobody asks."""
         record: dict[str, Any] = {}

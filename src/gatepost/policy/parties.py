@@ -44,6 +44,10 @@ class SenderPart(NamedTuple):
     organization: str
     connector: OutboundConnector | None
 
+    def record(self) -> dict[str, str]:
+        """For the trace and for machines."""
+        return {"organization": self.organization, "connector": self.connector.name if self.connector else ""}
+
 
 def parties(directory: Directory, organization: str, domain: str) -> Parties:
     """Who has a part in mail of an organization for a domain (lower-case A-labels).

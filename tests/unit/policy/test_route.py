@@ -304,7 +304,11 @@ def test_tls_is_required_by_the_rules_of_either_organization_but_the_way_by_the_
     found = route("x@fabrikam.example", resources, reverse_path="ann@contoso.example")
     assert isinstance(found, SmartHosts)
     assert found.connector.name == "hq"
-    assert [str(source) for source in found.hops[0].requirement.sources] == ["connector:hq", "rule:in", "rule:secret"]
+    assert [str(source) for source in found.hops[0].requirement.sources] == [
+        "connector:hq of fabrikam",
+        "rule:in of fabrikam",
+        "rule:secret",
+    ]
     assert "where mail for fabrikam.example goes is for the rules of its own organization to say" in found.reasons
     back = route("x@fabrikam.example", resources, organization="fabrikam")
     assert isinstance(back, SmartHosts)
