@@ -157,9 +157,13 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         mine.message_expiration if mine else None,
         looked_up,
         asks,
-        mine is not None and mine.protection_drop is ProtectionDrop.HOLD and isinstance(route, SmartHosts | MxRoute),
+        isinstance(route, SmartHosts | MxRoute) and _held(mine, owner),
         _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
     )
+
+
+def _held(*organizations: Organization | None) -> bool:
+    return any(one is not None and one.protection_drop is ProtectionDrop.HOLD for one in organizations)
 
 
 def _asks(reverse_path: Path, content: Content, *, require_tls: bool) -> Asks:

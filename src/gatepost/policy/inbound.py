@@ -262,21 +262,28 @@ def _elsewhere(
         findings.reasons.append(
             f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
         )
-        return findings.verdict(_relay_denied(attribution, reverse_path), "", "none")
+        return findings.verdict(_relay_denied(directory, attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
     ours = relay_domain(directory, attribution.organization, attribution.basis)
-    if ours and reverse_path.domain and directory.organization_of(reverse_path.domain) is None:
+    author = directory.organization_of(reverse_path.domain)
+    if ours and reverse_path.domain and (author is None or author.name != attribution.organization):
         findings.reasons.append(
-            f"{reverse_path.domain} is nobody's here: it leaves with a reverse-path of {ours} (SRS)"
+            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of {ours} "
+            "(SRS)"
         )
     whose = attribution.organization, attribution.direction
     return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
 
 
-def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:
-    """The refusal in the words that help: a client that a connector knows by half can mend the other half."""
-    if attribution.claims:
-        if attribution.claims[0][0] == "certificate":
+def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: Path) -> Reply:
+    """The refusal in the words that help: a client that a connector knows by half can mend the other half.
+
+    What another organization's connector knows is no help for who has a sender of ours.
+    """
+    author = directory.organization_of(reverse_path.domain)
+    claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
+    if claims:
+        if claims[0] == "certificate":
             return _RELAY_NAME
         return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
     lack = attribution.lack

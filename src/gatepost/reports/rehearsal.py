@@ -380,11 +380,11 @@ def _concerns(row: _Row, subject: Subject) -> bool:
         return _quoted(subject.source(row.organization)) in row.detail
     if row.connector != subject.name:
         return False
-    other = _decode(row.detail).connector_organization if _OTHERS in row.detail else ""
+    other = _decode(row.detail).connector_organization if _FOREIGN in row.detail else ""
     return (other or row.organization) == subject.owner
 
 
-_OTHERS = "connector_organization"
+_FOREIGN = "connector_organization"
 
 
 def _hop(row: _Row, subject: Subject) -> Seen:
