@@ -268,8 +268,8 @@ def _elsewhere(
     author = directory.organization_of(reverse_path.domain)
     if ours and reverse_path.domain and (author is None or author.name != attribution.organization):
         findings.reasons.append(
-            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of {ours} "
-            "(SRS)"
+            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of "
+            f"{ours} (SRS)"
         )
     whose = attribution.organization, attribution.direction
     return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
