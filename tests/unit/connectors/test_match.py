@@ -935,3 +935,34 @@ def test_whoever_the_recipient_is_only_where_it_makes_no_difference(
     trial = met(directory(BASE + LOCKED + narrowed + 'mode = "rehearse"\n'), session(), path("x@friend.example"), None)
     assert trial is not None
     assert trial.connector.name == "gateway"
+
+
+def test_mail_waits_only_for_an_organization_that_has_to_do_with_it(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    gone = CERTIFICATE.format("mail.partner.test") + '\ntrust_anchors = "/gone.pem"'
+    index = directory(accepted("contoso", "contoso.example") + on_premises("contoso", "hq", gone))
+    found = attribute(index, session(chain=chain("mail.partner.test")), path("x@partner.test"))
+    assert found.awaited({"fabrikam"}) is None
+    waiting = found.awaited({"fabrikam", "contoso"})
+    assert waiting is not None
+    assert waiting[0].name == "hq"
+    own = attribute(directory(HQ + 'trust_anchors = "/gone.pem"'), session(chain=chain("mx.contoso.example")), path(""))
+    assert own.awaited(()) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "basis"),
+    [
+        ("mail.o.example", "certificate"),
+        ("mx.mail.o.example", "certificate"),
+        ("*.o.example", "certificate"),
+        ("other.o.example", "none"),
+    ],
+)
+def test_a_wildcard_above_ones_domains_takes_in_no_other_server(
+    directory: Build, session: Session, chain: Chain, path: MakePath, name: str, basis: str
+) -> None:
+    index = directory(accepted("o", "mail.o.example") + on_premises("o", "hq", CERTIFICATE.format("*.o.example")))
+    assert attribute(index, session(chain=chain(name)), path("x@elsewhere.test")).basis == basis
+    assert attribute(index, session(chain=chain(name)), path("x@mail.o.example")).organization == "o"
