@@ -361,13 +361,14 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
     if outbound is None or not outbound.content.encrypt.required:
         return None
     from gatepost.smime.certificate import ID_DIGITS, fingerprint  # noqa: PLC0415 - only S/MIME needs what they import
-    from gatepost.smime.readiness import readiness  # noqa: PLC0415
+    from gatepost.smime.readiness import readiness_of_all  # noqa: PLC0415
     from gatepost.smime.store import SmimeStore, SmimeStoreError  # noqa: PLC0415
 
     onward = expand(directory, explanation.recipient).targets[-1].path
+    asking = outbound.content.encrypt.asking(explanation.inbound.organization or outbound.organization)
     try:
         with gateway.config() as store:
-            ready = readiness(SmimeStore(store, None), outbound.organization, onward.text, time.time())
+            ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())
     except SmimeStoreError as error:
         raise Refusal(Kind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
     count = len(ready.certificates)
@@ -381,6 +382,5 @@ def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequenc
     from gatepost.administration.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
     from gatepost.administration.reach import may_reach_inside  # noqa: PLC0415
 
-    owner = explanation.outbound.organization if explanation.outbound is not None else ""
     bounded = not may_reach_inside(who)
-    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, owner, bounded=bounded))
+    return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))

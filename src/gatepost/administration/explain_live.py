@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gatepost.administration.resolving import resolver_of
 from gatepost.checks.probe import HostReport, prober
 from gatepost.outbound.contexts import our_certificate
+from gatepost.policy.published import joined_modes
 from gatepost.policy.route import MxRoute, NextHop, SmartHosts
 
 if TYPE_CHECKING:
@@ -25,29 +26,28 @@ __all__ = ["probe"]
 _HOSTS = 10
 
 
-async def probe(
-    settings: Settings, route: Route | None, asks: Asks, organization: str, *, bounded: bool = False
-) -> list[HostReport]:
+async def probe(settings: Settings, route: Route | None, asks: Asks, *, bounded: bool = False) -> list[HostReport]:
     """A report for each address of each next hop; [] where there is none to reach.
 
-    asks: what the message asks. organization: whose connectors route it. bounded: MX hosts, which whoever owns a domain
+    asks: what the message asks. bounded: MX hosts, which whoever owns a domain
     may name, are reached at addresses that tenants may reach only; smart hosts are if a tenant wrote them.
     """
     async with resolver_of(settings) as resolver:
         probing = prober(settings, resolver, bounded=bounded and isinstance(route, MxRoute))
         try:
-            return await _reports(probing, route, asks, organization)
+            return await _reports(probing, route, asks)
         finally:
             await probing.close()
 
 
-async def _reports(probing: Prober, route: Route | None, asks: Asks, organization: str) -> list[HostReport]:
+async def _reports(probing: Prober, route: Route | None, asks: Asks) -> list[HostReport]:
     match route:
         case SmartHosts():
-            publication = await probing.publication(route.connector, None, asks)
-            return await _reach(probing, route.hops, our_certificate(route.connector, organization), publication)
+            publication = await probing.publication(joined_modes(route.connector, route.sender, asks))
+            certificate = our_certificate(route.connector, route.connector_owner)
+            return await _reach(probing, route.hops, certificate, publication)
         case MxRoute():
-            return await _reach_mail_hosts(probing, route, asks, organization)
+            return await _reach_mail_hosts(probing, route, asks)
         case _:  # nowhere, into a mailbox, to a node of the site, or over LMTP, which the prober does not speak
             return []
 
@@ -68,11 +68,11 @@ async def _reach(
     return [report for group in groups for report in group]
 
 
-async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks, organization: str) -> list[HostReport]:
+async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks) -> list[HostReport]:
     found = await probing.mail_hosts(route.domain)
     if isinstance(found, HostReport):
         return [found]
     hops = [NextHop(host.name, probing.port, route.requirement, bounded=route.bounded) for host in found.hosts]
-    certificate = our_certificate(route.connector, organization)
-    publication = await probing.publication(route.connector, found, asks)
+    certificate = our_certificate(route.connector, route.connector_owner)
+    publication = await probing.publication(joined_modes(route.connector, route.sender, asks), found)
     return await _reach(probing, hops, certificate, publication, route.domain)

@@ -41,7 +41,7 @@ def cut(directory: Directory, who: Principal, explanation: Explanation) -> tuple
     told = _told_by_others(directory, hidden, explanation.recipient)
     if _is_foreign(directory, hidden, explanation):
         withheld.add("inbound")
-    if outbound is not None and (told or not who.sees(outbound.organization)):
+    if outbound is not None and (told or not _sees_both(who, outbound)):
         withheld.add("outbound")
         outbound = None
     is_ours = "inbound" not in withheld and not _is_for(directory, hidden, explanation.recipient)
@@ -59,6 +59,11 @@ def cut(directory: Directory, who: Principal, explanation: Explanation) -> tuple
         held_below_memory=explanation.held_below_memory and not withheld and is_ours,
     )
     return shown, frozenset(withheld)
+
+
+def _sees_both(who: Principal, outbound: OutboundDecision) -> bool:
+    """Whether they see whoever decides, and whose demands are joined to that."""
+    return who.sees(outbound.organization) and (outbound.sender is None or who.sees(outbound.sender.organization))
 
 
 def _is_foreign(directory: Directory, hidden: frozenset[str], explanation: Explanation) -> bool:

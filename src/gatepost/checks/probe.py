@@ -31,18 +31,17 @@ from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.failure import HopFailed
 from gatepost.outbound.hop import Hop, HopOpener
 from gatepost.outbound.published import Lookups, Publication
-from gatepost.policy.published import NOTHING, Published, Terms, modes
+from gatepost.policy.published import NOTHING, Published, Terms
 from gatepost.policy.requirement import MxLevel, Shortfall
-from gatepost.policy.requiretls import Asks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gatepost.connectors.model import OutboundConnector
     from gatepost.lookup.dns import Resolver
     from gatepost.lookup.mx import HostAddresses, MailHosts
     from gatepost.outbound.contexts import OurCertificate
     from gatepost.outbound.hop import OpenHop
+    from gatepost.policy.published import Modes
     from gatepost.policy.route import NextHop
     from gatepost.settings.model import Settings
 
@@ -175,14 +174,12 @@ class Prober:
         ]
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
-    async def publication(
-        self, connector: OutboundConnector | None, mail_hosts: MailHosts | None, asks: Asks = Asks.NOTHING
-    ) -> Publication:
+    async def publication(self, asked: Modes, mail_hosts: MailHosts | None = None) -> Publication:
         """What is published for a way, to be asked host by host.
 
-        mail_hosts: None for smart hosts. asks: what a message asks itself.
+        mail_hosts: None for smart hosts.
         """
-        found = Publication(self._lookups, modes(connector, asks), mail_hosts)
+        found = Publication(self._lookups, asked, mail_hosts)
         await found.begin()
         return found
 

@@ -22,6 +22,7 @@ from gatepost.connectors.values import Mode
 from gatepost.message.fields import field_values
 from gatepost.outbound.contexts import our_certificate
 from gatepost.policy.outbound import required, with_tls
+from gatepost.policy.published import modes
 from gatepost.policy.route import NextHop, RoutePlanner, is_bounded
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.store.interface import Recipient
@@ -299,7 +300,7 @@ async def _targets(
             hop(smart.host, smart.port, smart.host, bounded=("smart_hosts", str(smart)) in connector.ungranted)
             for smart in connector.smart_hosts[:_HOSTS]
         )
-        return [_Target(hops, recipients, await prober.publication(connector, None))], []
+        return [_Target(hops, recipients, await prober.publication(modes(connector)))], []
     domains = _domains(request, recipients)[:_DOMAINS]
     if not domains:
         raise CannotValidate(
@@ -320,7 +321,7 @@ async def _targets(
         bounded = is_bounded(request.organization, connector, domain)
         hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in found.hosts[:_HOSTS])
         own = tuple(one for one in recipients if parse_address(one).domain == domain)
-        targets.append(_Target(hops, own, await prober.publication(connector, found), domain))
+        targets.append(_Target(hops, own, await prober.publication(modes(connector), found), domain))
     return targets, unrouted
 
 

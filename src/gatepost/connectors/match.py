@@ -7,7 +7,7 @@ administrator understands. Outbound connectors are chosen in `connectors.selecti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.connectors.comparison import (
@@ -21,14 +21,17 @@ from gatepost.connectors.comparison import (
 from gatepost.connectors.credentials import Fault, certificate_lack, describe_client, presented
 from gatepost.connectors.directory import Directory, address_key
 from gatepost.connectors.values import Mode
-from gatepost.tls.names import describe_names
+from gatepost.tls.names import describe_names, normalise
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from gatepost.connectors.credentials import Lack
     from gatepost.connectors.directory import InboundEntry
     from gatepost.connectors.facts import SessionFacts
     from gatepost.connectors.model import InboundConnector, Organization
     from gatepost.smtp.grammar import Path
+    from gatepost.tls.facts import CertificateFacts
 
 __all__ = [
     "Attribution",
@@ -50,9 +53,9 @@ class Attribution:
     "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`) or "none". passed_over: other
     on-premises connectors that know the session, each with why it did not count: label and rest of the sentence, at
     most 20. claims: connectors that know the session, by "certificate" or "address", but not whose mail it is. lack:
-    why the certificate that bears a connector's name does not identify its owner. unsure: that connector, if it is not
-    the client's doing, so that it may be known later; lack is then its. rehearsing: the connector that would have gone
-    before this one, were it not in rehearsal.
+    why the certificate that bears a connector's name does not identify its owner. unsure: connectors that may know the
+    session later, as that it is not known is not the client's doing; see `awaited`. rehearsing: the connector that
+    would have gone before this one, were it not in rehearsal.
     """
 
     direction: str
@@ -63,8 +66,19 @@ class Attribution:
     passed_over: tuple[tuple[str, str], ...] = ()
     claims: tuple[tuple[str, InboundEntry], ...] = ()
     lack: Lack | None = None
-    unsure: InboundConnector | None = None
+    unsure: tuple[tuple[InboundEntry, Lack], ...] = ()
     rehearsing: InboundConnector | None = None
+
+    def awaited(self, concerned: Container[str]) -> tuple[InboundConnector, Lack] | None:
+        """The connector that mail waits for until it is certain, and what is missing; None if it need not wait.
+
+        Only one whose organization has to do with the mail: the certificate's name is its own, or it is among
+        `concerned`, the names of the organizations of sender and recipient. Nobody else's mail waits for it.
+        """
+        for entry, lack in self.unsure:
+            if entry.ownership or entry.organization.name in concerned:
+                return entry.connector, lack
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +149,34 @@ def _certified(
     if leaf is None:
         return [], []
     certified, lacks = [], []
-    for entry in directory.on_premises_by_certificate(leaf):
+    for found in directory.on_premises_by_certificate(leaf):
+        entry = _as_borne(found, leaf)
         lack = certificate_lack(entry, session)
         if lack is None:
             certified.append(entry)
         elif lack.fault is not Fault.OTHER_NAME:
             lacks.append((entry, lack))
     return certified, lacks
+
+
+def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:
+    """The connector as the certificate is its organization's: `*.example` is not its own where another name is borne.
+
+    A wildcard above its domains takes in those of others; only a name at, below or right above one of them is its own.
+    """
+    if entry.ownership != _ABOVE:
+        return entry
+    names = (*leaf.dns_names, normalise(leaf.common_name)) if entry.connector.match_common_name else leaf.dns_names
+    domains = [domain.name.removeprefix("*.") for domain in entry.organization.accepted_domains]
+    own = any(_borne_for(name, domain) for name in names for domain in domains)
+    return entry if own else replace(entry, ownership=0)
+
+
+_ABOVE = 1  # see `InboundEntry.ownership`
+
+
+def _borne_for(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}") or name == f"*.{domain.partition('.')[2]}"
 
 
 def _identifying(
@@ -233,7 +268,7 @@ def _unknown(
     reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
     reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
-    unsure = next((one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours), None)
+    unsure = tuple(one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours)
     return Attribution(
         "none",
         None,
@@ -244,8 +279,8 @@ def _unknown(
             *(("certificate", entry) for entry in sorted(certified, key=_certificate_order)),
             *(("address", entry) for _, entry in sorted(held, key=_address_order)),
         ),
-        lack=unsure[1] if unsure else next((lack for _, lack in lacks), None),
-        unsure=unsure[0].connector if unsure else None,
+        lack=unsure[0][1] if unsure else next((lack for _, lack in lacks), None),
+        unsure=unsure,
     )
 
 

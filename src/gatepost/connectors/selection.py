@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatepost.connectors.directory import Directory, OutboundIndex
     from gatepost.connectors.model import Organization, OutboundConnector
 
-__all__ = ["Selection", "select_outbound"]
+__all__ = ["Selection", "names_domain", "select_outbound"]
 
 _SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
 
@@ -72,6 +72,15 @@ def select_outbound(
     }
     kept = [one for one in aside if one[0] != label]
     return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:PASSED_OVER_LIMIT])
+
+
+def names_domain(directory: Directory, organization: str, domain: str) -> bool:
+    """Whether an organization has an outbound connector that names a domain, exactly or by "*.parent".
+
+    It then says itself where its mail for the domain goes, whoever accepts that domain on this gateway.
+    """
+    index = directory.outbound(organization)
+    return index is not None and any(pattern != "*" for pattern, _ in index.candidates(domain))
 
 
 def _central(

@@ -31,12 +31,12 @@ class DomainKeys(NamedTuple):
 
 
 class SigningKeys:
-    """The current keys of all organizations."""
+    """The current keys of all organizations, each apart: two may have a key for one domain."""
 
     __slots__ = ("_by_domain", "_organizations")
 
     def __init__(self, organizations: Iterable[Organization]) -> None:
-        self._by_domain: dict[tuple[str, DkimService], DomainKeys] = {}
+        self._by_domain: dict[tuple[str, DkimService], dict[str, DomainKeys]] = {}
         self._organizations: set[str] = set()
         for one in organizations:
             for key in one.dkim_keys:
@@ -51,21 +51,24 @@ class SigningKeys:
         """Whether an organization has a current key at all."""
         return organization in self._organizations
 
-    def find(self, domain: str, service: DkimService = DkimService.ALL) -> DomainKeys | None:
+    def find(self, domain: str, service: DkimService = DkimService.ALL, *, owner: str = "") -> DomainKeys | None:
         """The keys of a domain, else of the nearest one above it; None if there are none.
 
-        service: mail, or TLS reports, for which keys of their own go before those that sign all mail.
+        service: mail, or TLS reports, for which keys of their own go before those that sign all mail. owner: whose keys
+        alone count, "" for anybody's.
         """
         for parent in parents(domain):
             for wanted in dict.fromkeys((service, DkimService.ALL)):
-                if (found := self._by_domain.get((parent, wanted))) is not None:
+                known = self._by_domain.get((parent, wanted), {})
+                found = known.get(owner) if owner else next(iter(known.values()), None)
+                if found is not None:
                     return found
         return None
 
     def _add(self, organization: str, key: DkimKey) -> None:
-        place = key.domain, key.service_type
-        known = self._by_domain.get(place, DomainKeys(organization, key.domain, ()))
-        self._by_domain[place] = known._replace(keys=(*known.keys, key))
+        place = self._by_domain.setdefault((key.domain, key.service_type), {})
+        known = place.get(organization, DomainKeys(organization, key.domain, ()))
+        place[organization] = known._replace(keys=(*known.keys, key))
 
 
 def check_keys(draft: OrganizationDraft) -> Iterator[FieldError]:

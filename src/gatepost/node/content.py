@@ -1,7 +1,8 @@
 """What is done to messages on their way: the steps of `outbound.content` in their order, made from the settings.
 
-Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first, and
-DKIM signs what is sent, so it comes last.
+Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first; what
+one organization encrypts for another one's mailboxes here, the other may decrypt; and DKIM signs what is sent, so it
+comes last.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) ->
     decryption = SmimeDecryption(store, bench, settings.server.hostname)
     headers = OrganizationHeaders(settings.server.hostname)
     signing = DkimSigning(dkim, time.time)
-    return ContentSteps(headers, decryption, protection, signing, dividers=(decryption, protection))
+    return ContentSteps(headers, protection, decryption, signing, dividers=(protection, decryption))
 
 
 class SecretContent:

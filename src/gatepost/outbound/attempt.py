@@ -24,13 +24,13 @@ from gatepost.outbound.handover import origin_of
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.published import Publication
-from gatepost.outbound.record import choice_record, route_record, sender_record
+from gatepost.outbound.record import choice_record, parties_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions, counted
 from gatepost.outbound.shipment import Shipment, may_go_clear
 from gatepost.policy.forwarding import keeps_sender
 from gatepost.policy.home import ALONE
 from gatepost.policy.memory import DestinationName
-from gatepost.policy.published import modes
+from gatepost.policy.published import joined_modes, modes
 from gatepost.policy.requirement import Shortfall
 from gatepost.policy.route import (
     NO_CONTENT,
@@ -181,17 +181,24 @@ class Deliverer:
         return Outcome(fates, destination_failed=usual and all(shipment.unreachable for shipment in shipments))
 
     def _remember(self, route: Route, shipment: Shipment, organization: str) -> None:
-        """By what the shipment's connections are remembered, and what becomes of it where they fall short of that."""
-        match route:
-            case SmartHosts():
-                shipment.destination = DestinationName(organization, "", route.connector.name)
-            case MxRoute():
-                connector = route.connector.name if route.connector else ""
-                shipment.destination = DestinationName(organization, route.domain, connector)
-            case _:
-                return
-        owner = self._directory.organization(organization)
-        holds = owner is not None and owner.protection_drop is ProtectionDrop.HOLD
+        """By what the shipment's connections are remembered, and what becomes of it where they fall short of that.
+
+        Of mail that another organization routes its own one remembers what the domain did, and accepts a drop itself.
+        """
+        if not isinstance(route, SmartHosts | MxRoute):
+            return
+        asking = {organization, route.connector_owner}
+        if route.sender is not None:
+            address = shipment.recipients[0].address
+            domain = route.domain if isinstance(route, MxRoute) else address.rpartition("@")[2].lower()
+            shipment.destination = DestinationName(organization, domain, "")
+        elif isinstance(route, SmartHosts):
+            shipment.destination = DestinationName(organization, "", route.connector.name)
+        else:
+            connector = route.connector.name if route.connector else ""
+            shipment.destination = DestinationName(organization, route.domain, connector)
+        owners = [one for one in map(self._directory.organization, asking) if one is not None]
+        holds = any(one.protection_drop is ProtectionDrop.HOLD for one in owners)
         shipment.hold = holds and not all(recipient.released for recipient in shipment.recipients)
 
     def _recall(self, opened: OpenHop, shipment: Shipment) -> None:
@@ -228,9 +235,10 @@ class Deliverer:
                 way = _Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
                 await self._over(way, shipment, body.as_stored())
             case SmartHosts():
-                published = Publication(self._services.lookups, modes(route.connector, shipment.asks))
+                asked = joined_modes(route.connector, route.sender, shipment.asks)
+                published = Publication(self._services.lookups, asked)
                 sessions = WaySessions(counted(self._services.sessions, shipment.message))
-                way = _Way(route.hops, published, sessions, our_certificate(route.connector, _owner(shipment)))
+                way = _Way(route.hops, published, sessions, our_certificate(route.connector, route.connector_owner))
                 await self._over(way, shipment, body)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
@@ -273,8 +281,9 @@ class Deliverer:
         hosts = tuple(
             NextHop(host.name, port, route.requirement, route.rehearsed, bounded=route.bounded) for host in found.hosts
         )
-        certificate = our_certificate(route.connector, _owner(shipment))
-        published = Publication(self._services.lookups, modes(route.connector, shipment.asks), found)
+        certificate = our_certificate(route.connector, route.connector_owner)
+        asked = joined_modes(route.connector, route.sender, shipment.asks)
+        published = Publication(self._services.lookups, asked, found)
         await published.begin()
         return _Way(hosts, published, sessions, certificate, complete=not found.cut)
 
@@ -434,20 +443,15 @@ async def _routes(planner: RoutePlanner, delivery: Delivery, body: MessageBody) 
     )
 
 
-def _owner(shipment: Shipment) -> str:
-    """The organization whose connectors route it, "" where nobody's do."""
-    return shipment.destination.organization if shipment.destination is not None else ""
-
-
 def _base(route: Route | None, version: int) -> dict[str, Any]:
     """What the trace says of every outcome. route: None if none was found. version: of the configuration."""
     decided = {"configuration": version}
     match route:
         case SmartHosts():
-            record = route_record(route.connector, route.hops[0].requirement)
+            record = route_record(route.connector, route.hops[0].requirement) | parties_record(route)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case MxRoute():
-            record = route_record(route.connector, route.requirement)
+            record = route_record(route.connector, route.requirement) | parties_record(route)
             return decided | record | choice_record(route.reasons, route.passed_over)
         case LmtpRoute():
             record = route_record(None, route.hop.requirement)

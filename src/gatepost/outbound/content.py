@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gatepost.policy.route import LmtpRoute, MailboxRoute, MxRoute, SmartHosts
+from gatepost.policy.route import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +53,11 @@ class Departure:
     def leaves(self) -> bool:
         """Whether it goes to another host by SMTP, not to a mailbox of ours."""
         return isinstance(self.route, SmartHosts | MxRoute)
+
+    @property
+    def domain_owner(self) -> str:
+        """The organization that accepts the recipients' domain, "" for none."""
+        return "" if isinstance(self.route, InternalRoute | Unroutable) else self.route.domain_owner
 
     @property
     def connector(self) -> OutboundConnector | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatepost.message.organization_headers import Crossing, changed_headers, origin_fields
+from gatepost.policy.route import MxRoute, SmartHosts
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import Organization
@@ -48,26 +49,29 @@ class OrganizationHeaders:
 
 
 def _home(departure: Departure) -> Organization | None:
-    """Whose own Exchange the message goes to, if its connector says so and it is the message's own organization."""
-    connector = departure.connector
-    if connector is None or not connector.cloud_services_mail_enabled:
+    """Whose own Exchange the message goes to, if its connector says so and it is the message's own organization.
+
+    By who owns the connector, never by what it says: another's may say the same. And never with mail for a domain of
+    another organization: what carries that is not the sender's own Exchange, whatever its connector claims.
+    """
+    route = departure.route
+    if not isinstance(route, SmartHosts | MxRoute) or route.connector is None:
         return None
-    owner = departure.directory.organization(departure.message.organization)
-    return owner if owner is not None and connector in owner.outbound_connectors else None
+    own = departure.message.organization
+    if not route.connector.cloud_services_mail_enabled or route.connector_owner != own:
+        return None
+    return departure.directory.organization(own) if route.domain_owner in {"", own} else None
 
 
 def _stays(departure: Departure) -> bool:
-    """Whether it goes to mailboxes here of the message's own organization; all recipients have one domain."""
-    if departure.leaves:
-        return False
-    domain = departure.recipients[0].address.rpartition("@")[2].lower()
-    owner = departure.directory.organization_of(domain)
-    return owner is not None and owner.name == departure.message.organization
+    """Whether it goes to mailboxes here of the message's own organization."""
+    return not departure.leaves and departure.domain_owner == departure.message.organization
 
 
 def _domain(departure: Departure, home: Organization) -> str:
     """The sender's domain if it is the organization's, else its first accepted domain."""
     domain = departure.message.reverse_path.rpartition("@")[2].lower()
-    if domain and departure.directory.organization_of(domain) is home:
+    owner = departure.directory.organization_of(domain) if domain else None
+    if owner is not None and owner.name == home.name:
         return domain
     return next((one.name for one in home.accepted_domains if not one.name.startswith("*.")), "")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.policy.memory import Drop
     from gatepost.policy.published import Published, StsFound
     from gatepost.policy.requirement import Requirement
+    from gatepost.policy.route import MxRoute, SmartHosts
     from gatepost.store.interface import Message, Recipient
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "drop_record",
     "failure_record",
     "open_record",
+    "parties_record",
     "route_record",
     "sender_record",
     "tries_record",
@@ -51,6 +53,13 @@ def route_record(connector: OutboundConnector | None, requirement: Requirement) 
         "requirement": describe(requirement, mandatory_dane=mandatory),
         "requirement_sources": [str(source) for source in requirement.sources],
     }
+
+
+def parties_record(route: SmartHosts | MxRoute) -> dict[str, Any]:
+    """Whose connector it is, and whose demands hold beside; {} where both are of the organization whose mail it is."""
+    if route.sender is None:
+        return {}
+    return {"connector_organization": route.connector_owner, "sender_demands": route.sender.record()}
 
 
 def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from gatepost.outbound.body import BodyUnreadable
 from gatepost.outbound.content import ContentNotReady
 from gatepost.outbound.workbench import TooLarge
 from gatepost.policy.content_demand import NO_DEMAND
-from gatepost.policy.route import MxRoute, SmartHosts
+from gatepost.policy.route import InternalRoute, Unroutable
 from gatepost.smime.certificate import ID_DIGITS, fingerprint, owner_of
 from gatepost.smime.decryption import is_enveloped
 from gatepost.smime.encryption import encrypted
-from gatepost.smime.readiness import Readiness, readiness
+from gatepost.smime.readiness import Readiness, readiness_of_all
 from gatepost.smime.signing import signature, signed
 from gatepost.smime.store import SmimeStoreError
 from gatepost.smtp.replies import Reply
@@ -69,7 +69,7 @@ class SmimeProtection:
         groups: dict[str, list[Recipient]] = {}
         for recipient in departure.recipients:
             try:
-                found = self._found(departure.organization, recipient.address)
+                found = self._found(departure, recipient.address)
             except Exception:  # noqa: BLE001 - whatever it is, `apply` meets it again and says so
                 found = Readiness(recipient.address, "", (), "unknown")
             hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
@@ -115,7 +115,7 @@ class SmimeProtection:
         self, departure: Departure, told: dict[str, Any]
     ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
         """All that the content is encrypted to, and by whom; raises ContentNotReady if anybody would be left out."""
-        found = [self._found(departure.organization, one.address) for one in departure.recipients]
+        found = [self._found(departure, one.address) for one in departure.recipients]
         missing = [one.missing for one in found if one.missing]
         if missing:
             raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), told)
@@ -123,8 +123,9 @@ class SmimeProtection:
         by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
         return list(unique.values()), by
 
-    def _found(self, organization: str, recipient: str) -> Readiness:
-        return readiness(self._store, organization, recipient, self._clock())
+    def _found(self, departure: Departure, recipient: str) -> Readiness:
+        asking = _demand(departure).encrypt.asking(departure.organization)
+        return readiness_of_all(self._store, asking, recipient, self._clock())
 
     async def _signer(self, departure: Departure, body: MessageBody, told: dict[str, Any]) -> Signer | None:
         """Who signs; None for what others wrote and only passes. Raises ContentNotReady."""
@@ -146,7 +147,7 @@ class SmimeProtection:
         """What of it would keep the message; the author's certificate is not looked for."""
         if not demand.encrypt.rehearsed:
             return {}
-        found = [self._found(departure.organization, one.address) for one in departure.recipients]
+        found = [self._found(departure, one.address) for one in departure.recipients]
         missing = [one.missing for one in found if one.missing]
         return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
 
@@ -160,7 +161,7 @@ def _not_ready(reply: Reply, detail: str, told: dict[str, Any]) -> ContentNotRea
 
 def _demand(departure: Departure) -> ContentDemand:
     route = departure.route
-    return route.content if isinstance(route, SmartHosts | MxRoute) else NO_DEMAND
+    return NO_DEMAND if isinstance(route, InternalRoute | Unroutable) else route.content
 
 
 async def _named(body: MessageBody) -> frozenset[str]:

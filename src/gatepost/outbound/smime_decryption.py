@@ -70,7 +70,7 @@ class SmimeDecryption:
         told: dict[str, Any] = {}
         try:
             owners = self._owners(departure, departure.recipients[0])
-            openers = self._store.openers(departure.organization, owners)
+            openers = self._store.openers(departure.domain_owner, owners)
             made = await self._bench.made(body, partial(_make, openers=openers, hostname=self._hostname, told=told))
         except BodyUnreadable:
             raise
@@ -90,7 +90,7 @@ class SmimeDecryption:
         mailbox = departure.directory.mailbox(recipient.address)
         names = dict.fromkeys((address, mailbox.address.lower()) if mailbox is not None else (address,))
         try:
-            own = [name for name in names if self._store.has_own(departure.organization, name)]
+            own = [name for name in names if self._store.has_own(departure.domain_owner, name)]
         except SmimeStoreError:
             own = []
         return (*own, address.rpartition("@")[2])
@@ -99,7 +99,8 @@ class SmimeDecryption:
 def _wanted(departure: Departure) -> bool:
     if not isinstance(departure.route, MailboxRoute | LmtpRoute):
         return False
-    owner = departure.directory.organization(departure.organization)
+    # Whose mailbox it is says whether, whoever wrote the message.
+    owner = departure.directory.organization(departure.domain_owner)
     return owner is not None and owner.smime_decrypt
 
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, assert_never
 from gatepost.connectors.names import is_this_machine
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import deferral
-from gatepost.policy.published import NAMED, NOTHING, Modes, Naming, modes, terms
+from gatepost.policy.published import NAMED, NOTHING, Modes, Naming, joined_modes, terms
 from gatepost.policy.requirement import Shortfall
 from gatepost.policy.requiretls import Asks
 from gatepost.policy.route import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 
 if TYPE_CHECKING:
-    from gatepost.connectors.model import OutboundConnector
     from gatepost.policy.requirement import Requirement
     from gatepost.policy.route import NextHop, Route
 
@@ -45,12 +44,12 @@ def route_as_asked(route: Route, asks: Asks) -> Route:
     match route:
         case MxRoute():
             host, naming = mx_stand_in(route.domain), Naming(route.domain, authentic=True)
-            outcome, reasons = _terms(route.requirement, host, _modes(route.connector, asks), naming)
+            outcome, reasons = _terms(route.requirement, host, _modes(route, asks), naming)
             if isinstance(outcome, Shortfall):
                 return _nowhere(outcome, host, route.reasons, route.passed_over)
             return replace(route, requirement=outcome, reasons=(*route.reasons, *reasons))
         case SmartHosts():
-            return _smart_hosts(route, _modes(route.connector, asks))
+            return _smart_hosts(route, _modes(route, asks))
         case LmtpRoute() | InternalRoute():
             return _inside(route, Modes(asks=asks))
         case MailboxRoute() | Unroutable():
@@ -59,9 +58,9 @@ def route_as_asked(route: Route, asks: Asks) -> Route:
             assert_never(route)
 
 
-def _modes(connector: OutboundConnector | None, asks: Asks) -> Modes:
+def _modes(route: MxRoute | SmartHosts, asks: Asks) -> Modes:
     """Without what is looked up only when mail is sent."""
-    found = modes(connector, asks)
+    found = joined_modes(route.connector, route.sender, asks)
     return Modes(asks=asks, relaxed_by=found.relaxed_by, own_cleartext=found.own_cleartext)
 
 

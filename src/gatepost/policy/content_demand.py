@@ -28,15 +28,24 @@ class Demand:
     rehearsed: tuple[Source, ...] = ()
 
     @classmethod
-    def of(cls, kind: str, required: Iterable[str] = (), rehearsed: Iterable[str] = ()) -> Demand:
-        """By the names of those who ask, all of one kind (`Source.kind`)."""
-        return cls(tuple(Source(kind, name) for name in required), tuple(Source(kind, name) for name in rehearsed))
+    def of(
+        cls, kind: str, required: Iterable[str] = (), rehearsed: Iterable[str] = (), *, organization: str = ""
+    ) -> Demand:
+        """By the names of those who ask, all of one kind and organization (see `Source`)."""
+        return cls(
+            tuple(Source(kind, name, organization) for name in required),
+            tuple(Source(kind, name, organization) for name in rehearsed),
+        )
 
     def joined(self, other: Demand) -> Demand:
         """What both ask for."""
         if not (other.required or other.rehearsed):
             return self
         return Demand((*self.required, *other.required), (*self.rehearsed, *other.rehearsed))
+
+    def asking(self, own: str) -> tuple[str, ...]:
+        """The organizations that require it, else those that would. own: the one whose mail it is."""
+        return tuple(dict.fromkeys(source.organization or own for source in self.required or self.rehearsed))
 
     def record(self) -> dict[str, Any]:
         """For the trace and for machines; {} if nobody asks."""
@@ -69,8 +78,11 @@ NO_DEMAND = ContentDemand()
 """The message goes as it is."""
 
 
-def by_connector(connector: OutboundConnector | None) -> ContentDemand:
-    """What an outbound connector asks of what goes by it. In rehearsal it routes, and only says what it would ask."""
+def by_connector(connector: OutboundConnector | None, organization: str = "") -> ContentDemand:
+    """What an outbound connector asks of what goes by it. In rehearsal it routes, and only says what it would ask.
+
+    organization: whose it is, "" if it is of the organization whose mail it is.
+    """
     if connector is None or ContentProtection.SMIME not in {connector.encrypt, connector.sign}:
         return NO_DEMAND
     enforced, name = connector.mode is Mode.ENFORCE, (connector.name,)
@@ -78,6 +90,7 @@ def by_connector(connector: OutboundConnector | None) -> ContentDemand:
     def demand(protection: ContentProtection) -> Demand:
         if protection is ContentProtection.NONE:
             return Demand()
-        return Demand.of("connector", name) if enforced else Demand.of("connector", (), name)
+        required, rehearsed = (name, ()) if enforced else ((), name)
+        return Demand.of("connector", required, rehearsed, organization=organization)
 
     return ContentDemand(demand(connector.encrypt), demand(connector.sign))

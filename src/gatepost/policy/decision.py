@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gatepost.connectors.hook_index import AskedHook
     from gatepost.connectors.match import Attribution
     from gatepost.policy.content_demand import ContentDemand
+    from gatepost.policy.parties import SenderPart
     from gatepost.policy.requirement import Requirement
     from gatepost.smtp.replies import Reply
 
@@ -124,7 +125,8 @@ class OutboundDecision:
     name, "" if none. requirement: of the first next hop, None for a mailbox and for nowhere. rehearsed: what it would
     be, were nothing in rehearsal.
     reply, detail: for "nowhere", what the message ends or waits with, and why. passed_over: connectors that would have
-    taken it as well. content: what is asked of the message itself.
+    taken it as well. content: what is asked of the message itself. sender: the part of the organization whose mail it
+    is, where `organization` is another: what it demands is in `requirement`.
     """
 
     configuration: int
@@ -139,6 +141,7 @@ class OutboundDecision:
     reply: Reply | None = None
     detail: str = ""
     content: ContentDemand = NO_DEMAND
+    sender: SenderPart | None = None
 
     def record(self) -> dict[str, Any]:
         """The whole decision; what the trace keeps of an attempt as well has the same keys there."""
@@ -158,6 +161,8 @@ class OutboundDecision:
         if self.rehearsed is not None:
             sources = [str(source) for source in self.rehearsed.sources]
             record["rehearsal"] = {"requirement": describe(self.rehearsed), "sources": sources}
+        if self.sender is not None:
+            record["sender_demands"] = self.sender.record()
         if asked := self.content.record():
             record["smime"] = asked
         if self.reply is not None:

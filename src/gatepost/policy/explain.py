@@ -133,15 +133,15 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         verdict, stage = decide_recipient(directory, session, reverse_path, recipient, verdict.attribution), "RCPT TO"
     mine = _whose(directory, verdict, reverse_path, recipient)
     onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
-    owner = directory.organization_of(onward.domain) or mine
     planner = RoutePlanner(directory, profile, nodes)
     looked_up = _route(planner, verdict, (reverse_path, onward), mine, content)
+    owner = _router(directory, looked_up, onward) or mine
     asks = _asks(reverse_path, content, require_tls=require_tls)
     route = route_as_asked(looked_up, asks) if looked_up is not None else None
     outbound = _outbound(directory, route, owner) if route is not None and owner is not None else None
     if outbound is not None and isinstance(looked_up, SmartHosts):
         outbound = replace(outbound, connector=looked_up.connector.name)  # it is the way, even if no host of it will do
-    others = tuple(_other_outbound(outbound, owner, onward)) if outbound is not None and owner is not None else ()
+    others = tuple(_other_outbound(outbound, owner, mine, onward)) if outbound is not None and owner is not None else ()
     rules = _other_rules(outbound, (owner, mine), (reverse_path, onward), content) if outbound is not None else ()
     return Explanation(
         session,
@@ -157,9 +157,13 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         mine.message_expiration if mine else None,
         looked_up,
         asks,
-        mine is not None and mine.protection_drop is ProtectionDrop.HOLD and isinstance(route, SmartHosts | MxRoute),
+        isinstance(route, SmartHosts | MxRoute) and _held(mine, owner),
         _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
     )
+
+
+def _held(*organizations: Organization | None) -> bool:
+    return any(one is not None and one.protection_drop is ProtectionDrop.HOLD for one in organizations)
 
 
 def _asks(reverse_path: Path, content: Content, *, require_tls: bool) -> Asks:
@@ -268,16 +272,22 @@ def _route(
     return route
 
 
+def _router(directory: Directory, route: Route | None, recipient: Path) -> Organization | None:
+    """The organization that says where mail for a recipient goes, None if nobody's domain it is."""
+    if isinstance(route, SmartHosts | MxRoute):
+        return directory.organization(route.connector_owner)
+    return directory.organization_of(recipient.domain)
+
+
 def _outbound(directory: Directory, route: Route, owner: Organization) -> OutboundDecision:
     version, own = directory.version, owner.name
     match route:
         case MailboxRoute():
             boxes = tuple(box.address for box in route.mailboxes)
-            return OutboundDecision(version, own, "mailbox", boxes, "", None, None, (), ())
+            return OutboundDecision(version, own, "mailbox", boxes, "", None, None, (), (), content=route.content)
         case LmtpRoute():
-            return OutboundDecision(
-                version, own, "lmtp", _places((route.hop,)), "", route.hop.requirement, None, (), ()
-            )
+            places, demand = _places((route.hop,)), route.hop.requirement
+            return OutboundDecision(version, own, "lmtp", places, "", demand, None, (), (), content=route.content)
         case InternalRoute():
             places, demand = _places((route.hop,)), route.hop.requirement
             return OutboundDecision(version, own, "internal", places, "", demand, None, route.reasons, ())
@@ -294,6 +304,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.reasons,
                 route.passed_over,
                 content=route.content,
+                sender=route.sender,
             )
         case MxRoute():
             name = route.connector.name if route.connector else ""
@@ -308,6 +319,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
                 route.reasons,
                 route.passed_over,
                 content=route.content,
+                sender=route.sender,
             )
         case Unroutable():
             return OutboundDecision(
@@ -332,6 +344,8 @@ def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
     return tuple(hop.place for hop in hops)
 
 
+_NO_PART = "has no part in it: {} says where its domain's mail goes"
+
 # Ways on which no outbound connector and no mail flow rule is asked, and why.
 _AT_HOME = "needed: the recipient has a mailbox here"
 _WITHOUT = {
@@ -341,7 +355,9 @@ _WITHOUT = {
 }
 
 
-def _other_outbound(outbound: OutboundDecision, owner: Organization, recipient: Path) -> Iterable[tuple[str, str]]:
+def _other_outbound(
+    outbound: OutboundDecision, owner: Organization, mine: Organization | None, recipient: Path
+) -> Iterable[tuple[str, str]]:
     if outbound.way in _WITHOUT:
         for connector in owner.outbound_connectors:
             why = "is disabled" if not connector.enabled else f"is not {_WITHOUT[outbound.way]}"
@@ -349,6 +365,11 @@ def _other_outbound(outbound: OutboundDecision, owner: Organization, recipient: 
         return
     chosen = next((one for one in owner.outbound_connectors if one.name == outbound.connector), None)
     yield from other_outbound(owner, recipient.domain, chosen, dict(outbound.passed_over))
+    if outbound.sender is not None and mine is not None:
+        part = outbound.sender.connector
+        for connector in mine.outbound_connectors:
+            holds = "does not carry it, but what it demands holds as well" if connector == part else _NO_PART
+            yield f"connector {connector.name!r} of {mine.name}", holds.format(owner.name)
 
 
 def _other_rules(

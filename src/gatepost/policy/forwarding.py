@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatepost.connectors.values import ConnectorType
 from gatepost.message.srs import SrsRefused, is_srs
 from gatepost.policy.home import ALONE
+from gatepost.policy.parties import parties
 from gatepost.policy.route import InternalRoute, MxRoute, SmartHosts
 from gatepost.smtp.grammar import parse_address
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.connectors.match import Attribution, Directory
+    from gatepost.connectors.model import Organization
     from gatepost.message.srs import SrsKeys
     from gatepost.policy.home import Nodes
     from gatepost.policy.route import Route
@@ -161,14 +163,27 @@ def rewritten(
     """The target with the reverse-path that it needs. relayed_by: see `relay_domain`.
 
     A new one is only made where the message leaves and its sender is somebody else's: the next server would ask the
-    sender's domain about us (RFC 7208), and hear that we have no business with it.
+    sender's domain about us (RFC 7208), and hear that we have no business with it. Whose the sender is, is asked of the
+    organization that sends the mail on: what another one accepts changes nothing.
     """
     ours = parse_address(target.forwarded_by).domain if target.forwarded_by else relayed_by
-    if not ours or directory.organization_of(reverse_path.domain) is not None:
+    owner = directory.organization_of(ours) if ours else None
+    if owner is None or _is_of(directory, owner, reverse_path.domain):
         return target
-    if directory.organization_of(target.path.domain) is not None:
+    if directory.organization_of(target.path.domain) is not None and not _leaves(directory, owner, target.path.domain):
         return target
     return replace(target, return_path=keys.rewritten(reverse_path, ours, int(now // _DAY)) or "")
+
+
+def _is_of(directory: Directory, organization: Organization, domain: str) -> bool:
+    owner = directory.organization_of(domain)
+    return owner is not None and owner.name == organization.name
+
+
+def _leaves(directory: Directory, organization: Organization, domain: str) -> bool:
+    """Whether an organization's mail for a domain that is accepted here leaves by its own connector all the same."""
+    concerned = parties(directory, organization.name, domain)
+    return concerned.router == organization.name != concerned.owner
 
 
 def keeps_sender(route: Route) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 from gatepost.connectors.match import Attribution
 from gatepost.policy.decision import InboundVerdict
 from gatepost.policy.inbound import no_such_mailbox
+from gatepost.policy.parties import deciding, parties
 from gatepost.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
@@ -143,7 +144,13 @@ def decide_handed_recipient(
 
     returned: what the recipient stands for, if it is a rewritten address.
     """
-    owner = directory.organization_of(recipient.domain) or directory.organization(origin.organization)
+    # A notice goes by the owner of the domain alone, other mail by whoever has the say: both are right here.
+    names = (
+        parties(directory, origin.organization, recipient.domain).owner,
+        deciding(directory, origin.organization, recipient.domain, recipient.text),
+    )
+    owners = [one for one in map(directory.organization, names) if one is not None]
+    owner = next((one for one in owners if not nodes.elsewhere(one)), owners[0] if owners else None)
     elsewhere = nodes.elsewhere(owner) if owner is not None else ""
     reasons = [_handed(session, origin)]
     reply = RECIPIENT_OK

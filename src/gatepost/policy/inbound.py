@@ -151,16 +151,15 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
     attribution = attribute(directory, session, reverse_path)
     findings = _begin(directory, attribution)
     # Who is known by half may be known by the recipient.
+    # Whether one that may be known later has to wait depends on the recipient, too.
     reply = None if attribution.claims else _own_servers(findings, session)
     if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
         return findings.verdict(_STARTTLS_FIRST, directory.organizations[0].name, "incoming")
     return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
 
 
-def _unsure(findings: _Findings, connector: InboundConnector | None, lack: Lack | None) -> Reply | None:
+def _unsure(findings: _Findings, connector: InboundConnector, lack: Lack) -> Reply | None:
     """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
-    if connector is None or lack is None or not lack.is_ours:
-        return None
     reply = _REVOCATION_UNKNOWN if lack.fault is Fault.REVOCATION_UNKNOWN else _NOT_JUDGED
     reason = f"connector {connector.name!r} {lack.why}: it is told to try again later"
     return reply if findings.refuses(connector, reply, reason) else None
@@ -199,7 +198,9 @@ def decide_recipient(
         attribution = attribute_by_recipient(attribution, session, organization, recipient)
     findings = _begin(directory, attribution)
     own = attribution.organization
-    reply = _own_servers(findings, session)
+    owners = (directory.organization_of(reverse_path.domain), organization)
+    concerned = {one.name for one in owners if one is not None}
+    reply = _own_servers(findings, session) or _awaited(findings, concerned)
     if reply is not None:
         return findings.verdict(reply, own, attribution.direction)
     if organization is None:
@@ -273,21 +274,28 @@ def _elsewhere(
         findings.reasons.append(
             f"recipient domain {recipient.domain} is not accepted here, and strangers may not relay"
         )
-        return findings.verdict(_relay_denied(attribution, reverse_path), "", "none")
+        return findings.verdict(_relay_denied(directory, attribution, reverse_path), "", "none")
     findings.reasons.append(f"{attribution.organization} may relay to recipient domain {recipient.domain}")
     ours = relay_domain(directory, attribution.organization, attribution.basis)
-    if ours and reverse_path.domain and directory.organization_of(reverse_path.domain) is None:
+    author = directory.organization_of(reverse_path.domain)
+    if ours and reverse_path.domain and (author is None or author.name != attribution.organization):
         findings.reasons.append(
-            f"{reverse_path.domain} is nobody's here: it leaves with a reverse-path of {ours} (SRS)"
+            f"{reverse_path.domain} is no domain of {attribution.organization}: it leaves with a reverse-path of "
+            f"{ours} (SRS)"
         )
     whose = attribution.organization, attribution.direction
     return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
 
 
-def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:
-    """The refusal in the words that help: a client that a connector knows by half can mend the other half."""
-    if attribution.claims:
-        if attribution.claims[0][0] == "certificate":
+def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: Path) -> Reply:
+    """The refusal in the words that help: a client that a connector knows by half can mend the other half.
+
+    What another organization's connector knows is no help for who has a sender of ours.
+    """
+    author = directory.organization_of(reverse_path.domain)
+    claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
+    if claims:
+        if claims[0] == "certificate":
             return _RELAY_NAME
         return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
     lack = attribution.lack
@@ -295,16 +303,20 @@ def _relay_denied(attribution: Attribution, reverse_path: Path) -> Reply:
 
 
 def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
-    """What the connector demands that knows the client, or the deferral if it is not sure that it does.
-
-    What one in rehearsal would have demanded is told beside.
-    """
+    """What the connector demands that knows the client. What one in rehearsal would have demanded is told beside."""
     attribution = findings.attribution
     if attribution.connector is None:
-        return _unsure(findings, attribution.unsure, attribution.lack)
+        return None
     if attribution.rehearsing is not None:
         _channel(findings, attribution.rehearsing, session)
     return _channel(findings, attribution.connector, session)
+
+
+def _awaited(findings: _Findings, concerned: set[str]) -> Reply | None:
+    """The deferral if a connector of an organization that has to do with the mail may know the client later."""
+    attribution = findings.attribution
+    waiting = attribution.awaited(concerned) if attribution.connector is None else None
+    return _unsure(findings, *waiting) if waiting is not None else None
 
 
 def _channel(findings: _Findings, connector: InboundConnector, session: SessionFacts) -> Reply | None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HopFacts",
     "both",
+    "by_organization",
     "deferral",
     "describe",
     "describe_achieved",
@@ -152,6 +153,17 @@ def with_tls(requirement: Requirement, asking: tuple[Source, ...]) -> Requiremen
     They name no profile: that of the way holds.
     """
     return both(requirement, Encrypted(asking, requirement.profile)) if asking else requirement
+
+
+def by_organization(requirement: Requirement, organization: str) -> Requirement:
+    """The requirement with its sources told as those of another organization than the one whose mail it is."""
+
+    def owned(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        kinds = {"connector", "rule"}
+        return tuple(replace(one, organization=organization) if one.kind in kinds else one for one in sources)
+
+    told = replace(requirement, sources=owned(requirement.sources))
+    return replace(told, cleartext_by=owned(told.cleartext_by)) if isinstance(told, Opportunistic) else told
 
 
 def both(one: Requirement, other: Requirement) -> Requirement:
@@ -431,8 +443,13 @@ def _asked(requirement: Requirement, *, beyond_encryption: bool = False) -> str:
 
 
 def _named(sources: Iterable[Source]) -> str:
-    """Sources in a sentence: "connector 'out'", "organization 'contoso' and default"."""
-    return " and ".join(f"{one.kind} {one.name!r}" if one.name else one.kind for one in sources)
+    """Sources in a sentence: "connector 'out' of contoso", "organization 'contoso' and default"."""
+    return " and ".join(map(_source, sources))
+
+
+def _source(one: Source) -> str:
+    owner = f" of {one.organization}" if one.organization else ""
+    return f"{one.kind} {one.name!r}{owner}" if one.name else one.kind
 
 
 _ENCRYPTION_ONLY = {"rule", "organization"}

@@ -30,6 +30,7 @@ from gatepost.tlsrpt.result import ResultType
 
 if TYPE_CHECKING:
     from gatepost.connectors.model import OutboundConnector
+    from gatepost.policy.parties import SenderPart
 
 __all__ = [
     "NAMED",
@@ -42,6 +43,7 @@ __all__ = [
     "by_dane",
     "by_mta_sts",
     "dnssec_failed",
+    "joined_modes",
     "modes",
     "terms",
 ]
@@ -72,6 +74,27 @@ def modes(connector: OutboundConnector | None, asks: Asks = Asks.NOTHING) -> Mod
         return Modes(dane_on_trial=connector.smtp_dane_mode, asks=asks)
     own = obeys_cleartext(connector)
     return Modes(connector.smtp_dane_mode, connector.mta_sts_mode, None, asks, relaxed_by(connector), own)
+
+
+def joined_modes(connector: OutboundConnector | None, sender: SenderPart | None, asks: Asks = Asks.NOTHING) -> Modes:
+    """Of a route's connector together with what the sender's own would have: the stricter of each counts."""
+    one = modes(connector, asks)
+    if sender is None:
+        return one
+    other = modes(sender.connector, asks)
+    trials = (mode.dane if mode.dane_on_trial is None else mode.dane_on_trial for mode in (one, other))
+    on_trial = one.dane_on_trial is not None or other.dane_on_trial is not None
+    return Modes(
+        max(one.dane, other.dane, key=_DANE_MODES.index),
+        MtaStsMode.OPPORTUNISTIC if MtaStsMode.OPPORTUNISTIC in {one.sts, other.sts} else MtaStsMode.NONE,
+        max(trials, key=_DANE_MODES.index) if on_trial else None,
+        asks,
+        one.relaxed_by if other.relaxed_by else "",
+        one.own_cleartext or other.own_cleartext,
+    )
+
+
+_DANE_MODES = (SmtpDaneMode.NONE, SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDATORY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,17 @@ class MxLevel(IntEnum):
 class Source:
     """Who asks for a requirement.
 
-    kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default".
+    kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default". organization:
+    whose connector or rule it is, "" if it is of the organization whose mail it is.
     """
 
     kind: str
     name: str = ""
+    organization: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else self.kind
+        owner = f" of {self.organization}" if self.organization else ""
+        return f"{self.kind}:{self.name}{owner}" if self.name else self.kind
 
 
 INTERNAL_HOP = Source("internal", "site")

@@ -2,24 +2,36 @@
 
 Called by `outbound.attempt` and `policy.explain`: a directory and recipients in, routes with their requirement out,
 before any name is looked up or socket opened. Where mail came from, and mail flow rules, make no difference for
-mailboxes.
+mailboxes, but for what a sending organization asks of the content. Kinds of route are in `policy.routes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
 from gatepost.connectors.grants import TENANTS_CHOOSE
-from gatepost.connectors.mail_flow import Content, RuleSet
+from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.names import covers, host_port, is_this_machine
 from gatepost.connectors.selection import Selection, select_outbound
 from gatepost.connectors.values import Cleartext, DomainType
-from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, Demand, by_connector
+from gatepost.policy.content_demand import NO_DEMAND, ContentDemand, by_connector
 from gatepost.policy.home import ALONE, inside_profile
-from gatepost.policy.outbound import rehearsed, required, with_tls
-from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
+from gatepost.policy.outbound import both, by_organization, rehearsed, required, with_tls
+from gatepost.policy.parties import SenderPart, deciding, parties
+from gatepost.policy.requirement import Authenticated, Identity, Opportunistic, Source
+from gatepost.policy.routes import (
+    InternalRoute,
+    LmtpRoute,
+    MailboxRoute,
+    MxRoute,
+    NextHop,
+    Route,
+    SmartHosts,
+    Unroutable,
+)
+from gatepost.policy.rulings import Rulings
 from gatepost.smtp.grammar import GrammarError, parse_address
 from gatepost.smtp.replies import Reply
 
@@ -27,8 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.connectors.match import Directory
-    from gatepost.connectors.model import Mailbox, Organization, OutboundConnector
+    from gatepost.connectors.model import Organization, OutboundConnector
     from gatepost.policy.home import Nodes
+    from gatepost.policy.parties import Parties
+    from gatepost.policy.requirement import Requirement
+    from gatepost.policy.rulings import Ruling
 
 __all__ = [
     "NO_CONTENT",
@@ -63,108 +78,8 @@ _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
 _NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway is in no site",))
+_DISPUTED = Reply(450, "4.3.5", ("Two organizations here claim this domain: mail waits until one gives it up",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
-
-
-@dataclass(frozen=True, slots=True)
-class NextHop:
-    """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
-
-    rehearsed: what a connector in rehearsal would require. at: the name or IP address under which it is found, if that
-    is not its own name. bounded: a tenant chose it, so that only some addresses may be called (`connectors.addresses`).
-    """
-
-    host: str
-    port: int
-    requirement: Requirement
-    rehearsed: Requirement | None = None
-    at: str = ""
-    bounded: bool = False
-
-    @property
-    def place(self) -> str:
-        """As an administrator writes it: "host:port", "[v6]:port" or "unix:/path"."""
-        if self.host.startswith("/"):
-            return f"unix:{self.host}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxRoute:
-    """Maildirs here; the mailboxes are in the order of the recipients."""
-
-    mailboxes: tuple[Mailbox, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LmtpRoute:
-    """Mailboxes behind an LMTP server (RFC 2033).
-
-    forward_paths: what the server is told for each recipient, in their order: it knows no aliases of ours.
-    """
-
-    hop: NextHop
-    forward_paths: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class InternalRoute:
-    """To the node of the site where the organization lives, whatever connectors and rules say: there they are asked.
-
-    hop: its internal listener, by the name of the node. reasons: as in SmartHosts.
-    """
-
-    hop: NextHop
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SmartHosts:
-    """The smart hosts of a connector, in its order, each with its own requirement.
-
-    reasons: why this connector. passed_over: label and why not, of those that would have taken the domain as well.
-    by_rule: whether a mail flow rule made it what it is, so that how it fares says nothing of the domain's other mail.
-    content: what is asked of the message itself.
-    """
-
-    connector: OutboundConnector
-    hops: tuple[NextHop, ...]
-    reasons: tuple[str, ...] = ()
-    passed_over: tuple[tuple[str, str], ...] = ()
-    by_rule: bool = False
-    content: ContentDemand = NO_DEMAND
-
-
-@dataclass(frozen=True, slots=True)
-class MxRoute:
-    """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's.
-
-    reasons, passed_over, by_rule, content: as in SmartHosts. bounded: as in NextHop, of all hosts.
-    """
-
-    domain: str
-    connector: OutboundConnector | None
-    requirement: Requirement
-    rehearsed: Requirement | None = None
-    reasons: tuple[str, ...] = ()
-    passed_over: tuple[tuple[str, str], ...] = ()
-    by_rule: bool = False
-    content: ContentDemand = NO_DEMAND
-    bounded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unroutable:
-    """Nowhere: for now or for good, as the reply says. detail: for us. The rest: as in SmartHosts."""
-
-    reply: Reply
-    detail: str
-    reasons: tuple[str, ...] = ()
-    passed_over: tuple[tuple[str, str], ...] = ()
-    content: ContentDemand = NO_DEMAND
-
-
-type Route = MailboxRoute | LmtpRoute | InternalRoute | SmartHosts | MxRoute | Unroutable
 
 
 class _Kind(Enum):
@@ -175,57 +90,63 @@ class _Kind(Enum):
     AWAY = auto()
 
 
-class _Ruling(NamedTuple):
-    """What mail flow rules do. via: name of the connector that `routed_by` sends the mail by, "" if none does."""
-
-    via: str
-    routed_by: str
-    required: tuple[Source, ...]
-    rehearsed: tuple[Source, ...]
-    reasons: tuple[str, ...]
-    content: ContentDemand = NO_DEMAND
-
-    @property
-    def acts(self) -> bool:
-        """Whether it is more than a rehearsal."""
-        return bool(self.via or self.required)
-
-
 class _Terms(NamedTuple):
     """What a way has to meet besides its connector's demand. owner: the organization that says which way it is.
 
     required: who requires TLS. on_trial: who would, but is in rehearsal. by_rule: as in SmartHosts. content: what rules
-    ask of the message itself.
+    ask of the message itself. sender: the organization whose mail it is, where that is another; sender_connector: by
+    which it would send the mail itself.
     """
 
     owner: Organization
+    domain_owner: str = ""
     required: tuple[Source, ...] = ()
     on_trial: tuple[Source, ...] = ()
     by_rule: bool = False
     content: ContentDemand = NO_DEMAND
+    sender: Organization | None = None
+    sender_connector: OutboundConnector | None = None
+
+    @property
+    def named_owner(self) -> str:
+        """The owner, where the mail is another organization's, so that its connector is not taken for one of that."""
+        return self.owner.name if self.sender is not None else ""
+
+
+class _Mail(NamedTuple):
+    """A message as far as its way depends on it; as in `RoutePlanner.routes`."""
+
+    organization: str
+    reverse_path: str
+    content: Content
+    from_on_premises: bool = False
 
 
 class _Group(NamedTuple):
     """What recipients have in common whose mail travels together. name: of the LMTP server, the domain, or who is away.
 
-    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart. bounded: as in
-    NextHop, of an LMTP server.
+    ruling: what mail flow rules do, None if none holds: recipients with different ones travel apart. domain_owner,
+    content: as in MailboxRoute. bounded: as in NextHop, of an LMTP server.
     """
 
     kind: _Kind
     name: str
-    ruling: _Ruling | None = None
+    ruling: Ruling | None = None
+    domain_owner: str = ""
+    content: ContentDemand = NO_DEMAND
     bounded: bool = False
 
 
 def _group(directory: Directory, address: str) -> _Group:
+    domain = _domain(address)
     mailbox = directory.mailbox(address)
     if mailbox is not None:
+        owner = directory.organization_of(domain)
+        whose = owner.name if owner is not None else ""
         if mailbox.delivery == "maildir":
-            return _Group(_Kind.MAILDIR, "")
+            return _Group(_Kind.MAILDIR, "", domain_owner=whose)
         bounded = ("delivery", mailbox.delivery) in mailbox.ungranted
-        return _Group(_Kind.LMTP, mailbox.delivery.removeprefix("lmtp:"), bounded=bounded)
-    domain = _domain(address)
+        return _Group(_Kind.LMTP, mailbox.delivery.removeprefix("lmtp:"), domain_owner=whose, bounded=bounded)
     accepted = directory.accepted_domain(domain)
     if accepted is not None and accepted.type is DomainType.AUTHORITATIVE and directory.has_mailboxes(domain):
         return _Group(_Kind.UNKNOWN, domain)
@@ -243,10 +164,8 @@ class RoutePlanner:
         self._profile = profile
         self._nodes = nodes
         self._away = nodes.away(directory)
-        self._known: dict[tuple[str, str, bool, _Ruling | None], Route] = {}
-        sets = ((one.name, RuleSet(one)) for one in directory.resources.organizations)
-        self._rules = {name: rules for name, rules in sets if rules}
-        self._asks_header = any(rules.header_names for rules in self._rules.values())
+        self._known: dict[tuple[str, str, bool, Ruling | None], Route] = {}
+        self._rulings = Rulings(directory.organizations)
 
     @property
     def version(self) -> int:
@@ -265,19 +184,16 @@ class RoutePlanner:
     ) -> list[tuple[Route, list[R]]]:
         """Recipients in groups that share a route, in the order in which each group's first one stands.
 
-        organization: whose message it is; a domain that another organization accepts is routed as that one says.
+        organization: whose message it is; `policy.parties` says what it means if another one accepts a domain.
         reverse_path, content: of the message, for mail flow rules; see `header_names`. from_on_premises: an on-premises
         connector of `organization` brought the message. notice: it was written here or by another node. One that leaves
         the site does so here: its reader must hear of a node that is down without that node.
         """
+        mail = _Mail(organization, reverse_path, content, from_on_premises)
         groups: dict[_Group, list[R]] = {}
         for recipient in recipients:
             away = self._elsewhere(recipient.address, "" if notice else organization) if self._away else ""
-            group = (
-                _Group(_Kind.AWAY, away)
-                if away
-                else self._ruled(recipient.address, organization, reverse_path, content)
-            )
+            group = _Group(_Kind.AWAY, away) if away else self._ruled(mail, recipient.address)
             groups.setdefault(group, []).append(recipient)
         return [
             (self._route(group, members, organization, from_on_premises), members) for group, members in groups.items()
@@ -299,80 +215,64 @@ class RoutePlanner:
         found = self.routes(
             organization, recipients, reverse_path=reverse_path, content=content, from_on_premises=from_on_premises
         )
-        leaving = (route for route, _ in found if isinstance(route, SmartHosts | MxRoute | Unroutable))
-        return any(route.content.encrypt.required for route in leaving)
+        return any(route.content.encrypt.required for route, _ in found if not isinstance(route, InternalRoute))
 
     def asking_for_tls(
         self, organization: str, recipient: str, *, reverse_path: str, content: Content
     ) -> tuple[Source, ...]:
         """Who requires TLS for a message to a recipient, whatever connector it takes; as in `routes`."""
-        group = self._ruled(recipient, organization, reverse_path, content)
-        owner = self._directory.organization_of(group.name) or self._directory.organization(organization)
-        return self._terms(group.ruling, owner, organization).required if owner else ()
+        group = self._ruled(_Mail(organization, reverse_path, content), recipient)
+        concerned = parties(self._directory, organization, group.name)
+        router = self._directory.organization(concerned.router)
+        return self._terms(group.ruling, router, concerned).required if router else ()
 
-    def _ruled(self, address: str, organization: str, reverse_path: str, content: Content) -> _Group:
+    def _ruled(self, mail: _Mail, address: str) -> _Group:
         group = _group(self._directory, address)
-        if not self._rules or group.kind is not _Kind.DOMAIN:
+        if group.kind is _Kind.DOMAIN and self._rulings:
+            concerned = parties(self._directory, mail.organization, group.name)
+            return group._replace(ruling=self._rulings.ruling(concerned, mail.reverse_path, address, mail.content))
+        sender = self._directory.organization(mail.organization) if _foreign(group, mail.organization) else None
+        if sender is None:
             return group
-        return group._replace(ruling=self._ruling(group.name, organization, reverse_path, address, content))
+        # It leaves its organization all the same, though over no hop.
+        chosen = select_outbound(
+            self._directory, sender, _domain(address), from_on_premises=mail.from_on_premises
+        ).connector
+        asked = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
+        return group._replace(content=by_connector(chosen).joined(asked))
 
     def _elsewhere(self, address: str, organization: str) -> str:
         """The organization by whose word the mail goes on, if it lives on another node, else "".
 
         organization: whose word counts where no organization accepts the domain.
         """
-        owner = self._directory.organization_of(_domain(address))
-        name = owner.name if owner is not None else organization
+        name = deciding(self._directory, organization, _domain(address), address) or organization
         return name if name in self._away else ""
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
         """The fields of the message, by name in lower case, that `routes` needs to know for these recipients."""
-        if not self._asks_header:
+        if not self._rulings.asks_header:
             return frozenset()
-        groups = (_group(self._directory, recipient.address) for recipient in recipients)
-        domains = {group.name for group in groups if group.kind is _Kind.DOMAIN}
-        asking = {name for domain in domains for name in self._deciding(domain, organization)}
-        return frozenset().union(*(self._rules[name].header_names for name in asking if name in self._rules))
-
-    def _deciding(self, domain: str, organization: str) -> tuple[str, ...]:
-        """The organizations whose rules hold for mail to a domain: whose route it takes, then whose mail it is."""
-        owner = self._directory.organization_of(domain)
-        return (organization,) if owner is None or owner.name == organization else (owner.name, organization)
-
-    def _ruling(
-        self, domain: str, organization: str, reverse_path: str, recipient: str, content: Content
-    ) -> _Ruling | None:
-        """What the rules of all that have a say do. The way is for the first of them alone to choose."""
-        required: list[Source] = []
-        rehearses: list[Source] = []
-        reasons: list[str] = []
-        asked = NO_DEMAND
-        via = routed_by = ""
-        for place, name in enumerate(self._deciding(domain, organization)):
-            if (rules := self._rules.get(name)) is None:
-                continue
-            flow = rules.flow(reverse_path, recipient, content)
-            required += (Source("rule", rule) for rule in flow.require_tls)
-            rehearses += (Source("rule", rule) for rule in flow.rehearsed_tls)
-            asked = asked.joined(ContentDemand(Demand.of("rule", *flow.encrypt), Demand.of("rule", *flow.sign)))
-            reasons += flow.reasons
-            if flow.connector is not None and place == 0:
-                via, routed_by = flow.connector.name, flow.routed_by
-            elif flow.connector is not None:
-                reasons.append(f"where mail for {domain} goes is for the rules of its own organization to say")
-        if not reasons:
-            return None
-        return _Ruling(via, routed_by, tuple(required), tuple(rehearses), tuple(reasons), asked)
+        asked: set[str] = set()
+        for recipient in recipients:
+            group = _group(self._directory, recipient.address)
+            if group.kind is _Kind.DOMAIN:
+                asked.update(parties(self._directory, organization, group.name).asked)
+            elif _foreign(group, organization):
+                asked.add(organization)
+        return self._rulings.header_names(asked)
 
     def _route(self, group: _Group, members: Sequence[Addressed], organization: str, from_on_premises: bool) -> Route:  # noqa: FBT001 - as in `routes`
         match group.kind:
             case _Kind.MAILDIR:
                 boxes = (self._directory.mailbox(recipient.address) for recipient in members)
-                return MailboxRoute(tuple(mailbox for mailbox in boxes if mailbox is not None))
+                known = tuple(mailbox for mailbox in boxes if mailbox is not None)
+                return MailboxRoute(known, group.domain_owner, group.content)
             case _Kind.LMTP:
                 found = (self._directory.recipient(recipient.address) for recipient in members)
                 paths = tuple(match.forward_path for match in found if match is not None)
-                return LmtpRoute(replace(self._lmtp_server(group.name), bounded=group.bounded), paths)
+                server = replace(self._lmtp_server(group.name), bounded=group.bounded)
+                return LmtpRoute(server, paths, group.domain_owner, group.content)
             case _Kind.UNKNOWN:
                 return Unroutable(_UNKNOWN, f"the mailboxes of {group.name} are known, and this is none")
             case _Kind.DOMAIN:
@@ -420,54 +320,75 @@ class RoutePlanner:
         domain, ruling = group.name, group.ruling
         if not domain:
             return Unroutable(_BAD_DOMAIN, "the address has no domain that mail could be routed by")
-        owner = self._directory.organization_of(domain) or self._directory.organization(organization)
+        if self._directory.is_disputed(domain):
+            detail = f"two organizations claim {domain}; it waits until one of them gives it up (gatepost alarms)"
+            return Unroutable(_DISPUTED, detail)
+        concerned = parties(self._directory, organization, domain)
+        owner = self._directory.organization(concerned.router)
         if owner is None:
             return Unroutable(_NO_ORGANIZATION, f"organization {organization} is not in the resources in force")
         # Another organization's on-premises servers are no place that this one's mail came from.
         came_back = from_on_premises and owner.name == organization
-        selection = select_outbound(self._directory, owner, domain, from_on_premises=came_back)
+        selection = self._selected(owner, domain, came_back, (ruling.via, ruling.routed_by) if ruling else ("", ""))
+        terms = self._terms(ruling, owner, concerned)
+        sender = self._directory.organization(concerned.sender)
+        if sender is not None:
+            by_rule = (ruling.sender_via, ruling.sender_routed_by) if ruling else ("", "")
+            theirs = self._selected(sender, domain, from_on_premises, by_rule)
+            terms = terms._replace(sender=sender, sender_connector=theirs.connector)
+            selection = replace(selection, reasons=(*selection.reasons, _owners_way(domain, concerned, theirs)))
         if ruling is not None:
-            selection = self._by_rule(ruling, owner, selection, came_back)
-        return self._along(selection, domain, self._terms(ruling, owner, organization))
+            selection = replace(selection, reasons=(*ruling.reasons, *selection.reasons))
+        return self._along(selection, domain, terms)
 
-    def _terms(self, ruling: _Ruling | None, owner: Organization, organization: str) -> _Terms:
-        """organization: whose mail it is. If that never leaves in clear, no way that the owner chooses changes it."""
-        sender = self._directory.organization(organization)
-        foreign = sender is not None and sender.name != owner.name and sender.cleartext is Cleartext.NEVER
-        own = (Source("organization", organization),) if foreign else ()
+    def _terms(self, ruling: Ruling | None, owner: Organization, concerned: Parties) -> _Terms:
+        """What is asked whatever connector there is: by rules, and by a sender whose mail never leaves in clear."""
+        sender = self._directory.organization(concerned.sender)
+        never = sender is not None and sender.cleartext is Cleartext.NEVER
+        own = (Source("organization", concerned.sender),) if never else ()
         if ruling is None:
-            return _Terms(owner, own)
-        return _Terms(owner, (*ruling.required, *own), ruling.rehearsed, ruling.acts, ruling.content)
+            return _Terms(owner, concerned.owner, own)
+        required = (*ruling.required, *own)
+        return _Terms(owner, concerned.owner, required, ruling.rehearsed, ruling.acts, ruling.content)
 
-    def _by_rule(self, ruling: _Ruling, owner: Organization, selection: Selection, came_back: bool) -> Selection:  # noqa: FBT001 - as in `routes`
-        """What a rule makes of the choice by domain. A message that came from on-premises is not sent back by it."""
+    def _selected(self, owner: Organization, domain: str, came_back: bool, by_rule: tuple[str, str]) -> Selection:  # noqa: FBT001 - as in `routes`
+        """The choice by domain, or what a rule makes of it. A message that came from on-premises is not sent back.
+
+        by_rule: the names of the connector and of the rule that sends the mail by it, "" if none does.
+        """
+        selection = select_outbound(self._directory, owner, domain, from_on_premises=came_back)
+        via, rule = by_rule
         index = self._directory.outbound(owner.name)
-        connector = index.named(ruling.via) if index and ruling.via else None
+        connector = index.named(via) if index and via else None
         if connector is None:
-            return replace(selection, reasons=(*ruling.reasons, *selection.reasons))
+            return selection
         label = f"connector {connector.name!r} of {owner.name}"
         others = [one for one in selection.passed_over if one[0] != label]
         if came_back and connector.route_all_messages_via_on_premises:
-            why = f"is named by mail flow rule {ruling.routed_by!r}, but this message came from there"
-            return Selection(selection.connector, (*ruling.reasons, *selection.reasons), ((label, why), *others))
+            why = f"is named by mail flow rule {rule!r}, but this message came from there"
+            return replace(selection, passed_over=((label, why), *others))
         if selection.connector is not None and selection.connector is not connector:
-            why = f"is the choice by domain, but mail flow rule {ruling.routed_by!r} goes before it"
+            why = f"is the choice by domain, but mail flow rule {rule!r} goes before it"
             others.insert(0, (f"connector {selection.connector.name!r} of {owner.name}", why))
-        return Selection(connector, ruling.reasons, tuple(others))
+        return Selection(connector, (), tuple(others))
 
     def _along(self, selection: Selection, domain: str, terms: _Terms) -> Route:
         connector, reasons, passed_over = selection.connector, selection.reasons, selection.passed_over
-        content = by_connector(connector).joined(terms.content)
-        if connector is not None and not connector.enabled:
-            # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
-            label = f"connector {connector.name!r} of {terms.owner.name}"
-            detail = f"{label} is disabled; enable it, or change the mail flow rule"
-            return Unroutable(_DISABLED, detail, reasons, passed_over, content)
+        content = by_connector(connector, terms.named_owner).joined(by_connector(terms.sender_connector))
+        content = content.joined(terms.content)
+        for one, whose in ((connector, terms.owner), (terms.sender_connector, terms.sender)):
+            if one is not None and whose is not None and not one.enabled:
+                # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
+                label = f"connector {one.name!r} of {whose.name}"
+                detail = f"{label} is disabled; enable it, or change the mail flow rule"
+                return Unroutable(_DISABLED, detail, reasons, passed_over, content)
+        part = SenderPart(terms.sender.name, terms.sender_connector) if terms.sender is not None else None
+        common = (reasons, passed_over, terms.by_rule, content, terms.owner.name, terms.domain_owner, part)
         try:
             if connector is None or connector.use_mx_record:
                 demand, trial = self._demands(connector, domain, terms)
                 bounded = is_bounded(terms.owner, connector, domain)
-                return MxRoute(domain, connector, demand, trial, reasons, passed_over, terms.by_rule, content, bounded)
+                return MxRoute(domain, connector, demand, trial, *common, bounded=bounded)
             hops = tuple(
                 NextHop(
                     smart.host,
@@ -479,7 +400,7 @@ class RoutePlanner:
             )
         except ValueError as error:
             return Unroutable(_NO_NAME, str(error), reasons, passed_over, content)
-        return SmartHosts(connector, hops, reasons, passed_over, terms.by_rule, content)
+        return SmartHosts(connector, hops, *common)
 
     def _demands(
         self, connector: OutboundConnector | None, name: str, terms: _Terms
@@ -487,9 +408,40 @@ class RoutePlanner:
         """What the next hop must achieve, and what it would have to, were nothing in rehearsal; None if that is all."""
         demand = required(connector, terms.owner, (name,), profile=self._profile)
         trial = rehearsed(connector, terms.owner, (name,), profile=self._profile)
+        if terms.sender is not None:
+            demand = by_organization(demand, terms.owner.name)
+            trial = by_organization(trial, terms.owner.name) if trial is not None else None
+            theirs, on_trial = self._sender_demands(terms.sender, terms.sender_connector, name)
+            if trial is not None or on_trial is not None:
+                trial = both(trial or demand, on_trial or theirs)
+            demand = both(demand, theirs)
         if trial is not None or terms.on_trial:
             trial = with_tls(trial or demand, (*terms.required, *terms.on_trial))
         return with_tls(demand, terms.required), trial
+
+    def _sender_demands(
+        self, sender: Organization, connector: OutboundConnector | None, name: str
+    ) -> tuple[Requirement, Requirement | None]:
+        """What the sender's own connector demands, of a host that the owner of the domain names; as in `_demands`."""
+        if connector is not None and connector.tls_domain and not connector.use_mx_record:
+            # The name of the sender's own smart hosts, which this host cannot bear: it has to prove its own instead.
+            connector = connector.model_copy(update={"tls_domain": None})
+        demand = required(connector, sender, (name,), profile=self._profile)
+        return demand, rehearsed(connector, sender, (name,), profile=self._profile)
+
+
+def _foreign(group: _Group, organization: str) -> bool:
+    """Whether it is for mailboxes here of another organization than the one whose mail it is."""
+    return group.domain_owner not in {"", organization}
+
+
+def _owners_way(domain: str, concerned: Parties, theirs: Selection) -> str:
+    """Why the sender's own connectors do not carry its mail, and what of them holds."""
+    owner, sender = concerned.owner, concerned.sender
+    said = f"{owner} accepts {domain} and says where its mail goes, as no connector of {sender} names that domain"
+    if theirs.connector is None:
+        return f"{said}; what {sender} demands of all its mail holds as well"
+    return f"{said}; what connector {theirs.connector.name!r} of {sender} demands holds as well"
 
 
 def is_bounded(owner: Organization, connector: OutboundConnector | None, domain: str) -> bool:

@@ -98,11 +98,11 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
 
 def _keys(directory: Directory, provenance: Provenance, domain: str) -> tuple[DomainKeys | None, str]:
     """The keys for one author's domain, or None and why there are none."""
-    found = directory.signing_keys.find(domain, provenance.service)
+    owner = directory.organization_of(domain)
+    whose = owner.name if owner is not None else "" if provenance.own else provenance.organization
+    if whose != provenance.organization and not provenance.own:
+        return None, f"its From field names {domain}, which belongs to {whose}"
+    found = directory.signing_keys.find(domain, provenance.service, owner=whose)
     if found is None:
         return None, f"there is no current DKIM key for {domain}, which its From field names"
-    owner = directory.organization_of(domain)
-    whose = owner.name if owner is not None else found.organization
-    if whose != found.organization or (not provenance.own and whose != provenance.organization):
-        return None, f"its From field names {domain}, which belongs to {whose}"
     return found, ""

@@ -96,4 +96,6 @@ class Hardships:
 
 def _key(event: TraceEvent) -> _Key:
     domain = event.recipient.rpartition("@")[2].lower()[:_LONG]
-    return event.organization, event.connector or domain, domain
+    # Another organization's connector may be called as one of this one.
+    own = "" if "connector_organization" in event.detail else event.connector
+    return event.organization, own or domain, domain

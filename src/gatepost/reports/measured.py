@@ -68,7 +68,8 @@ class EventMeter:
         counts, name = self._counts, event.event.lower()
         counts.add((metrics.RECIPIENTS.name, name, event.direction or "none"))
         if event.connector:
-            connector = self._connectors(f"{event.organization}/{event.connector}")
+            owner = event.detail.get("connector_organization", event.organization)
+            connector = self._connectors(f"{owner}/{event.connector}")
             counts.add((metrics.CONNECTOR_RECIPIENTS.name, connector, name))
         if name == "refuse":
             counts.add((metrics.REFUSALS.name, self._codes(_code(event.reply))))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from gatepost.policy.requirement import Source
 from gatepost.reports.decision import Outcome
 from gatepost.store.trace_files import day_of
 
@@ -75,15 +76,15 @@ class Subject(NamedTuple):
     ours: Callable[[str, str], bool]
     formed: int = 0
 
-    @property
-    def source(self) -> str:
-        """As `policy.requirement.Source` prints it."""
-        return f"{'rule' if self.rule else 'connector'}:{self.name}"
+    def source(self, organization: str) -> str:
+        """As `policy.requirement.Source` prints it in rows of an organization."""
+        owner = "" if organization == self.owner else self.owner
+        return str(Source("rule" if self.rule else "connector", self.name, owner))
 
     @property
     def mark(self) -> str:
-        """What a row's `detail` has where it names the source, as JSON."""
-        return _quoted(self.source)
+        """How what names the source in a row's `detail`, as JSON, begins."""
+        return _quoted(self.source(self.owner)).removesuffix('"')
 
     @property
     def label(self) -> str:
@@ -208,6 +209,7 @@ class _Detail(msgspec.Struct):
     requirement_sources: list[str] = []
     passed_over: list[dict[str, str]] = []
     rehearsal: _Rehearsal | None = None
+    connector_organization: str = ""
     detail: str = ""
 
 
@@ -374,7 +376,15 @@ def _attempts(rows: Iterable[TraceRow], subject: Subject) -> Iterator[tuple[Seen
 def _concerns(row: _Row, subject: Subject) -> bool:
     if not subject.ours(row.organization, row.recipient):
         return False
-    return subject.mark in row.detail if subject.rule else row.connector == subject.name
+    if subject.rule:
+        return _quoted(subject.source(row.organization)) in row.detail
+    if row.connector != subject.name:
+        return False
+    other = _decode(row.detail).connector_organization if _FOREIGN in row.detail else ""
+    return (other or row.organization) == subject.owner
+
+
+_FOREIGN = "connector_organization"
 
 
 def _hop(row: _Row, subject: Subject) -> Seen:
@@ -387,11 +397,12 @@ def _hop(row: _Row, subject: Subject) -> Seen:
 
     if before := _before(kept, subject):
         return seen(Judged.UNKNOWN, _EARLIER, why=before)
-    if trial is not None and subject.source in trial.sources:
+    source = subject.source(row.organization)
+    if trial is not None and source in trial.sources:
         if trial.passed:
             return seen(Judged.PASSED)
         return seen(Judged.FAILED, trial.message, trial.result_type, trial.detail)
-    if subject.source in kept.requirement_sources:
+    if source in kept.requirement_sources:
         if row.result_type:
             return seen(Judged.FAILED, _word(row.reply, kept.detail), row.result_type, kept.detail)
         if row.event == "SEND":

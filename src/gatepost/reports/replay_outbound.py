@@ -15,7 +15,8 @@ from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.outbound import describe, judge
-from gatepost.policy.published import modes
+from gatepost.policy.parties import parties
+from gatepost.policy.published import Modes, joined_modes
 from gatepost.policy.requirement import INTERNAL_HOP, Authenticated, Opportunistic
 from gatepost.policy.route import (
     InternalRoute,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gatepost.connectors.match import Directory
-    from gatepost.connectors.model import MailFlowRule, OutboundConnector
+    from gatepost.connectors.model import MailFlowRule
     from gatepost.policy.facts import HopFacts
     from gatepost.policy.requirement import Requirement
     from gatepost.policy.route import Route
@@ -88,7 +89,8 @@ class HopReplay:
 
     def _header_rules(self, event: TraceEvent) -> list[MailFlowRule]:
         """Rules that have a say in this mail and ask for a field that the row does not have."""
-        found = map(self._directory.organization, {self._owner(event), event.organization})
+        domain = event.recipient.rpartition("@")[2].lower()
+        found = map(self._directory.organization, parties(self._directory, event.organization, domain).asked)
         return [
             rule
             for organization in found
@@ -130,25 +132,27 @@ class HopReplay:
         hop = _hop(event, route)
         if hop is not None and isinstance(route, MxRoute) and not isinstance(then, MxRoute):
             hop = None  # whether a smart host is an MX of the domain as well, nobody asked
-        way = _Way(self._owner(event), connector, hop or _first(route), seen=hop is not None)
+        owner = self._owner(event) if isinstance(route, LmtpRoute) else route.connector_owner
+        way = _Way(owner, connector, hop or _first(route), seen=hop is not None)
         facts = hop_facts(event)
         if facts is None:
             return way.decision(Outcome.UNKNOWN, _NO_CONNECTION)
         if not way.seen:
             return way.decision(Outcome.UNKNOWN, _OTHER_HOST)
-        if open_ := _published(event, None if isinstance(route, LmtpRoute) else route.connector):
+        if open_ := _published(event, route):
             return way.decision(Outcome.UNKNOWN, open_)
         return _judged(event, way, facts, before)
 
 
-def _published(event: TraceEvent, connector: OutboundConnector | None) -> str:
+def _published(event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute) -> str:
     """Why what the domain publishes leaves the outcome open, "" if it does not."""
     sources: list[str] = event.detail.get("requirement_sources", [])
     if event.event != "SEND" and any(source.startswith(("dane:", "mta-sts:")) for source in sources):
         return "DANE or MTA-STS held it then, and what the domain publishes may have changed"
     if event.event != "SEND" and "requiretls" in sources:
         return "the message asked for REQUIRETLS, and whether the next hop will do for that is found out anew"
-    if modes(connector).dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
+    asked = Modes() if isinstance(route, LmtpRoute) else joined_modes(route.connector, route.sender)
+    if asked.dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
         return "whether the next hop has DANE was not found out then"
     return ""
 

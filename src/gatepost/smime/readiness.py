@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from gatepost.smime.certificate import fit, owner_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cryptography import x509
 
     from gatepost.smime.store import SmimeStore
 
-__all__ = ["Readiness", "readiness"]
+__all__ = ["Readiness", "readiness", "readiness_of_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,17 @@ def readiness(store: SmimeStore, organization: str, recipient: str, now: float) 
     why = f"of those kept for {owner}: {', '.join(bad)}" if bad else f"there is no certificate for {address}"
     command = f"gatepost smime recipient add {owner or address} FILE --organization {organization}"
     return Readiness(address, owner, (), f"{why}; add one: {command}")
+
+
+def readiness_of_all(store: SmimeStore, organizations: Sequence[str], recipient: str, now: float) -> Readiness:
+    """What several organizations that ask for encryption know of a recipient: all of their certificates.
+
+    It is missing if one of them knows none: another's word is not its own. organizations: at least one. Otherwise as in
+    `readiness`.
+    """
+    found = [readiness(store, one, recipient, now) for one in organizations]
+    lacking = next((one for one in found if one.missing), None)
+    if lacking is not None or len(found) == 1:
+        return lacking or found[0]
+    certificates = dict.fromkeys(certificate for one in found for certificate in one.certificates)
+    return Readiness(found[0].address, found[0].owner, tuple(certificates))

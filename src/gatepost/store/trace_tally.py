@@ -68,10 +68,13 @@ _PARTNER = (
 _STATUS = "iif(event = 'REFUSE', substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
 _TRIAL_FAILED_BY = (
     "ifnull(detail ->> '$.would_refuse_connector', iif(detail ->> '$.rehearsal.passed' = 0"
+    " AND detail ->> '$.connector_organization' IS NULL"
     " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
 )
+# Another organization's connector may be called as one of the organization whose mail it is.
+_CONNECTOR = "iif(detail ->> '$.connector_organization' IS NULL, connector, '')"
 _COUNTED = (
-    "organization", "direction", "event", "connector", _PARTNER, "requirement",
+    "organization", "direction", "event", _CONNECTOR, _PARTNER, "requirement",
     "ifnull(detail ->> '$.requirement_sources', '')", "achieved", "tls_version", "tls_group",
     "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
     "ifnull(tls ->> '$.certificate.names', '')", "result_type", _STATUS, _TRIAL_FAILED_BY,

@@ -20,6 +20,7 @@ from gatepost.mtasts.policy import Mode, Policy
 from gatepost.net.engine import ServerIdentity, server_context
 from gatepost.outbound.contexts import OurCertificate
 from gatepost.outbound.published import Lookups
+from gatepost.policy.published import Modes
 from gatepost.policy.requirement import Authenticated, Encrypted, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.route import NextHop
 from gatepost.settings.loader import load
@@ -336,7 +337,7 @@ def test_every_address_has_its_report(probing: Any, kit: Any, world: Any) -> Non
             hop = NextHop("mx.b.example", peer.port, STRICT)
             prober = probing.prober()
             hosts = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)
-            publication = await prober.publication(None, hosts)
+            publication = await prober.publication(Modes(), hosts)
             return await prober.probe(hop, listed_by="b.example", publication=publication)  # type: ignore[no-any-return]
 
     reports = asyncio.run(run())
@@ -469,7 +470,7 @@ def test_what_a_domain_publishes_is_obeyed(  # noqa: PLR0917 - a table
             lookups = Lookups(TlsaFinder(world.names), policies, lambda: 5.0)  # type: ignore[arg-type]
             prober = probing.prober(lookups=lookups)
             hop = NextHop("mx.b.example", peer.port, Opportunistic(ASKS))
-            (report,) = await prober.probe(hop, publication=await prober.publication(None, HOSTS))
+            (report,) = await prober.probe(hop, publication=await prober.publication(Modes(), HOSTS))
             await prober.close()
             return report  # type: ignore[no-any-return]
 
@@ -498,7 +499,7 @@ def test_a_self_signed_certificate_that_dane_announces(probing: Any, kit: Any, w
             lookups = Lookups(TlsaFinder(world.names), Policies(StsState("b.example")), lambda: 5.0)  # type: ignore[arg-type]
             prober = probing.prober(lookups=lookups)
             hop = NextHop("mx.b.example", peer.port, Opportunistic(ASKS))
-            (report,) = await prober.probe(hop, publication=await prober.publication(None, HOSTS))
+            (report,) = await prober.probe(hop, publication=await prober.publication(Modes(), HOSTS))
             return report  # type: ignore[no-any-return]
 
     report = asyncio.run(run())

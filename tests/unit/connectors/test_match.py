@@ -219,7 +219,7 @@ def test_a_stranger_gets_one_plain_reason(
     for text in (HQ, ADDRESS, ""):
         found = attribute(directory(text), facts, path("x@contoso.example"))
         assert found.reasons == (f"no on-premises connector knows the session: {said}",)
-        assert (found.direction, found.claims, found.lack, found.unsure) == ("none", (), None, None)
+        assert (found.direction, found.claims, found.lack, found.unsure) == ("none", (), None, ())
 
 
 def test_organizations_that_share_an_address_are_told_apart_by_the_sender(
@@ -268,7 +268,7 @@ def test_a_connector_may_trust_its_own_anchors_only(
     public = attribute(directory(text), session(chain=good), path(""))
     assert public.direction == "none"
     assert public.reasons[0].endswith("was not judged: its trust_anchors cannot be read (/etc/private.pem)")
-    assert public.unsure is not None
+    assert [entry.connector.name for entry, _ in public.unsure] == ["hq"]
 
 
 def test_a_common_name_is_compared_as_names_are(
@@ -469,7 +469,7 @@ TIED = (
 def test_organizations_that_name_it_as_specifically_are_told_apart_by_the_sender(
     directory: Build, session: Session, chain: Chain, path: MakePath
 ) -> None:
-    index, facts = directory(TIED), session(chain=chain("mx.example.net"))
+    index, facts = directory(TIED), session(chain=chain("*.example.net"))
     found = attribute(index, facts, path("x@b.example.net"))
     assert (found.organization, found.basis) == ("b", "certificate")
     assert found.passed_over == (
@@ -550,7 +550,7 @@ PASSED_OVER: dict[str, tuple[str, tuple[str, str, str], dict[str, str]]] = {
         + on_premises("o", "a", CERTIFICATE.format("mail.o.example"))
         + accepted("p", "p.o.example")
         + on_premises("p", "b", CERTIFICATE.format("*.o.example")),
-        ("mail.o.example", "203.0.113.9", "x@o.example"),
+        ("*.o.example", "203.0.113.9", "x@o.example"),
         {
             "connector 'b' of p": (
                 "names *.o.example, which the certificate bears as well, but that is no accepted domain of p"
@@ -719,7 +719,7 @@ def test_a_name_that_two_share_is_nothing_to_a_third_whose_name_is_wider(
         + accepted("r", "c.o.example")
         + on_premises("r", "hq", CERTIFICATE.format("*.o.example"))
     )
-    facts = session(chain=chain("mx.s.o.example"))
+    facts = session(chain=chain("*.s.o.example"))
     for sender, owner in (("x@a.s.o.example", "o"), ("x@b.s.o.example", "p"), ("x@c.o.example", None), ("", None)):
         assert attribute(directory(text), facts, path(sender)).organization == owner
 
@@ -736,8 +736,7 @@ def test_who_is_not_sure_is_told_with_what_it_lacks_itself(
         + on_premises("contoso", "real", CERTIFICATE.format("*.contoso.example") + '\ntrust_anchors = "/gone.pem"')
     )
     found = attribute(directory(text), session(chain=chain("mx.contoso.example", status="untrusted-root")), path(""))
-    assert found.unsure is not None
-    assert found.unsure.name == "real"
+    assert [entry.connector.name for entry, _ in found.unsure] == ["real", "trial"]
     assert found.lack is not None
     assert found.lack.is_ours
 
@@ -748,7 +747,7 @@ def test_a_certificate_in_the_cn_alone_or_untrusted_is_the_reason_of_a_stranger(
     found = attribute(directory(HQ), session(chain=chain("a.test", common_name="mx.contoso.example")), path(""))
     assert "stands only in the CN" in found.reasons[0]
     assert found.lack is not None
-    assert found.unsure is None
+    assert found.unsure == ()
     revoked = attribute(directory(HQ), session(chain=chain("mx.contoso.example", status="revoked")), path(""))
     assert revoked.lack is not None
     assert revoked.lack.status == "revoked"
@@ -759,8 +758,7 @@ def test_a_certificate_whose_revocation_cannot_be_learnt_makes_unsure_where_that
 ) -> None:
     facts = session(chain=chain("mx.contoso.example", status="revocation-unknown"))
     unsure = attribute(directory(HQ + 'revocation_check = "hard-fail"\n'), facts, path(""))
-    assert unsure.unsure is not None
-    assert unsure.unsure.name == "hq"
+    assert [entry.connector.name for entry, _ in unsure.unsure] == ["hq"]
     assert attribute(directory(HQ), facts, path("")).direction == "originating"
 
 
@@ -936,3 +934,34 @@ def test_whoever_the_recipient_is_only_where_it_makes_no_difference(
     trial = met(directory(BASE + LOCKED + narrowed + 'mode = "rehearse"\n'), session(), path("x@friend.example"), None)
     assert trial is not None
     assert trial.connector.name == "gateway"
+
+
+def test_mail_waits_only_for_an_organization_that_has_to_do_with_it(
+    directory: Build, session: Session, chain: Chain, path: MakePath
+) -> None:
+    gone = CERTIFICATE.format("mail.partner.test") + '\ntrust_anchors = "/gone.pem"'
+    index = directory(accepted("contoso", "contoso.example") + on_premises("contoso", "hq", gone))
+    found = attribute(index, session(chain=chain("mail.partner.test")), path("x@partner.test"))
+    assert found.awaited({"fabrikam"}) is None
+    waiting = found.awaited({"fabrikam", "contoso"})
+    assert waiting is not None
+    assert waiting[0].name == "hq"
+    own = attribute(directory(HQ + 'trust_anchors = "/gone.pem"'), session(chain=chain("mx.contoso.example")), path(""))
+    assert own.awaited(()) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "basis"),
+    [
+        ("mail.o.example", "certificate"),
+        ("mx.mail.o.example", "certificate"),
+        ("*.o.example", "certificate"),
+        ("other.o.example", "none"),
+    ],
+)
+def test_a_wildcard_above_ones_domains_takes_in_no_other_server(
+    directory: Build, session: Session, chain: Chain, path: MakePath, name: str, basis: str
+) -> None:
+    index = directory(accepted("o", "mail.o.example") + on_premises("o", "hq", CERTIFICATE.format("*.o.example")))
+    assert attribute(index, session(chain=chain(name)), path("x@elsewhere.test")).basis == basis
+    assert attribute(index, session(chain=chain(name)), path("x@mail.o.example")).organization == "o"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.connectors.selection import Selection, select_outbound
+from gatepost.connectors.selection import Selection, names_domain, select_outbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,3 +165,19 @@ def test_an_organization_of_another_version_is_not_known(directory: Build) -> No
     assert stranger is not None
     selection = select_outbound(directory(SALES), stranger, "a.example")
     assert selection == Selection(None, ("organization gone is not known",))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (EXACT, True),
+        (WIDER, True),
+        (ALL + HOME + CENTRAL, False),
+        (EXACT.replace('"exact"', '"exact"\nenabled = false'), False),
+        ("", False),
+    ],
+)
+def test_a_connector_names_a_domain(directory: Build, text: str, named: bool) -> None:
+    index = directory(SALES + text)
+    assert names_domain(index, "o", "sales.o.example") is named
+    assert not names_domain(index, "gone", "sales.o.example")

@@ -43,3 +43,10 @@ def test_demands_add_up() -> None:
     assert both.sign == Demand()
     assert one.joined(NO_DEMAND) == one
     assert NO_DEMAND.joined(NO_DEMAND) == NO_DEMAND
+
+
+def test_who_asks_is_told_by_organization() -> None:
+    asked = Demand.of("rule", ("a",), ("b",), organization="fabrikam").joined(Demand.of("connector", ("c",)))
+    assert asked.asking("contoso") == ("fabrikam", "contoso")
+    assert Demand.of("rule", (), ("b",)).asking("contoso") == ("contoso",)
+    assert asked.record()["required_by"] == ["rule:a of fabrikam", "connector:c"]

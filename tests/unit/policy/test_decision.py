@@ -9,6 +9,7 @@ from gatepost.connectors.match import Attribution
 from gatepost.connectors.values import HookType
 from gatepost.policy.content_demand import ContentDemand, Demand
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
+from gatepost.policy.parties import SenderPart
 from gatepost.policy.requirement import Encrypted, Opportunistic, Source
 from gatepost.smtp.replies import Reply
 
@@ -123,3 +124,8 @@ def test_an_outbound_decision_says_what_is_asked_of_the_content() -> None:
     asked = ContentDemand(Demand.of("rule", ["r"]))
     sent = OutboundDecision(1, "o", "mx", ("b.test",), "", Opportunistic(()), None, (), (), content=asked)
     assert sent.record()["smime"] == {"encrypt": {"required_by": ["rule:r"]}}
+
+
+def test_an_outbound_decision_says_whose_demands_were_joined() -> None:
+    made = OutboundDecision(1, "o", "mx", ("b.example",), "", None, None, (), (), sender=SenderPart("p", None))
+    assert made.record()["sender_demands"] == {"organization": "p", "connector": ""}

@@ -16,6 +16,7 @@ from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, 
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import (
     both,
+    by_organization,
     deferral,
     describe,
     describe_achieved,
@@ -802,3 +803,13 @@ def test_of_two_who_allow_different_things_the_stricter_is_named(hop: MakeHop) -
     for asked in (both(lax, strict), both(strict, lax)):
         assert "ruled out by rule 'secret'." in shortfall_of(asked, hop(tls=None, handshake_error="no")).detail
     assert both(strict, Opportunistic(OUT)).cleartext_by == ()
+
+
+def test_sources_of_another_organization_say_whose_they_are() -> None:
+    asking = (Source("connector", "hq"), Source("rule", "r"), Source("organization", "o"), Source("default"))
+    named = by_organization(Encrypted(asking), "o")
+    assert [str(one) for one in named.sources] == ["connector:hq of o", "rule:r of o", "organization:o", "default"]
+    facts = HopFacts("mx.b.example", "192.0.2.1:25")
+    shortfall = judge(named, facts).shortfall
+    assert shortfall is not None
+    assert "connector 'hq' of o and rule 'r' of o and organization 'o'" in shortfall.detail

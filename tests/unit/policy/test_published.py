@@ -15,6 +15,7 @@ from gatepost.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, 
 from gatepost.mtasts.policy import Mode, Policy
 from gatepost.policy.facts import HopFacts
 from gatepost.policy.outbound import both, deferral, describe, expired, judge
+from gatepost.policy.parties import SenderPart
 from gatepost.policy.published import (
     NOTHING,
     Modes,
@@ -25,6 +26,7 @@ from gatepost.policy.published import (
     by_dane,
     by_mta_sts,
     dnssec_failed,
+    joined_modes,
     modes,
     terms,
 )
@@ -468,3 +470,18 @@ def test_testing_and_rehearsal_change_no_outcome(own: Requirement, what: Publish
     assert terms(own, HOST, trial, what).outcome == before.outcome
     if what.sts in {TESTING, OTHER_TESTING}:
         assert before.outcome == terms(own, HOST, Modes(), Published(what.dane)).outcome
+
+
+def test_of_two_connectors_the_stricter_modes_count() -> None:
+    def one(**fields: Any) -> OutboundConnector:
+        return OutboundConnector(name="c", recipient_domains=("*",), **fields)
+
+    lax = one(smtp_dane_mode="none", mta_sts_mode="none", requiretls_mode="relaxed", cleartext="never")
+    assert joined_modes(lax, None) == modes(lax)
+    usual = joined_modes(lax, SenderPart("o", None))
+    assert (usual.dane, usual.sts) == (SmtpDaneMode.OPPORTUNISTIC, MtaStsMode.OPPORTUNISTIC)
+    assert (usual.relaxed_by, usual.own_cleartext, usual.dane_on_trial) == ("", True, None)
+    both_lax = joined_modes(lax, SenderPart("o", lax))
+    assert (both_lax.dane, both_lax.sts, both_lax.relaxed_by) == (SmtpDaneMode.NONE, MtaStsMode.NONE, "c")
+    trial = joined_modes(lax, SenderPart("o", one(smtp_dane_mode="mandatory", mode="rehearse")))
+    assert (trial.dane, trial.dane_on_trial) == (SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDATORY)

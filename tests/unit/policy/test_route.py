@@ -9,9 +9,10 @@ from gatepost.connectors.mail_flow import Content
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import parse
 from gatepost.connectors.names import SmartHost
+from gatepost.policy.content_demand import NO_DEMAND
 from gatepost.policy.home import Nodes
 from gatepost.policy.outbound import describe
-from gatepost.policy.requirement import Source
+from gatepost.policy.requirement import Authenticated, Source
 from gatepost.policy.route import (
     InternalRoute,
     LmtpRoute,
@@ -305,8 +306,15 @@ def test_tls_is_required_by_the_rules_of_either_organization_but_the_way_by_the_
     found = route("x@fabrikam.example", resources, reverse_path="ann@contoso.example")
     assert isinstance(found, SmartHosts)
     assert found.connector.name == "hq"
-    assert [str(source) for source in found.hops[0].requirement.sources] == ["connector:hq", "rule:in", "rule:secret"]
-    assert "where mail for fabrikam.example goes is for the rules of its own organization to say" in found.reasons
+    assert [str(source) for source in found.hops[0].requirement.sources] == [
+        "connector:hq of fabrikam",
+        "rule:in of fabrikam",
+        "rule:secret",
+    ]
+    assert (
+        "connector 'Hub' of contoso does not carry it, as fabrikam accepts the domain and says where its mail goes; "
+        "what the connector demands holds"
+    ) in found.reasons
     back = route("x@fabrikam.example", resources, organization="fabrikam")
     assert isinstance(back, SmartHosts)
     assert [str(source) for source in back.hops[0].requirement.sources] == ["connector:hq", "rule:in"]
@@ -580,3 +588,93 @@ def test_lmtp_servers_that_a_tenant_wrote_are_bound_and_travel_apart() -> None:
     recipients = [Recipient(f"{name}@contoso.example") for name in ("ann", "bob")]
     found = RoutePlanner(Directory(resources)).routes("contoso", recipients)
     assert [(route.hop.bounded, len(members)) for route, members in found] == [(False, 1), (True, 1)]  # type: ignore[union-attr] # LMTP
+
+
+# Another organization's domain
+
+FILTER = {
+    "name": "filter",
+    "recipient_domains": ["*"],
+    "smart_hosts": ["filter.contoso.example"],
+    "tls_settings": "domain-validation",
+    "tls_domain": "filter.contoso.example",
+    "min_tls_version": "TLSv1.3",
+    "encrypt": "smime",
+}
+
+
+def test_what_the_sender_demands_is_joined_to_the_way_of_the_domains_owner() -> None:
+    found = route("x@fabrikam.example", directory(outbound_connector=[FILTER]))
+    assert isinstance(found, SmartHosts)
+    assert (found.connector.name, found.connector_owner, found.domain_owner) == ("hq", "fabrikam", "fabrikam")
+    assert found.sender is not None
+    assert found.sender.record() == {"organization": "contoso", "connector": "filter"}
+    demand = found.hops[0].requirement
+    # The host proves its own name: it cannot bear that of the sender's smart host.
+    assert describe(demand) == "authenticated(hq.fabrikam.example)"
+    assert isinstance(demand, Authenticated)
+    assert demand.min_version == "TLSv1.3"
+    assert [str(source) for source in demand.sources] == ["connector:hq of fabrikam", "connector:filter"]
+    assert [str(source) for source in found.content.encrypt.required] == ["connector:filter"]
+    assert found.reasons[-1] == (
+        "fabrikam accepts fabrikam.example and says where its mail goes, as no connector of contoso names that domain; "
+        "what connector 'filter' of contoso demands holds as well"
+    )
+
+
+def test_a_rehearsal_of_either_is_joined_to_the_demand_of_the_other() -> None:
+    trial = route("x@fabrikam.example", directory(outbound_connector=[FILTER | {"mode": "rehearse"}]))
+    assert isinstance(trial, SmartHosts)
+    assert isinstance(trial.hops[0].requirement, Authenticated)
+    assert trial.hops[0].requirement.min_version == ""
+    assert isinstance(trial.hops[0].rehearsed, Authenticated)
+    assert trial.hops[0].rehearsed.min_version == "TLSv1.3"
+
+
+def test_a_connector_that_names_the_domain_is_the_senders_own_affair() -> None:
+    named = FILTER | {"recipient_domains": ["*.fabrikam.example"]}
+    theirs = [{"name": "in", "recipients": ["fabrikam.example"], "require_tls": True}]
+    found = route("x@fabrikam.example", directory(theirs, outbound_connector=[named]))
+    assert isinstance(found, SmartHosts)
+    assert (found.connector.name, found.connector_owner, found.domain_owner) == ("filter", "contoso", "fabrikam")
+    assert found.sender is None
+    assert [str(source) for source in found.hops[0].requirement.sources] == ["connector:filter"]
+
+
+def test_a_disabled_connector_that_the_senders_rule_names_keeps_the_mail() -> None:
+    resources = directory(
+        outbound_connector=[HUB | {"enabled": False}], mail_flow_rule=[TO_HUB | {"recipients": ["fabrikam.example"]}]
+    )
+    found = route("x@fabrikam.example", resources)
+    assert isinstance(found, Unroutable)
+    assert found.detail == "connector 'Hub' of contoso is disabled; enable it, or change the mail flow rule"
+
+
+@pytest.mark.parametrize("address", ["ann@contoso.example", "eve@contoso.example"])
+def test_what_the_sender_demands_of_the_content_holds_for_mailboxes_of_another(address: str) -> None:
+    """Not for its own, though the connector would take them as well."""
+    secret = {"name": "secret", "header_name": "X-Label", "sign": "smime"}
+    resources = directory([secret], mailbox=[{"address": address, "delivery": "lmtp:unix:/run/lmtp"}])
+    planner = RoutePlanner(resources)
+    assert planner.header_names("fabrikam", [Recipient(address)]) == {"x-label"}
+    assert planner.header_names("contoso", [Recipient(address)]) == frozenset()
+    labelled = Content({"x-label": ("x",)})
+    theirs = route(address, resources, organization="fabrikam", content=labelled)
+    own = route(address, resources, content=labelled)
+    assert isinstance(theirs, LmtpRoute)
+    assert isinstance(own, LmtpRoute)
+    assert theirs.domain_owner == own.domain_owner == "contoso"
+    assert [str(source) for source in theirs.content.sign.required] == ["rule:secret"]
+    assert own.content == NO_DEMAND
+    assert route(address, resources, organization="gone", content=labelled) == own
+
+
+def test_mail_for_a_domain_that_two_organizations_claim_waits() -> None:
+    document = {"organization": {name: {"accepted_domain": [{"name": "x.example"}]} for name in ("one", "two")}}
+    planner = RoutePlanner(Directory(parse(document)))
+    ((found, _),) = planner.routes("one", [Recipient("ann@x.example")])
+    assert isinstance(found, Unroutable)
+    assert (found.reply.code, found.detail) == (
+        450,
+        "two organizations claim x.example; it waits until one of them gives it up (gatepost alarms)",
+    )

@@ -80,7 +80,7 @@ UNSIGNED: list[tuple[list[str], str]] = [
     (["Ann"], "names no author that could be told"),
     (["nobody:;"], "names no author that could be told"),
     (["a@other.example"], "there is no current DKIM key for other.example"),
-    (["a@p.example"], "there is no current DKIM key for p.example"),
+    (["a@p.example"], "its From field names p.example, which belongs to p"),
     (["a@o.example, b@other.example"], "there is no current DKIM key for other.example"),
     (["a@eu.o.example"], "names eu.o.example, which belongs to p"),
     ([", ".join(f"a@x{at}.o.example" for at in range(6))], "of more than 5 domains"),

@@ -136,6 +136,10 @@ TRIED = {"sources": ["connector:lab", "rule:secret"], "requirement": "encrypted"
 SHORTFALL = {"message": "UntrustedRoot", "result_type": "certificate-not-trusted", "detail": "why"}
 FAILED = {"rehearsal": TRIED | {"passed": False} | SHORTFALL}
 PASSED = {"rehearsal": TRIED | {"passed": True}}
+FOREIGN = {
+    "connector_organization": "contoso",
+    "rehearsal": TRIED | {"sources": ["connector:lab of contoso"], "passed": True},
+}
 HELD = {
     "event": "DEFER", "result_type": "certificate-host-mismatch",
     "reply": "450 4.7.320 Certificate validation failed [Message=SubjectMismatch Expected Subject: x.] [LastAttempted",
@@ -182,7 +186,10 @@ OUTBOUND: dict[str, tuple[list[TraceEvent], tuple[int, int, int, int], set[tuple
     "another connector": ([tried(connector="x", detail=FAILED)], (0, 0, 0, 0), set()),
     "another organization": ([tried(organization="x", detail=FAILED)], (0, 0, 0, 0), set()),
     "the recipient's organization": (
-        [tried(organization="x", recipient="a@contoso.example", detail=PASSED)], (1, 0, 0, 0), set(),
+        [tried(organization="x", recipient="a@contoso.example", detail=FOREIGN)], (1, 0, 0, 0), set(),
+    ),
+    "a connector of that name, by which another organization sends": (
+        [tried(organization="x", recipient="a@contoso.example", detail=PASSED)], (0, 0, 0, 0), set(),
     ),
 }  # fmt: skip
 

@@ -1,0 +1,239 @@
+"""Proves that two organizations of one gateway keep apart: what one writes or accepts does nothing to the other's mail.
+
+Contoso is the one whose mail is looked at, fabrikam the one that tries. Both have servers at 127.0.0.1, told apart by
+the sender. Decisions by themselves are in tests/unit/policy/test_tenants.py.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.debian import need
+from support.gateway import Gateway
+from support.raw import RawClient
+from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
+from support.smime import MailAuthority, cms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.pki import Pki
+    from support.sink import Sink
+    from support.status_server import StatusServer
+
+MALLORY = "mallory@fabrikam.example"
+BOB = "bob@bank.example"
+ANN = "ann@contoso.example"
+QUICK = {"queue": {"retry": ["1s"]}, "tls": {"revocation_timeout": "4s"}}
+
+
+def two(own: dict[str, Any], **fabrikam: Any) -> dict[str, Any]:
+    """Contoso, and fabrikam beside it. own: of `contoso`."""
+    other = {"accepted_domain": [{"name": "fabrikam.example"}], "inbound_connector": [OWN_SERVERS]} | fabrikam
+    return {"organization": contoso(**own)["organization"] | {"fabrikam": other}}
+
+
+def claiming(host: Sink, **fields: Any) -> dict[str, Any]:
+    """A fabrikam that accepts bank.example and sends its mail to a host of its own."""
+    return {
+        "accepted_domain": [{"name": "fabrikam.example"}, {"name": "bank.example", "type": "internal-relay"}],
+        "outbound_connector": [connector("bank.example", host.address, **fields)],
+    }
+
+
+def test_a_connector_that_names_a_domain_is_honoured_whoever_accepts_the_domain(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
+) -> None:
+    bank, theirs = sink(certificate=pki.leaf("mail.bank.example")), sink()
+    named = connector("*.bank.example", bank.address, tls_settings="domain-validation", tls_domain="mail.bank.example")
+    running = gateway(two({"outbound": [named]}, **claiming(theirs)), anchors=pki.root)
+    send(running.port, BOB)
+    (row,) = running.wait_trace(recipient=BOB, event="SEND")
+    assert (row["connector"], row["achieved"]) == ("*.bank.example", "none/authenticated")
+    assert [one.recipients for one in bank.messages] == [(BOB,)]
+    assert theirs.counts["CONNECT"] == 0
+    asked = running.cli("explain", "--from", ALICE, "--to", BOB, "--ip", "127.0.0.1", json=True).data["outbound"]
+    assert (asked["organization"], asked["connector"]) == ("contoso", "*.bank.example")
+
+
+DEMANDS: dict[str, tuple[dict[str, Any], str]] = {
+    "a connector for all mail": ({"outbound": [connector("*", tls_settings="encryption-only")]}, "connector:*"),
+    "a smart host for all mail": (
+        {
+            "outbound": [
+                connector("*", "127.0.0.1:9", tls_settings="domain-validation", tls_domain="hq.contoso.example"),
+            ]
+        },
+        "connector:*",
+    ),
+    "no cleartext ever": ({"cleartext": "never"}, "organization:contoso"),
+    "a mail flow rule": ({"mail_flow_rule": [{"name": "secret", "require_tls": True}]}, "rule:secret"),
+}
+
+
+@pytest.mark.parametrize("name", DEMANDS)
+def test_what_the_sender_demands_holds_on_the_way_of_the_domains_owner(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, name: str
+) -> None:
+    own, source = DEMANDS[name]
+    theirs = sink()  # without TLS
+    running = gateway(two(own, **claiming(theirs, cleartext="after-failed-handshake")), anchors=pki.root)
+    send(running.port, BOB)
+    (row,) = running.wait_trace(recipient=BOB, event="DEFER")[:1]
+    assert row["reply"].startswith("450 4.4.317"), row["reply"]
+    detail = row["detail"]
+    assert source in detail["requirement_sources"], detail
+    assert detail["connector_organization"] == "fabrikam"
+    assert detail["sender_demands"]["organization"] == "contoso"
+    assert any("fabrikam accepts bank.example" in reason for reason in detail["reasons"]), detail["reasons"]
+    assert theirs.counts["CONNECT"] > 0
+    assert theirs.counts["MAIL"] == 0
+    asked = running.cli("explain", "--from", ALICE, "--to", BOB, "--ip", "127.0.0.1", json=True).data["outbound"]
+    assert source in asked["requirement_sources"]
+    assert (asked["organization"], asked["sender_demands"]["organization"]) == ("fabrikam", "contoso")
+
+
+def test_requiretls_is_not_relaxed_by_another_organizations_connector(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
+) -> None:
+    theirs = sink(certificate=pki.leaf("mx.fabrikam.example"))  # which does not offer REQUIRETLS
+    fields = {"tls_settings": "domain-validation", "tls_domain": "mx.fabrikam.example", "requiretls_mode": "relaxed"}
+    running = gateway(
+        two({}, **claiming(theirs, **fields)), certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root
+    )
+    send(running.port, BOB, tls=True, mail=["REQUIRETLS"])
+    (row,) = running.wait_trace(recipient=BOB, event="FAIL")
+    assert row["reply"].startswith("550 5.7.30")
+    assert theirs.messages == []
+
+
+# Whose Exchange it is
+
+
+@pytest.mark.parametrize("names", ["all accepted domains", "the other's domain"])
+def test_a_copy_of_anothers_connector_makes_no_message_internal_there(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, names: str
+) -> None:
+    exchange = sink(certificate=pki.leaf("ex1.contoso.example"))
+    to_exchange = {
+        "name": "to Exchange",
+        "connector_type": "on-premises",
+        "all_accepted_domains": True,
+        "smart_hosts": [exchange.address],
+        "tls_settings": "domain-validation",
+        "tls_domain": "ex1.contoso.example",
+        "cloud_services_mail_enabled": True,
+    }
+    copy = to_exchange | ({"recipient_domains": ["contoso.example"]} if names == "the other's domain" else {})
+    internal = OWN_SERVERS | {"treat_messages_as_internal": True}
+    own = {
+        "domains": [{"name": "contoso.example", "type": "internal-relay"}],
+        "mailboxes": (),
+        "inbound": [internal],
+        "outbound": [to_exchange],
+    }
+    running = gateway(two(own, inbound_connector=[internal], outbound_connector=[copy]), anchors=pki.root)
+    send(running.port, "carl@contoso.example", sender=MALLORY)
+    send(running.port, "carl@contoso.example", sender=ALICE)
+    theirs, ours = sorted(exchange.wait_messages(2), key=lambda one: one.reverse_path, reverse=True)
+    assert (theirs.reverse_path, ours.reverse_path) == (MALLORY, ALICE)
+    field = "X-MS-Exchange-CrossPremises-AuthAs"
+    assert ours.mail.fields(field) == ["Internal"]
+    assert theirs.mail.fields(field) == []
+
+
+# Whose mail waits
+
+
+@pytest.mark.parametrize(
+    "trouble", ["trust anchors that cannot be read", "a list of revoked certificates out of reach"]
+)
+def test_a_partner_waits_only_for_an_organization_that_it_writes_to(
+    sink: Callable[..., Sink], pki: Pki, status_server: StatusServer, tmp_path: Path, trouble: str
+) -> None:
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(pki.root.read_bytes())
+    leaf = pki.client("mail.partner.example", crl=status_server.crl)
+    status_server.stop()
+    fields: dict[str, Any] = {"trust_anchors": str(anchors)}
+    code, text = 451, "4.3.5"
+    if trouble.startswith("a revocation"):
+        fields, text = {"revocation_check": "hard-fail"}, "4.7.5"
+    claim = {"name": "partner", "connector_type": "on-premises", "tls_sender_certificate_name": "mail.partner.example"}
+    relaying = [{"name": "fabrikam.example", "type": "internal-relay"}]
+    resources = two({"inbound": ()}, inbound_connector=[claim | fields], accepted_domain=relaying)
+    running = Gateway("", certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root, settings=QUICK)
+    running.apply(resources)
+    if text == "4.3.5":
+        anchors.write_text("no certificate any more")
+    with running, RawClient(running.port) as client:
+        client.greet()
+        client.starttls(certificate=leaf)
+        assert client.command("EHLO mail.partner.example").code == 250
+        assert client.command("MAIL FROM:<carol@partner.example>").code == 250
+        assert client.command(f"RCPT TO:<{ANN}>").code == 250
+        waits = client.command("RCPT TO:<x@fabrikam.example>")
+        assert (waits.code, waits.enhanced) == (code, text)
+        # A stranger to nobody in particular is refused for good, as ever.
+        assert client.command("RCPT TO:<bob@elsewhere.example>").code == 550
+
+
+# Whose certificates, keys and mailboxes
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Path:
+    file = tmp_path / "master"
+    file.write_bytes(os.urandom(32))
+    file.chmod(0o600)
+    return file
+
+
+def test_the_client_certificate_is_that_of_the_connectors_owner(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki, master: Path
+) -> None:
+    host = sink(certificate=pki.leaf("mx.fabrikam.example"), client_anchors=str(pki.root))
+    fields = {"tls_settings": "encryption-only", "client_certificate": {"label": "gate"}}
+    settings = QUICK | {"store": {"master_key": f"file:{master}"}}
+    running = gateway(two({}, **claiming(host, **fields)), settings=settings, anchors=pki.root)
+    shown = {}
+    for organization in ("contoso", "fabrikam"):
+        leaf = shown[organization] = pki.client(f"gate.{organization}.example")
+        client = ("--client", "--organization", organization, "--label", "gate")
+        running.cli("certificate", "add", str(leaf.chain), "--key", str(leaf.key), *client)
+        if organization == "contoso":  # whose label is no help
+            send(running.port, BOB)
+            (row,) = running.wait_trace(recipient=BOB, event="DEFER")[:1]
+            assert "fabrikam has no current client identity 'gate'" in str(row["detail"])
+    host.wait_messages(1)
+    assert set(host.clients) == {shown["fabrikam"].sha256}
+
+
+def test_mail_of_a_fellow_organization_is_decrypted_and_its_word_is_not_believed(
+    gateway: Callable[..., Gateway], master: Path, tmp_path: Path
+) -> None:
+    need("openssl")
+    ann = MailAuthority(tmp_path).person(ANN)
+    settings = {"store": {"master_key": f"file:{master}"}}
+    running = gateway(two({"smime_decrypt": True}), settings=settings)
+    running.cli(
+        "smime", "identity", "add", ANN, str(ann.certificate), "--key", str(ann.key), "--organization", "contoso"
+    )
+    inner = b"Content-Type: text/plain; charset=us-ascii\r\n\r\nsecret\r\n"
+    der = cms("-encrypt", "-binary", "-outform", "PEM", "-aes-256-cbc", "-recip", ann.certificate, content=inner)
+    content = b"".join(der.splitlines(keepends=True)[1:-1]).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    forged = f"From: <{MALLORY}>\r\nX-Gatepost-SMIME: decrypted by mx1.contoso.example; signature=verified\r\n"
+    envelope = (
+        f"{forged}Subject: sealed\r\nMIME-Version: 1.0\r\nContent-Type: application/x-pkcs7-mime;\r\n"
+        " smime-type=enveloped-data; name=smime.p7m\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    ).encode()
+    send(running.port, ANN, sender=MALLORY, content=envelope + content)
+    send(running.port, ANN, sender=MALLORY, content=f"{forged}Subject: plain\r\n\r\nHello.\r\n".encode())
+    mails = {one.field("Subject"): one for one in running.wait_maildir(ANN, 2)}
+    assert mails["plain"].fields("X-Gatepost-SMIME") == []
+    assert mails["sealed"].body == b"secret\r\n"
+    (said,) = mails["sealed"].fields("X-Gatepost-SMIME")
+    assert "signature=not-verified" in said
