@@ -7,7 +7,7 @@ finds; who wins among what was found is decided in `connectors.match`.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -325,13 +325,15 @@ class Directory:
     def on_premises_by_certificate(self, leaf: CertificateFacts) -> list[InboundEntry]:
         """On-premises connectors whose certificate name the certificate may bear; each has still to be compared.
 
+        Their ownership is that of the name which the certificate bears.
         Kept, since a session asks again with each MAIL, and a certificate of very many names takes milliseconds.
         """
         found = self._certificates.get(leaf)
         if found is None:
             if len(self._certificates) >= _KEPT:
                 self._certificates.clear()
-            found = self._certificates[leaf] = _found_by_certificate(self._by_certificate, leaf)
+            found = [_as_borne(entry, leaf) for entry in _found_by_certificate(self._by_certificate, leaf)]
+            self._certificates[leaf] = found
         return found
 
     def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
@@ -391,3 +393,23 @@ def _patterns(domain: str) -> Iterator[str]:
         for parent in parents(domain):
             yield f"*.{parent}"
     yield "*"
+
+
+def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:
+    """The connector as the certificate is its organization's: `*.example` is not its own where another name is borne.
+
+    A wildcard above its domains takes in those of others; only a name at, below or right above one of them is its own.
+    """
+    if entry.ownership != _ABOVE:
+        return entry
+    names = (*leaf.dns_names, normalise(leaf.common_name)) if entry.connector.match_common_name else leaf.dns_names
+    domains = [domain.name.removeprefix("*.") for domain in entry.organization.accepted_domains]
+    own = any(_borne_for(name, domain) for name in names for domain in domains)
+    return entry if own else replace(entry, ownership=0)
+
+
+_ABOVE = 1  # see `InboundEntry.ownership`
+
+
+def _borne_for(name: str, domain: str) -> bool:
+    return name == domain or name.endswith(f".{domain}") or name == f"*.{domain.partition('.')[2]}"

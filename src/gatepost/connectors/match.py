@@ -7,7 +7,7 @@ administrator understands. Outbound connectors are chosen in `connectors.selecti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.connectors.comparison import (
@@ -21,7 +21,7 @@ from gatepost.connectors.comparison import (
 from gatepost.connectors.credentials import Fault, certificate_lack, describe_client, presented
 from gatepost.connectors.directory import Directory, address_key
 from gatepost.connectors.values import Mode
-from gatepost.tls.names import describe_names, normalise
+from gatepost.tls.names import describe_names
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gatepost.connectors.facts import SessionFacts
     from gatepost.connectors.model import InboundConnector, Organization
     from gatepost.smtp.grammar import Path
-    from gatepost.tls.facts import CertificateFacts
 
 __all__ = [
     "Attribution",
@@ -149,34 +148,13 @@ def _certified(
     if leaf is None:
         return [], []
     certified, lacks = [], []
-    for found in directory.on_premises_by_certificate(leaf):
-        entry = _as_borne(found, leaf)
+    for entry in directory.on_premises_by_certificate(leaf):
         lack = certificate_lack(entry, session)
         if lack is None:
             certified.append(entry)
         elif lack.fault is not Fault.OTHER_NAME:
             lacks.append((entry, lack))
     return certified, lacks
-
-
-def _as_borne(entry: InboundEntry, leaf: CertificateFacts) -> InboundEntry:
-    """The connector as the certificate is its organization's: `*.example` is not its own where another name is borne.
-
-    A wildcard above its domains takes in those of others; only a name at, below or right above one of them is its own.
-    """
-    if entry.ownership != _ABOVE:
-        return entry
-    names = (*leaf.dns_names, normalise(leaf.common_name)) if entry.connector.match_common_name else leaf.dns_names
-    domains = [domain.name.removeprefix("*.") for domain in entry.organization.accepted_domains]
-    own = any(_borne_for(name, domain) for name in names for domain in domains)
-    return entry if own else replace(entry, ownership=0)
-
-
-_ABOVE = 1  # see `InboundEntry.ownership`
-
-
-def _borne_for(name: str, domain: str) -> bool:
-    return name == domain or name.endswith(f".{domain}") or name == f"*.{domain.partition('.')[2]}"
 
 
 def _identifying(

@@ -134,6 +134,12 @@ def test_heads_without_the_files_of_the_days_are_told(log, logs):
     assert verified([log], [logs.pem]).verified is False
 
 
+UNSIGNED = (
+    "writer 0: no signature covers the last 4 entries yet: they are written, but nothing proves that these are what "
+    "was written"
+)
+
+
 def test_what_the_log_says_of_itself_is_told():
     gaps = [("0", {"number": 7, "count": 3, "what": "torn"}), ("1", {"number": 8, "count": 2, "what": "dropped"})]
     audit = LogAudit(first="2026-11-01", last="2026-11-02", files=1, entries=2, unsigned={"0": 4}, gaps=gaps)
@@ -144,7 +150,7 @@ def test_what_the_log_says_of_itself_is_told():
         "signed by: no key",
     ]
     assert found.notes == [
-        "writer 0: no signature covers the last 4 entries yet",
+        UNSIGNED,
         "writer 0, entry 7: 3 octets were torn by a crash; they are kept in a file .torn",
         "writer 1, entry 8: 2 events were dropped, as the disk was behind",
         "files of days before 2026-10-01 were removed in order (evidence.keep); heads say so",

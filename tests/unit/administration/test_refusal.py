@@ -37,7 +37,14 @@ COMMANDS = {
         "alarms/mail_flow",
         "certificates/alarm_texts",
     ),
-    *("certificates/clients", "certificates/vault", "node/report_mail", "outbound/smime", "reports/event_lines"),
+    *(
+        "certificates/clients",
+        "certificates/vault",
+        "node/privileges",
+        "node/report_mail",
+        "outbound/smime",
+        "reports/event_lines",
+    ),
     *("reports/evidence_pdf", "smime/readiness", "web/bounds", "certificates/published_style"),
 }
 SHARED = {

@@ -151,17 +151,25 @@ def enabled(world: World, kind: str) -> list[tuple[str, Connector]]:
     ]
 
 
-def belongs(name: str, connector: Connector) -> int:
-    """Whether the certificate name is the organization's: 2 in an accepted domain, 1 above one and nobody's, 0 not."""
+def belongs(name: str, connector: Connector, client: Client) -> int:
+    """Whether the certificate name is the organization's: 2 in an accepted domain, 1 above one and nobody's, 0 not.
+
+    Above its domains only the certificate of a name at, below or right above one of them is its own.
+    """
     wanted = connector["tls_sender_certificate_name"]
     if found := owner(wanted.removeprefix("*.")):
         return 2 if found == name else 0
-    return int(wanted.startswith("*.") and any(covers(wanted, one.removeprefix("*.")) for one in DOMAINS[name]))
+    domains = [one.removeprefix("*.") for one in DOMAINS[name]]
+    borne = [*client.names, *([client.common_name] if connector.get("match_common_name") else [])]
+    own = any(
+        f".{one}".endswith(f".{domain}") or one == f"*.{domain.split('.', 1)[1]}" for one in borne for domain in domains
+    )
+    return int(own and wanted.startswith("*.") and any(covers(wanted, domain) for domain in domains))
 
 
-def narrowness(name: str, connector: Connector) -> tuple[bool, int, int]:
+def narrowness(name: str, connector: Connector, client: Client) -> tuple[bool, int, int]:
     wanted = connector["tls_sender_certificate_name"]
-    return not wanted.startswith("*."), wanted.count("."), belongs(name, connector)
+    return not wanted.startswith("*."), wanted.count("."), belongs(name, connector, client)
 
 
 def in_order(name: str, connectors: list[Connector], client: Client, by: str) -> list[Connector]:
@@ -169,7 +177,7 @@ def in_order(name: str, connectors: list[Connector], client: Client, by: str) ->
 
     def narrow(one: Connector) -> tuple[int, ...]:
         if by == "certificate":
-            return tuple(-int(part) for part in narrowness(name, one))
+            return tuple(-int(part) for part in narrowness(name, one, client))
         version = 4 if "." in client.ip else 6
         networks = [ipaddress.ip_network(text) for text in one["sender_ip_addresses"]]
         alone = [n for n in networks if n.version == version and has_address({"sender_ip_addresses": [str(n)]}, client)]
@@ -188,9 +196,10 @@ def own_server(world: World, client: Client, sender: str) -> tuple[str, Connecto
     mine = owner(sender)
     servers = [(name, one) for name, one in enabled(world, "on-premises") if narrowed_to(one, sender)]
     certified = [(name, one) for name, one in servers if has_certificate(one, client)]
-    named = [(name, one) for name, one in certified if belongs(name, one)]
-    others = [(name, one) for name, one in certified if not belongs(name, one)]
-    leaders = {name for name, one in named if narrowness(name, one) == max(narrowness(*each) for each in named)}
+    named = [(name, one) for name, one in certified if belongs(name, one, client)]
+    others = [(name, one) for name, one in certified if not belongs(name, one, client)]
+    narrowest = max((narrowness(name, one, client) for name, one in named), default=None)
+    leaders = {name for name, one in named if narrowness(name, one, client) == narrowest}
     chosen = min(leaders) if len(leaders) == 1 else mine
     if leaders and chosen not in leaders:
         named = others = []
@@ -262,7 +271,12 @@ def expected(world: World, client: Client, sender: str, recipient: str) -> Answe
     if connector is not None:
         if refusal := channel(connector, client):
             return Answer(refusal, own, "originating", connector["name"])
-    elif any(is_unsure(one, client) and one.get("mode") != "rehearse" for _, one in enabled(world, "on-premises")):
+    elif any(
+        is_unsure(one, client)
+        and one.get("mode") != "rehearse"
+        and (belongs(name, one, client) or name in {owner(sender), organization})
+        for name, one in enabled(world, "on-premises")
+    ):
         return Answer("451")
     name = connector["name"] if connector else ""
     if not organization:
