@@ -8,11 +8,12 @@ What each step means is decided elsewhere: `route`, `policy.outbound`, `shipment
 from __future__ import annotations
 
 import logging
+import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.connectors.values import ProtectionDrop
+from gatepost.connectors.values import ProtectionDrop, SmartHostOrder
 from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
 from gatepost.outbound.body import BodyUnreadable, MessageBody
@@ -69,6 +70,7 @@ __all__ = ["Deliverer", "DeliveryServices"]
 
 _log = logging.getLogger(__name__)
 
+_ADDRESSES = 2  # of each host that are tried in any case
 _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
 _UNSENDABLE = Reply(553, "5.1.3", ("The address cannot be written in a command",))
@@ -238,7 +240,8 @@ class Deliverer:
                 asked = joined_modes(route.connector, route.sender, shipment.asks)
                 published = Publication(self._services.lookups, asked)
                 sessions = WaySessions(counted(self._services.sessions, shipment.message))
-                way = _Way(route.hops, published, sessions, our_certificate(route.connector, route.connector_owner))
+                certificate = our_certificate(route.connector, route.connector_owner)
+                way = _Way(_in_turn(route), published, sessions, certificate)
                 await self._over(way, shipment, body)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
@@ -301,13 +304,18 @@ class Deliverer:
             except HopFailed as failed:
                 shipment.failed(failed, hop)
             tries += 1
-            if not shipment.pending or tries >= self._services.tries or self._services.clock() > until:
+            over = tries >= self._services.tries or self._services.clock() > until
+            if not shipment.pending or over or shipment.ends_early:
                 break
         await self._in_clear(shipment, body)
         shipment.conclude()
 
     async def _hops(self, way: _Way, shipment: Shipment) -> AsyncIterator[Hop]:
-        """Every address of every host, each looked up when its turn comes; those with a kept connection first."""
+        """The addresses of every host, looked up when its turn comes; those with a kept connection first.
+
+        A host with many addresses does not take all tries from the others; one that answered is not asked again.
+        """
+        most = max(_ADDRESSES, self._services.tries // len(way.hosts))
         for host in way.hosts:
             try:
                 found = await self._addresses(host.at or host.host)
@@ -317,17 +325,19 @@ class Deliverer:
                 shipment.failures.append(not_reached(failed.detail).at(host.host, ""))
                 continue
             except LookupFailed as failed:
-                shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
+                failure = lookup_failed(failed, host.host, lasting=way.complete).at(host.host, "")
+                shipment.failures.append(replace(failure, silent=not failed.bogus))
                 way.sessions.unresolved(failed, host.host)
                 continue
             if not found.addresses:
-                shipment.failures.append(
-                    no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
-                )
+                failure = no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
+                shipment.failures.append(replace(failure, silent=True))
                 continue
             hops = await self._on_terms(way, host, found, shipment)
-            for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
+            for hop in sorted(hops, key=self._services.pool.holds, reverse=True)[:most]:
                 yield hop
+                if shipment.deferred_by(host.host):
+                    break
 
     async def _addresses(self, host: str) -> HostAddresses:
         """The addresses of a host; a socket's path is its own. Raises LookupFailed."""
@@ -422,6 +432,13 @@ class Deliverer:
             kept = False
         self._services.pool.give(opened)
         return True
+
+
+def _in_turn(route: SmartHosts) -> tuple[NextHop, ...]:
+    """The smart hosts in the order to try them, by which they may share the load."""
+    if route.connector.smart_host_order is SmartHostOrder.LISTED or len(route.hops) < 2:
+        return route.hops
+    return tuple(random.sample(route.hops, len(route.hops)))  # spreads load, guards nothing
 
 
 def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> bool:
