@@ -441,7 +441,7 @@ def test_what_the_last_host_says_for_now_is_what_the_recipient_waits_for(world: 
 def test_a_host_that_defers_is_not_asked_at_its_other_addresses(world: Any, kit: Any) -> None:
     async def run() -> tuple[Outcome, Any, Any]:
         async with (
-            kit.Peer(says={"MAIL": "452 4.3.1 no room"}, host="0.0.0.0") as one,  # noqa: S104 - in a test
+            kit.Peer(says={"MAIL": "452 4.3.1 no room"}, host="0.0.0.0") as one,
         ):
             world.host("mx.b.example", *(f"127.0.0.{number}" for number in range(1, 9)))
             outcome = await world.build(mx_port=one.port).deliver(kit.delivery())
