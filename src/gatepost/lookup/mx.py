@@ -141,6 +141,11 @@ class _Listing:
     authentic: bool
     canonical: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(name for _, names in self.by_preference for name in names))
+
 
 @dataclass(frozen=True, slots=True)
 class _Families:
@@ -176,6 +181,13 @@ class MailRouter:
         self._prefer = prefer
         self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
         self._families: Cache[str, _Families] = Cache(_KEPT, clock)
+
+    def known_hosts(self, domain: str) -> tuple[str, ...] | None:
+        """The names of a domain's hosts, sorted, as far as no look-up is needed for that; None if one is."""
+        if _is_literal(domain):
+            return (domain,)
+        listing = self._listings.get(domain)
+        return None if listing is None else listing.names
 
     async def mail_hosts(self, domain: str) -> MailHosts:
         """The hosts that take mail for `domain` (A-label or address literal). Raises LookupFailed."""

@@ -24,6 +24,7 @@ from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup
 from gatepost.outbound.handover import origin_of
 from gatepost.outbound.hop import Hop
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
+from gatepost.outbound.next_hops import next_hop_name
 from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, parties_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions, counted
@@ -63,10 +64,14 @@ if TYPE_CHECKING:
     from gatepost.outbound.sessions import SessionLog
     from gatepost.policy.home import Nodes
     from gatepost.policy.route import Route
+    from gatepost.queue.lane_budget import LaneBudget
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Recipient, Store
 
-__all__ = ["Deliverer", "DeliveryServices"]
+__all__ = ["MX_PORT", "Deliverer", "DeliveryServices"]
+
+MX_PORT = 25
+"""Where MX hosts listen."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +95,8 @@ class DeliveryServices:
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
     back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
     nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
-    content: what is done to messages on their way. nodes: of the site, as they are now.
+    content: what is done to messages on their way. nodes: of the site, as they are now. budget: of the lanes by which
+    attempts are made; what rests of connections to a next hop has to fit in beside those under way.
     """
 
     store: Store
@@ -99,7 +105,7 @@ class DeliveryServices:
     contexts: ClientContexts
     opener: HopOpener
     pool: ConnectionPool
-    mx_port: int = 25
+    mx_port: int = MX_PORT
     profile: str = "default"
     tries: int = 10
     patience: float = 900.0
@@ -109,6 +115,7 @@ class DeliveryServices:
     memory: DestinationMemory | None = None
     content: ContentSteps = NO_STEPS
     nodes: Callable[[], Nodes] = lambda: ALONE
+    budget: LaneBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,11 @@ class Deliverer:
         self._services.contexts.clear()
         self._services.pool.begin_generation(self._generation)
 
+    @property
+    def planner(self) -> RoutePlanner:
+        """Routes by the configuration in force."""
+        return self._planner
+
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
         planner = self._planner
@@ -176,11 +188,10 @@ class Deliverer:
             except ContentNotReady as failure:
                 shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
         fates = [fate for shipment in shipments for fate in shipment.fates]
-        # What a rule, or the message itself, demands for one message says nothing of the other mail for its domain,
-        # which must not wait for it.
-        ruled = any(isinstance(route, SmartHosts | MxRoute) and route.by_rule for route, _ in routes)
-        usual = not ruled and not delivery.message.require_tls
-        return Outcome(fates, destination_failed=usual and all(shipment.unreachable for shipment in shipments))
+        unreachable = all(shipment.unreachable for shipment in shipments)
+        silent = unreachable and all(shipment.silent for shipment in shipments)
+        crowded = silent and all(shipment.crowded for shipment in shipments)
+        return Outcome(fates, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
 
     def _remember(self, route: Route, shipment: Shipment, organization: str) -> None:
         """By what the shipment's connections are remembered, and what becomes of it where they fall short of that.
@@ -300,7 +311,7 @@ class Deliverer:
         tries = 0
         async for hop in self._hops(way, shipment):
             try:
-                await self._use(hop, way.sessions, shipment, body)
+                await self._use(hop, way, shipment, body)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
             tries += 1
@@ -372,12 +383,20 @@ class Deliverer:
             for address in found.addresses
         ]
 
-    async def _use(self, hop: Hop, sessions: WaySessions, shipment: Shipment, body: MessageBody) -> None:
+    async def _use(self, hop: Hop, way: _Way, shipment: Shipment, body: MessageBody) -> None:
         """Send over a kept connection, else over a new one. Raises HopFailed."""
         while (kept := self._services.pool.take(hop)) is not None:
             if await self._transfer(kept, shipment, body):
                 return
-        await self._transfer(await self._open(hop, sessions, shipment), shipment, body)
+        self._make_room(way)
+        await self._transfer(await self._open(hop, way.sessions, shipment), shipment, body)
+
+    def _make_room(self, way: _Way) -> None:
+        """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
+        if (budget := self._services.budget) is not None:
+            name = next_hop_name([host.place for host in way.hosts])
+            hosts = {host.host for host in way.hosts}
+            self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
 
     async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""

@@ -102,8 +102,8 @@ class OutboundConnection:
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO. on_end:
-    called once when the connection ends while nobody waits for it. watch: told as each step begins.
+    sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO.
+    on_end: called once when the connection ends while nobody waits for it. watch: told as each step begins.
     """
 
     def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:

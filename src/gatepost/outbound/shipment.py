@@ -181,6 +181,16 @@ class Shipment:
         """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
         return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the hosts talked to nobody: what was asked of the way to them made no difference."""
+        return bool(self.failures) and all(failure.silent for failure in self.failures)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a host turned the connection away for now."""
+        return any(failure.crowded for failure in self.failures)
+
     def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
         """Settle a pending recipient for this attempt. held: an administrator must act, trying again is of no use."""
         sort = Sort.HELD if held else sort_of(reply)
