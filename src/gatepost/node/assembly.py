@@ -32,6 +32,7 @@ from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.metrics import catalogue as metrics
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
+from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
@@ -137,6 +138,8 @@ class Assembly:
         self._prepare_lookups()
         self._prepare_delivery()
         self._router = MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
+        listening = (one.getsockname()[:2] for one in sockets)
+        self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -337,6 +340,7 @@ class Assembly:
             content=self._content,
             nodes=lambda: self._credentials.nodes,
             budget=self._budget,
+            is_ours=self._is_ours,
         )
         return Deliverer(self._snapshots.current.directory, services)
 

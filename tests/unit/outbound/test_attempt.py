@@ -625,6 +625,62 @@ def test_names(world: Any, kit: Any, table: dict[Any, Any], reply: str, sort: So
     assert fate.detail["requirement"] == "opportunistic"
 
 
+def loop(world: Any, kit: Any, *records: str) -> tuple[Outcome, Any]:
+    """Mail to b.example: its hosts `us` and `alias` have our address, `mx` and `low` that of a peer; `dead` is down."""
+
+    async def run() -> tuple[Outcome, Any]:
+        async with kit.Peer(host="127.0.0.2") as peer:
+            places = {"mx": "127.0.0.2", "low": "127.0.0.2", "us": "127.0.0.1", "dead": "127.0.0.3"}
+            for name, address in places.items():
+                world.host(f"{name}.b.example", address)
+            world.host("alias.b.example", "127.0.0.2", "127.0.0.1")
+            world.mx(*records)
+            world.settings["is_ours"] = lambda address, port: (address, port) == ("127.0.0.1", peer.port)
+            outcome = await world.build(mx_port=peer.port).deliver(kit.delivery())
+            world.pool.close()
+            return outcome, peer
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        ["10 us.b.example."],
+        ["0 localhost."],
+        ["10 us.b.example.", "20 mx.b.example."],
+        ["10 us.b.example.", "10 mx.b.example."],
+        ["10 alias.b.example."],
+    ],
+)
+def test_mail_is_not_sent_to_ourselves_nor_to_hosts_of_our_preference(world: Any, kit: Any, records: list[str]) -> None:
+    """RFC 5321 section 5.1, by address."""
+    outcome, peer = loop(world, kit, *records)
+    fate = only(outcome)
+    assert (fate.sort, fate.reply.text) == (Sort.FAILED, "554 5.4.6 Mail for the domain loops back to us")
+    assert "is this gateway itself" in fate.detail["detail"]
+    assert peer.connections == []
+
+
+def test_hosts_that_are_preferred_to_us_are_tried(world: Any, kit: Any) -> None:
+    outcome, _ = loop(world, kit, "5 gone.b.example.", "10 mx.b.example.", "20 us.b.example.")
+    assert (only(outcome).sort, only(outcome).detail["host"]) == (Sort.DELIVERED, "mx.b.example")
+
+
+def test_mail_waits_for_hosts_that_are_preferred_to_us(world: Any, kit: Any) -> None:
+    """And does not go to those that are less preferred, which would send it here."""
+    outcome, peer = loop(world, kit, "5 dead.b.example.", "20 us.b.example.", "30 low.b.example.")
+    fate = only(outcome)
+    assert (fate.sort, fate.detail["host"]) == (Sort.DEFERRED, "dead.b.example")
+    assert "no host of its preference or beyond is tried" in fate.detail["reasons"][-1]
+    assert peer.connections == []
+
+
+def test_a_smart_host_may_be_on_this_machine(world: Any, kit: Any) -> None:
+    world.settings["is_ours"] = lambda _address, _port: True
+    assert only(attempt(world, kit.Peer(), kit.delivery(), connector={})).sort is Sort.DELIVERED
+
+
 @pytest.mark.parametrize("addresses", [[""], [], ["0.0.0.0"]])
 def test_mail_waits_for_a_smart_host_without_address(world: Any, kit: Any, addresses: list[str]) -> None:
     """An administrator named it: a slip, or a gap in our own DNS, must not lose mail."""
