@@ -107,11 +107,15 @@ class Shipment:
             self.base = self.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
-        """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
+        """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
+
+        REQUIRETLS is left out only where policy said that it may be.
+        """
         message, first = self.message, batch[0]
+        paths = {self._path(one): one for one in reversed(batch)}
         return Transaction(
             reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
-            recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
+            recipients=[(path, one.notify, one.orcpt) for path, one in reversed(paths.items())],
             size=self.size,
             body_type=self.body_type,
             smtputf8=message.smtputf8,
@@ -122,6 +126,10 @@ class Shipment:
             origin=self.origin,
         )
 
+    def _path(self, recipient: Recipient) -> str:
+        """What the next hop is told for a recipient."""
+        return self.forward_paths.get(recipient.address, recipient.address)
+
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
         """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
         detail = self.base | open_record(opened) | drop_record(self.drop)
@@ -131,7 +139,9 @@ class Shipment:
             detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
         undecided: HopFailure | None = None
         deferred: dict[Reply, HopFailure] = {}
-        for recipient, result in zip(batch, outcome.recipients, strict=True):
+        results = {result.address: result for result in outcome.recipients}
+        for recipient in batch:
+            result = results[self._path(recipient)]
             if _leaves_open(result):
                 undecided = _broken_off(result, opened)
                 continue

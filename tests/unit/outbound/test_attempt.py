@@ -500,6 +500,31 @@ def test_recipients_are_deferred_each_for_its_own_reason(world: Any, kit: Any) -
     assert not outcome.destination_failed
 
 
+def test_552_to_a_recipient_is_for_now(world: Any, kit: Any) -> None:
+    """RFC 5321 section 4.5.3.1.10: it may mean too many recipients."""
+    says = {"RCPT eve@b.example": "552 5.5.3 Too many recipients"}
+    fates = attempt(world, kit.Peer(says=says), kit.delivery("bob@b.example", "eve@b.example")).fates
+    replies = {fate.recipient.address: (fate.sort, fate.reply.text) for fate in fates}
+    assert replies["eve@b.example"] == (Sort.DEFERRED, "452 4.5.3 Too many recipients")
+    assert replies["bob@b.example"][0] is Sort.DELIVERED
+
+
+def test_552_to_the_message_is_for_good(world: Any, kit: Any) -> None:
+    fate = only(attempt(world, kit.Peer(says={"END": "552 5.3.4 Too big"}), kit.delivery()))
+    assert (fate.sort, fate.reply.text) == (Sort.FAILED, "552 5.3.4 Too big")
+
+
+@pytest.mark.parametrize("reply", ["250 2.1.5 ok", "550 5.1.1 unknown"])
+def test_a_recipient_that_is_named_twice_gets_one_rcpt(world: Any, kit: Any, reply: str) -> None:
+    peer = kit.Peer(says={"RCPT bob@b.example": reply})
+    outcome = attempt(world, peer, kit.delivery("bob@b.example", "eve@b.example", "bob@b.example"))
+    addresses = [command for command in peer.commands if command.startswith("RCPT")]
+    assert addresses == ["RCPT TO:<bob@b.example>", "RCPT TO:<eve@b.example>"] or len(addresses) == 2
+    expected = Sort.DELIVERED if reply.startswith("2") else Sort.FAILED
+    assert [fate.sort for fate in outcome.fates if fate.recipient.address == "bob@b.example"] == [expected] * 2
+    assert len(outcome.fates) == 3
+
+
 def test_who_was_refused_is_not_asked_for_again_at_the_next_host(world: Any, kit: Any) -> None:
     says = {"RCPT bad@b.example": "550 5.1.1 unknown", "END": "!close"}
     outcome, _, two = two_peers(world, kit, {"says": says}, kit.delivery("bob@b.example", "bad@b.example"))
