@@ -28,7 +28,8 @@ def parsed(made: bytes) -> tuple[EmailMessage, list[EmailMessage]]:
     parts = cast("list[EmailMessage]", message.get_payload())
     # The standard library takes no encoding of a message, though RFC 6532 section 3.7 allows it for this type.
     encoded = [part for part in message.walk() if part["Content-Transfer-Encoding"] == "base64"]
-    assert [part for part in message.walk() if part.defects and part not in encoded] == []
+    within = [inner for part in encoded for inner in part.walk()]
+    assert [part for part in message.walk() if part.defects and part not in within] == []
     assert all(part.get_content_type() == "message/global" for part in encoded)
     assert len(parts) == 3
     return message, parts
