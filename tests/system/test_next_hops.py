@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import smtplib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from support.relays import Relay, Relays
 from support.scenes import ALICE, contoso, message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from support.gateway import Gateway
 
@@ -31,10 +32,14 @@ def by(*relays: Relay, **fields: Any) -> dict[str, Any]:
     return contoso(outbound=[{"name": "out", "recipient_domains": ["*"], "smart_hosts": hosts, **fields}])
 
 
-def submit(server: Gateway, recipients: Iterable[str]) -> None:
-    with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
-        for recipient in recipients:
-            client.sendmail(ALICE, [recipient], message(recipient))
+def submit(server: Gateway, recipients: Sequence[str], *, sessions: int = 1) -> None:
+    def one(part: Sequence[str]) -> None:
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+            for recipient in part:
+                client.sendmail(ALICE, [recipient], message(recipient))
+
+    with ThreadPoolExecutor(sessions) as pool:
+        list(pool.map(one, [recipients[place::sessions] for place in range(sessions)]))
 
 
 def domains(number: int) -> list[str]:
@@ -55,8 +60,7 @@ def test_three_hundred_domains_behind_one_relay(gateway: Callable[..., Gateway],
     relay = Relay(seconds=0.05)
     with Relays(relay) as relays:
         server = gateway(by(relay), settings={"server": {"workers": workers}})
-        for _ in range(workers * 2):  # several sessions, which the kernel deals out to workers
-            submit(server, domains(300)[_ :: workers * 2])
+        submit(server, domains(300), sessions=6)  # which the kernel deals out to workers
         wait_taken(relays, 300)
         assert 4 <= relay.most <= 20
         assert relays.taken == dict.fromkeys(domains(300), 1)
@@ -68,7 +72,7 @@ def test_a_relay_that_takes_five_connections_gets_five(gateway: Callable[..., Ga
     relay = Relay(places=5, seconds=0.05)
     with Relays(relay) as relays:
         server = gateway(by(relay))
-        submit(server, domains(300))
+        submit(server, domains(300), sessions=6)
         wait_taken(relays, 300)
         assert relays.taken == dict.fromkeys(domains(300), 1)
         assert relay.turned_away < 15
@@ -117,7 +121,7 @@ def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: 
     with Relays(healthy, flaky, poor) as relays:
         server = gateway(by(healthy, flaky, poor, smart_host_order="shuffled"), settings={"queue": {"retry": ["1s"]}})
         begun = time.monotonic()
-        submit(server, recipients)
+        submit(server, recipients, sessions=12)
         wait_taken(relays, MESSAGES, timeout=60 + MESSAGES / 50)
         seconds = time.monotonic() - begun
         time.sleep(0.5)

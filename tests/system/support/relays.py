@@ -24,8 +24,8 @@ _LATER = {"MAIL": "452 4.3.1 No room", "RCPT": "450 4.2.1 Busy", "DATA": "451 4.
 class Relay:
     """One server.
 
-    places: connections that it takes at a time, others get 421. faults: how often, of a hundred, it fails a message, with
-    4xx, 421 or a reset at a random point. seconds: that each message takes.
+    places: connections that it takes at a time, others get 421. faults: how often, of a hundred, it fails a message,
+    with 4xx, 421 or a reset at a random point. seconds: that each message takes.
 
     taken: recipients it acknowledged. most: connections at a time, with those that were turned away. tries: messages
     begun; failed: of these.
