@@ -1209,11 +1209,11 @@ def test_a_rehearsing_rule_only_tells(world: Any, kit: Any) -> None:
 def test_cancelling_drops_the_connection(world: Any, kit: Any) -> None:
     async def run() -> Any:
         async with AsyncExitStack() as stack:
-            peer = await stack.enter_async_context(kit.Peer(says={"END": "!silent"}))
+            peer = await stack.enter_async_context(kit.Peer(says={"MAIL": "!silent"}, extensions=()))
             world.timeouts = kit.FAST.__class__()
             deliverer = world.build(mx_port=peer.port)
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.1):
+                async with asyncio.timeout(0.5):
                     await deliverer.deliver(kit.delivery())
             await asyncio.sleep(0.05)
             return peer.connections[0].lost_by
