@@ -15,7 +15,7 @@ once_more = { [ $$? -eq 1 ] && \
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo test check format lint types imports unit system coverage fuzz-rest peers lock docs bench clean
+.PHONY: help env demo test check format lint types imports unit system coverage fuzz-rest next-hops peers lock docs bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ system: env ## tests over real sockets with real peers (Postfix, swaks, openssl:
 
 fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)
 	@GATEPOST_FUZZ=$(or $(N),200) $(PYTEST) -q -n $(JOBS) tests/system/test_rest_document.py
+
+next-hops: env ## 10,000 messages to 500 domains through relays that fail at random (MESSAGES=, DOMAINS=)
+	@GATEPOST_MESSAGES=$(or $(MESSAGES),10000) GATEPOST_DOMAINS=$(or $(DOMAINS),500) $(PYTEST) -q -n 0 -s -o timeout=900 \
+		tests/system/test_next_hops.py -k at_random
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh

@@ -37,7 +37,12 @@ class Fault:
 
 FAULTS = {
     "greeting 421": Fault(Behaviour(replies={"CONNECT": "421 4.3.2 Busy"}), "DEFER", "421 4.3.2 Busy"),
-    "greeting 554": Fault(Behaviour(replies={"CONNECT": "554 5.7.1 Go away"}), "FAIL", "554 5.7.1 Go away"),
+    "greeting 554": Fault(
+        Behaviour(replies={"CONNECT": "554 5.7.1 Go away"}),
+        "DEFER",
+        "450 4.7.1 The host refused to talk to us: 554 5.7.1",
+    ),
+    "greeting 521": Fault(Behaviour(replies={"CONNECT": "521 5.3.2 No mail"}), "FAIL", "521 5.3.2 No mail"),
     "EHLO 421": Fault(Behaviour(replies={"EHLO": "421 4.3.2 Busy"}), "DEFER", "421 4.3.2 Busy"),
     "MAIL 451": Fault(Behaviour(replies={"MAIL": "451 4.7.1 Greylisted"}), "DEFER", "451 4.7.1 Greylisted"),
     "MAIL 550": Fault(Behaviour(replies={"MAIL": "550 5.7.1 Not you"}), "FAIL", "550 5.7.1 Not you"),

@@ -50,6 +50,7 @@ from gatepost.connectors.values import (
     PublishedSts,
     RequireTlsMode,
     RevocationCheck,
+    SmartHostOrder,
     SmtpDaneMode,
     TlsSettings,
 )
@@ -336,7 +337,12 @@ class OutboundConnector(Record):
     )
     smart_hosts: tuple[SmartHostField, ...] = Field(
         default=(),
-        description="Next hops, tried in this order, instead of the recipient domain's MX. Port 25 unless written.",
+        description="Next hops, instead of the recipient domain's MX. Port 25 unless written.",
+    )
+    smart_host_order: SmartHostOrder = Field(
+        default=SmartHostOrder.LISTED,
+        description="listed: smart_hosts are tried in the order in which they stand; the first takes all mail while it "
+        "can. shuffled: each message begins with any of them, so that they share the load (as Exchange does).",
     )
     use_mx_record: Switch = Field(
         default_factory=lambda fields: not fields.get("smart_hosts"),

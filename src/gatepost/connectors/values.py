@@ -27,6 +27,7 @@ __all__ = [
     "PublishedSts",
     "RequireTlsMode",
     "RevocationCheck",
+    "SmartHostOrder",
     "SmtpDaneMode",
     "TlsSettings",
     "TlsVersion",
@@ -68,6 +69,13 @@ class ContentProtection(StrEnum):
 
     NONE = "none"
     SMIME = "smime"
+
+
+class SmartHostOrder(StrEnum):
+    """Which smart host a message is offered to first; the others follow."""
+
+    LISTED = "listed"
+    SHUFFLED = "shuffled"
 
 
 class SmtpDaneMode(StrEnum):

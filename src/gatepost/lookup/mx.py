@@ -141,6 +141,11 @@ class _Listing:
     authentic: bool
     canonical: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(name for _, names in self.by_preference for name in names))
+
 
 @dataclass(frozen=True, slots=True)
 class _Families:
@@ -155,8 +160,8 @@ class MailRouter:
     """Finds mail hosts and their addresses.
 
     own_names: our host names; an MX list is cut at our preference, so that mail never comes back to us (RFC 5321
-    section 5.1). own_addresses: IP addresses that are ourselves, never used. prefer: the family tried first. What was
-    found is kept for half a minute at most, within its TTL, ready for use: most messages go where others just went.
+    section 5.1); `outbound.hosts` does the same by address. prefer: the family tried first. What was found is kept for
+    half a minute at most, within its TTL, ready for use: most messages go where others just went.
     """
 
     def __init__(
@@ -165,17 +170,22 @@ class MailRouter:
         random: Random,
         *,
         own_names: Collection[str] = (),
-        own_addresses: Collection[str] = (),
         prefer: Family = Family.IPV6,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver = resolver
         self._random = random
         self._own_names = frozenset(name.lower().rstrip(".") for name in own_names)
-        self._own_addresses = frozenset(ipaddress.ip_address(address) for address in own_addresses)
         self._prefer = prefer
         self._listings: Cache[str, _Listing] = Cache(_KEPT, clock)
         self._families: Cache[str, _Families] = Cache(_KEPT, clock)
+
+    def known_hosts(self, domain: str) -> tuple[str, ...] | None:
+        """The names of a domain's hosts, sorted, as far as no look-up is needed for that; None if one is."""
+        if _is_literal(domain):
+            return (domain,)
+        listing = self._listings.get(domain)
+        return None if listing is None else listing.names
 
     async def mail_hosts(self, domain: str) -> MailHosts:
         """The hosts that take mail for `domain` (A-label or address literal). Raises LookupFailed."""
@@ -272,7 +282,7 @@ class MailRouter:
 
     def _is_usable(self, text: str) -> bool:
         address = ipaddress.ip_address(text)
-        return not (address.is_unspecified or address.is_multicast or address in self._own_addresses)
+        return not (address.is_unspecified or address.is_multicast)
 
 
 def _is_literal(domain: str) -> bool:

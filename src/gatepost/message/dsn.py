@@ -44,9 +44,9 @@ def build_dsn(report: DsnReport) -> bytes:
 
     It has three parts: a text for people, the fields of RFC 3464, and the message or its header section. The message is
     returned only for a failure, only if RET=FULL asked for it, and only if it is complete, not larger than
-    `return_limit`, and fit for the transport; else its header section is. Without utf8 the result is US-ASCII; it is
-    UTF-8, and utf8 taken for granted, if the sender's own address is beyond US-ASCII. Raises ValueError without
-    recipients, and for the null reverse-path.
+    `return_limit`, and no BINARYMIME; else its header section is. Without utf8 the result is US-ASCII, an 8-bit message
+    in base64, as nobody knows whether each hop on the way back takes 8 bits. It is UTF-8, and utf8 taken for granted,
+    if the sender's own address is beyond US-ASCII. Raises ValueError without recipients, and for the null reverse-path.
     """
     if not report.recipients or not report.to:
         raise ValueError("a notification about nobody, or to nobody")
@@ -143,10 +143,8 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
     """The last part, and a sentence for people on what it holds."""
     original = report.original
     failed = any(recipient.action is Action.FAILED for recipient in report.recipients)
-    if failed and report.ret == "FULL" and report.original_complete and _fit(report, utf8=utf8):
-        kind = "message/rfc822" if original.isascii() else "message/global"
-        content = original if original.endswith(b"\r\n") else original + b"\r\n"
-        return _part(kind, "7bit" if original.isascii() else "8bit", content), "The message is attached."
+    if failed and report.ret == "FULL" and report.original_complete and _fit(report):
+        return _whole(original, utf8=utf8), "The message is attached."
     if not original:
         return _header_part(b"", utf8=utf8), "The message itself could not be read any more, and is not attached."
     section, sentence = original[: facts.bytes], "The header section of the message is attached."
@@ -156,10 +154,20 @@ def _returned(report: DsnReport, facts: HeaderFacts, *, utf8: bool) -> tuple[byt
     return _header_part(section, utf8=utf8), sentence
 
 
-def _fit(report: DsnReport, *, utf8: bool) -> bool:
-    """Whether the message may go back as it is: not too large, no need of BINARYMIME, 7-bit where it must be."""
+def _whole(original: bytes, *, utf8: bool) -> bytes:
+    """The message itself. With octets beyond US-ASCII only message/global can be encoded (RFC 6532 section 3.7)."""
+    content = original if original.endswith(b"\r\n") else original + b"\r\n"
+    if content.isascii():
+        return _part("message/rfc822", "7bit", content)
+    if utf8:
+        return _part("message/global", "8bit", content)
+    return _part("message/global", "base64", base64.encodebytes(content).replace(b"\n", b"\r\n"))
+
+
+def _fit(report: DsnReport) -> bool:
+    """Whether the message may go back as it is: not too large, and no need of BINARYMIME."""
     original = report.original
-    if not 0 < len(original) <= report.return_limit or b"\0" in original or not (utf8 or original.isascii()):
+    if not 0 < len(original) <= report.return_limit or b"\0" in original:
         return False
     return original.count(b"\r") == original.count(b"\n") == original.count(b"\r\n")
 

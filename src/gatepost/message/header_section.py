@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HeaderSection"]
 
+_BLANKS = (b" ", b"\t")
+
 
 class HeaderSection:
     """Takes a message in chunks, gives it back changed. Nothing is passed on before the header section is whole.
 
+    A message that begins with a blank has no header section, and gets the empty line that ends one: else its first line
+    would continue the field that is put before it (RFC 5322 section 2.2.3).
     A section of more than `limit` octets is passed on as it is: such a message is refused anyway.
     """
 
@@ -40,7 +44,7 @@ class HeaderSection:
             begin = max(len(self._buffer) - 3, 0)
             self._buffer += chunk
             seen = self._buffer
-        if seen.startswith(b"\r\n"):
+        if seen.startswith((b"\r\n", *_BLANKS)):
             return self._end(seen, 0)
         if (end := seen.find(b"\r\n\r\n", begin)) >= 0:
             return self._end(seen, end + 2)
@@ -61,4 +65,6 @@ class HeaderSection:
         self._buffer = bytearray()
         section = bytes(seen[:size])
         changed = self._change(section)
+        if seen.startswith(_BLANKS):  # no field begins so: all of it is body
+            return changed + b"\r\n" + bytes(seen)
         return bytes(seen) if changed is section else changed + bytes(seen[size:])

@@ -147,7 +147,9 @@ CONNECTIONS: Final = Metric(
     "gatepost_connections", Kind.GAUGE, "Connections open: inbound, outbound in use, outbound kept idle.", ("state",)
 )
 BACKING_OFF: Final = Metric(
-    "gatepost_destinations_backing_off", Kind.GAUGE, "Destinations left alone for a while, as no host answered."
+    "gatepost_destinations_backing_off",
+    Kind.GAUGE,
+    "Next hops left alone for a while, as no host answered, and destinations for reasons of their own.",
 )
 IN_MEMORY: Final = Metric("gatepost_deliveries_in_memory", Kind.GAUGE, "Deliveries that wait in workers' memory.")
 VERSION: Final = Metric(

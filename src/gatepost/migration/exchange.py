@@ -374,6 +374,8 @@ def _smart_hosts(one: ExchangeObject, part: Part) -> None:
         part.differs("SmartHosts", f"{shown(hosts)}: left out, they are not used while UseMXRecord is true")
     elif hosts:
         part.table["smart_hosts"] = hosts
+        if len(hosts) > 1:
+            part.table["smart_host_order"] = "shuffled"  # Exchange spreads the load over them
         if any(not re.fullmatch(r"[\[\]0-9.:a-fA-F]+", host) for host in hosts):
             part.differs(
                 "SmartHosts", "Exchange looks for the MX of a smart host's name first, here its addresses are taken"

@@ -32,6 +32,7 @@ from gatepost.lookup.tlsa import TlsaFinder
 from gatepost.metrics import catalogue as metrics
 from gatepost.net.chain import AnchorsError, TrustAnchors, judge
 from gatepost.net.listener import Listener
+from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import AlarmKeeper
@@ -46,18 +47,20 @@ from gatepost.node.report_sending import ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.snapshot import SnapshotSource
-from gatepost.outbound.attempt import Deliverer, DeliveryServices
+from gatepost.outbound.attempt import MX_PORT, Deliverer, DeliveryServices
 from gatepost.outbound.connection import SmtpTimeouts
 from gatepost.outbound.contexts import ClientContexts
 from gatepost.outbound.hop import HopOpener
 from gatepost.outbound.mailbox import Maildirs
 from gatepost.outbound.memory import DestinationMemory
+from gatepost.outbound.next_hops import NextHops
 from gatepost.outbound.pool import ConnectionPool
 from gatepost.outbound.published import Lookups
 from gatepost.outbound.sessions import SessionLog
 from gatepost.policy.forwarding import expand
 from gatepost.policy.home import SITE_ANCHORS
 from gatepost.queue.bounce import Bouncer
+from gatepost.queue.lane_budget import LaneBudget, share
 from gatepost.queue.manager import QueueLimits, QueueManager
 from gatepost.queue.schedule import Schedule
 from gatepost.reports.mail_facts import MailFactFinder
@@ -108,7 +111,7 @@ class Assembly:
         own, *orphans = shards_of(data / "queue", index, workers)
         evidence = EvidenceLog(settings)
         stores = [await open_shard(settings, data, number, evidence) for number in (own, *orphans)]
-        return cls(settings, stores, sockets, evidence, index)
+        return cls(settings, stores, sockets, evidence, (index, workers))
 
     def __init__(
         self,
@@ -116,12 +119,16 @@ class Assembly:
         stores: list[SqliteStore],
         sockets: Sequence[socket.socket],
         evidence: EvidenceLog,
-        index: int = 0,
+        place: tuple[int, int] = (0, 1),
     ) -> None:
         self.evidence = evidence
         self._settings = settings
         self._stores = stores
-        self._observation = Observation(settings, index)
+        self._observation = Observation(settings, place[0])
+        queue = settings.queue
+        self._budget = LaneBudget(
+            share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
+        )
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._anchors = lru_cache(64)(TrustAnchors.load)
@@ -130,6 +137,9 @@ class Assembly:
         self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
         self._prepare_lookups()
         self._prepare_delivery()
+        self._router = MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
+        listening = (one.getsockname()[:2] for one in sockets)
+        self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
         self._deliverers = [self._deliverer(store) for store in stores]
         self._managers = [
             self._manager(store, deliverer) for store, deliverer in zip(stores, self._deliverers, strict=True)
@@ -312,7 +322,7 @@ class Assembly:
         )
         services = DeliveryServices(
             store,
-            MailRouter(self._resolver, random.Random(), own_names=[settings.server.hostname]),  # noqa: S311 - shuffles
+            self._router,
             self._maildirs,
             self._contexts,
             HopOpener(
@@ -329,6 +339,8 @@ class Assembly:
             memory=DestinationMemory(self._destinations, time.time, dnssec=not self._resolver.dane_off),
             content=self._content,
             nodes=lambda: self._credentials.nodes,
+            budget=self._budget,
+            is_ours=self._is_ours,
         )
         return Deliverer(self._snapshots.current.directory, services)
 
@@ -350,6 +362,8 @@ class Assembly:
                 SecretContent(lambda: self._snapshots.current.directory),
             ),
             settled=settled,
+            finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT),
+            budget=self._budget,
             limits=QueueLimits(
                 queue.connections_per_destination,
                 queue.lane_wait,

@@ -8,21 +8,23 @@ What each step means is decided elsewhere: `route`, `policy.outbound`, `shipment
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.connectors.values import ProtectionDrop
+from gatepost.connectors.values import ProtectionDrop, SmartHostOrder
 from gatepost.lookup.dns import LookupFailed
-from gatepost.lookup.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
+from gatepost.lookup.mx import MailHostsKind
 from gatepost.outbound.body import BodyUnreadable, MessageBody
 from gatepost.outbound.content import NO_STEPS, ContentNotReady, Departure
 from gatepost.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.outbound.downgrade import DowngradeLog
-from gatepost.outbound.failure import ConnectionEnded, HopFailed, barred, lookup_failed, no_address, not_reached
+from gatepost.outbound.failure import ConnectionEnded, HopFailed, lookup_failed
 from gatepost.outbound.handover import origin_of
-from gatepost.outbound.hop import Hop
+from gatepost.outbound.hosts import LOOPS_BACK, Hosts, Way
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
+from gatepost.outbound.next_hops import next_hop_name
 from gatepost.outbound.published import Publication
 from gatepost.outbound.record import choice_record, parties_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions, counted
@@ -31,7 +33,6 @@ from gatepost.policy.forwarding import keeps_sender
 from gatepost.policy.home import ALONE
 from gatepost.policy.memory import DestinationName
 from gatepost.policy.published import joined_modes, modes
-from gatepost.policy.requirement import Shortfall
 from gatepost.policy.route import (
     NO_CONTENT,
     InternalRoute,
@@ -47,14 +48,14 @@ from gatepost.queue.outcome import Outcome
 from gatepost.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from gatepost.connectors.match import Directory
     from gatepost.lookup.mx import MailRouter
     from gatepost.outbound.connection import OutboundConnection
     from gatepost.outbound.content import ContentSteps
-    from gatepost.outbound.contexts import ClientContexts, OurCertificate
-    from gatepost.outbound.hop import HopOpener, OpenHop
+    from gatepost.outbound.contexts import ClientContexts
+    from gatepost.outbound.hop import Hop, HopOpener, OpenHop
     from gatepost.outbound.mailbox import Maildirs
     from gatepost.outbound.memory import DestinationMemory
     from gatepost.outbound.pool import ConnectionPool
@@ -62,10 +63,14 @@ if TYPE_CHECKING:
     from gatepost.outbound.sessions import SessionLog
     from gatepost.policy.home import Nodes
     from gatepost.policy.route import Route
+    from gatepost.queue.lane_budget import LaneBudget
     from gatepost.smtp.client import Outcome as TransactionOutcome
     from gatepost.store.interface import Delivery, Recipient, Store
 
-__all__ = ["Deliverer", "DeliveryServices"]
+__all__ = ["MX_PORT", "Deliverer", "DeliveryServices"]
+
+MX_PORT = 25
+"""Where MX hosts listen."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +81,7 @@ _BAD_DOMAIN = Reply(550, "5.1.2", ("The domain cannot be looked up",))
 _NO_HOSTS = {
     MailHostsKind.NO_DOMAIN: Reply(550, "5.1.2", ("The domain does not exist",)),
     MailHostsKind.NULL: Reply(556, "5.1.10", ("The domain does not accept mail (null MX)",)),
-    MailHostsKind.OURSELVES: Reply(554, "5.4.6", ("Mail for the domain loops back to us",)),
+    MailHostsKind.OURSELVES: LOOPS_BACK,
 }
 
 
@@ -88,7 +93,9 @@ class DeliveryServices:
     one attempt. patience: seconds after which an attempt begins with no further address. clock: seconds, never going
     back. lookups: for DANE and MTA-STS; without them neither is asked for, and a connector that demands DANE sends
     nothing. sessions: counts for TLS reports, None for none. memory: what destinations were seen to do, None for none.
-    content: what is done to messages on their way. nodes: of the site, as they are now.
+    content: what is done to messages on their way. nodes: of the site, as they are now. budget: of the lanes by which
+    attempts are made; what rests of connections to a next hop has to fit in beside those under way. is_ours: whether a
+    connection to an IP address and a port would come back to this gateway.
     """
 
     store: Store
@@ -97,7 +104,7 @@ class DeliveryServices:
     contexts: ClientContexts
     opener: HopOpener
     pool: ConnectionPool
-    mx_port: int = 25
+    mx_port: int = MX_PORT
     profile: str = "default"
     tries: int = 10
     patience: float = 900.0
@@ -107,24 +114,8 @@ class DeliveryServices:
     memory: DestinationMemory | None = None
     content: ContentSteps = NO_STEPS
     nodes: Callable[[], Nodes] = lambda: ALONE
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Hosts to try in order, and what all connections to them have in common.
-
-    published: what is published of them. sessions: counts TLS sessions with them. complete: they are all that the
-    recipient's domain names; False where an administrator here named them, or not all are tried. internal: to a node of
-    our own site.
-    """
-
-    hosts: tuple[NextHop, ...]
-    published: Publication
-    sessions: WaySessions
-    certificate: OurCertificate | None = None
-    lmtp: bool = False
-    complete: bool = False
-    internal: bool = False
+    budget: LaneBudget | None = None
+    is_ours: Callable[[str, int], bool] = lambda _address, _port: False
 
 
 class Deliverer:
@@ -136,6 +127,7 @@ class Deliverer:
         self._planner = RoutePlanner(directory, services.profile, services.nodes())
         self._generation = 0
         self._downgrades = DowngradeLog(services.clock)
+        self._hosts = Hosts(services)
 
     def use(self, directory: Directory) -> None:
         """A new configuration is in force: kept connections end, certificates and trust anchors are read again."""
@@ -144,6 +136,11 @@ class Deliverer:
         self._generation += 1
         self._services.contexts.clear()
         self._services.pool.begin_generation(self._generation)
+
+    @property
+    def planner(self) -> RoutePlanner:
+        """Routes by the configuration in force."""
+        return self._planner
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Try each recipient once. What peers, networks, disks and names do is in the outcome, never an exception."""
@@ -174,11 +171,10 @@ class Deliverer:
             except ContentNotReady as failure:
                 shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
         fates = [fate for shipment in shipments for fate in shipment.fates]
-        # What a rule, or the message itself, demands for one message says nothing of the other mail for its domain,
-        # which must not wait for it.
-        ruled = any(isinstance(route, SmartHosts | MxRoute) and route.by_rule for route, _ in routes)
-        usual = not ruled and not delivery.message.require_tls
-        return Outcome(fates, destination_failed=usual and all(shipment.unreachable for shipment in shipments))
+        unreachable = all(shipment.unreachable for shipment in shipments)
+        silent = unreachable and all(shipment.silent for shipment in shipments)
+        crowded = silent and all(shipment.crowded for shipment in shipments)
+        return Outcome(fates, destination_failed=unreachable, next_hop_failed=silent, crowded=crowded)
 
     def _remember(self, route: Route, shipment: Shipment, organization: str) -> None:
         """By what the shipment's connections are remembered, and what becomes of it where they fall short of that.
@@ -229,16 +225,17 @@ class Deliverer:
                 own = (recipient.address for recipient in shipment.recipients)
                 shipment.forward_paths = dict(zip(own, route.forward_paths, strict=True))
                 agent = Publication(None, modes(None, shipment.asks), delivers=True)
-                await self._over(_Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
+                await self._over(Way((route.hop,), agent, WaySessions(None), lmtp=True), shipment, body)
             case InternalRoute():
                 nodes = Publication(None, modes(None, shipment.asks))
-                way = _Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
+                way = Way((route.hop,), nodes, WaySessions(None), NODE_CERTIFICATE, internal=True)
                 await self._over(way, shipment, body.as_stored())
             case SmartHosts():
                 asked = joined_modes(route.connector, route.sender, shipment.asks)
                 published = Publication(self._services.lookups, asked)
                 sessions = WaySessions(counted(self._services.sessions, shipment.message))
-                way = _Way(route.hops, published, sessions, our_certificate(route.connector, route.connector_owner))
+                certificate = our_certificate(route.connector, route.connector_owner)
+                way = Way(_in_turn(route), published, sessions, certificate)
                 await self._over(way, shipment, body)
             case MxRoute():
                 found = await self._mail_hosts(route, shipment)
@@ -261,7 +258,7 @@ class Deliverer:
                 where = {"mailbox": mailbox.address, "file": file}
                 shipment.decide(recipient, _IN_MAILBOX, shipment.base | where)
 
-    async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> _Way | None:
+    async def _mail_hosts(self, route: MxRoute, shipment: Shipment) -> Way | None:
         """The MX hosts of a domain; None if there are none and that has been decided."""
         sessions = WaySessions(counted(self._services.sessions, shipment.message), route.domain)
         try:
@@ -285,9 +282,10 @@ class Deliverer:
         asked = joined_modes(route.connector, route.sender, shipment.asks)
         published = Publication(self._services.lookups, asked, found)
         await published.begin()
-        return _Way(hosts, published, sessions, certificate, complete=not found.cut)
+        ranks = tuple(host.preference for host in found.hosts)
+        return Way(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
 
-    async def _over(self, way: _Way, shipment: Shipment, body: MessageBody) -> None:
+    async def _over(self, way: Way, shipment: Shipment, body: MessageBody) -> None:
         """Try hosts and addresses in order until everybody is decided, or there is no more to try."""
         await body.prepare()
         shipment.size, shipment.body_type = body.size, body.body_type
@@ -295,79 +293,32 @@ class Deliverer:
             shipment.header_8bit = await body.header_8bit()
         until = self._services.clock() + self._services.patience
         tries = 0
-        async for hop in self._hops(way, shipment):
+        async for hop in self._hosts.hops(way, shipment, self._generation):
             try:
-                await self._use(hop, way.sessions, shipment, body)
+                await self._use(hop, way, shipment, body)
             except HopFailed as failed:
                 shipment.failed(failed, hop)
             tries += 1
-            if not shipment.pending or tries >= self._services.tries or self._services.clock() > until:
+            over = tries >= self._services.tries or self._services.clock() > until
+            if not shipment.pending or over or shipment.ends_early:
                 break
         await self._in_clear(shipment, body)
         shipment.conclude()
 
-    async def _hops(self, way: _Way, shipment: Shipment) -> AsyncIterator[Hop]:
-        """Every address of every host, each looked up when its turn comes; those with a kept connection first."""
-        for host in way.hosts:
-            try:
-                found = await self._addresses(host.at or host.host)
-                if host.bounded:
-                    found = allowed(found, self._services.opener.tenants)
-            except NotAllowed as failed:
-                shipment.failures.append(not_reached(failed.detail).at(host.host, ""))
-                continue
-            except LookupFailed as failed:
-                shipment.failures.append(lookup_failed(failed, host.host, lasting=way.complete).at(host.host, ""))
-                way.sessions.unresolved(failed, host.host)
-                continue
-            if not found.addresses:
-                shipment.failures.append(
-                    no_address(f"{host.host} has no usable address", lasting=way.complete).at(host.host, "")
-                )
-                continue
-            hops = await self._on_terms(way, host, found, shipment)
-            for hop in sorted(hops, key=self._services.pool.holds, reverse=True):
-                yield hop
-
-    async def _addresses(self, host: str) -> HostAddresses:
-        """The addresses of a host; a socket's path is its own. Raises LookupFailed."""
-        if host.startswith("/"):
-            return HostAddresses(host, host, (host,), authentic=True)
-        return await self._services.router.addresses(host)
-
-    async def _on_terms(self, way: _Way, host: NextHop, found: HostAddresses, shipment: Shipment) -> list[Hop]:
-        """The addresses of a host, under all that is asked of it; none if it must not be used now."""
-        terms = await way.published.terms(host.requirement, host.port, found)
-        shipment.note(terms.set_aside)
-        if isinstance(terms.outcome, Shortfall):
-            shipment.failures.append(barred(terms.outcome, host.host, terms.published))
-            way.sessions.barred(host.host, terms.outcome, terms.published)
-            return []
-        return [
-            Hop(
-                host.host,
-                address,
-                host.port,
-                terms.outcome,
-                rehearsed=host.rehearsed,
-                certificate=way.certificate,
-                mx=terms.mx,
-                lmtp=way.lmtp,
-                internal=way.internal,
-                generation=self._generation,
-                published=terms.published,
-                without_requiretls=terms.without_requiretls,
-                bounded=host.bounded,
-            )
-            for address in found.addresses
-        ]
-
-    async def _use(self, hop: Hop, sessions: WaySessions, shipment: Shipment, body: MessageBody) -> None:
+    async def _use(self, hop: Hop, way: Way, shipment: Shipment, body: MessageBody) -> None:
         """Send over a kept connection, else over a new one. Raises HopFailed."""
         while (kept := self._services.pool.take(hop)) is not None:
             if await self._transfer(kept, shipment, body):
                 return
-        await self._transfer(await self._open(hop, sessions, shipment), shipment, body)
+        self._make_room(way)
+        await self._transfer(await self._open(hop, way.sessions, shipment), shipment, body)
+
+    def _make_room(self, way: Way) -> None:
+        """See that no more connections to the next hop are open than it may have lanes, resting ones with them."""
+        if (budget := self._services.budget) is not None:
+            name = next_hop_name([host.place for host in way.hosts])
+            hosts = {host.host for host in way.hosts}
+            self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
 
     async def _open(self, hop: Hop, sessions: WaySessions, shipment: Shipment) -> OpenHop:
         """A new connection that meets the requirement, counted either way. Raises HopFailed."""
@@ -422,6 +373,13 @@ class Deliverer:
             kept = False
         self._services.pool.give(opened)
         return True
+
+
+def _in_turn(route: SmartHosts) -> tuple[NextHop, ...]:
+    """The smart hosts in the order to try them, by which they may share the load."""
+    if route.connector.smart_host_order is SmartHostOrder.LISTED or len(route.hops) < 2:
+        return route.hops
+    return tuple(random.sample(route.hops, len(route.hops)))  # spreads load, guards nothing
 
 
 def _went_stale(connection: OutboundConnection, outcome: TransactionOutcome) -> bool:

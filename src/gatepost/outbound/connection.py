@@ -102,14 +102,15 @@ class OutboundConnection:
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. shaking: the handshake after STARTTLS has begun. on_end: called once when the connection
-    ends while nobody waits for it. watch: told as each step begins.
+    sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO.
+    on_end: called once when the connection ends while nobody waits for it. watch: told as each step begins.
     """
 
     def __init__(self, stream: Stream, client: Client, timeouts: SmtpTimeouts) -> None:
         self.transcript: list[str] = []
         self.sent = 0
         self.shaking = False
+        self.greeted = False
         self.on_end: Callable[[], None] | None = None
         self.watch = _UNWATCHED
         self._stream = stream
@@ -188,7 +189,9 @@ class OutboundConnection:
         self.watch(Step.HELLO)
         self._say(self._client.hello, "EHLO")
         event = await self._next(HelloDone, self._timeouts.hello)
-        return self._welcome(event.reply, "EHLO")
+        reply = self._welcome(event.reply, "EHLO")
+        self.greeted = True
+        return reply
 
     async def start_tls(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts | Reply:
         """STARTTLS and the handshake; a Reply if the peer refused the command though it had offered it."""

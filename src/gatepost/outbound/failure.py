@@ -52,6 +52,7 @@ _BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
 _NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
 _NO_ADDRESS_YET = Reply(450, "4.4.312", ("DNS query failed: the next hop has no address",))
 _NOT_ALLOWED = Reply(450, "4.4.4", ("Unable to route: the address of the next hop is not allowed",))
+_TAKES_NO_MAIL = 521
 _OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
 
 _LOSSES = {
@@ -74,7 +75,9 @@ class HopFailure:
     said, without content. loss: how the connection ended, None unless it did. published: what the domain publishes of
     the host, None if it was not known. local: our own IP address, "" if there was no connection. drop: how the host
     fell short of what was seen before, None unless that is why. unanswered: a handshake had begun, and the peer
-    answered nothing of which one could learn (see `net.stream.Loss`).
+    answered nothing of which one could learn (see `net.stream.Loss`). silent: the host would not talk to anybody,
+    whatever is asked of the way to it. crowded: it turned the connection away for now. answered: it did talk, and
+    deferred some recipients; `reply` is theirs alone.
     """
 
     reply: Reply
@@ -90,6 +93,9 @@ class HopFailure:
     local: str = ""
     drop: Drop | None = None
     unanswered: bool = False
+    silent: bool = False
+    crowded: bool = False
+    answered: bool = False
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
@@ -168,11 +174,12 @@ def cannot_connect(error: OSError) -> HopFailure:
     """No connection: refused, timed out, no route (TimeoutError and ConnectionRefusedError are OSErrors)."""
     match error:
         case TimeoutError():
-            return HopFailure(_TIMED_OUT, str(error))
+            reply = _TIMED_OUT
         case ConnectionRefusedError():
-            return HopFailure(_REFUSED, str(error))
+            reply = _REFUSED
         case _:
-            return HopFailure(_NO_SESSION, str(error))
+            reply = _NO_SESSION
+    return HopFailure(reply, str(error), silent=True)
 
 
 def loss_reply(loss: Loss, awaiting: str) -> Reply:
@@ -193,8 +200,16 @@ def protocol_broken(detail: str) -> HopFailure:
 
 
 def refused(reply: Reply, command: str) -> HopFailure:
-    """The peer itself will not talk to us: a greeting or a reply to EHLO of 4xx or 5xx, or 421 at any time."""
-    return HopFailure(reply, f"in reply to {command}")
+    """The peer itself will not talk to us: a greeting or a reply to EHLO of 4xx or 5xx, or 421 at any time.
+
+    A 5xx says nothing of the message: another host may talk, or this one later. Only 521, which means that the host
+    never takes mail, is for good (RFC 7504 section 3.1).
+    """
+    detail = f"in reply to {command}"
+    if not reply.permanent or reply.code == _TAKES_NO_MAIL:
+        return HopFailure(reply, detail, crowded=reply.transient)
+    enhanced = "4" + reply.enhanced[1:] if reply.enhanced else "4.3.2"
+    return HopFailure(Reply(450, enhanced, (f"The host refused to talk to us: {reply.text}",)), detail)
 
 
 def between_nodes(failure: HopFailure) -> HopFailure:

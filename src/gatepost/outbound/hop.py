@@ -207,7 +207,9 @@ class HopOpener:
         except ConnectionEnded as ended:
             ended_with = between_nodes(ended.failure) if hop.internal else ended.failure
             failure = ended_with.at(hop.host, hop.endpoint, tuple(connection.transcript))
-            raise HopFailed(failure) from ended
+            # Between nodes TLS comes first: what ends there may be for want of it.
+            silent = not connection.greeted and not hop.internal
+            raise HopFailed(replace(failure, silent=silent, crowded=failure.crowded and silent)) from ended
         except HopFailed as failed:
             connection.quit()
             failed.failure = replace(failed.failure, local=connection.local)

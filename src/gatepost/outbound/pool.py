@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from gatepost.net.sessions import MAX_AGE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gatepost.outbound.hop import Hop, OpenHop
 
 __all__ = ["ConnectionPool"]
@@ -41,6 +43,12 @@ class ConnectionPool:
     def holds(self, hop: Hop) -> bool:
         """Whether `take` would find one."""
         return hop in self._resting
+
+    def make_room(self, hosts: Collection[str], most: int) -> None:
+        """End the longest resting connections to some hosts until `most` are left."""
+        resting = [opened for opened in self._order if opened.hop.host in hosts]
+        for opened in resting[: max(len(resting) - most, 0)]:
+            self._end(opened)
 
     def take(self, hop: Hop) -> OpenHop | None:
         """A connection opened for an equal hop, the last used first; it is the caller's until `give`."""

@@ -1,7 +1,8 @@
 """What is to be sent to some recipients by one route, and what has become of each: the memory of one attempt.
 
-Filled by `outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. An answer to
-MAIL, RCPT or the message is final for this attempt; whatever says less leaves the recipient to the next host.
+Filled by `outbound.attempt` as hosts are tried. No I/O, no clock: replies and failures in, decisions out. A recipient
+is decided by 2xx for the message, or by 5xx to MAIL, RCPT or the message; whatever says less leaves it to the next host
+(RFC 5321 section 5.1). What a host said for now counts once there is no other.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ __all__ = ["Shipment", "may_go_clear"]
 _RECIPIENTS = 100
 _RECIPIENTS_MAX = 1000
 _REASONS = 50
+# Hosts that defer before the attempt ends: a full mailbox is full on every host, and asking all of them is no courtesy.
+_DEFERRING_HOSTS = 5
 
 
 def may_go_clear(requirement: Requirement, attempts: int) -> bool:
@@ -51,7 +54,8 @@ class Shipment:
     """One message, the recipients of one route.
 
     base: what the trace shall say of every outcome (connector, requirement, reasons). attempts: made before this one.
-    pending: not decided yet. failures: of the hosts tried so far. broken: hops where STARTTLS was offered and failed,
+    pending: not decided yet. failures: of the hosts tried so far. deferrals: by address, what a host said of a pending
+    recipient, and what the trace shall know of that. broken: hops where STARTTLS was offered and failed,
     with the reason. destination: what its connections are remembered by, None if nobody remembers. hold: whether mail
     waits where a connection falls short of that; drop: how the one in use does, None if it does not.
     forward_paths: what the next hop is told instead of a recipient's address. keeps_sender: the message's own
@@ -70,6 +74,7 @@ class Shipment:
     fates: list[Fate] = field(default_factory=list)
     pending: list[Recipient] = field(default_factory=list)
     failures: list[HopFailure] = field(default_factory=list)
+    deferrals: dict[str, tuple[Reply, dict[str, Any]]] = field(default_factory=dict)
     broken: list[tuple[Hop, str]] = field(default_factory=list)
     answered: bool = False
     destination: DestinationName | None = None
@@ -102,11 +107,15 @@ class Shipment:
             self.base = self.base | {"reasons": list(dict.fromkeys((*told, *reasons)))[:_REASONS]}
 
     def transaction(self, batch: Sequence[Recipient], opened: OpenHop) -> Transaction:
-        """What the client is to send for a batch. REQUIRETLS is left out only where policy said that it may be."""
+        """What the client is to send for a batch. Who is named twice, or by an alias as well, gets one RCPT.
+
+        REQUIRETLS is left out only where policy said that it may be.
+        """
         message, first = self.message, batch[0]
+        paths = {self._path(one): one for one in reversed(batch)}
         return Transaction(
             reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
-            recipients=[(self.forward_paths.get(one.address, one.address), one.notify, one.orcpt) for one in batch],
+            recipients=[(path, one.notify, one.orcpt) for path, one in reversed(paths.items())],
             size=self.size,
             body_type=self.body_type,
             smtputf8=message.smtputf8,
@@ -117,6 +126,10 @@ class Shipment:
             origin=self.origin,
         )
 
+    def _path(self, recipient: Recipient) -> str:
+        """What the next hop is told for a recipient."""
+        return self.forward_paths.get(recipient.address, recipient.address)
+
     def settle(self, batch: Sequence[Recipient], outcome: Outcome, opened: OpenHop) -> None:
         """Take over what a transaction decided; who is left open stays pending, with the reason among the failures."""
         detail = self.base | open_record(opened) | drop_record(self.drop)
@@ -125,13 +138,21 @@ class Shipment:
         if self.message.require_tls:
             detail["requiretls"] = opened.hop.without_requiretls if _goes_without_requiretls(opened) else "passed on"
         undecided: HopFailure | None = None
-        for recipient, result in zip(batch, outcome.recipients, strict=True):
+        deferred: dict[Reply, HopFailure] = {}
+        results = {result.address: result for result in outcome.recipients}
+        for recipient in batch:
+            result = results[self._path(recipient)]
             if _leaves_open(result):
                 undecided = _broken_off(result, opened)
                 continue
             self.answered = self.answered or not result.local
             hop = {"handover": hop_record(opened.hop.host, result.reply)} if self.origin else {}
-            self.decide(recipient, result.reply, detail | hop)
+            if result.reply.transient:
+                self.deferrals[recipient.address] = result.reply, detail | hop
+                deferred.setdefault(result.reply, _deferral(result.reply, opened))
+            else:
+                self.decide(recipient, result.reply, detail | hop)
+        self.failures += list(deferred.values())[:_REASONS]
         if undecided is not None:
             self.failures.append(undecided)
 
@@ -147,24 +168,51 @@ class Shipment:
             self.decide(recipient, reply, self.base | detail, held=held)
 
     def conclude(self) -> None:
-        """No host is left: the pending recipients get what the failures say together."""
+        """No host is left: who was deferred gets that, and the other pending ones what the failures say together."""
+        for recipient in list(self.pending):
+            if recipient.address in self.deferrals:
+                self.decide(recipient, *self.deferrals[recipient.address])
         if self.pending:
             failure = _telling(self.failures)
             detail = failure_record(failure) | tries_record(self.failures)
             self.decide_all(failure.reply, detail, held=_held(self.failures))
+
+    def deferred_by(self, host: str) -> bool:
+        """Whether a host answered, and deferred somebody: another of its addresses would say the same."""
+        return any(failure.answered and failure.host == host for failure in self.failures)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether so many hosts have deferred it that no other is to be asked now."""
+        return len({failure.host for failure in self.failures if failure.answered}) >= _DEFERRING_HOSTS
 
     @property
     def unreachable(self) -> bool:
         """Whether no host answered for a single recipient: the destination, not the message, is at fault for now."""
         return bool(self.failures) and not self.answered and any(fate.sort is Sort.DEFERRED for fate in self.fates)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the hosts talked to nobody: what was asked of the way to them made no difference."""
+        return bool(self.failures) and all(failure.silent for failure in self.failures)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a host turned the connection away for now."""
+        return any(failure.crowded for failure in self.failures)
+
     def decide(self, recipient: Recipient, reply: Reply, detail: dict[str, Any], *, held: bool = False) -> None:
         """Settle a pending recipient for this attempt. held: an administrator must act, trying again is of no use."""
         sort = Sort.HELD if held else sort_of(reply)
-        if sort is not Sort.DELIVERED and self.failures and "tries" not in detail:
+        if sort is not Sort.DELIVERED and self._met_others(detail) and "tries" not in detail:
             detail = detail | tries_record(self.failures)
         self.fates.append(Fate(recipient, sort, reply, detail))
         self.pending.remove(recipient)
+
+    def _met_others(self, detail: dict[str, Any]) -> bool:
+        """Whether more was tried than the host of which `detail` tells."""
+        place = detail.get("host"), detail.get("address")
+        return any(not failure.answered or (failure.host, failure.address) != place for failure in self.failures)
 
 
 def _goes_without_requiretls(opened: OpenHop) -> bool:
@@ -174,6 +222,10 @@ def _goes_without_requiretls(opened: OpenHop) -> bool:
 def _leaves_open(result: RecipientOutcome) -> bool:
     """Whether another host may do better: the connection ended, or the peer ended the session (421)."""
     return result.reply.code == 421 or (result.local and result.reply.transient)
+
+
+def _deferral(reply: Reply, opened: OpenHop) -> HopFailure:
+    return HopFailure(reply, "", None, opened.hop.host, opened.hop.endpoint, answered=True)
 
 
 def _broken_off(result: RecipientOutcome, opened: OpenHop) -> HopFailure:
@@ -190,6 +242,7 @@ def _telling(failures: Sequence[HopFailure]) -> HopFailure:
     A drop in protection says more than a TLS failure, and that more than a silent host; of equals the last one is it,
     as in Exchange's LastAttemptedServerName.
     """
+    failures = [failure for failure in failures if not failure.answered] or failures
     transient = [failure for failure in failures if not failure.reply.permanent]
 
     def weight(failure: HopFailure) -> tuple[bool, bool, int]:

@@ -1,9 +1,11 @@
-"""Who is tried when: lanes per destination over fresh mail from memory and deferred mail leased from the store.
+"""Who is tried when: lanes per next hop over fresh mail from memory and deferred mail leased from the store.
 
-The first lane of a destination starts at once, another when something has waited `lane_wait`, up to the limits. After
-an attempt that no host answered, the destination is left alone for a while (its gate); a probe that fails again speaks
-for all that is due there: each of it waits, is reported late and expires by its own schedule without being tried.
-Memory is bounded: what exceeds the window waits in the store, due at once. How mail is delivered is not known here.
+A next hop is a set of hosts, whatever domains lead there: limits and silence are its own, and the domains behind it
+get its lanes by turns. The first lane starts at once, another when something has waited `lane_wait`, up to the limits.
+After an attempt that no host answered, the next hop is left alone for a while (its gate); a probe that fails again
+speaks for all that is due there: each of it waits, is reported late and expires by its own schedule without being
+tried. What fails for reasons of one destination closes the gate of that alone. Memory is bounded: what exceeds the
+window waits in the store, due at once. How mail is delivered is not known here.
 """
 
 from __future__ import annotations
@@ -16,32 +18,38 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
-from gatepost.queue.agenda import Agenda
-from gatepost.queue.conclusion import IN_DOUBT, INTERNAL, UNTRIED, suspended, uniform
-from gatepost.queue.destination import Destination
+from gatepost.queue.conclusion import IN_DOUBT, INTERNAL, UNTRIED, uniform
+from gatepost.queue.hop_lookup import HopLookups
+from gatepost.queue.hop_queue import EACH_ITS_OWN
+from gatepost.queue.lane_budget import LaneBudget
+from gatepost.queue.leases import LOOK, Leases
 from gatepost.queue.settling import Settler
+from gatepost.queue.sweeper import Sweeper
+from gatepost.queue.waiting import Waiting
 from gatepost.queue.window import QueueLimits, Window
 from gatepost.store.interface import StoreFailure
 from gatepost.store.queue_id import format_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from gatepost.queue.backlog import Backlog
     from gatepost.queue.bounce import Bouncer
+    from gatepost.queue.gate import Gate
+    from gatepost.queue.hop_queue import HopFinder, HopQueue, LaneKey
     from gatepost.queue.outcome import Outcome
     from gatepost.queue.schedule import Schedule
-    from gatepost.smtp.replies import Reply
     from gatepost.store.interface import AdminNotice, Delivery, Store
 
 __all__ = ["QueueLimits", "QueueManager"]
 
-_LOOK = 1.0  # seconds at most between looks at the agenda: the clock of the wall may jump
-_REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
-_LEASE = 100  # deliveries of one lease
-_TURNS = 20  # deliveries of one lane while other destinations wait for theirs
+_TURNS = 20  # deliveries of one lane while other next hops wait for theirs
 _END = 1.0  # seconds in which a cancelled attempt ends, unless it waits for its last reply
-_NAMED = 20  # destinations that are named in one line of the log
-_SPEAKS_FOR_ALL = 2  # failed attempts in a row after which the untried mail of a destination is deferred too
+_NAMED = 20  # lanes that are named in one line of the log
+_SPEAKS_FOR_ALL = 2  # failed attempts in a row after which the untried mail is deferred too
+_CROWDED_SPEAKS_FOR_ALL = 5  # the same where hosts are there, but too busy for us
+_CROWDED_GATE = 60.0  # seconds that a busy next hop is left alone at most
+_TURNED_AWAY = 5  # times that a delivery which met a busy host is tried again at once
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +57,9 @@ _log = logging.getLogger(__name__)
 class QueueManager:
     """The queue of one shard. A `store.interface.QueueOwner`; lives on the store's loop.
 
-    deliver: tries one delivery, never raises for what a peer does. settled: told of each outcome for the trace, with
-    the time of the next attempt (0 if none). paused: accept and keep, try nothing.
+    deliver: tries one delivery, never raises for what a peer does. finder: says where deliveries go. budget: lanes that
+    this queue shares with others. settled: told of each outcome for the trace, with the time of the next attempt (0 if
+    none). paused: accept and keep, try nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
@@ -61,6 +70,8 @@ class QueueManager:
         bouncer: Bouncer,
         *,
         settled: Callable[[Delivery, Outcome, float], None],
+        finder: HopFinder = EACH_ITS_OWN,
+        budget: LaneBudget | None = None,
         limits: QueueLimits | None = None,
         paused: bool = False,
         clock: Callable[[], float] = time.time,
@@ -68,28 +79,45 @@ class QueueManager:
         self._store = store
         self._deliver = deliver
         self._schedule = schedule
+        self._finder = finder
         self._limits = limits or QueueLimits()
+        self._budget = budget or LaneBudget(
+            self._limits.connections, self._limits.connections_per_destination, time.monotonic
+        )
+        self._budget.tell(self._freed)
         self._paused = paused
         self._clock = clock
         self._window = Window(self._limits)
         self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
-        self._agenda = Agenda()
-        self._destinations: dict[str, Destination] = {}
-        self._line: deque[Destination] = deque()  # destinations that wait for a lane because all are taken
+        self._waiting = Waiting(self._window, self._settler, clock)
+        self._lookups = HopLookups(finder, self._limits.connections, self._spawn, self._looked_up)
+        self._leases = Leases(
+            store,
+            self._waiting,
+            finder,
+            offer=self._offer_again,
+            spawn=self._spawn,
+            put_back=self._put_back,
+            per_destination=self._limits.window_per_destination,
+        )
+        self._sweeper = Sweeper(
+            store, self._waiting, self._leases, self._lookups, self._place_again, lambda: self._draining
+        )
+        self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
         self._lanes = 0
+        self._in_flight: set[int] = set()
+        self._returning: set[int] = set()  # of these, what goes back to its sender if it cannot be delivered
+        self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._in_doubt = False  # attempts that end now had sent their message
-        self._alarm: asyncio.TimerHandle | None = None
-        self._refreshed = 0.0
-        self._looked = 0.0
 
     def start(self) -> None:
         """Own the store's deliveries from now on: what a crash left is due at once."""
         self._store.attach(self)
         if not self._paused:
             self._store.bring_forward(self._clock() + self._schedule.longest)
-            self._look()
+            self._leases.look()
 
     @property
     def lanes(self) -> int:
@@ -103,9 +131,8 @@ class QueueManager:
 
     @property
     def backing_off(self) -> int:
-        """Destinations that are left alone for now, as no host answered."""
-        now = self._clock()
-        return sum(one.gate > now for one in self._destinations.values())
+        """Next hops that are left alone for now, and destinations that are for reasons of their own."""
+        return self._waiting.backing_off()
 
     # QueueOwner
 
@@ -114,29 +141,41 @@ class QueueManager:
         if self._paused:
             return  # they stay in the store, fresh, and are taken up by the next start that is not paused
         for delivery in deliveries:
-            self._offer(delivery)
+            self._offer(delivery, again=0.0)
 
     def administered(self, notices: list[AdminNotice]) -> None:
         """An administrator changed the queue: forget what waits here and is not to be tried, take up what is due."""
         for notice in notices:
-            destination = self._destinations.get(notice.destination)
-            if destination is not None and notice.action in {"hold", "drop", "return"}:
-                self._forget(destination, notice)
+            if notice.action in {"hold", "drop", "return"}:
+                self._forget(notice)
             if notice.action in {"hold", "drop"}:
                 continue
-            if destination is not None and notice.action in {"retry", "return"}:
-                destination.gate = 0.0
-                self._start_lanes(destination)
+            if notice.action in {"retry", "return"}:
+                self._open_gates(notice.destination)
             self._note(notice.destination, self._clock())
 
-    def _forget(self, destination: Destination, notice: AdminNotice) -> None:
+    def _forget(self, notice: AdminNotice) -> None:
         """The store knows what is to become of it. What is to be returned comes back from there at once."""
-        delivery = destination.take(notice.delivery)
-        if delivery is not None:
+        delivery = self._waiting.remove(notice.delivery)
+        if delivery is None and (delivery := self._lookups.remove(notice.destination, notice.delivery)) is not None:
             self._window.waiting -= 1
+        if delivery is not None:
             self._settler.put_back(delivery, self._clock())
-        elif notice.action == "return" and destination.lanes:
-            destination.returning.add(notice.delivery)  # in flight, as it seems
+        elif notice.action == "return" and notice.delivery in self._in_flight:
+            self._returning.add(notice.delivery)
+
+    def _open_gates(self, destination: str) -> None:
+        """Let one attempt be made for a destination, whatever failed before."""
+        hops = set()
+        for backlog, hop in self._waiting.failing.items():
+            if backlog.destination == destination:
+                backlog.gate.open()
+                hops.add(hop)
+        if (usual := self._finder.usual(destination)) is not None and usual.next_hop in self._waiting.hops:
+            hops.add(self._waiting.hops[usual.next_hop])
+        for hop in hops:
+            hop.gate.open()
+            self._start_lanes(hop)
 
     def failed(self, failure: StoreFailure) -> None:
         """Nothing can be settled any more: begin nothing, so that nothing is delivered again and again."""
@@ -152,8 +191,11 @@ class QueueManager:
         """
         self._stop()
         now = self._clock()
-        for destination in self._destinations.values():
-            self._put_ready_back(destination, now)
+        for hop in self._waiting.hops.values():
+            self._waiting.put_back(hop.backlogs.values(), now)
+        for delivery in self._lookups.take_all():
+            self._window.waiting -= 1
+            self._settler.put_back(delivery, now)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
             await self._end(late, replies)
@@ -173,212 +215,148 @@ class QueueManager:
 
     def _stop(self) -> None:
         self._draining = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    # into memory and back
-
-    def _offer(self, delivery: Delivery) -> None:
-        destination = self._destination(delivery.destination)
-        now = self._clock()
-        if destination.gate > now:
-            if destination.reply is not None:
-                delivery.last_error = delivery.last_error or destination.reply.text
-            self._settler.put_back(delivery, destination.gate)
-        elif self._draining or self._window.room(len(destination.ready)) <= 0:
-            self._settler.put_back(delivery, now)
-        else:
-            self._make_ready(destination, delivery)
-            self._start_lanes(destination)
-
-    def _make_ready(self, destination: Destination, delivery: Delivery) -> None:
-        self._window.keep_body(delivery)
-        self._window.waiting += 1
-        destination.ready.append(delivery)
-
-    def _next(self, destination: Destination) -> Delivery:
-        self._window.waiting -= 1
-        return destination.ready.popleft()
-
-    def _put_ready_back(self, destination: Destination, due: float) -> None:
-        while destination.ready:
-            self._settler.put_back(self._next(destination), due)
-
-    def _destination(self, name: str) -> Destination:
-        destination = self._destinations.get(name)
-        if destination is None:
-            destination = self._destinations[name] = Destination(name)
-        return destination
-
-    # the agenda
+        self._leases.stop()
 
     def _note(self, destination: str, at: float) -> None:
-        if self._agenda.note(destination, at) and not self._draining and not self._paused:
-            self._set_alarm(at)
-
-    def _set_alarm(self, at: float) -> None:
-        """Look at the agenda at `at`, or sooner."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-        wait = min(max(at - self._clock(), 0.0), _LOOK)
-        self._alarm = asyncio.get_running_loop().call_later(wait, self._look)
-
-    def _look(self) -> None:
-        """Begin what is due, forget destinations that nothing is known of, and come again."""
-        if self._draining:
-            return
-        now = self._clock()
-        if now < self._looked - _LOOK:
-            self._put_back(now)
-        self._looked = now
-        if not self._refreshed or abs(now - self._refreshed) >= _REFRESH:
-            self._refreshed = now
-            self._spawn(self._refresh(), "queue refresh")
-            for destination in list(self._destinations.values()):
-                self._forget_if_idle(destination)
-        while (due := self._agenda.take(now)) is not None:
-            destination = self._destination(due)
-            if destination.gate > now:
-                self._agenda.note(due, destination.gate)
-            else:
-                destination.more = True
-                self._start_lanes(destination)
-        self._set_alarm(self._agenda.earliest() or now + _LOOK)
+        self._leases.note(destination, at)
 
     def _put_back(self, now: float) -> None:
         """The clock was put back: nothing waits longer for that than it would have."""
-        _log.warning("the clock was put back by %.0f s; what waits is tried by the new time", self._looked - now)
         self._store.bring_forward(now + self._schedule.longest)
-        for destination in self._destinations.values():
-            destination.gate = min(destination.gate, now + self._schedule.gate(destination.failures or 1))
-        self._agenda = Agenda()
-        self._refreshed = 0.0
+        self._waiting.shorten_gates(now, self._schedule.gate)
 
-    async def _refresh(self) -> None:
-        for work in await self._store.destinations():
-            self._note(work.destination, work.earliest)
+    # into memory and back
+
+    def _offer_again(self, delivery: Delivery) -> None:
+        self._offer(delivery, again=LOOK)
+
+    def _offer(self, delivery: Delivery, *, again: float) -> None:
+        """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now."""
+        key = self._finder.known(delivery)
+        if key is not None:
+            self._place(delivery, key, again)
+        elif self._draining or self._window.room(self._lookups.waiting(delivery.destination)) <= 0:
+            self._settler.put_back(delivery, self._clock() + again)
+        else:
+            self._window.keep_body(delivery)
+            self._window.waiting += 1
+            self._lookups.add(delivery)
+
+    def _looked_up(self, delivery: Delivery, key: LaneKey) -> None:
+        self._window.waiting -= 1
+        self._place(delivery, key, LOOK, kept=True)
+
+    def _place_again(self, delivery: Delivery, key: LaneKey) -> None:
+        self._place(delivery, key, LOOK)
+
+    def _place(self, delivery: Delivery, key: LaneKey, again: float, *, kept: bool = False) -> None:
+        """Put a delivery where it waits for its lane. kept: its body is counted already."""
+        hop = self._waiting.hop(key.next_hop)
+        backlog = hop.backlog(delivery.destination, key.terms)
+        now = self._clock()
+        gate = hop.gate if hop.gate.closed(now) else backlog.gate
+        if gate.closed(now):
+            if gate.reply is not None:
+                delivery.last_error = delivery.last_error or gate.reply.text
+            self._settler.put_back(delivery, gate.until)
+        elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
+            self._settler.put_back(delivery, now + again)
+        else:
+            if not kept:
+                self._window.keep_body(delivery)
+            self._waiting.add(hop, backlog, delivery)
+            self._start_lanes(hop)
+            return
+        hop.tidy(backlog, now)
+        self._waiting.forget_if_idle(hop)
 
     # lanes
 
-    def _start_lanes(self, destination: Destination) -> None:
-        """Give a destination that has something to do a lane now, or a place in the line, and see to more lanes."""
-        if self._draining or not destination.wants_lane or not destination.allows_lane(self._own_limit):
+    def _may_begin(self, hop: HopQueue) -> bool:
+        """Whether a next hop has something to do for one more lane, and may have it: a silent one is probed by one."""
+        if self._draining or not hop.rotation or hop.gate.closed(self._clock()):
+            return False
+        return hop.lanes == 0 if hop.gate.failures else self._budget.allows(hop.name)
+
+    def _start_lanes(self, hop: HopQueue) -> None:
+        """Give a next hop that has something to do a lane now, or a place in the line, and see to more lanes."""
+        if not self._may_begin(hop):
             return
-        waiting = len(destination.ready)
-        if destination.lanes == 0:
-            self._start_lane(destination)
+        waiting = hop.size
+        if hop.lanes == 0:
+            self._start_lane(hop)
             waiting -= 1  # the lane takes it in this turn of the loop
-        if destination.growing is None and waiting > 0:
-            loop = asyncio.get_running_loop()
-            destination.growing = loop.call_later(self._limits.lane_wait, self._grow, destination)
+        if hop.growing is None and waiting > 0:
+            hop.growing = asyncio.get_running_loop().call_later(self._limits.lane_wait, self._grow, hop)
 
-    @property
-    def _own_limit(self) -> int:
-        return self._limits.connections_per_destination
-
-    def _grow(self, destination: Destination) -> None:
+    def _grow(self, hop: HopQueue) -> None:
         """Something has waited for a while: begin one more lane, unless others wait for their first."""
-        destination.growing = None
-        if destination.ready and destination.gate <= self._clock() and destination.allows_lane(self._own_limit):
-            if self._lanes < self._limits.connections and not self._line:
-                self._start_lane(destination)
-            self._start_lanes(destination)
-        self._forget_if_idle(destination)
+        hop.growing = None
+        if self._may_begin(hop):
+            if not self._budget.exhausted and not self._line:
+                self._start_lane(hop)
+            self._start_lanes(hop)
+        self._waiting.forget_if_idle(hop)
 
-    def _start_lane(self, destination: Destination) -> None:
-        if self._lanes >= self._limits.connections:
-            if not destination.queued:
-                destination.queued = True
-                self._line.append(destination)
+    def _start_lane(self, hop: HopQueue) -> None:
+        if self._budget.exhausted:
+            self._stand_in_line(hop)
             return
         self._lanes += 1
-        destination.lanes += 1
-        self._spawn(self._lane(destination), f"lane {destination.name}")
+        hop.lanes += 1
+        self._budget.take(hop.name)
+        self._spawn(self._lane(hop), f"lane {hop.name}")
 
-    def _serve_line(self) -> None:
-        """A lane is free: the destination that has waited longest gets it."""
-        while self._line and self._lanes < self._limits.connections:
-            destination = self._line.popleft()
-            destination.queued = False
-            if destination.wants_lane and destination.allows_lane(self._own_limit):
-                self._start_lane(destination)
+    def _stand_in_line(self, hop: HopQueue) -> None:
+        if not hop.queued:
+            hop.queued = True
+            self._line.append(hop)
 
-    async def _lane(self, destination: Destination) -> None:
+    def _freed(self, next_hop: str) -> None:
+        """A lane has ended, of this queue or another: who has waited longest gets it."""
+        hop = self._waiting.hops.get(next_hop)
+        if hop is not None and hop.lanes == 0 and self._may_begin(hop):
+            if self._line:
+                self._stand_in_line(hop)  # a lane that made way for others comes after them
+            else:
+                self._start_lane(hop)
+        while self._line and not self._budget.exhausted:
+            first = self._line.popleft()
+            first.queued = False
+            if self._may_begin(first):
+                self._start_lane(first)
+
+    async def _lane(self, hop: HopQueue) -> None:
         turns = 0
         try:
-            while not self._draining and destination.gate <= self._clock() and (turns < _TURNS or not self._line):
+            while not self._draining and not hop.gate.closed(self._clock()) and (turns < _TURNS or not self._line):
+                if self._budget.lanes(hop.name) > self._budget.limit(hop.name):
+                    break  # it turned connections away
                 if (written := self._store.held_up()) is not None:
                     await written
-                elif destination.ready:
-                    await self._attempt(destination, self._next(destination))
-                    turns += 1
-                elif not await self._lease(destination):
+                    continue
+                if (taken := self._waiting.next(hop)) is None:
                     break
+                self._leases.made_room(hop, taken[0])
+                await self._attempt(hop, *taken)
+                turns += 1
         finally:
-            destination.lanes -= 1
+            hop.lanes -= 1
             self._lanes -= 1
-            if not self._draining:
-                self._end_lane(destination)
+            if not self._draining and hop.gate.closed(self._clock()) and hop.gate not in self._sweeper.gates:
+                self._waiting.put_back(hop.backlogs.values(), hop.gate.until)
+            self._budget.release(hop.name)
+            self._waiting.forget_if_idle(hop)
 
-    def _end_lane(self, destination: Destination) -> None:
-        now = self._clock()
-        if destination.gate > now:
-            if not destination.sweeping:
-                self._wait_for_gate(destination)
-        elif destination.wants_lane and destination.lanes == 0:
-            self._start_lane_in_turn(destination)
-        self._forget_if_idle(destination)
-        self._serve_line()
-
-    def _wait_for_gate(self, destination: Destination) -> None:
-        """What is in memory goes back, and what is due in the store has time until the gate opens."""
-        self._put_ready_back(destination, destination.gate)
-        if destination.more:
-            destination.more = False
-            self._note(destination.name, destination.gate)
-
-    def _forget_if_idle(self, destination: Destination) -> None:
-        if destination.forgettable(self._clock()):
-            self._destinations.pop(destination.name, None)
-
-    def _start_lane_in_turn(self, destination: Destination) -> None:
-        """A lane that made way for others comes after them."""
-        if self._line:
-            if not destination.queued:
-                destination.queued = True
-                self._line.append(destination)
-        else:
-            self._start_lane(destination)
-
-    async def _lease(self, destination: Destination) -> bool:
-        """Make due deliveries of the store ready; returns whether there were any."""
-        if not destination.more or destination.leasing:
-            return False
-        destination.more = False
-        room = min(_LEASE, self._window.room(len(destination.ready)))
-        if room <= 0:
-            self._note(destination.name, self._clock() + _LOOK)
-            return False
-        destination.leasing = True
-        self._window.waiting += room  # the place is taken, so that no other lease takes it meanwhile
+    async def _attempt(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
+        self._in_flight.add(delivery.id)
         try:
-            deliveries = await self._store.lease(destination.name, room, self._clock())
+            await self._try(hop, backlog, delivery)
         finally:
-            self._window.waiting -= room
-            destination.leasing = False
-        for delivery in deliveries:
-            self._make_ready(destination, delivery)
-        if self._draining:
-            self._put_ready_back(destination, self._clock())
-        elif len(deliveries) == room:
-            destination.more = True
-        else:  # if it gave nothing though something is due, it is full or busy just now
-            await self._note_earliest(destination, 0.0 if deliveries else self._clock() + _LOOK)
-        self._start_lanes(destination)
-        return bool(destination.ready)
+            self._in_flight.discard(delivery.id)
+            hop.ended(backlog, self._clock())
 
-    async def _attempt(self, destination: Destination, delivery: Delivery) -> None:
+    async def _try(self, hop: HopQueue, backlog: Backlog, delivery: Delivery) -> None:
         if delivery.returned is not None:
             await self._settler.finish(delivery, uniform(delivery, UNTRIED))
             return
@@ -398,58 +376,57 @@ class QueueManager:
         except Exception:  # noqa: BLE001 - one delivery that we cannot handle must not end its lane
             _log.exception("delivery %d to %s: our own failure", delivery.id, delivery.destination)
             outcome = uniform(delivery, INTERNAL)
-        outcome = replace(outcome, seconds=time.monotonic() - begun)
-        self._judge(destination, outcome)
-        await self._settler.finish(delivery, outcome)
-        if delivery.id in destination.returning:  # the store has it due now
-            destination.returning.discard(delivery.id)
-            destination.gate, destination.more = 0.0, True
+        if self._makes_way(hop, backlog, delivery, outcome):
+            return
+        self._judge(hop, backlog, outcome, begun)
+        await self._settler.finish(delivery, replace(outcome, seconds=time.monotonic() - begun))
+        if delivery.id in self._returning:  # the store has it due now
+            self._returning.discard(delivery.id)
+            self._open_gates(delivery.destination)
+            self._note(delivery.destination, self._clock())
 
-    def _judge(self, destination: Destination, outcome: Outcome) -> None:
-        """What an attempt says of the destination."""
+    # what an attempt says of the next hop, and of the destination
+
+    def _makes_way(self, hop: HopQueue, backlog: Backlog, delivery: Delivery, outcome: Outcome) -> bool:
+        """Whether hosts turned a connection away beside others of ours: then its delivery comes by one of those."""
+        times = self._turned_away.pop(delivery.id, 0)
+        others = self._budget.lanes(hop.name) > 1
+        if not outcome.crowded or not others or times >= _TURNED_AWAY or self._draining:
+            return False
+        self._budget.turned_away(hop.name)
+        if hop.gate.closed(self._clock()):
+            return False
+        self._turned_away[delivery.id] = times + 1
+        self._waiting.add(hop, backlog, delivery, first=True)
+        return True
+
+    def _judge(self, hop: HopQueue, backlog: Backlog, outcome: Outcome, begun: float) -> None:
         if not outcome.destination_failed or not outcome.fates:
-            destination.recover()
-            return
+            hop.gate.recover()
+            hop.answered = time.monotonic()
+            backlog.gate.recover()
+            self._waiting.failing.pop(backlog, None)
+            self._budget.answered(hop.name)
+        elif not outcome.next_hop_failed:
+            self._waiting.failing[backlog] = hop
+            self._close(hop, backlog.gate, [backlog], outcome)
+        elif hop.answered < begun:  # else others got through meanwhile
+            self._close(hop, hop.gate, hop.backlogs.values(), outcome)
+
+    def _close(self, hop: HopQueue, gate: Gate, backlogs: Iterable[Backlog], outcome: Outcome) -> None:
+        """Nothing of these backlogs is tried for a while."""
         now = self._clock()
-        if destination.gate > now:
+        if gate.closed(now):
             return  # another lane met the same silence a moment ago: that is one failure, not two
-        destination.fail(outcome.fates[0].reply, now + self._schedule.gate(destination.failures + 1))
-        if destination.failures < _SPEAKS_FOR_ALL:
-            self._put_ready_back(destination, destination.gate)
-        elif not destination.sweeping:
-            destination.sweeping = True
-            self._spawn(self._sweep(destination), f"sweep {destination.name}")
-
-    async def _sweep(self, destination: Destination) -> None:
-        """Defer all that is due, untried, with what the probe was told."""
-        try:
-            while not self._draining and destination.reply is not None:
-                reply = destination.reply
-                batch = [self._next(destination) for _ in range(len(destination.ready))]
-                batch = batch or await self._store.lease(destination.name, _LEASE, self._clock())
-                if not batch:
-                    break
-                for delivery in batch:
-                    await self._suspend(delivery, reply)
-                await self._store.flushed()
-        finally:
-            destination.sweeping = False
-        if not self._draining:
-            self._wait_for_gate(destination)
-            await self._note_earliest(destination, destination.gate)
-            self._forget_if_idle(destination)
-
-    async def _suspend(self, delivery: Delivery, reply: Reply) -> None:
-        """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""
-        if self._draining:
-            self._settler.put_back(delivery, self._clock())
-            return
-        first = not delivery.attempts
-        await self._settler.finish(delivery, suspended(delivery, reply), tell_deferral=first)
-
-    async def _note_earliest(self, destination: Destination, not_before: float) -> None:
-        if earliest := await self._store.earliest(destination.name):
-            self._note(destination.name, max(earliest, not_before))
+        wait = self._schedule.gate(gate.failures + 1)
+        gate.fail(outcome.fates[0].reply, now + (min(wait, _CROWDED_GATE) if outcome.crowded else wait))
+        if gate.failures < (_CROWDED_SPEAKS_FOR_ALL if outcome.crowded else _SPEAKS_FOR_ALL):
+            self._waiting.put_back(backlogs, gate.until)
+            if gate is hop.gate:
+                self._leases.postpone(hop, gate.until)
+        elif gate not in self._sweeper.gates:
+            self._sweeper.gates.add(gate)
+            self._spawn(self._sweeper.sweep(hop, gate, list(backlogs)), f"sweep {hop.name}")
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = spawn(self._guarded(work), name)

@@ -39,12 +39,15 @@ class Fate:
 class Outcome:
     """What one attempt did: a fate for each recipient of the delivery.
 
-    destination_failed: no host answered for a single recipient, so that other mail for the destination need not be
-    tried now. seconds: that the attempt took, 0.0 if none was made.
+    destination_failed: no host answered for a single recipient, so that other mail for the destination on the same
+    terms need not be tried now. next_hop_failed: nor other mail by the same hosts, as they talk to nobody. crowded:
+    they turned connections away for now. seconds: that the attempt took, 0.0 if none was made.
     """
 
     fates: list[Fate]
     destination_failed: bool = False
+    next_hop_failed: bool = False
+    crowded: bool = False
     seconds: float = 0.0
 
 

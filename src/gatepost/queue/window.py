@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 __all__ = ["QueueLimits", "Window"]
 
+_DESTINATIONS = 4  # whose whole windows fit in that of their next hop
+
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """connections_per_destination: lanes of one destination; connections: lanes in all.
+    """connections_per_destination: lanes to one next hop; connections: lanes in all.
 
     lane_wait: seconds that something waits before one more lane is begun. window_messages, window_per_destination:
     deliveries that wait in memory; what exceeds them waits in the store. window_bytes: of bodies; what exceeds it is
@@ -31,17 +33,26 @@ class QueueLimits:
 class Window:
     """Counts what is in memory. waiting: deliveries that wait for a lane. bytes: of bodies, each counted once."""
 
-    __slots__ = ("_bodies", "_limits", "bytes", "waiting")
+    __slots__ = ("_bodies", "_limits", "_per_next_hop", "bytes", "waiting")
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
+        self._per_next_hop = min(_DESTINATIONS * limits.window_per_destination, limits.window_messages)
         self._bodies: dict[int, int] = {}  # message -> deliveries in memory that share its body
         self.waiting = 0
         self.bytes = 0
 
-    def room(self, ready: int) -> int:
-        """How many more deliveries of a destination may wait, that has `ready` of them."""
-        return min(self._limits.window_messages - self.waiting, self._limits.window_per_destination - ready)
+    def behind(self, ready: int) -> int:
+        """How many more deliveries may wait for a next hop, that has `ready` of them."""
+        return min(self._limits.window_messages - self.waiting, self._per_next_hop - ready)
+
+    def room(self, ready: int, behind: int = 0) -> int:
+        """How many more deliveries of a destination may wait. ready: of its own; behind: of all for its next hop.
+
+        One that has none gets in beyond what others fill.
+        """
+        shared = self._per_next_hop * (1 if ready else 2) - behind
+        return min(self._limits.window_messages - self.waiting, self._limits.window_per_destination - ready, shared)
 
     def keep_body(self, delivery: Delivery) -> None:
         """Count the body of a delivery that comes into memory, or let go of it if there are too many."""

@@ -132,6 +132,11 @@ class Server(Record):
         description="The name in greetings, in EHLO, in trace fields and in replies: fully qualified, with an address "
         "in the DNS that leads back to it (RFC 5321 section 2.3.5)."
     )
+    own_addresses: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
+        default=(),
+        description="IP addresses at which others reach this gateway though no interface has them, as behind NAT. Mail "
+        "by MX is never sent to them, nor to the addresses of interfaces and listeners: it would come back.",
+    )
     data_dir: PathText = Field(
         default="/var/lib/gatepost",
         description="Directory for the queue, the trace, the resources and the Maildirs; on a disk that keeps its "

@@ -128,19 +128,26 @@ class Queue(Record):
         default=14400, description="When the sender is told of a delay, once; 0 for never (Exchange: 4 h)."
     )
     connections_per_destination: Annotated[Whole, Range(1, 1000)] = Field(
-        default=20, description="Connections to one domain at a time, of each worker (Exchange's Send connector: 20)."
+        default=20,
+        description="Connections to one next hop at a time, idle ones included, however many domains lead there: to "
+        "the smart hosts of a connector together, or to the MX hosts that domains have in common (Exchange's Send "
+        "connector: 20). Of the node: workers share it, and each has one at least.",
     )
     connections: Count = Field(
-        default=1000, description="Outbound connections in all, of each worker (Exchange's Send connectors: 1000)."
+        default=1000,
+        description="Outbound connections in all that are at work (Exchange's Send connectors: 1000). Of the node: "
+        "workers share it, and each has one at least.",
     )
     lane_wait: Seconds = Field(
         default=0.02,
-        description="How long mail waits for a busy connection to its domain before one more is opened (our choice).",
+        description="How long mail waits for a busy connection to its next hop before one more is opened (our choice).",
     )
     window_messages: Count = Field(
         default=20000, description="Deliveries that a worker keeps in memory; the rest waits in the store (our choice)."
     )
-    window_per_destination: Count = Field(default=1000, description="Of them for one domain (our choice).")
+    window_per_destination: Count = Field(
+        default=1000, description="Of them for one domain, and four times as many for one next hop (our choice)."
+    )
     window_bytes: Size = Field(default=67108864, description="Bodies kept in memory with them (our choice).")
     idle_connection: Seconds = Field(
         default=30, description="How long an idle outbound connection is kept for the next message (our choice)."

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from gatepost.smtp.client_events import BodyWanted, ClientEvent, TransactionDone
 from gatepost.smtp.dot_stuffing import DotStuffer
+from gatepost.smtp.replies import Reply
 from gatepost.smtp.reply_parser import ProtocolError
 from gatepost.smtp.transaction import Outcome, RecipientOutcome, Transaction, compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.smtp.replies import Reply
     from gatepost.smtp.transaction import Peer
 
 __all__ = ["END_OF_DATA", "Handler", "Sending", "Wire"]
@@ -25,7 +25,14 @@ __all__ = ["END_OF_DATA", "Handler", "Sending", "Wire"]
 END_OF_DATA = "end of data"
 """What the last replies of a transaction answer."""
 
+_TOO_MANY_RECIPIENTS = 552
+
 type Handler = Callable[[Reply, list[ClientEvent]], None]
+
+
+def _for_now(reply: Reply) -> Reply:
+    """552 to RCPT is treated as 452: servers of old say it of too many recipients (RFC 5321 section 4.5.3.1.10)."""
+    return Reply(452, "4" + reply.enhanced[1:] if reply.enhanced else "", reply.lines)
 
 
 class Wire:
@@ -173,7 +180,7 @@ class Sending:
         if reply.positive:
             self._accepted.append(index)
         elif not self._mail_refused:  # else it only says that there was no MAIL
-            self._replies[index] = reply
+            self._replies[index] = _for_now(reply) if reply.code == _TOO_MANY_RECIPIENTS else reply
         self._advance(events, reply)
 
     def _on_data(self, reply: Reply, events: list[ClientEvent]) -> None:

@@ -33,6 +33,15 @@ def test_a_message_that_is_all_header(message: bytes) -> None:
     assert through(message) == louder(message)
 
 
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+def test_a_message_that_begins_with_a_blank_is_all_body(blank: bytes) -> None:
+    """Its first line must not continue the field that is put before it."""
+    message = blank + b"folded: x\r\nx\r\n\r\nmore\r\n"
+    assert through(message) == louder(b"") + b"\r\n" + message
+    assert through(*[bytes([octet]) for octet in message]) == louder(b"") + b"\r\n" + message
+    assert through(message, change=lambda section: section) == b"\r\n" + message
+
+
 def test_nothing_is_passed_on_before_the_section_is_whole_and_nothing_kept_after() -> None:
     section = HeaderSection(1000, louder)
     assert section.feed(HEADER) == b""

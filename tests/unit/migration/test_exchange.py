@@ -265,7 +265,7 @@ OUTBOUND_FIELDS = [
     ({"TlsSettings": "DomainValidation"}, {"tls_settings": "domain-validation", "tls_domain": None}),
     ({"SmartHosts": ["a.example"]}, {"smart_hosts": None, "use_mx_record": True}),
     ({"SmartHosts": ["[192.0.2.1]", "192.0.2.2/32", "192.0.2.3/25"], "UseMXRecord": False},
-     {"smart_hosts": ["[192.0.2.1]", "192.0.2.2"], "use_mx_record": False}),
+     {"smart_hosts": ["[192.0.2.1]", "192.0.2.2"], "smart_host_order": "shuffled", "use_mx_record": False}),
     ({"SmtpDaneMode": "None"}, {"smtp_dane_mode": "none"}),
     ({"MtaStsMode": "None"}, {"mta_sts_mode": "none"}),
     ({"TestMode": True}, {"enabled": False}),

@@ -28,7 +28,12 @@ from gatepost.smtp.replies import Reply
         (failure.no_address("mx.b.example has none", lasting=False), "450 4.4.312"),
         (failure.local_fault("no key"), "450 4.3.5"),
         (failure.protocol_broken("rubbish"), "450 4.5.0"),
-        (failure.refused(Reply(554, "5.7.1", ("go away",)), "EHLO"), "554 5.7.1"),
+        (
+            failure.refused(Reply(554, "5.7.1", ("go away",)), "EHLO"),
+            "450 4.7.1 The host refused to talk to us: 554 5.7.1",
+        ),
+        (failure.refused(Reply(554, "", ("go away",)), "EHLO"), "450 4.3.2"),
+        (failure.refused(Reply(521, "5.3.2", ("no mail",)), "EHLO"), "521 5.3.2 no mail"),
         *[(failure.connection_lost(Loss(kind)), "450 4.") for kind in LossKind],
     ],
 )
@@ -93,8 +98,8 @@ def test_a_drop_in_protection_reads_like_other_shortfalls_but_is_no_result_of_a_
 
 
 def test_between_nodes_a_refusal_for_good_waits_for_who_mends_it() -> None:
-    stranger = failure.refused(Reply(554, "5.7.1", ("This port is for nodes",)), "the connection")
+    stranger = failure.refused(Reply(521, "5.7.1", ("This port is for nodes",)), "the connection")
     found = failure.between_nodes(stranger)
-    assert found.reply.text == "450 4.7.0 The node turned us away with: 554 5.7.1 This port is for nodes"
+    assert found.reply.text == "450 4.7.0 The node turned us away with: 521 5.7.1 This port is for nodes"
     busy = failure.refused(Reply(421, "4.3.2", ("later",)), "the connection")
     assert failure.between_nodes(busy) is busy

@@ -471,8 +471,8 @@ def test_a_node_is_spoken_to_over_tls_alone(world: Any, kit: Any) -> None:
         (
             ("mx.b.example",),
             {"greeting": b"554 5.7.1 not you\r\n"},
-            "450 4.7.0",
-            "turned us away with: 554 5.7.1 not you",
+            "450 4.7.1",
+            "refused to talk to us: 554 5.7.1 not you",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from gatepost.queue import leases
 from gatepost.queue import manager as module
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.manager import QueueManager
@@ -48,7 +49,8 @@ class Peer:
 
     def __init__(self):
         self.replies = {}
-        self.failing = set()  # destinations of which no host answers
+        self.failing = set()  # destinations that cannot be delivered to
+        self.silent = True  # as no host of them answers; else for a reason of their own
         self.attempts = []  # (destination, addresses)
         self.running = {}
         self.most = {}
@@ -71,7 +73,7 @@ class Peer:
             self.running[delivery.destination] -= 1
         if delivery.destination in self.failing:
             fates = [Fate(recipient, sort_of(SILENCE), SILENCE, {}) for recipient in delivery.recipients]
-            return Outcome(fates, destination_failed=True)
+            return Outcome(fates, destination_failed=True, next_hop_failed=self.silent)
         fates = []
         for recipient in delivery.recipients:
             reply = self._reply(recipient.address)
@@ -97,6 +99,7 @@ class Rig:
         self.store = self.manager = None
         self.schedule = Schedule()
         self.schedule_hours = 24
+        self.finder = self.budget = None
 
     def clock(self):
         return self.now
@@ -122,6 +125,8 @@ class Rig:
             limits=QueueLimits(**limits),
             paused=paused,
             clock=self.clock,
+            **({"finder": self.finder} if self.finder else {}),
+            budget=self.budget,
         )
         self.manager.start()
         try:
@@ -179,7 +184,8 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LOOK", 0.01)
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    monkeypatch.setattr(leases, "LOOK", 0.01)
     monkeypatch.setattr(writer, "_LOOK", 0.05)
     return Rig(tmp_path)
 

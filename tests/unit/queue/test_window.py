@@ -40,3 +40,18 @@ def test_a_body_that_was_never_counted_is_not_counted_out(make):
     stray = make.delivery(1, body=b"123")
     window.forget_body(stray)
     assert (window.bytes, stray.body) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("ready", "behind", "room"), [(0, 0, 3), (1, 11, 1), (1, 12, 0), (0, 12, 3), (0, 22, 2), (0, 24, 0)]
+)
+def test_destinations_share_the_room_of_their_next_hop(ready, behind, room):
+    window = Window(QueueLimits(window_messages=100, window_per_destination=3))
+    assert window.room(ready, behind) == room
+
+
+def test_room_behind_a_next_hop():
+    window = Window(QueueLimits(window_messages=10, window_per_destination=2))
+    assert [window.behind(ready) for ready in (0, 8, 9)] == [8, 0, -1]
+    window.waiting = 7
+    assert window.behind(0) == 3

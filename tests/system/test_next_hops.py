@@ -1,0 +1,146 @@
+"""Proves what holds for a next hop whatever domains are behind it: its connections, its turns, its silences.
+
+The relays of these tests fail at random, with 4xx, 421 and resets, and count who is connected at a time.
+`make next-hops` runs the large one: 10,000 messages to 500 domains.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.process import wait_until
+from support.relays import Relay, Relays
+from support.scenes import ALICE, contoso, message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from support.gateway import Gateway
+
+MESSAGES = int(os.environ.get("GATEPOST_MESSAGES", "1000"))
+DOMAINS = int(os.environ.get("GATEPOST_DOMAINS", "100"))
+
+
+def by(*relays: Relay, **fields: Any) -> dict[str, Any]:
+    """Resources by which all mail goes to some relays."""
+    hosts = [relay.address for relay in relays]
+    return contoso(outbound=[{"name": "out", "recipient_domains": ["*"], "smart_hosts": hosts, **fields}])
+
+
+def submit(server: Gateway, recipients: Sequence[str], *, sessions: int = 1) -> None:
+    def one(part: Sequence[str]) -> None:
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+            for recipient in part:
+                client.sendmail(ALICE, [recipient], message(recipient))
+
+    with ThreadPoolExecutor(sessions) as pool:
+        list(pool.map(one, [recipients[place::sessions] for place in range(sessions)]))
+
+
+def domains(number: int) -> list[str]:
+    return [f"u@d{index}.example" for index in range(number)]
+
+
+def wait_taken(relays: Relays, number: int, *, timeout: float = 60) -> None:
+    wait_until(lambda: relays.taken.total() >= number, f"{number} messages at the relays", timeout=timeout)
+
+
+def deferrals(server: Gateway) -> list[dict[str, Any]]:
+    return server.trace(event="DEFER", limit="10000")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_three_hundred_domains_behind_one_relay(gateway: Callable[..., Gateway], workers: int) -> None:
+    """The limit is that of the relay and of the node, and every domain's mail arrives at once."""
+    relay = Relay(seconds=0.05)
+    with Relays(relay) as relays:
+        server = gateway(by(relay), settings={"server": {"workers": workers}})
+        submit(server, domains(300), sessions=6)  # which the kernel deals out to workers
+        wait_taken(relays, 300)
+        assert 4 <= relay.most <= 20
+        assert relays.taken == dict.fromkeys(domains(300), 1)
+        assert deferrals(server) == []
+
+
+def test_a_relay_that_takes_five_connections_gets_five(gateway: Callable[..., Gateway]) -> None:
+    """And nothing waits for 15 minutes because a sixth was turned away."""
+    relay = Relay(places=5, seconds=0.05)
+    with Relays(relay) as relays:
+        server = gateway(by(relay))
+        submit(server, domains(300), sessions=6)
+        wait_taken(relays, 300)
+        assert relays.taken == dict.fromkeys(domains(300), 1)
+        assert relay.turned_away < 15
+        assert deferrals(server) == []
+
+
+def test_the_next_relay_gets_what_one_defers(gateway: Callable[..., Gateway]) -> None:
+    full, healthy = Relay(faults=100), Relay()
+    with Relays(full, healthy) as relays:
+        server = gateway(by(full, healthy))
+        submit(server, domains(50))
+        wait_taken(relays, 50)
+        assert healthy.taken == dict.fromkeys(domains(50), 1)
+        assert deferrals(server) == []
+
+
+def test_a_dead_relay_is_probed_once_whatever_is_behind_it(gateway: Callable[..., Gateway]) -> None:
+    """Then a rule's mail goes another way all the same, and an administrator's retry tries it at once."""
+    dead, healthy = Relay(places=0), Relay()
+    resources = by(dead)
+    organization = resources["organization"]["contoso"]
+    organization["outbound_connector"].append(
+        {"name": "other", "is_transport_rule_scoped": True, "smart_hosts": [healthy.address]}
+    )
+    organization["mail_flow_rule"] = [
+        {"name": "other way", "senders": ["ann@contoso.example"], "route_via_connector": "other"}
+    ]
+    with Relays(dead, healthy) as relays:
+        server = gateway(resources)
+        submit(server, domains(1))
+        server.wait_trace(recipient=domains(1)[0], event="DEFER")
+        submit(server, domains(100)[1:])
+        time.sleep(1)
+        assert dead.connections < 5
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+            client.sendmail("ann@contoso.example", [domains(1)[0]], message("by rule"))
+        wait_until(lambda: healthy.taken.total() == 1, "the rule's mail at the other relay", timeout=5)
+        dead.places = 1000
+        server.cli("queue", "retry", "--domain", "d7.example", expect=0)
+        wait_until(lambda: relays.taken[domains(8)[7]] == 1, "the retried mail", timeout=10)
+
+
+def test_every_message_arrives_once_through_relays_that_fail_at_random(gateway: Callable[..., Gateway]) -> None:
+    healthy, flaky, poor = Relay(), Relay(faults=20, places=8), Relay(faults=50, places=8)
+    recipients = [f"u{number}@d{number % DOMAINS}.example" for number in range(MESSAGES)]
+    with Relays(healthy, flaky, poor) as relays:
+        server = gateway(by(healthy, flaky, poor, smart_host_order="shuffled"), settings={"queue": {"retry": ["1s"]}})
+        begun = time.monotonic()
+        submit(server, recipients, sessions=12)
+        wait_taken(relays, MESSAGES, timeout=60 + MESSAGES / 50)
+        seconds = time.monotonic() - begun
+        time.sleep(0.5)
+        assert relays.taken == dict.fromkeys(recipients, 1)
+        assert relays.most <= 20 + 1  # one may have said QUIT and not be gone yet
+        share = healthy.taken.total() / MESSAGES
+        expected = expected_share(flaky.failed / flaky.tries, poor.failed / poor.tries)
+        print(
+            f"{MESSAGES} messages to {DOMAINS} domains in {seconds:.1f} s; most connections {relays.most}; "
+            f"healthy relay's share {share:.3f}, expected {expected:.3f}; deferred {len(deferrals(server))}; "
+            + "; ".join(
+                f"{one.address}: {one.taken.total()} taken, {one.failed} of {one.tries} failed, {one.connections} "
+                f"connections, {one.turned_away} turned away"
+                for one in relays.relays
+            )
+        )
+        assert abs(share - expected) < 0.06
+
+
+def expected_share(flaky: float, poor: float) -> float:
+    """Of the messages, by how many of those that the others begin they fail; each begins with any, then goes on."""
+    return 1 / 3 + flaky * (1 + poor) / 6 + poor * (1 + flaky) / 6
