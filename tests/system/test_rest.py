@@ -94,7 +94,8 @@ def test_a_connector_made_by_rest_carries_the_next_mail(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink]
 ) -> None:
     partner, other = sink(), sink()
-    centre = served(gateway, contoso(mailboxes=MANY[:1], outbound=[connector("*", other.address)]))
+    resources = contoso(mailboxes=MANY[:1], outbound=[connector("*", other.address)])
+    centre = served(gateway, resources, settings={"network": {"tenants_may_reach": ["127.0.0.0/8"]}})
     token = centre.token("connectors", organizations=("contoso",))
     made = connector("partner.example", partner.address, comment="by REST")
     status, headers, outcome = centre.call(f"{OWN}/outbound_connectors", token, "POST", made, {"If-Match": "*"})

@@ -190,9 +190,6 @@ DEFECTS = {
         "its reply says why",
         behaviour=Behaviour(replies={"RCPT": "550 5.1.1 no such user"}),
     ),
-    "anchors of ours": Defect(
-        "Certificate", "/nowhere/roots.pem", "Here: mend the file", fields=(("trust_anchors", "/nowhere/roots.pem"),)
-    ),
 }
 
 
@@ -221,6 +218,24 @@ def test_each_defect_fails_in_its_own_task(
         order = [task["name"] for task in report["tasks"]]
         later = {task["status"] for task in report["tasks"][order.index(defect.task) + 1 :]}
         assert later <= {"skipped"}
+
+
+def test_trust_anchors_that_are_not_there(scene: Scene, sink: Callable[..., Sink], pki: Pki) -> None:
+    """A draft that names them is refused; where they vanish later, the task says so."""
+    partner = sink(certificate=pki.leaf(NAME))
+    place = f"{NAME}:{partner.port}"
+    run = scene.draft(place, expect=2, **STRICT, trust_anchors="/nowhere/roots.pem")
+    assert "trust_anchors: /nowhere/roots.pem: No such file" in run.stderr
+    roots = scene.gateway.folder.write("roots.pem", pki.root.read_text())
+    made = connector("roots.example", place, **STRICT, trust_anchors=str(roots))
+    scene.gateway.apply(contoso(outbound=[made]))
+    roots.unlink()
+    found = scene.gateway.cli("connector", "validate", "roots.example", expect=1, json=True).data
+    scene.gateway.apply(contoso())
+    (failed,) = (task for task in found["hosts"][0]["tasks"] if task["status"] == "failed")
+    assert failed["name"] == "Certificate"
+    assert str(roots) in failed["detail"]
+    assert "Here: mend the file" in failed["advice"]
 
 
 def test_an_old_version(scene: Scene, sink: Callable[..., Sink], pki: Pki) -> None:

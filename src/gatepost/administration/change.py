@@ -29,7 +29,7 @@ from gatepost.connectors.describe import warnings
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
-from gatepost.connectors.overlaps import check_together
+from gatepost.connectors.overlaps import check_together, claims
 from gatepost.connectors.publication import to_do
 from gatepost.connectors.verification import pend, top_level
 from gatepost.store.changes import ConfigConflict
@@ -240,12 +240,14 @@ def _checked(
     """The resources as the step leaves them. known: as they are stored, and those organizations that are not seen."""
     before, others = known
     found = list(edit.errors)
+    more: tuple[FieldError, ...] = ()
     try:
         resources = parse(document, prefixes=prefixes)
-        everybody = (*resources.organizations, *others)
-        more = tuple(check_together(everybody, before.organizations, {one.name for one in others}))
+        ours = claims(resources.organizations)
     except ResourceErrors as errors:
-        resources, more = Resources(), errors.errors
+        resources, more, ours = Resources(), errors.errors, list(errors.claims)
+    together = check_together([*ours, *claims(others)], claims(before.organizations), {one.name for one in others})
+    more += tuple(together)
     if more and edit.needed:
         needing = "\n".join(f"  {error.path}" for error in more)
         text = f"{edit.needed}\n{needing}\nChange or remove what needs it first; {NOTHING}"

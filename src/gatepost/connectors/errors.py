@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from gatepost.connectors.overlaps import Claim
+
 __all__ = ["FieldError", "ResourceErrors", "dotted", "explain", "unknown_key"]
 
 _TYPES = {
@@ -53,11 +55,15 @@ class FieldError:
 
 
 class ResourceErrors(Exception):  # noqa: N818 - it is several errors, and says so
-    """A document of resources is refused; `errors` holds everything that is wrong with it, never only the first."""
+    """A document of resources is refused; `errors` holds everything that is wrong with it, never only the first.
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
+    claims: its accepted domains as far as they could be read, so that overlaps are told beside other errors.
+    """
+
+    def __init__(self, errors: Sequence[FieldError], claims: Sequence[Claim] = ()) -> None:
         super().__init__("\n".join(map(str, errors)))
         self.errors = tuple(errors)
+        self.claims = tuple(claims)
 
 
 def dotted(path: str, location: Iterable[int | str]) -> str:

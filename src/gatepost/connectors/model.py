@@ -15,6 +15,7 @@ from gatepost.connectors import rules
 from gatepost.connectors.dkim_key import DkimKey
 from gatepost.connectors.errors import FieldError, ResourceErrors, unknown_key
 from gatepost.connectors.fields import Record
+from gatepost.connectors.overlaps import Claim
 from gatepost.connectors.reader import PLACEHOLDERS, Draft, OrganizationDraft, read, tables
 from gatepost.connectors.records import (
     AcceptedDomain,
@@ -78,7 +79,13 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
     for draft in drafts:
         errors.extend(rules.check_organization(draft, prefixes or PrefixLimits()))
     if errors:
-        raise ResourceErrors(errors)
+        # A domain whose name cannot be read claims nothing.
+        claims = [
+            Claim(draft.own.value.name, one.value.name, one.value.verified and "name" not in one.bad)
+            for draft in drafts
+            for one in draft.domains
+        ]
+        raise ResourceErrors(errors, claims)
     return Resources(tuple(draft.assembled() for draft in drafts))
 
 

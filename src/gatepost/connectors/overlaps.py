@@ -6,6 +6,7 @@ all the same is decided in `connectors.verification`.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,16 +89,21 @@ def _at_or_over(name: str) -> Iterator[str]:
 
 
 def check_together(
-    organizations: Sequence[Organization], before: Sequence[Organization], hidden: Collection[str] = ()
+    after: Sequence[Claim], before: Sequence[Claim], hidden: Collection[str] = ()
 ) -> Iterator[FieldError]:
     """What becomes wrong across organizations: a domain that overlaps another organization's, which is verified.
 
-    before: all organizations as they are stored; an overlap that is there already is left to `connectors.verification`.
-    A pending domain is no reason against a verified one. hidden: organizations that are not named to who asks.
+    after: all domains, those of an organization in their order. before: as they are stored; an overlap that is there
+    already is left to `connectors.verification`. A pending domain is no reason against a verified one. hidden:
+    organizations that are not named to who asks.
     """
-    known, old = set(conflicts(claims(before))), set(claims(before))
-    places = {(one.name, each.name): place for one in organizations for place, each in enumerate(one.accepted_domains)}
-    for conflict in conflicts(claims(organizations)):
+    known, old = set(conflicts(before)), set(before)
+    counts: Counter[str] = Counter()
+    places: dict[tuple[str, str], int] = {}
+    for one in after:
+        places[one.organization, one.name] = counts[one.organization]
+        counts[one.organization] += 1
+    for conflict in conflicts(after):
         new = [one for one in conflict if one not in old and one.organization not in hidden]
         if conflict in known or not new:
             continue

@@ -73,7 +73,7 @@ def test_two_pending_domains_do_not_conflict() -> None:
 
 
 def refused(before: dict[str, list[str]], after: dict[str, list[str]], hidden: tuple[str, ...] = ()) -> list[str]:
-    return [str(one) for one in check_together(organizations(**after), organizations(**before), hidden)]
+    return [str(one) for one in check_together(claims(organizations(**after)), claims(organizations(**before)), hidden)]
 
 
 @pytest.mark.parametrize(
