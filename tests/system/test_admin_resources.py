@@ -186,6 +186,22 @@ def test_what_would_change_is_seen_before(centre: AdminCentre, page: Page) -> No
     assert page.get_by_label("TLS settings").input_value() == "encryption-only"
 
 
+def test_what_others_changed_in_other_fields_stays(centre: AdminCentre, page: Page) -> None:
+    """Two people edit one connector; one requires TLS, the other, who began before, writes a comment."""
+    cli = centre.gateway.cli
+    made = "outbound", "twice.example", "--organization", "contoso", "recipient_domains=twice.example"
+    cli("connector", "add", *made)
+    centre.log_in(page, "/connectors/edit/contoso/outbound/twice.example")
+    cli("connector", "set", "twice.example", "tls_settings=encryption-only")
+    page.get_by_text("More fields, with their defaults").click()
+    page.get_by_label("Comment").fill("call them first")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("TLS settings: others changed that meanwhile, and it stays so.").wait_for()
+    table = cli("connector", "show", "twice.example", json=True).data["table"]
+    assert (table["comment"], table["tls_settings"]) == ("call them first", "encryption-only")
+    cli("connector", "remove", "twice.example")
+
+
 def test_two_people_see_both_changes(centre: AdminCentre, browser: Browser) -> None:
     with context(browser) as (opened, complaints):
         complaints.expected.append("the server responded with a status of 409")
@@ -194,20 +210,23 @@ def test_two_people_see_both_changes(centre: AdminCentre, browser: Browser) -> N
 
 def _two_people(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/rules/edit/contoso/secrets")
-    centre.gateway.cli("rule", "set", "secrets", "comment=theirs")
+    centre.gateway.cli("rule", "set", "secrets", "comment=untouched", "header_name=X-Theirs")
     page.get_by_label("Header name").fill("X-Mine")
     page.get_by_label("Why, for the history").fill("mine")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("Somebody else changed it meanwhile.").wait_for()
     both = page.get_by_role("region", name="Both changes")
-    assert both.get_by_text("theirs").is_visible()
+    assert both.get_by_text("X-Theirs").is_visible()
     assert both.get_by_text("X-Mine").is_visible()
+    assert both.get_by_text("version").is_visible(), "who changed it, and when"
+    assert both.get_by_text("untouched").count() == 0, "what only they changed is no question"
     axe(page)
     shot(page, "resources-conflict")
-    assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Secret"
+    assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Theirs"
     page.get_by_role("button", name="Save").click()
     page.get_by_text("was saved as version").wait_for()
-    assert centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]["header_name"] == "X-Mine"
+    table = centre.gateway.cli("rule", "show", "secrets", json=True).data["table"]
+    assert (table["header_name"], table["comment"]) == ("X-Mine", "untouched")
     page.goto(f"{centre.url}/history")
     page.locator("tbody a").first.click()
     page.locator("table.diff").get_by_text("X-Mine").wait_for()

@@ -326,3 +326,23 @@ def test_metrics_are_off_unless_written(gateway: Callable[..., Gateway]) -> None
     server.wait_maildir(ANN)
     assert not (server.data_dir / "workers").exists()
     assert "metrics" not in server.cli("status").stdout
+
+
+def test_no_resolver_listens(gateway: Callable[..., Gateway]) -> None:
+    """It said "it runs, no alarms" while every delivery by MX was deferred."""
+    port, nobody = free_port(), free_port()
+    server = gateway(
+        contoso(mailboxes=[ANN], outbound=[]), nameservers=[f"127.0.0.1:{nobody}"], settings=settings(port)
+    )
+    where = f"nameserver [127.0.0.1]:{nobody} cannot be reached: Connection refused"
+    wait_until(lambda: "NO NAMESERVER ANSWERS" in server.log(), "the line at the start")
+    assert where in server.log()
+    shown = server.cli("status", expect=1)
+    assert where in shown.stdout
+    wait_until(lambda: "nameservers-down" in server.cli("alarms", expect=None).stdout, "the alarm")
+    assert "1 critical: no nameserver answers" in server.cli("status", expect=1).stdout
+    wait_until(lambda: ready(port) == "", "not ready")
+    send(server.port, "bob@elsewhere.example", sender=ANN)
+    # what the message asked for, and who did not answer
+    told = f"elsewhere.example MX: {where}"
+    wait_until(lambda: told in server.cli("queue", "list", json=True).stdout, "the deferral names it", timeout=30)

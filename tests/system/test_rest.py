@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import AdminCentre, served
+from support.debian import need
 from support.gateway import Gateway
 from support.process import ROOT, wait_until
 from support.scenes import connector, contoso, message, send
@@ -60,6 +61,7 @@ def quick_start() -> str:
 
 
 def test_the_quick_start_works_as_it_is_written(gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    need("curl")
     bank = connector("bank.example", "127.0.0.1:9") | {"name": "bank"}
     centre = served(gateway, contoso(outbound=[bank]), settings={"queue": {"retry": ["1h"]}})
     send(centre.gateway.port, "bob@bank.example")

@@ -1,9 +1,10 @@
 """Changing a resource by a form: what would change is shown before, errors stand beside fields, nobody is overwritten.
 
-A form carries the resource as it was when the form was made. If it is another by the time it is sent back, nothing is
-changed: both are shown, and whoever sends the form again then knows what they overwrite. What would change is told at
-once, and what that does to the mail of a week is worked out behind the page, which asks for it. Used by `resources`,
-`organizations`.
+A form carries the resource as it was when the form was made. What others stored since then is merged field by field
+(`admin.merge`): fields that the author left alone keep what is stored. Only if both changed a field is nothing saved:
+the page shows these fields, who changed them and when, and whoever sends the form again knows what they overwrite. What
+would change is told at once, and what that does to the mail of a week is worked out behind the page, which asks for it.
+Used by `resources`, `organizations`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.admin.fields import errors_by_field, label_of, questions, texts_of, values_of
 from gatepost.admin.guard import gateway_of, who
+from gatepost.admin.merge import merge
 from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
 from gatepost.admin.values import in_words
 from gatepost.administration.change import Wish
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gatepost.admin.fields import Question
     from gatepost.administration.blast_radius import Radius
     from gatepost.administration.change import Outcome
+    from gatepost.administration.history import PartChange
 
 __all__ = ["Edited", "edit", "told_changes", "words_of"]
 
@@ -45,7 +48,7 @@ class Edited:
     title: of the page. trail: pairs of text and path. stored: gives the table as it is stored now, None for something
     new. change: makes the change, of values by key; takes the name that the form gives, for something new. done: where
     to go afterwards, by the name. identity: the field that holds the name. fixed: fields that cannot be changed here.
-    organizations: to choose from, for something new that belongs to one. last: who changed it last, for a conflict.
+    organizations: to choose from, for something new that belongs to one. history: its newest changes, newest first.
     label: of what was saved, in sentences. first: fields that are asked for even if they have their default; the others
     are folded away.
     """
@@ -59,7 +62,7 @@ class Edited:
     identity: str
     fixed: tuple[str, ...] = ()
     organizations: Sequence[str] = ()
-    last: Callable[[], str] = lambda: ""
+    history: Callable[[], Sequence[PartChange]] = lambda: ()
     label: str = ""
     first: tuple[str, ...] = ()
 
@@ -73,9 +76,31 @@ def edit(request: Request, edited: Edited) -> Response:
         given |= {key: text for key, text in request.query_params.items() if key in given and stored is None}
         return _form(request, edited, asked, given, stored)
     given = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
-    was = _was(request.state.form.get("was", ""))
-    if stored is not None and was != stored:
-        return _conflict(request, edited, asked, given, (was, stored))
+    seen = _was(request.state.form.get("was", ""), edited.identity, stored)
+    for _ in range(_TRIES):
+        try:
+            return _sent(request, edited, asked, given, (seen, stored))
+        except _Overtaken:
+            stored = edited.stored()
+    raise Refusal(Kind.CONFLICT, "Others changed it again and again; nothing was saved. Try again.")
+
+
+def _sent(
+    request: Request,
+    edited: Edited,
+    asked: Sequence[Question],
+    given: dict[str, str],
+    tables: tuple[dict[str, Any] | None, dict[str, Any] | None],
+) -> Response:
+    """What a form that was sent does. tables: as its author saw it, and as it is stored. Raises _Overtaken."""
+    seen, stored = tables
+    kept: tuple[str, ...] = ()
+    if stored is not None and seen != stored:
+        before, theirs = texts_of(asked, seen) if seen is not None else None, texts_of(asked, stored)
+        given, conflicts, kept = merge((one.key for one in asked), before, theirs, given)
+        if conflicts or seen is None:
+            rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
+            return _form(request, edited, asked, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
     values = values_of(asked, given)
     wish = Wish(who(request).name, given.get("note", "").strip()[:500])
     try:
@@ -84,16 +109,14 @@ def edit(request: Request, edited: Edited) -> Response:
             decided = _decided(request, edited, name, values, wish) if do == "effects" else None
             # A part that asks until it is decided shows nothing else.
             effects = edited.change(name, values, wish) if do == "preview" or not is_partial(request) else None
-            return _form(request, edited, asked, given, stored, effects=effects, decided=decided)
-        outcome = _changed(request, edited, given, values, wish)
-    except _Overtaken:
-        return _conflict(request, edited, asked, given, (stored or {}, edited.stored() or {}))
+            return _form(request, edited, asked, given, stored, effects=effects, decided=decided, kept=kept)
+        outcome = _changed(request, edited, given, stored, values, wish)
     except Refusal as refusal:
         if refusal.kind in {Kind.UNREADABLE, Kind.MISSING}:
             raise
         errors = errors_by_field(asked, refusal.errors, refusal.text)
-        return _form(request, edited, asked, given, stored, errors=errors)
-    return _saved(request, edited, given, outcome)
+        return _form(request, edited, asked, given, stored, errors=errors, kept=kept)
+    return _saved(request, edited, given, outcome, kept)
 
 
 def _decided(request: Request, edited: Edited, name: str, values: dict[str, Any], wish: Wish) -> Radius | str | None:
@@ -113,9 +136,15 @@ class _Overtaken(Exception):  # noqa: N818 - it names what happened
     """Somebody else changed it between our look and our change."""
 
 
-def _changed(request: Request, edited: Edited, given: Mapping[str, str], values: dict[str, Any], wish: Wish) -> Outcome:
-    """Change it if it is what was looked at, whatever else was changed meanwhile."""
-    stored = edited.stored()
+def _changed(
+    request: Request,
+    edited: Edited,
+    given: Mapping[str, str],
+    stored: dict[str, Any] | None,
+    values: dict[str, Any],
+    wish: Wish,
+) -> Outcome:
+    """Change it if it is what was looked at, whatever else was changed meanwhile. Raises _Overtaken."""
     name = given.get(edited.identity, "").strip()
     for left in reversed(range(_TRIES)):
         version = gateway_of(request).directory().version
@@ -129,38 +158,43 @@ def _changed(request: Request, edited: Edited, given: Mapping[str, str], values:
     raise AssertionError  # the loop returns or raises
 
 
-def _saved(request: Request, edited: Edited, given: Mapping[str, str], outcome: Outcome) -> Response:
+def _saved(
+    request: Request, edited: Edited, given: Mapping[str, str], outcome: Outcome, kept: Sequence[str]
+) -> Response:
     path = edited.done(given.get(edited.identity, "").strip())
     if not outcome.changes:
         return see_other(request, path, "Nothing was different, so nothing was changed.", "info")
-    text = " ".join([f"{edited.label} was saved as version {outcome.version}.", *outcome.warnings])
+    others = [f"{', '.join(map(label_of, kept))}: others changed that meanwhile, and it stays so."] if kept else []
+    text = " ".join([f"{edited.label} was saved as version {outcome.version}.", *others, *outcome.warnings])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 
-def _was(text: str) -> dict[str, Any]:
+def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the author of the form saw; None if it does not say so, or speaks of something else."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    if not isinstance(found, dict) or (stored is not None and found.get(identity) != stored.get(identity)):
+        return None
+    return found
 
 
-def _conflict(
-    request: Request,
+def _conflict_rows(
     edited: Edited,
-    asked: Sequence[Question],
+    keys: Sequence[str],
+    before: Mapping[str, str],
+    theirs: Mapping[str, str],
     given: Mapping[str, str],
-    tables: tuple[Mapping[str, Any], dict[str, Any]],
-) -> Response:
-    """Both are shown: what is stored now, and what the form says; sent again, the form overwrites."""
-    was, now = tables
-    before, theirs = texts_of(asked, was), texts_of(asked, now)
-    rows = [
-        (label_of(one.key), before[one.key], theirs[one.key], given.get(one.key, "").replace("\r\n", "\n").strip())
-        for one in asked
-    ]
-    different = [row for row in rows if row[2] != row[3] or row[1] != row[2]]
-    return _form(request, edited, asked, given, now, conflict=different, status=HTTPStatus.CONFLICT)
+) -> list[tuple[str, str, str, str, PartChange | None]]:
+    """Of each field that both changed: what its author saw, what is stored, what the form says, and who changed it."""
+    history = edited.history() if keys else ()
+    return [(label_of(key), before.get(key, ""), theirs[key], given[key], _last_change(history, key)) for key in keys]
+
+
+def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:
+    fields = {key, key.partition(".")[0]}
+    return next((one for one in history if any(_field(part.path) in fields for part in one.differences)), None)
 
 
 def _form(
@@ -172,10 +206,12 @@ def _form(
     **context: Any,
 ) -> Response:
     errors: dict[str, str] = context.get("errors", {})
+    clashing = {row[0] for row in context.get("conflict") or ()}
     shown: list[Question] = []
     folded: list[Question] = []
     for one in asked:
         first = one.required or one.key in edited.first or given.get(one.key) or one.key in errors
+        first = first or one.label in clashing
         (shown if first else folded).append(one)
     known: dict[str, Any] = {
         "edited": edited,
@@ -189,7 +225,9 @@ def _form(
         "decided": None,
         "partial": is_partial(request),
         "changes": told_changes(context["effects"].changes) if context.get("effects") else (),
-        "conflict": (),
+        "conflict": None,
+        "kept": (),
+        "label_of": label_of,
         "choices": [("", "Choose one"), *((name, name) for name in edited.organizations)],
         "organization": given.get("organization", "") or request.query_params.get("organization", ""),
         "new": stored is None,

@@ -16,7 +16,7 @@ from gatepost.admin.pages import render, see_other
 from gatepost.admin.paging import SIZE, foot, offset_of
 from gatepost.admin.places import organization_path
 from gatepost.administration.change import Wish
-from gatepost.administration.history import history
+from gatepost.administration.history import PartChange, differences_of, history
 from gatepost.administration.listings import OrganizationRow, organizations
 from gatepost.administration.pages import Selection
 from gatepost.administration.part_record import (
@@ -32,7 +32,7 @@ from gatepost.administration.resources import add_organization, organization, re
 from gatepost.connectors.model import Organization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -134,9 +134,9 @@ def _edit(request: Request) -> Response:
     def change(_: str, values: dict[str, Any], wish: Wish) -> Outcome:
         return set_organization(gateway, principal, one.name, values, wish)
 
-    def last() -> str:
-        found = history(gateway, principal, organization=one.name, limit=1)
-        return f"{found[0].author} did, with version {found[0].version}." if found else ""
+    def changes() -> Sequence[PartChange]:
+        found = history(gateway, principal, organization=one.name)
+        return [PartChange(one, [part for part in differences_of(one) if "[" not in part.path]) for one in found]
 
     here = organization_path(one.name)
     edited = Edited(
@@ -148,7 +148,7 @@ def _edit(request: Request) -> Response:
         lambda _: here,
         "name",
         ("name",),
-        last=last,
+        history=changes,
         label=f"Organization {one.name}",
     )
     return edit(request, edited)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 
@@ -41,9 +41,12 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.change import Outcome
+    from gatepost.administration.history import PartChange
     from gatepost.administration.parts import Part, PartKind
 
 __all__ = ["ROUTES"]
+
+_CHANGES: Final = 20  # looked at for who changed a field last
 
 
 def _list(request: Request, page: KindPage) -> Response:
@@ -182,9 +185,8 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def done(given: str) -> str:
         return named_path(one.kind, owner, given)
 
-    def last() -> str:
-        found = part_history(gateway, one, limit=1)
-        return f"{found[0].change.author} did, with version {found[0].change.version}." if found else ""
+    def changes() -> Sequence[PartChange]:
+        return part_history(gateway, one, limit=_CHANGES)
 
     label = one.label[:1].upper() + one.label[1:]
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
@@ -198,7 +200,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
         done,
         identity,
         fixed=_fixed(principal, one.kind),
-        last=last,
+        history=changes,
         label=label,
         first=first,
     )

@@ -19,6 +19,7 @@ from gatepost.administration.check_runs import CheckRuns
 from gatepost.administration.listening import Listening
 from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
+from gatepost.administration.resolving import Resolving
 from gatepost.administration.sights import Sights
 from gatepost.administration.stored_directory import stored_directory
 from gatepost.administration.turns import Turns
@@ -48,7 +49,7 @@ class Gateway:
     evidence log. renewing: its certificates, by ACME. checks: of partners, as they run. behind: answers that take
     longer than a page may. gates: turns at looking at those of a changeover. proofs, proof_lookups: turns at
     looking up TXT records that prove domains, and how often one was. sights: what the DNS was seen to say of our own
-    domains. listening: its listeners.
+    domains. listening: its listeners. resolving: its nameservers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,6 +57,7 @@ class Gateway:
         self.data = Path(settings.server.data_dir)
         self.verdicts = TraceVerdicts(self.data / "trace")
         self.listening = Listening(settings)
+        self.resolving = Resolving(settings)
         self.checks = CheckRuns()
         self.gates = Turns(4, 2, "other looks at gates are under way: look again when one of them has ended")
         self.proofs = Turns(4, 1, "other domains are being looked up: try again when that has ended")

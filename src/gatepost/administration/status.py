@@ -1,6 +1,6 @@
-"""Whether a gateway runs and what it works by: listeners, workers, configuration, queue, certificates and log-ins.
+"""Whether a gateway runs and what it works by: listeners, nameservers, workers, configuration, queue and log-ins.
 
-`status` is all of it, and asks the listeners; the parts by themselves are read from files. Changes nothing.
+`status` is all of it, and asks listeners and nameservers; the parts by themselves are read from files. Changes nothing.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Status(NamedTuple):
     hostname: str
     configuration: Configuration
     listeners: list[Found]
+    nameservers: Found
     workers: list[Found]
     queue: dict[str, int]
     logins: Logins | None
@@ -84,8 +85,8 @@ class Status(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether there are listeners, every one of them answers, and every worker lives."""
-        return bool(self.listeners) and all(one.ok for one in [*self.listeners, *self.workers])
+        """Whether there are listeners, every one of them answers, nameservers too, and every worker lives."""
+        return bool(self.listeners) and all(one.ok for one in [*self.listeners, self.nameservers, *self.workers])
 
 
 def status(gateway: Gateway, who: Principal) -> Status:
@@ -103,6 +104,7 @@ def status(gateway: Gateway, who: Principal) -> Status:
         settings.server.hostname,
         in_force,
         gateway.listening.look(),
+        gateway.resolving.look(),
         workers(gateway),
         queue,
         _logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
@@ -119,6 +121,7 @@ def status_record(one: Status) -> dict[str, Any]:
         "hostname": one.hostname,
         "configuration": one.configuration._asdict(),
         "listeners": [found._asdict() for found in one.listeners],
+        "nameservers": one.nameservers._asdict(),
         "workers": [found._asdict() for found in one.workers],
         "queue": one.queue,
         "logins": one.logins._asdict() if one.logins is not None else None,
@@ -135,6 +138,7 @@ def status_of(record: Mapping[str, Any]) -> Status:
         record["hostname"],
         Configuration(**record["configuration"]),
         [Found(**one) for one in record["listeners"]],
+        Found(**record["nameservers"]),
         [Found(**one) for one in record["workers"]],
         msgspec.convert(record["queue"], dict[str, int]),
         Logins(**logins) if logins is not None else None,

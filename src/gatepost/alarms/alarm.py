@@ -34,6 +34,7 @@ class Kind(StrEnum):
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
     DOMAIN_CONFLICT = "domain-conflict"
+    NAMESERVERS_DOWN = "nameservers-down"
 
     @property
     def of_mail(self) -> bool:
@@ -53,6 +54,7 @@ _OF_MAIL: Final = frozenset(
         Kind.QUEUE_AGE,
         Kind.TLS_FAILURES_RISING,
         Kind.DOMAIN_CONFLICT,
+        Kind.NAMESERVERS_DOWN,
     }
 )
 

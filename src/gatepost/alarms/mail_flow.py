@@ -82,7 +82,7 @@ class MailFacts:
     """What is known of mail on its way. What could not be learnt is None.
 
     oldest: seconds for which the oldest message waits, held ones apart; 0.0 if none does. destination: its own.
-    tls: by policy domain.
+    tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     """
 
     failing: tuple[Failing, ...] = ()
@@ -90,6 +90,7 @@ class MailFacts:
     oldest: float | None = 0.0
     destination: str = ""
     tls: Mapping[str, Shares] | None = field(default_factory=dict)
+    resolver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class MailLimits:
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
     found = [*_failing(facts, limits, now), *_dropped(facts, now), *_age(facts, limits), *_rising(facts, limits)]
+    found += _resolver(facts)
     order = tuple(Severity)
     return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.key)))
 
@@ -147,6 +149,20 @@ def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "Ask the partner's postmaster over another channel; accept it only if it is meant:",
             f"gatepost destination show {one.domain or one.name}",
             f"gatepost check partner {one.domain or one.name}",
+        )
+
+
+def _resolver(facts: MailFacts) -> Iterator[Alarm]:
+    if facts.resolver:
+        yield _alarm(
+            Kind.NAMESERVERS_DOWN,
+            Severity.CRITICAL,
+            "",
+            "no nameserver answers, so mail to other domains waits",
+            f"{facts.resolver}. Only mail for mailboxes here, and by connectors whose smart hosts are addresses, still "
+            "goes; what waits expires and is returned.",
+            "Start the resolver, or name another in [dns] nameservers and restart:",
+            "gatepost status",
         )
 
 

@@ -32,6 +32,14 @@ class StatusListener(msgspec.Struct):
     detail: str
 
 
+class StatusNameservers(msgspec.Struct):
+    """The nameservers that the gateway asks. ok: one answers. detail: else what happened, with its address."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
 class StatusWorker(msgspec.Struct):
     """A worker process."""
 
@@ -64,7 +72,7 @@ class StatusAlarms(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """ok: every listener answers and every worker lives. software: the version of gatepost.
+    """ok: every listener answers, nameservers too, and every worker lives. software: the version of gatepost.
 
     logins: null where no listener is for users. certificates, mail: what is wrong with either (GET /alarms).
     """
@@ -74,6 +82,7 @@ class Status(msgspec.Struct):
     hostname: str
     configuration: StatusConfiguration
     listeners: list[StatusListener]
+    nameservers: StatusNameservers
     workers: list[StatusWorker]
     queue: StatusQueue
     logins: StatusLogins | None

@@ -24,9 +24,10 @@ __all__ = ["status"]
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Whether the gateway runs: listeners, workers, the configuration in force, the queue, certificates.
+    """Whether the gateway runs: listeners, nameservers, workers, the configuration in force, the queue, certificates.
 
-    Exit codes: 0 every listener greets and every worker lives, 1 something does not, 2 settings, 3 not readable.
+    Exit codes: 0 every listener greets, nameservers answer and every worker lives, 1 something does not, 2 settings,
+    3 not readable.
     """
     found = door(config)(found_status)
     if as_json:
@@ -39,9 +40,10 @@ def status(config: str | None, as_json: bool) -> None:
 
 def _print(found: Status) -> None:
     for one in found.listeners:
-        _line(f"listener {one.name}", one.detail)
+        _line(f"listener {one.name}", one.detail, ok=one.ok)
+    _line("nameservers", f"{found.nameservers.name}: {found.nameservers.detail}", ok=found.nameservers.ok)
     for one in found.workers:
-        _line(f"worker {one.name}", one.detail)
+        _line(f"worker {one.name}", one.detail, ok=one.ok)
     _line("configuration", _changed(found.configuration))
     _line("queue", _waiting(found.queue))
     _line("certificates", found.certificates.text)
@@ -51,8 +53,9 @@ def _print(found: Status) -> None:
     click.echo("it runs" if found.ok else "it does not run as it should", err=True)
 
 
-def _line(name: str, text: str) -> None:
-    click.echo(f"{printable(name):28} {printable(text)}")
+def _line(name: str, text: str, *, ok: bool = True) -> None:
+    """One line, red on a terminal if it is about what does not run."""
+    click.secho(f"{printable(name):28} {printable(text)}", fg=None if ok else "red")
 
 
 def _changed(configuration: Configuration) -> str:

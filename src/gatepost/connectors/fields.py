@@ -7,7 +7,7 @@ Used by `connectors.model` and `settings.model`. Nothing passes by being bent in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping  # noqa: TC003 - pydantic reads annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
@@ -70,11 +70,12 @@ __all__ = [
 class Form:
     """What a field takes, as documentation says it.
 
-    schema: the same as JSON Schema, where pydantic's would be about the parsed value.
+    schema: the same as JSON Schema, where pydantic's would be about the parsed value. It has no part in the hash, which
+    CPython 3.12.0 to 3.12.3 take of each annotation that stands in a union.
     """
 
     text: str
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema of what is written."""

@@ -88,9 +88,8 @@ def _names_exchange(given: Given, connector: InboundConnector) -> bool:
     if not name:
         return False
     leaf = given.exchange.leaf if given.exchange is not None else None
-    if leaf is not None:
-        return matches(name, leaf, common_name=connector.match_common_name)
-    return covers(name, given.exchange_host)
+    borne = leaf is not None and matches(name, leaf, common_name=connector.match_common_name)
+    return borne or covers(name, given.exchange_host)  # what the certificate lacks is told of the certificate
 
 
 def _leads_to(given: Given, connector: OutboundConnector) -> bool:
@@ -229,7 +228,7 @@ def _takes(connector: OutboundConnector, domain: str) -> bool:
 def _expects_exchange(given: Given, connector: OutboundConnector) -> bool:
     expected = connector.tls_domain or given.exchange_host
     leaf = given.exchange.leaf if given.exchange is not None else None
-    return covers(expected, given.exchange_host) if leaf is None else matches(expected, leaf)
+    return covers(expected, given.exchange_host) or (leaf is not None and matches(expected, leaf))
 
 
 def _in_force(connector: InboundConnector | OutboundConnector) -> dict[str, str]:
@@ -289,15 +288,30 @@ def _client_leaf(given: Given) -> tuple[str, CertificateFacts | None]:
     return label, given.clients.get(label)
 
 
+def _trusted(given: Given, leaf: CertificateFacts) -> Finding:
+    """Whether a certificate of Exchange that leads to a trusted root bears the names that the connectors expect."""
+    subject, borne = "exchange-certificate", describe_names(leaf)
+    outbound, inbound = outbound_of(given), inbound_of(given)
+    expected = (outbound.tls_domain if outbound is not None else "") or given.exchange_host
+    known = inbound.tls_sender_certificate_name if inbound is not None else ""
+    by_common_name = inbound is not None and inbound.match_common_name
+    lacks = [] if matches(expected, leaf) else [f"the outbound connector expects {expected}, so mail to it waits"]
+    known = known or given.name_for_connector
+    if not matches(known, leaf, common_name=by_common_name):
+        lacks.append(f"the inbound connector knows it by {known}, so it may not relay")
+    if not lacks:
+        return Finding(subject, True, f"Exchange's certificate for {borne} is trusted")
+    text = f"Exchange's certificate leads to a trusted root, but bears {borne} only: {'; '.join(lacks)}"
+    return Finding(subject, False, f"{text}. Give Exchange a certificate that bears {given.exchange_host}")
+
+
 def _trust(given: Given) -> Iterator[Finding]:
     """Whether Exchange's certificate leads to an authority that is trusted here, if it was shown."""
     chain = given.exchange
     if chain is None:
         return
     if chain.trusted and chain.leaf is not None:
-        yield Finding(
-            "exchange-certificate", True, f"Exchange's certificate for {describe_names(chain.leaf)} is trusted"
-        )
+        yield _trusted(given, chain.leaf)
         return
     text = f"Exchange's certificate is not trusted here ({chain.status}): {chain.detail}"
     anchors = "trust_anchors=/etc/gatepost/exchange-root.pem"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from gatepost.smtp.transcript import TranscriptBudget
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,11 +27,12 @@ class _Session(Protocol):
 
 
 class SessionRegistry:
-    """Who is connected. clock: a monotonic one, in seconds."""
+    """Who is connected. clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.draining = False
+        self.transcripts = TranscriptBudget()
         self._sessions: set[_Session] = set()
 
     def __len__(self) -> int:

@@ -77,7 +77,13 @@ class Session:
         self._service = service
         self._registry = registry
         self._record = SessionRecord(self.id, stream.peer.host, service)
-        self._core = Server(service.hostname, service.extensions, service.smtp_limits, lambda: service.stamp(self.id))
+        self._core = Server(
+            service.hostname,
+            service.extensions,
+            service.smtp_limits,
+            lambda: service.stamp(self.id),
+            registry.transcripts,
+        )
         self._transaction: Transaction | None = None
         self._attribution: Attribution | None = None
         self._login: Login | TokenLogin | None = None
@@ -149,6 +155,7 @@ class Session:
             count_failed_session(self._service.counts, "inbound", "handshake")
             _handshakes.failed(self._record.facts, loss.detail)
         self._registry.remove(self)
+        self._core.transcript.close()
         if self._transaction is not None and not self._committing:
             self._transaction.abort()
             self._transaction = None

@@ -113,6 +113,35 @@ class Resolver:
             return self.dane_off
         return self._asker.unproven(name)
 
+    async def trouble(self, name: str) -> str:
+        """Why nobody answers now, naming whom was asked and what happened; "" if somebody answers. Whatever is cached.
+
+        Asked are the root and `name`, our own: where only names of one's own are served, one of them will do. A forged
+        answer is one; what DNSSEC makes of it `validation_missing` tells.
+        """
+        questions = (_question(name, "A"), _question(".", "SOA"))
+        asked = [spawn(self._failure(one), "dns trouble") for one in questions]
+        why = ""
+        try:
+            for failure in asyncio.as_completed(asked):
+                detail = await failure
+                if not detail:
+                    return ""
+                why = why or detail
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return why
+
+    async def _failure(self, question: Question) -> str:
+        """Why there is no answer, "" if there is one."""
+        try:
+            await self._asker.ask(question)
+        except LookupFailed as failure:
+            return "" if failure.bogus else failure.detail
+        return ""
+
     async def query(self, name: str, rdtype: str) -> Answer:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
 

@@ -102,6 +102,7 @@ def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
             wide = kind == "internal-relay" and deep and not name.startswith("*")
             domain = f"*.{name}" if wide else name
             if name in seen:
+                log.differs(parameter, f"{name}: another class of domains names it already, and the first counts")
                 continue
             seen.add(name)
             authoritative = authoritative or kind == "authoritative"
@@ -241,20 +242,11 @@ def _narrow(network: Network, part: Part) -> str:
 def _others(config: MainConfig, services: Sequence[Service]) -> Part:
     """Every parameter that is written and was not read: known to mean nothing here, or reported."""
     part = Part("", "parameters")
-    for name in config.lines:
-        value = config[name].strip()
-        if name in READ or IGNORED.fullmatch(name) or not value:
-            continue
-        shown = f"{name} (line {config.lines[name]})"
-        secret = "password" in name or "passwd" in name
-        text = "" if secret else f"{value[:_SHOWN]}: "
-        for one in LOST:
-            if one.names.fullmatch(name):
-                if value.lower() not in one.harmless:
-                    part.lost(shown, text + one.why.format(value=value[:_SHOWN]))
-                break
-        else:
-            part.lost(shown, f"{text}is not known to this import; look up what it does, and whether it is still needed")
+    for name, line in config.repeated:
+        part.lost(f"{name} (line {line})", f"is written again in line {config.lines[name]}, which counts")
+    quiet = [name for name in config.lines if name not in READ and not _tells(config, name, part)]
+    if quiet:
+        part.differs("others", f"{', '.join(quiet)}: how Postfix itself works, or nothing at all; not needed here")
     for service in services:
         written = [f"{name}={value}" for name, value in service.options.items() if not IGNORED.fullmatch(name)]
         if written and service.command in {"smtp", "smtpd"}:
@@ -266,6 +258,22 @@ def _others(config: MainConfig, services: Sequence[Service]) -> Part:
         if any(text in config[name].replace(",", " ").split() for name in config.lines if "restrictions" in name):
             part.lost(text, _CLIENT_CERTIFICATES)
     return part
+
+
+def _tells(config: MainConfig, name: str, part: Part) -> bool:
+    """Report a parameter that is not carried over; False if it asks for nothing that gatepost decides."""
+    value = config[name].strip()
+    if IGNORED.fullmatch(name) or not value:
+        return False
+    known = next((one for one in LOST if one.names.fullmatch(name)), None)
+    if known is not None and value.lower() in known.harmless:
+        return False
+    why = "is not known to this import; look up what it does, and whether it is still needed"
+    if known is not None:
+        why = known.why.format(value=value[:_SHOWN])
+    secret = "password" in name or "passwd" in name
+    part.lost(f"{name} (line {config.lines[name]})", why if secret else f"{value[:_SHOWN]}: {why}")
+    return True
 
 
 _CLIENT_CERTIFICATES = (

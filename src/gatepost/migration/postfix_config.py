@@ -72,11 +72,13 @@ class Service:
 class MainConfig:
     """What main.cf writes: parameter -> its text, not expanded. lines: parameter -> the line it starts at.
 
+    repeated: (parameter, line) of each definition that a later one overrides.
     known: values that were expanded already: without it, a few parameters that name each other twice take forever.
     """
 
     written: Mapping[str, str]
     lines: Mapping[str, int]
+    repeated: tuple[tuple[str, int], ...] = ()
     known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> str:
@@ -100,6 +102,7 @@ def parse_main(text: str) -> MainConfig:
     """Read main.cf. Of a parameter that is defined again, the last definition counts. Raises ImportRefused."""
     written: dict[str, str] = {}
     lines: dict[str, int] = {}
+    repeated: list[tuple[str, int]] = []
     for number, line in logical_lines(text):
         name, equals, value = line.partition("=")
         if not equals or not _NAME.fullmatch(name.strip()):
@@ -107,9 +110,11 @@ def parse_main(text: str) -> MainConfig:
                 f"main.cf, line {number}: {line[:60]!r} is not of the form name = value; nothing was read. Correct it "
                 "as Postfix would demand as well"
             )
+        if name.strip() in lines:
+            repeated.append((name.strip(), lines[name.strip()]))
         written[name.strip()] = value.strip()
         lines[name.strip()] = number
-    return MainConfig(written, lines)
+    return MainConfig(written, lines, tuple(repeated))
 
 
 def parse_master(text: str) -> list[Service]:
@@ -141,7 +146,7 @@ def named_files(text: str, directory: str) -> list[str]:
 
 def with_directory(config: MainConfig, directory: str) -> MainConfig:
     """The same, with $config_directory known."""
-    return MainConfig({"config_directory": directory, **config.written}, config.lines)
+    return MainConfig({"config_directory": directory, **config.written}, config.lines, config.repeated)
 
 
 def seconds(text: str) -> float | None:

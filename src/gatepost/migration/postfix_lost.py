@@ -108,7 +108,11 @@ LOST = (
         "smtp_sasl_.*",
         "the gateway does not log in to next hops (SMTP AUTH); let them know it by its client_certificate or address",
     ),
-    _lost("smtpd_sasl_.* broken_sasl_auth_clients", "there is no submission with SMTP AUTH yet"),
+    _lost(
+        "smtpd_sasl_.* broken_sasl_auth_clients",
+        "users log in at a [[listener]] with role submission or submissions; give mailboxes a password, "
+        "gatepost mailbox password, or write an [[oauth_issuer]]",
+    ),
     _lost(
         "sender_dependent_.*_maps smtp_sender_dependent_authentication",
         "connectors go by recipient; write a mail flow rule with senders and route_via_connector",
@@ -119,9 +123,13 @@ LOST = (
         "servers are known by a name in their certificate: tls_sender_certificate_name",
     ),
     _lost(
-        "virtual_alias_maps virtual_maps alias_maps canonical_maps recipient_canonical_maps sender_canonical_maps"
-        " generic_maps smtp_generic_maps masquerade_.* relocated_maps recipient_bcc_maps sender_bcc_maps"
-        " always_bcc luser_relay",
+        "virtual_alias_maps virtual_maps alias_maps",
+        "aliases are not read; write them as aliases of a [[mailbox]], and what goes elsewhere as its "
+        "forwarding_smtp_address",
+    ),
+    _lost(
+        "canonical_maps recipient_canonical_maps sender_canonical_maps generic_maps smtp_generic_maps masquerade_.*"
+        " relocated_maps recipient_bcc_maps sender_bcc_maps always_bcc luser_relay",
         "addresses are not rewritten or copied here; keep it on the server behind the gateway",
     ),
     _lost(
@@ -137,8 +145,17 @@ LOST = (
         "relay rights are given by on-premises connectors, and demands on senders made by partner connectors",
     ),
     _lost(
-        "content_filter smtpd_proxy_.* .*milters .*_checks receive_override_options", "contents are not looked at here"
+        "content_filter smtpd_proxy_.* .*milters receive_override_options",
+        "rspamd and ClamAV are asked by a [[content_hook]]; other filters are not called here",
     ),
-    _lost("postscreen_.* rbl_.* dnsblog_.*", "strangers are not looked up in lists here"),
+    _lost(
+        ".*_checks",
+        "patterns are not looked for here; demands of TLS by header are mail flow rules, and the rest is a rule of "
+        "rspamd, which a [[content_hook]] asks",
+    ),
+    _lost(
+        "postscreen_.* rbl_.* dnsblog_.*",
+        "strangers are looked up in lists by rspamd, which a [[content_hook]] asks",
+    ),
     _lost("proxy_interfaces smtp_bind_address6? inet_.*", "addresses of the machine are settings of the server"),
 )

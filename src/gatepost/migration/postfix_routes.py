@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from gatepost.migration.postfix_tables import table
@@ -15,7 +16,7 @@ from gatepost.migration.postfix_tls import Policy, demand, global_policy, parse_
 from gatepost.migration.report import Finding, Part, unique_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from gatepost.migration.postfix_config import MainConfig, Service
     from gatepost.migration.postfix_tables import Entry
@@ -67,7 +68,9 @@ class _Routing:
     services: Mapping[str, Service]
     log: Part
     policies: dict[str, Policy] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)  # keys of the policies that stand on some way
     ways: list[_Way] = field(default_factory=list)
+    unchanged: dict[str, str] = field(default_factory=dict)  # patterns whose entry says nothing, and where
 
 
 def outbound(config: MainConfig, services: Mapping[str, Service], files: Files) -> list[Part]:
@@ -90,7 +93,11 @@ def _entries(routing: _Routing, parameter: str, files: Files) -> list[Entry]:
             routing.log.lost(parameter, f"{entries}; write what it says by hand")
             continue
         for entry in entries:
-            found.setdefault(entry.key, entry)
+            first = found.setdefault(entry.key, entry)
+            if first is not entry:
+                routing.log.lost(
+                    entry.where, f"{entry.key} {entry.value}: is written before, at {first.where}, and the first counts"
+                )
     return list(found.values())
 
 
@@ -109,8 +116,8 @@ def _read_transports(routing: _Routing, files: Files) -> None:
         pattern = _pattern(entry.key, deep=deep)
         transport, _, nexthop = entry.value.partition(":")
         if not entry.value or entry.value == ":":
-            continue  # "do not change": as if the entry were not there
-        if not transport or _is_smtp(routing, transport):
+            routing.unchanged[pattern] = entry.where
+        elif not transport or _is_smtp(routing, transport):
             routing.ways.append(_Way(pattern, nexthop.strip().lower(), entry.where))
         else:
             why = _NO_CONNECTOR.get(
@@ -138,6 +145,14 @@ def _is_smtp(routing: _Routing, transport: str) -> bool:
 def _rest_of_the_world(routing: _Routing) -> None:
     """The ways that no transport table names: relayhost for all others, or policies for the MX of a domain."""
     relayhost = routing.config["relayhost"].strip().lower()
+    for pattern, where in routing.unchanged.items():
+        # As if there were no table (transport(5)): where a wider entry covers it, that would take its mail otherwise.
+        if any(_covers(way.pattern, pattern) for way in routing.ways):
+            routing.ways.append(_Way(pattern, relayhost, where))
+        else:
+            routing.log.differs(
+                where, f"{pattern}: says nothing, and no wider entry takes its mail; nothing is written"
+            )
     named = {way.pattern for way in routing.ways}
     if relayhost and "*" not in named:
         routing.ways.append(_Way("*", relayhost, "relayhost"))
@@ -151,6 +166,11 @@ def _rest_of_the_world(routing: _Routing) -> None:
     overall = global_policy(routing.config)
     if overall is None or overall.level not in {"none", "may", "dane"} or _certificate(routing.config):
         routing.ways.append(_Way("*", "", "smtp_tls_security_level"))
+
+
+def _covers(wide: str, pattern: str) -> bool:
+    """Whether mail for a pattern would go the way of a wider one."""
+    return wide == "*" or (wide.startswith("*.") and f".{pattern.rpartition('@')[2]}".endswith(wide[1:]))
 
 
 def _connectors(routing: _Routing) -> list[Part]:
@@ -265,6 +285,7 @@ def _policy(routing: _Routing, way: _Way, hop: _Hop | None) -> Policy | None:
     while key:
         found = routing.policies.get(key)
         if found is not None:
+            routing.used.add(key)
             return found
         if hop is not None and (not hop.by_mx or ":" in hop.text):
             break
@@ -275,13 +296,25 @@ def _policy(routing: _Routing, way: _Way, hop: _Hop | None) -> Policy | None:
 
 def _certificate(config: MainConfig) -> tuple[str, str] | None:
     """(chain, key) files of the SMTP client; the newest kind of parameter counts."""
-    chain_files = config.listed("smtp_tls_chain_files")
-    if chain_files:
-        return chain_files[0], chain_files[0]
-    for chain, key in (("smtp_tls_eccert_file", "smtp_tls_eckey_file"), ("smtp_tls_cert_file", "smtp_tls_key_file")):
-        if config[chain]:
-            return config[chain], config[key] or config[chain]
-    return None
+    return next(iter(_certificates(config)), None)
+
+
+def _certificates(config: MainConfig) -> list[tuple[str, str]]:
+    """All of them, the one that is shown first."""
+    if chain_files := config.listed("smtp_tls_chain_files"):
+        return list(_chains(chain_files))
+    pairs = (("smtp_tls_eccert_file", "smtp_tls_eckey_file"), ("smtp_tls_cert_file", "smtp_tls_key_file"))
+    return [(config[chain], config[key] or config[chain]) for chain, key in pairs if config[chain]]
+
+
+def _chains(files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(chain, key): a key has its chain behind it, in its own file or in the next (postconf(5))."""
+    left = list(files)
+    while left:
+        file = left.pop(0)
+        alone = "key" in PurePosixPath(file).name.lower()
+        chain = left.pop(0) if alone and left and "key" not in PurePosixPath(left[0]).name.lower() else file
+        yield chain, file
 
 
 def _client_certificate(config: MainConfig, part: Part) -> None:
@@ -289,6 +322,9 @@ def _client_certificate(config: MainConfig, part: Part) -> None:
     if found is None:
         return
     chain, key = found
+    others = [other for other, _ in _certificates(config)[1:]]
+    if others:
+        part.lost("client_certificate", f"a connector shows one, {chain}; {', '.join(others)} is not shown")
     part.table["client_certificate"] = {"chain": chain, "key": key}
     if chain == key:
         part.differs(
@@ -298,10 +334,8 @@ def _client_certificate(config: MainConfig, part: Part) -> None:
 
 def _unused(routing: _Routing) -> None:
     """Policies that Postfix never looks up, which is mostly a mistake: the mail goes another way, with another key."""
-    used = {way.pattern for way in routing.ways if not way.nexthop}
-    used.update(text for way in routing.ways for text in re.split(r"[\s,]+", way.nexthop))
     for key, policy in routing.policies.items():
-        if key not in used and not key.startswith(".") and f"*.{key}" not in used:
+        if key not in routing.used:
             routing.log.lost(
                 policy.where,
                 f"{key} {policy.level}: no mail goes to a next hop of this name, so Postfix never looks at the policy; "

@@ -32,7 +32,7 @@ from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gatepost.alarms.course import Memory, News
     from gatepost.alarms.mail_flow import MailFacts
@@ -86,7 +86,8 @@ class _Scene:
 class AlarmKeeper:
     """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970.
 
-    find: what mail shows, called on a thread; None asks nobody. post: to the webhook.
+    find: what mail shows, called on a thread; None asks nobody. trouble: why no nameserver answers, "" if one does.
+    post: to the webhook.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
@@ -99,6 +100,7 @@ class AlarmKeeper:
         *,
         mail: OwnerMail,
         find: Callable[[float], MailFacts] | None = None,
+        trouble: Callable[[], Awaitable[str]] | None = None,
         post: AlarmPost | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -109,6 +111,7 @@ class AlarmKeeper:
         self._directory = directory
         self._mail = mail
         self._find = find
+        self._trouble = trouble
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
@@ -158,6 +161,8 @@ class AlarmKeeper:
         assert self._find is not None  # noqa: S101 - the caller looked
         self._found_at = now
         facts = await asyncio.to_thread(self._find, now)
+        if self._trouble is not None:
+            facts = replace(facts, resolver=await self._trouble())
         found = judge_mail(facts, self._limits, now=now)
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()

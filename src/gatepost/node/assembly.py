@@ -254,7 +254,12 @@ class Assembly:
             self._refreshing = spawn(self._policies.refresh_due(now=time.time()), "mta-sts refresh")
 
     async def tell_validation(self) -> None:
-        """Say in the log who validates DNSSEC, or why DANE is off. Who validates here is tried on the root."""
+        """Say in the log whether nameservers answer, and who validates DNSSEC, or why DANE is off.
+
+        Who validates here is tried on the root.
+        """
+        if trouble := await self._resolver.trouble(self._settings.server.hostname):
+            _log.critical("NO NAMESERVER ANSWERS, and mail to other domains waits until one does: %s", trouble)
         if self._resolver.dane_off:
             _log.warning("%s", self._resolver.dane_off)
             return
@@ -391,6 +396,7 @@ class Assembly:
             directory,
             mail=mail,
             find=MailFactFinder(Path(server.data_dir)).find,
+            trouble=lambda: self._resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._policy_hosts),
         )
 

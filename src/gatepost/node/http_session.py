@@ -32,7 +32,10 @@ _PLAIN: Final = "text/plain"
 
 
 class Answer(NamedTuple):
-    """A status and, if it is 200, the body with its media type. fields: more of the head."""
+    """A status and the body, of this media type if the status is 200; any other has its phrase if none is given.
+
+    fields: more of the head.
+    """
 
     status: HTTPStatus
     body: bytes = b""
@@ -126,7 +129,7 @@ class HttpSession:
 
     def _send(self, answer: Answer) -> None:
         good = answer.status is HTTPStatus.OK
-        body = answer.body if good else f"{answer.status.phrase}\r\n".encode("ascii")
+        body = answer.body if good or answer.body else f"{answer.status.phrase}\r\n".encode("ascii")
         head = [("Content-Type", answer.content_type if good else _PLAIN), ("Content-Length", str(len(body)))]
         empty = answer.status is HTTPStatus.NOT_MODIFIED  # the client has it (RFC 9110 section 15.4.5)
         headers = [

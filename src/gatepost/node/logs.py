@@ -58,6 +58,14 @@ class _Text(logging.Formatter):
         return "\n".join([line, *_harmless(self.formatException(record.exc_info))]) if record.exc_info else line
 
 
+class _Terminal(_Text):
+    """What must not be overlooked is red."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"\x1b[31m{text}\x1b[0m" if record.levelno >= logging.CRITICAL else text
+
+
 def _harmless(text: str) -> list[str]:
     """Its lines, with "?" for control characters and marks of direction."""
     return ["".join(one if one.isprintable() else "?" for one in line) for line in text.split("\n")]
@@ -66,7 +74,7 @@ def _harmless(text: str) -> list[str]:
 def set_up(level: str, style: str) -> None:
     """Log to standard error from `level` on. style: "text", "json" or "logfmt"."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = {"json": _Json, "logfmt": _Logfmt}.get(style, _Text)
+    formatter = {"json": _Json, "logfmt": _Logfmt}.get(style, _Terminal if sys.stderr.isatty() else _Text)
     handler.setFormatter(formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import OpenSSL.SSL
 
 import gatepost
+from gatepost.alarms.alarm import Kind
 from gatepost.alarms.course import ALARMS_CONTENT, decoded
 from gatepost.certificates.course import names_of
 from gatepost.certificates.entry import State
@@ -112,10 +113,18 @@ class MetricsHost:
             case b"/healthz":
                 return Answer(HTTPStatus.OK, b"ok\n")
             case b"/readyz":
-                ready = len(self.known().alive) >= self._workers
-                return Answer(HTTPStatus.OK, b"ready\n") if ready else Answer(HTTPStatus.SERVICE_UNAVAILABLE)
+                why = self._not_ready()
+                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, why) if why else Answer(HTTPStatus.OK, b"ready\n")
             case _:
                 return Answer(HTTPStatus.NOT_FOUND)
+
+    def _not_ready(self) -> bytes:
+        """Why mail should go to another gateway, b"" if it need not."""
+        known = self.known()
+        if len(known.alive) < self._workers:
+            return b"not every worker runs\n"
+        down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
+        return b"no nameserver answers\n" if any(one[:2] == down for one in known.gauges or ()) else b""
 
     def known(self) -> Known:
         """What is to be served, a second old at most."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["OutboundConnection", "SmtpTimeouts", "Step", "Watch"]
 
 _TRANSCRIPT_LINES = 100
+_TRANSCRIPT_LINE = 512  # characters that are kept of one
 
 
 class Step(StrEnum):
@@ -395,4 +396,4 @@ class OutboundConnection:
 
     def _transcribe(self, line: str) -> None:
         if len(self.transcript) < _TRANSCRIPT_LINES:
-            self.transcript.append(line)
+            self.transcript.append(line if len(line) <= _TRANSCRIPT_LINE else f"{line[:_TRANSCRIPT_LINE]}...")

@@ -20,6 +20,7 @@ _WAITING = {Sort.DEFERRED, Sort.HELD}
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
 NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
+_DNS_FAILED = "4.4.312"
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
@@ -27,8 +28,8 @@ INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 class Conclusion:
     """outcome: a fate for every recipient, expiry worked in. next_at: of the next attempt, 0 if nobody remains.
 
-    last_error: the first deferral's reply, "" if there is none. late: senders are to be told of the delay. held: all
-    that remain wait for an administrator.
+    last_error: the first deferral's reply, "" if there is none; with what we know of it where the DNS failed. late:
+    senders are to be told of the delay. held: all that remain wait for an administrator.
     """
 
     outcome: Outcome
@@ -59,7 +60,7 @@ def conclude(delivery: Delivery, outcome: Outcome, schedule: Schedule, now: floa
         outcome,
         [fate.recipient for fate in waiting],
         next_at,
-        waiting[0].reply.text if waiting else "",
+        _told(waiting[0]) if waiting else "",
         schedule.delay_due(delivery.message.received, now),
         held,
     )
@@ -81,6 +82,12 @@ def untold(conclusion: Conclusion, next_at: float) -> Conclusion:
         last_error=NO_NOTICE.text,
         held=False,
     )
+
+
+def _told(fate: Fate) -> str:
+    """The reply, and where the DNS failed, whom we asked and what happened: nobody else can tell."""
+    detail = str(fate.detail.get("detail", "")) if fate.reply.enhanced == _DNS_FAILED else ""
+    return f"{fate.reply.text} ({detail})" if detail else fate.reply.text
 
 
 def _deferred(fate: Fate) -> Fate:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gatepost.smtp.extensions import Extensions
     from gatepost.smtp.limits import SmtpLimits
     from gatepost.smtp.replies import Reply
+    from gatepost.smtp.transcript import TranscriptBudget
 
 __all__ = ["Dialogue"]
 
@@ -99,7 +100,9 @@ class Dialogue:
         "transcript",
     )
 
-    def __init__(self, extensions: Extensions, limits: SmtpLimits, stamp: Callable[[], str]) -> None:
+    def __init__(
+        self, extensions: Extensions, limits: SmtpLimits, stamp: Callable[[], str], transcripts: TranscriptBudget | None
+    ) -> None:
         self._extensions = extensions
         self._limits = limits
         self._stamp = stamp
@@ -125,7 +128,7 @@ class Dialogue:
         self.pending: Event | None = None
         self.closing = False
         self.errors = 0
-        self.transcript = Transcript()
+        self.transcript = Transcript(transcripts)
 
     def _advance(self) -> bool:
         """Take a command or some content from the input; False if there is not enough of it, or none may come."""

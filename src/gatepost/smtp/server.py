@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.smtp.extensions import Extensions
     from gatepost.smtp.limits import SmtpLimits
+    from gatepost.smtp.transcript import TranscriptBudget
 
 __all__ = [
     "TABLE",
@@ -88,9 +89,19 @@ class Server(Dialogue):
 
     __slots__ = ("_held", "_hostname", "plaintext_after_starttls")
 
-    def __init__(self, hostname: str, extensions: Extensions, limits: SmtpLimits, stamp: Callable[[], str]) -> None:
-        """stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`."""
-        super().__init__(extensions, limits, stamp)
+    def __init__(
+        self,
+        hostname: str,
+        extensions: Extensions,
+        limits: SmtpLimits,
+        stamp: Callable[[], str],
+        transcripts: TranscriptBudget | None = None,
+    ) -> None:
+        """stamp: what every reply but EHLO's ends in, such as " [HOSTNAME TIME SESSION]"; asked once per `receive`.
+
+        transcripts: what those of all sessions may take together.
+        """
+        super().__init__(extensions, limits, stamp, transcripts)
         self._hostname = hostname
         self._held = False
         self.plaintext_after_starttls = False

@@ -7,7 +7,8 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
 
 import dns.exception
 import dns.flags
@@ -76,11 +77,12 @@ class DnsServer:
         else:
             self.records.pop(_key(name_and_type), None)
 
-    def start(self) -> Self:
+    def start(self, *, daemon: bool = False) -> Self:
         self._ending.clear()
         self._servers = [_Udp(self), _Tcp(self)]
         self._threads = [
-            threading.Thread(target=server.serve_forever, args=(0.02,), name="dns") for server in self._servers
+            threading.Thread(target=server.serve_forever, args=(0.02,), name="dns", daemon=daemon)
+            for server in self._servers
         ]
         for thread in self._threads:
             thread.start()
@@ -108,7 +110,7 @@ class DnsServer:
         except dns.exception.DNSException:
             return None
         question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
+        name = question.name.to_text().lower().rstrip(".")  # "" for the root
         kind = dns.rdatatype.to_text(question.rdtype)
         self.queries.append(Query(name, kind, transport))
         failure = self.failures.get(f"{name} {kind}") or self.failures.get(name)
@@ -142,6 +144,26 @@ class DnsServer:
         if not any(f".{key.partition(' ')[0]}".endswith(f".{name}") for key in self.records):
             response.set_rcode(dns.rcode.NXDOMAIN)
         response.authority.append(dns.rrset.from_text(f"{name}.", 1, "IN", "SOA", _SOA))
+
+
+class _Nothing(dict[str, str]):
+    """Failures of every name but the root, which is told not to be there: that is an answer too."""
+
+    def get(self, key: str, default: Any = None) -> str:  # type: ignore[override] - whatever the default
+        del default
+        return "SERVFAIL" if key.partition(" ")[0] else "NXDOMAIN"
+
+
+@cache
+def knows_nothing() -> str:
+    """The address of a name server for gateways that need none: it answers, and knows no name.
+
+    One for all tests of a process, with which it ends.
+    """
+    server = DnsServer({})
+    server.failures = _Nothing()
+    server.start(daemon=True)
+    return server.address
 
 
 class _Udp(socketserver.ThreadingUDPServer):

@@ -22,6 +22,7 @@ import dns.rdataset
 import dns.rdatatype
 import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ec
+from support.debian import need
 from support.process import Child, Folder, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class SignedDns:
     """
 
     def __init__(self, zones: Mapping[str, Zone], *, explains: bool = False, also: str = "") -> None:
+        need("nsd", "unbound")
         self._zones = zones
         self._folder = Folder("dnssec")
         self._authority, self._port = free_port(), free_port()

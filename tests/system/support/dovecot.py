@@ -12,6 +12,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING, Self
 
+from support.debian import need
 from support.mail import Mail
 from support.process import Child, FixtureError, Folder, free_port, wait_until
 
@@ -70,6 +71,7 @@ class Dovecot:
     """users: addresses of the mailboxes it has. certificate: what LMTP shows at STARTTLS; None offers none."""
 
     def __init__(self, users: Sequence[str], *, certificate: Leaf | None = None) -> None:
+        need("root", "dovecot", "dovecot-lmtp")
         self.port = free_port()
         self.folder = Folder("dovecot")
         self._imap_port = free_port()

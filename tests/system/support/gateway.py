@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import tomlkit
+from support.dns import knows_nothing
 from support.mail import Mail, read_maildir
 from support.namespaces import inside
 from support.process import GATEPOST, Child, FixtureError, Folder, free_port, greets, run_gatepost, wait_until
@@ -43,9 +44,10 @@ class Gateway:
     """A gateway with one worker, its data in a temporary folder.
 
     resources: TOML text or the same as a mapping, applied before the first start ("" for none). certificates: of the
-    listeners. listeners: their roles, each on a port of its own (`ports`). nameservers: "HOST:PORT". anchors: what it
-    trusts (default: the system's). settings: merged over all this, section by section, as in gatepost.toml. namespace:
-    of the network in which it runs, with its commands ("" is ours); its first listener is then at 127.0.0.1:2525.
+    listeners. listeners: their roles, each on a port of its own (`ports`). nameservers: "HOST:PORT"; without any, one
+    that knows nothing. anchors: what it trusts (default: the system's). settings: merged over all this, section by
+    section, as in gatepost.toml. namespace: of the network in which it runs, with its commands ("" is ours); its first
+    listener is then at 127.0.0.1:2525.
     """
 
     def __init__(
@@ -75,8 +77,8 @@ class Gateway:
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
             "admin": {"address": ""},  # a process that most tests have no use for
         }
-        if nameservers:
-            values["dns"] = {"nameservers": list(nameservers)}
+        if nameservers or not (namespace or "dns" in (settings or {})):
+            values["dns"] = {"nameservers": list(nameservers) or [knows_nothing()]}
         if anchors:
             values["tls"] = {"trust_anchors": str(anchors)}
         if certificates:

@@ -12,6 +12,7 @@ import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from support.debian import need
 from support.process import Child, Folder, free_port
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Pebble:
         validity: int = 90 * 86400,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        need("pebble")
         self.folder = Folder("pebble")
         self.anchors = pki.root
         self.port, self.management, self.http_port, self._tls_port, self.dns_port, self._dns_api = (

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
-from support.debian import exim_program
+from support.debian import exim_program, need
 from support.mail import Mail, read_maildir
 from support.process import Child, FixtureError, Folder, free_port, greets, wait_until
 
@@ -188,6 +188,7 @@ class Postfix(_Server):
         client_certificate: Leaf | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        need("root", "postfix")
         super().__init__("postfix", hostname, host, port)
         values = _COMMON | {
             "myhostname": hostname,
@@ -336,10 +337,10 @@ class Exim(_Server):
         certificate: Leaf | None = None,
         settings: Sequence[str] = (),
     ) -> None:
+        need("root", "exim")
         super().__init__("exim", hostname, host, port)
         program = exim_program()
-        if program is None:
-            raise FixtureError("no Exim: run scripts/install_peers.sh")
+        assert program is not None, "needed above"
         self._program = program
         for name in ("spool", "spool/log", "mail"):
             self.folder.owned(name, self._ACCOUNT)

@@ -14,6 +14,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from support.debian import need
 from support.process import Child, Folder, free_port
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Clamd:
     """limit: octets of a message that it takes."""
 
     def __init__(self, *, limit: int = 8 << 20) -> None:
+        need("clamd")
         self.port = free_port()
         self.folder = Folder("clamd")
         self._child: Child | None = None
@@ -113,6 +115,7 @@ class Rspamd:
     """Its normal worker, without redis, DNS and rules of its own."""
 
     def __init__(self) -> None:
+        need("rspamd")
         self.port = free_port()
         self.folder = Folder("rspamd")
         self._child: Child | None = None

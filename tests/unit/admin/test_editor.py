@@ -85,7 +85,7 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
 
 def test_what_was_changed_meanwhile_is_said_where_effects_were_asked_for(centre):
     effects = form(centre, tls_settings="encryption-only", do="effects")
-    set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, Wish("bob"))
+    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "certificate-validation"}, Wish("bob"))
     answer = centre.post(EDIT, headers=PARTIAL, **effects)
     assert answer.status == 409
     assert answer.words.strip().endswith("look again at what would change.")
@@ -103,13 +103,52 @@ def test_two_people_do_not_overwrite_each_other(centre):
     set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, Wish("bob"))
     answer = centre.post(EDIT, **mine)
     assert answer.status == 409
-    assert "bob did, with version 2." in answer.words
+    assert "bob, " in answer.words
+    assert "version 2" in answer.words
     assert "theirs" in answer.words
     assert answer.value("comment") == "mine"
     assert centre.stored("outbound_connector", "bank-out")["comment"] == "theirs"
     again = centre.post(EDIT, **{**mine, "was": answer.value("was")})
     assert again.status == 303, "who has seen both may save"
     assert centre.stored("outbound_connector", "bank-out")["comment"] == "mine"
+
+
+def test_what_others_changed_in_other_fields_stays(centre):
+    """An edit of a comment took back that TLS is required, which its author never touched."""
+    mine = form(centre, comment="mine")
+    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, Wish("bob"))
+    assert centre.post(EDIT, **mine).status == 303
+    stored = centre.stored("outbound_connector", "bank-out")
+    assert (stored["comment"], stored["tls_settings"]) == ("mine", "encryption-only")
+
+
+def test_only_fields_that_both_changed_are_asked_about(centre):
+    mine = form(centre, comment="mine")
+    theirs = {"comment": "theirs", "tls_settings": "encryption-only"}
+    set_part(centre.gateway, OWNER, NAMED, theirs, Wish("bob"))
+    answer = centre.post(EDIT, **mine)
+    assert answer.status == 409
+    table = answer.text.partition("Both changes")[2].partition("</table>")[0]
+    assert "Comment" in table
+    assert "TLS settings" not in table
+    assert '<option value="encryption-only" selected' in answer.text, "the form has what is stored"
+    assert centre.post(EDIT, **{**mine, "tls_settings": "encryption-only", "was": answer.value("was")}).status == 303
+    stored = centre.stored("outbound_connector", "bank-out")
+    assert (stored["comment"], stored["tls_settings"]) == ("mine", "encryption-only")
+
+
+def test_a_change_between_look_and_save_is_merged_too(centre, monkeypatch):
+    mine, made = form(centre, comment="mine"), []
+
+    def overtaken(gateway, principal, named, values, wish):
+        if not made:
+            made.append(set_part(gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, Wish("bob")))
+        return set_part(gateway, principal, named, values, wish)
+
+    monkeypatch.setattr(resources, "set_part", overtaken)
+    assert centre.post(EDIT, **mine).status == 303
+    stored = centre.stored("outbound_connector", "bank-out")
+    assert (stored["comment"], stored["tls_settings"]) == ("mine", "encryption-only")
 
 
 def test_what_others_change_elsewhere_is_no_conflict(centre):

@@ -70,13 +70,20 @@ def test_all_of_it_for_machines_and_back(gateway):
 
 
 @pytest.mark.parametrize(
-    ("listeners", "workers", "ok"),
-    [((True,), (True,), True), ((), (True,), False), ((True, False), (True,), False), ((True,), (False,), False)],
+    ("listeners", "workers", "nameservers", "ok"),
+    [
+        ((True,), (True,), True, True),
+        ((), (True,), True, False),
+        ((True, False), (True,), True, False),
+        ((True,), (False,), True, False),
+        ((True,), (True,), False, False),
+    ],
 )
-def test_whether_it_is_well(gateway, listeners, workers, ok):
+def test_whether_it_is_well(gateway, listeners, workers, nameservers, ok):
     found = status(gateway, OWNER)
     told = ([Found("x", one, "") for one in some] for some in (listeners, workers))
-    assert found._replace(listeners=next(told), workers=next(told)).ok is ok
+    asked = Found("127.0.0.1:53", nameservers, "")
+    assert found._replace(listeners=next(told), workers=next(told), nameservers=asked).ok is ok
 
 
 def test_it_is_for_who_sees_the_gateway(gateway):

@@ -6,6 +6,7 @@ from gatepost.alarms.alarm import Alarm, Kind, Severity
 def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
         "domain-conflict",
+        "nameservers-down",
         "partner-failing",
         "protection-drop",
         "queue-age",

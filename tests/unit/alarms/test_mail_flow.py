@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatepost.alarms.alarm import Kind, Severity
 from gatepost.alarms.mail_flow import Dropped, Failing, MailFacts, MailLimits, Shares, judge_mail
 
 NOW = 1_800_000_000.0
@@ -115,3 +116,11 @@ def test_the_gravest_comes_first_and_no_text_of_others_begins_a_line():
     for one in found:
         for text in (one.title, one.detail, one.fix, one.about, *one.lines):
             assert text.isprintable()
+
+
+def test_nameservers_that_do_not_answer():
+    down = ". SOA: nameserver [127.0.0.1]:53 cannot be reached"
+    (alarm,) = judge_mail(MailFacts(resolver=down), MailLimits(), now=NOW)
+    assert (alarm.kind, alarm.severity) == (Kind.NAMESERVERS_DOWN, Severity.CRITICAL)
+    assert down in alarm.detail
+    assert alarm.kind.of_mail

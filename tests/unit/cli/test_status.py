@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from gatepost import __version__
+from gatepost.administration.listening import Found
 from gatepost.store.schema import LOCK_FILE
 
 
@@ -25,6 +26,13 @@ def server(says):
         thread.start()
         yield listening.getsockname()[1]
         thread.join(5)
+
+
+@pytest.fixture(autouse=True)
+def nameservers(monkeypatch):
+    """What answers on port 53 of this machine is not what is tried here."""
+    found = Found("127.0.0.1:53", ok=True, detail="answers")
+    monkeypatch.setattr("gatepost.administration.resolving.Resolving.look", lambda _: found)
 
 
 def settle(home, *addresses):
@@ -48,8 +56,9 @@ def test_a_gateway_that_runs(home):
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
     assert shown.stderr == "it runs\n"
-    listener, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
+    listener, nameservers, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
+    assert nameservers == f"{'nameservers':28} 127.0.0.1:53: answers"
     assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
     assert configuration.startswith(f"{'configuration':28} version 1, 20")
     assert queue == f"{'queue':28} 1 active, 2 deferred, 1 held"
@@ -67,6 +76,7 @@ def test_for_machines(home):
             "hostname": "mx.gate.example",
             "configuration": {"version": 0, "at": 0.0, "author": ""},
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],
+            "nameservers": {"name": "127.0.0.1:53", "ok": True, "detail": "answers"},
             "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],
             "queue": {"active": 0, "deferred": 0, "held": 0},
             "certificates": {"alarms": 0, "text": "no alarms"},
@@ -121,7 +131,7 @@ def test_a_worker_that_does_not_run(home, text):
     with server(b"220 mx\r\n") as port:
         settle(home, f"127.0.0.1:{port}")
         shown = home.call("status", code=1)
-    assert shown.stdout.splitlines()[1] == f"{'worker 0':28} does not run"
+    assert shown.stdout.splitlines()[2] == f"{'worker 0':28} does not run"
     assert shown.stderr == "it does not run as it should\n"
 
 
@@ -181,3 +191,13 @@ def test_a_port_for_policies_that_serves_none(home):
         (f"mta-sts 127.0.0.1:{policies}", False),
     ]
     assert told[1]["detail"].startswith("does not answer: ")
+
+
+def test_nameservers_that_do_not_answer(home, monkeypatch):
+    down = Found("127.0.0.1:53", ok=False, detail=". SOA: nameserver [127.0.0.1]:53 cannot be reached")
+    monkeypatch.setattr("gatepost.administration.resolving.Resolving.look", lambda _: down)
+    own(home, f"{os.getpid()}\n")
+    with server(b"220 mx\r\n") as port:
+        settle(home, f"127.0.0.1:{port}")
+        shown = home.call("status", code=1)
+    assert f"{'nameservers':28} 127.0.0.1:53: . SOA: nameserver [127.0.0.1]:53 cannot be reached\n" in shown.stdout

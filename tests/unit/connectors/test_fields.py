@@ -219,3 +219,11 @@ def test_what_is_not_granted_is_noted_beside_the_fields():
     assert (before.text, before.ungranted) == ("a", frozenset())
     assert after.model_dump() == before.model_dump() | {"text": "b"}
     assert after.model_copy().ungranted == after.ungranted
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[Duration, Range(1, 2, format_duration)], Duration, Size, SmartHostField, Label]
+)
+def test_what_a_field_takes_can_be_hashed(kind):
+    """CPython 3.12.0 to 3.12.3 hash the annotations of a union (`Annotated[…] | None`), and all that is in them."""
+    assert isinstance(hash((kind.__origin__, kind.__metadata__)), int)

@@ -214,7 +214,11 @@ def test_exchanges_certificate_says_more_than_its_name(given, chain):
     assert all(one.complete for one in found)
     assert found[-1].subject == "exchange-certificate"
     other = findings(given(exchange=chain("mail.hosting.example")))
-    assert [one.subject for one in other if not one.complete] == ["inbound-connector", "outbound-connector"]
+    assert [one.subject for one in other if not one.complete] == ["exchange-certificate"]
+    assert "bears mail.hosting.example" in other[-1].text
+    assert "the outbound connector expects ex1.contoso.example, so mail to it waits" in other[-1].text
+    assert "the inbound connector knows it by *.contoso.example, so it may not relay" in other[-1].text
+    assert "bears ex1.contoso.example" in other[-1].text, "what to do"
     nothing = findings(given(exchange=replace(good, leaf=None)))
     assert [one.subject for one in nothing if not one.complete] == ["exchange-certificate"]
 
@@ -260,3 +264,18 @@ def test_commands_are_safe_to_paste(given, name):
     assert shlex.split(command("connector", "set", name)) == ["gatepost", "connector", "set", name]
     found = of(given(inbound={"name": name, "enabled": False}), "inbound-connector")
     assert shlex.split(found.commands[0])[3] == name
+
+
+def test_the_connectors_that_it_advises_are_complete(given, chain):
+    """Whatever Exchange shows: a plan that is followed has nothing more to say of connectors."""
+    for shown in (None, chain("ex1.contoso.example"), chain("mail.hosting.example")):
+        for subject, direction in (("inbound-connector", "inbound"), ("outbound-connector", "outbound")):
+            (added,) = of(given(**{direction: None}, exchange=shown), subject).commands
+            fields = dict(one.split("=", 1) for one in shlex.split(added) if "=" in one)
+            fields = {key: True if value == "true" else value for key, value in fields.items()}
+            if label := fields.pop("client_certificate.label", None):
+                fields |= {"client_certificate": {"label": label}, "smart_hosts": [fields["smart_hosts"]]}
+            assert of(given(**{direction: fields}, exchange=shown), subject).complete
+    other = {"tls_domain": "mail.hosting.example"}, {"tls_sender_certificate_name": "mail.hosting.example"}
+    by_its_name = given(outbound=other[0], inbound=other[1], exchange=chain("mail.hosting.example"))
+    assert [one.subject for one in findings(by_its_name) if not one.complete] == []

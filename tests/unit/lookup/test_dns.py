@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import dns.message
 import dns.rdatatype
@@ -14,6 +15,8 @@ from gatepost.lookup.question import Reply, read_message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from gatepost.lookup.question import Asker
 
 A = {("a.example", "A"): ["192.0.2.1"]}
 
@@ -243,3 +246,39 @@ def test_close_ends_what_is_asked(nameserver: Callable[..., Any]) -> None:
             await waiting
 
     lookup(nameserver(A, {"a.example": "silent"}), use, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("refused", "trouble"),
+    [
+        ((), False),
+        ((".",), False),
+        (("mx.example",), False),
+        ((".", "mx.example"), True),
+    ],
+)
+def test_whether_anybody_answers(refused: tuple[str, ...], trouble: bool) -> None:
+    """Where only names of one's own are served, the root fails; whatever is kept of it tells nothing of now."""
+
+    class Picky:
+        validation = dane_off = ""
+
+        async def ask(self, question: Any) -> Reply:
+            if (question[0].to_text().rstrip(".") or ".") in refused:
+                raise LookupFailed("nameserver [192.0.2.1]:53 answered REFUSED")
+            return Reply(dns.message.make_response(dns.message.make_query("x.", "A")), authentic=False)
+
+    found = asyncio.run(Resolver(cast("Asker", Picky())).trouble("mx.example"))
+    assert found == ("nameserver [192.0.2.1]:53 answered REFUSED" if trouble else "")
+
+
+def test_a_forged_answer_is_an_answer_and_a_fault_is_none() -> None:
+    def asker(error: Exception) -> Any:
+        async def ask(_: Any) -> Reply:
+            raise error
+
+        return cast("Asker", SimpleNamespace(ask=ask))
+
+    assert asyncio.run(Resolver(asker(LookupFailed("forged", bogus=True))).trouble("mx.example")) == ""
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(Resolver(asker(ZeroDivisionError())).trouble("mx.example"))

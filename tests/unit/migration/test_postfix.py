@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gatepost.connectors.model import parse
 from gatepost.migration.postfix import convert
 from gatepost.migration.postfix_config import named_files
+from gatepost.migration.postfix_lost import READ
 from gatepost.migration.report import Imported, ImportRefused, Outcome
 
 FULL = """\
@@ -334,3 +335,65 @@ def test_whatever_is_read_the_document_can_be_applied(parameters, table):
         imported(main, files)
     except ImportRefused:
         return
+
+
+RICH = """\
+myhostname = gate.contoso.example
+mydestination = $myhostname, localhost
+relay_domains = contoso.example, hash:/etc/postfix/relay
+mynetworks = 127.0.0.0/8, 192.0.2.0/28
+relayhost = [relay.example]:587
+transport_maps = hash:/etc/postfix/transport
+smtp_tls_policy_maps = hash:/etc/postfix/tls_policy
+smtp_tls_security_level = may
+smtp_tls_cert_file = /etc/ssl/gate-rsa.pem
+smtp_tls_key_file = /etc/ssl/gate-rsa.key
+smtp_tls_eccert_file = /etc/ssl/gate-ec.pem
+smtp_tls_eckey_file = /etc/ssl/gate-ec.key
+smtpd_tls_security_level = may
+smtpd_milters = inet:localhost:11332
+virtual_alias_maps = hash:/etc/postfix/virtual
+header_checks = pcre:/etc/postfix/headers
+smtpd_sasl_auth_enable = yes
+postscreen_dnsbl_sites = dnsbl.example
+delay_warning_time = 4h
+recipient_delimiter = +
+biff = no
+message_size_limit = 1000000
+message_size_limit = 50000000
+something_new = 1
+empty_value =
+"""
+RICH_FILES = {
+    "/etc/postfix/relay": "branch.example x\ncontoso.example x\n",
+    "/etc/postfix/transport": (
+        "bank.example smtp:[mx.bank.example]\n.lab.example :\nlists.example lmtp:unix:/run/lists\n"
+        "bank.example smtp:[other.example]\nann@far.example smtp:[far.example]\n"
+    ),
+    "/etc/postfix/tls_policy": (
+        "[mx.bank.example] secure ciphers=high\n.gov.example dane-only\npartner.example encrypt\n"
+        "[relay.example]:587 verify match=hostname:relay.example:other.example\nodd.example sometimes\n"
+    ),
+    "/etc/postfix/virtual": "sales@contoso.example ann@contoso.example\n",
+}
+
+
+def test_nothing_of_a_rich_configuration_is_dropped_without_a_word():
+    """Every parameter, and every line of its tables, becomes a resource or is named in the report."""
+    result = imported(RICH, {path: (text, "") for path, text in RICH_FILES.items()}, directory="/etc/postfix")
+    report = "\n".join(f"{one.resource}: {one.setting}: {one.detail}" for one in result.findings)
+    everything = f"{result.document}\n{report}"
+    for line in RICH.splitlines():
+        name = line.partition(" ")[0]
+        assert name in READ or name in report, name
+    assert "message_size_limit (line 22): is written again in line 23" in report
+    assert "empty_value" in report
+    for path in ("/etc/postfix/transport", "/etc/postfix/tls_policy"):
+        for number, line in enumerate(RICH_FILES[path].splitlines(), 1):
+            key = line.partition(" ")[0]
+            assert f"{path}, line {number}" in report or key.strip("[]").partition("]")[0] in everything, line
+    assert "/etc/postfix/tls_policy, line 2: .gov.example dane-only" in report
+    assert "aliases of a [[mailbox]]" in report
+    assert "[[content_hook]]" in report
+    assert "gatepost mailbox password" in report
+    assert "not looked at" not in report

@@ -25,9 +25,9 @@ TOLD = [
     ("smtp_sasl_password_maps", "log in"),
     ("smtp_tls_per_site", "obsolete"),
     ("smtpd_recipient_restrictions", "on-premises connectors"),
-    ("virtual_alias_maps", "rewritten"),
+    ("virtual_alias_maps", "aliases of a [[mailbox]]"),
     ("relay_clientcerts", "certificate"),
-    ("smtpd_milters", "contents"),
+    ("smtpd_milters", "[[content_hook]]"),
     ("sender_dependent_relayhost_maps", "mail flow rule"),
     ("virtual_mailbox_maps", "mailbox"),
 ]

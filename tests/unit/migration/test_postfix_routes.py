@@ -169,3 +169,46 @@ def test_tables_that_cannot_be_read_are_told():
     parts = outbound(parse_main("transport_maps = ldap:/x inline:{ b.example=smtp:[h] }"), {}, {})
     assert connectors(parts) == [to("b.example", smart_hosts=["h"])]
     assert any("ldap:/x" in text for _, text in told(parts))
+
+
+def test_an_entry_that_says_nothing_takes_its_mail_out_of_a_wider_one():
+    """transport(5): a null transport and next hop is what there would be without the table."""
+    main = MAY + "relayhost = [relay.example]\n"
+    parts = routed(main, "* smtp:[hub.example]\nb.example :\n")
+    assert connectors(parts) == [
+        to("*", smart_hosts=["hub.example"], **CLEAR),
+        to("b.example", smart_hosts=["relay.example"], **CLEAR),
+    ]
+    assert any("no wider entry" in text for _, text in told(routed(MAY, "b.example :\n")))
+
+
+@pytest.mark.parametrize("key", [".gov.example", "gov.example", "[mx.gov.example]:25"])
+def test_a_policy_beside_a_relayhost_is_not_dropped_without_a_word(key):
+    """Postfix looks for a policy by the relayhost's name, and so never at this one; somebody meant it to count."""
+    parts = routed(MAY + "relayhost = [relay.example]\n", policy=f"{key} dane-only\n")
+    ((outcome, text),) = [one for one in told(parts) if key in one[1]]
+    assert outcome == "not carried over"
+    assert text.startswith("/p, line 1: ")
+    assert "Postfix never looks at the policy" in text
+
+
+def test_of_equal_keys_and_of_several_certificates_the_others_are_named():
+    main = MAY + "smtp_tls_cert_file = /rsa.pem\nsmtp_tls_eccert_file = /ec.pem\n"
+    texts = [text for _, text in told(routed(main, "b.example smtp:[one.example]\nb.example smtp:[two.example]\n"))]
+    assert "/t, line 2: b.example smtp:[two.example]: is written before, at /t, line 1, and the first counts" in texts
+    assert "client_certificate: a connector shows one, /ec.pem; /rsa.pem is not shown" in texts
+
+
+@pytest.mark.parametrize(
+    ("files", "certificate", "lost"),
+    [
+        ("/all.pem", ("/all.pem", "/all.pem"), False),
+        ("/gate.key, /gate.pem", ("/gate.pem", "/gate.key"), False),
+        ("/key.pem /chain.pem, /rsa.pem", ("/chain.pem", "/key.pem"), True),
+        ("/a-key.pem, /b-key.pem", ("/a-key.pem", "/a-key.pem"), True),
+    ],
+)
+def test_a_key_has_its_chain_in_its_own_file_or_the_next(files, certificate, lost):
+    parts = routed(MAY + f"smtp_tls_chain_files = {files}\n")
+    assert connectors(parts)[0]["client_certificate"] == dict(zip(("chain", "key"), certificate, strict=True))
+    assert any("is not shown" in text for _, text in told(parts)) is lost

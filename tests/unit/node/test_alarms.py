@@ -377,7 +377,7 @@ class Post:
 FAILING = Failing("contoso", "bank-out", "bank.example", "encrypted", 0.0, 0.0, 5, "certificate-expired")
 
 
-def with_flow(played, facts):
+def with_flow(played, facts, trouble=None):
     """The keeper also looks at mail; facts: what it finds, may be changed. Returns the webhook."""
     post = Post()
     parts = played.assembly
@@ -393,6 +393,7 @@ def with_flow(played, facts):
         directory,
         mail=OwnerMail(played.store, played.offered.extend, HOST, directory, lambda _: 3600.0),
         find=lambda _: facts[0],
+        trouble=trouble,
         post=post,
         clock=lambda: played.now,
     )
@@ -471,5 +472,22 @@ def test_a_webhook_that_fails_is_tried_again_also_after_a_restart_and_at_last_gi
             await played.tick(3700)
         assert played.memory.posts == ()
         assert "could not be posted for a day" in caplog.text
+
+    play(scene)
+
+
+def test_nameservers_that_do_not_answer_are_an_alarm_until_one_does(play):
+    said = ["nameserver [127.0.0.1]:53 cannot be reached"]
+
+    async def trouble():
+        return said[0]
+
+    async def scene(played):
+        with_flow(played, [MailFacts()], trouble)
+        await played.tick()
+        assert mail_kinds(played) == ["nameservers-down"]
+        said[0] = ""
+        await played.tick(300)
+        assert mail_kinds(played) == []
 
     play(scene)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -92,3 +93,16 @@ def test_one_json_object_a_line_for_machines():
 )
 def test_only_what_is_grave_enough(level, first):
     assert json.loads(logged(level, "json").splitlines()[0])["message"] == first
+
+
+def test_what_must_not_be_overlooked_is_red_on_a_terminal():
+    code = "import logging; from gatepost.node.logs import set_up; set_up('info', 'text'); logging.critical('down')"
+    parent, child = os.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", code], stderr=child, check=True, timeout=30)
+        said = os.read(parent, 1000).decode()
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert said.startswith("\x1b[31m")
+    assert said.rstrip().endswith("root: down\x1b[0m")

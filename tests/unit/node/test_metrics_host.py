@@ -60,6 +60,13 @@ def test_the_life_of_the_process(serve, home):
     while ask(port, "/readyz")[1] != "ready\n":  # a second passes
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    config = ConfigStore(home.data / "config.db")
+    down = Alarm(Kind.NAMESERVERS_DOWN, Severity.CRITICAL, "", "t", "d", "f")
+    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((Standing(down, 1.0),)))})
+    config.close()
+    while ask(port, "/readyz")[1] != "no nameserver answers\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     assert ask(port, method="HEAD")[1] == ""
     assert ask(port, "/metrics?name=x")[0].startswith("HTTP/1.1 200 ")
     assert ask(port, method="POST")[0].startswith("HTTP/1.1 405 ")

@@ -132,3 +132,10 @@ def test_what_is_to_be_returned_fails_with_the_words_of_who_did_it_unless_it_was
         (Sort.FAILED, "550 5.3.0 The case is closed", "olga"),
         (Sort.FAILED, make.unknown.text, None),
     ]
+
+
+def test_where_the_dns_failed_it_is_said_who_was_asked(make):
+    failed = Reply(450, "4.4.312", ("DNS query failed",))
+    fate = Fate(ANN, Sort.DEFERRED, failed, {"detail": "nameserver [127.0.0.1]:53 cannot be reached"})
+    told = end(make.delivery(2, ANN), Outcome([fate])).last_error
+    assert told == "450 4.4.312 DNS query failed (nameserver [127.0.0.1]:53 cannot be reached)"
