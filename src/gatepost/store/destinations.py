@@ -88,7 +88,7 @@ class DestinationFile:
         except OSError as error:
             raise StoreFailure(f"{path.parent}: {error.strerror}") from error
         # A power cut may cost the last second of memory, which the next connections bring back.
-        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL")
+        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL", lasting=True)
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
             if not self._is_made():

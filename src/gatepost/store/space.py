@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.schema import PATIENCE_MS
+from gatepost.store.schema import PATIENCE_MS, keep_wal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ class Space:
         self._free_pages = 0
         self._pages = 0
         if self._mark:
-            _keep_wal(connection)
+            keep_wal(connection)
             _set_chunk(connection, max(self._headroom // 8, 1 << 16))
 
     def measure(self) -> Room:
@@ -206,11 +206,6 @@ def allow_shrinking(connection: apsw.Connection, path: Path) -> None:
     finally:
         connection.execute("PRAGMA temp_store = MEMORY")
 
-
-def _keep_wal(connection: apsw.Connection) -> None:
-    """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
-    one = ctypes.c_int(1)
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(one))
 
 
 def _hint(connection: apsw.Connection, size: int) -> None:
