@@ -150,7 +150,7 @@ def status_of(record: Mapping[str, Any]) -> Status:
         Logins(**logins) if logins is not None else None,
         AlarmCount(**record["certificates"]),
         AlarmCount(**record["mail"]),
-        int(record.get("in_doubt", 0)),  # an earlier version tells nothing of it
+        int(record.get("in_doubt", 0)),  # an earlier version says nothing of it
     )
 
 

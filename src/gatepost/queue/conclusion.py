@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from gatepost.queue.schedule import Schedule
     from gatepost.store.interface import Delivery, Recipient, Return
 
-__all__ = ["INTERNAL", "IN_DOUBT", "UNTRIED", "Conclusion", "conclude", "mark_in_doubt", "suspended", "uniform", "untold"]
+__all__ = [
+    "INTERNAL",
+    "IN_DOUBT",
+    "UNTRIED",
+    "Conclusion",
+    "conclude",
+    "mark_in_doubt",
+    "suspended",
+    "uniform",
+    "untold",
+]
 
 _WAITING = {Sort.DEFERRED, Sort.HELD}
 

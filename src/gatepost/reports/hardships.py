@@ -29,7 +29,7 @@ type _Key = tuple[str, str, str]
 
 
 class Hardships:
-    """failing, dropped, untold: what an earlier process of this worker knew. changed: since it was last set to False."""
+    """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""
 
     def __init__(
         self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = (), untold: Iterable[Untold] = ()

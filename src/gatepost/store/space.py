@@ -207,7 +207,6 @@ def allow_shrinking(connection: apsw.Connection, path: Path) -> None:
         connection.execute("PRAGMA temp_store = MEMORY")
 
 
-
 def _hint(connection: apsw.Connection, size: int) -> None:
     """Have blocks for a database of so many bytes. Only where a chunk was set."""
     wanted = ctypes.c_longlong(size)
