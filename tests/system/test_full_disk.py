@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import smtplib
+import socket
 import subprocess
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.debian import MARK, need
 from support.gateway import Gateway
-from support.process import wait_until
+from support.process import free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message
 from support.sink import Behaviour, Sink
 
@@ -198,9 +199,12 @@ def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     """Every database needs room beside it: each is to have it from before, or to be done without."""
     partner = sink()
     partner.stop()
-    server = on_disk(partner)
+    metrics, centre = free_port(), free_port()
+    beside = {"metrics": {"address": f"127.0.0.1:{metrics}"}, "admin": {"address": f"127.0.0.1:{centre}"}}
+    server = on_disk(partner, **beside)
     sender = Sender(server.port)
     assert sender.send(20) == 0
+    assert sender.send(3, BIG) == 0
     server.stop()
     filler = Filler(disk / "foreign")
     running.callback(filler.remove)
@@ -210,7 +214,15 @@ def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     wait_until(lambda: empty(server), "the queue to run empty", timeout=60)
     assert arrived(partner) == Counter(sender.taken)
     assert sender.send(1) == 452
+    assert sender.send(1, BIG) == 452
+    for port in (metrics, centre):
+        wait_until(lambda port=port: socket.create_connection(("127.0.0.1", port), 2).close() is None, f"port {port}")
+    assert server.cli("status", json=True).data["ok"]
+    assert server.cli("destination", "list", json=True).data is not None
     filler.remove()
-    wait_until(lambda: sender.send(1) == 0, "mail to be taken again", timeout=60)
+    wait_until(lambda: sender.send(1, BIG) == 0, "mail to be taken again", timeout=60)
+    assert sender.send(1) == 0
     wait_until(lambda: empty(server), "the queue to run empty")
+    assert arrived(partner) == Counter(sender.taken)
+    server.wait_trace(recipient=BOB, event="SEND")
     assert "Traceback" not in server.log()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatepost.store.schema import StoreSettings
 
-__all__ = ["NO_ROOM", "Room", "Space", "allow_shrinking"]
+__all__ = ["NO_ROOM", "Room", "Space", "allow_shrinking", "over_quota"]
 
 _log = logging.getLogger(__name__)
 
@@ -205,6 +205,15 @@ def allow_shrinking(connection: apsw.Connection, path: Path) -> None:
         _log.info("%s was written anew, so that it can shrink: %d MiB were in use", path, used >> 20)
     finally:
         connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def over_quota(connection: apsw.Connection, error: Exception) -> bool:
+    """Whether an error of SQLite was a quota that is used up (EDQUOT).
+
+    SQLite calls only a full file system "full", and this an error like a broken disk; but it has written nothing then
+    either, and it passes in the same way.
+    """
+    return isinstance(error, apsw.IOError) and connection.system_errno == errno.EDQUOT
 
 
 def _hint(connection: apsw.Connection, size: int) -> None:
