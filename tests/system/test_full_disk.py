@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import smtplib
+import socket
 import subprocess
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.debian import MARK, need
 from support.gateway import Gateway
-from support.process import wait_until
+from support.process import free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message
 from support.sink import Behaviour, Sink
 
@@ -59,8 +60,8 @@ def disk(running: ExitStack, tmp_path: Path) -> Path:
 def on_disk(running: ExitStack, disk: Path) -> Callable[[Sink], Gateway]:
     """A gateway whose data lie there, and which sends to a sink."""
 
-    def start(partner: Sink) -> Gateway:
-        settings = QUICK | {"server": {"data_dir": str(disk / "data")}}
+    def start(partner: Sink, **more: object) -> Gateway:
+        settings = QUICK | {"server": {"data_dir": str(disk / "data")}} | more
         server = Gateway(contoso(outbound=[connector("partner.example", partner.address)]), settings=settings)
         server.data_dir = disk / "data"
         return running.enter_context(server)
@@ -187,5 +188,41 @@ def test_a_disk_that_others_filled_delivers_what_it_has(
     wait_until(lambda: sender.send(1) == 0, "mail to be taken again", timeout=60)
     wait_until(lambda: empty(server), "the queue to run empty")
     print(f"taken again after {time.monotonic() - begun:.1f} s")
+    server.wait_trace(recipient=BOB, event="SEND")
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.timeout(240)
+def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
+    on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path, running: ExitStack
+) -> None:
+    """Every database needs room beside it: each is to have it from before, or to be done without."""
+    partner = sink()
+    partner.stop()
+    metrics, centre = free_port(), free_port()
+    beside = {"metrics": {"address": f"127.0.0.1:{metrics}"}, "admin": {"address": f"127.0.0.1:{centre}"}}
+    server = on_disk(partner, **beside)
+    sender = Sender(server.port)
+    assert sender.send(20) == 0
+    assert sender.send(3, BIG) == 0
+    server.stop()
+    filler = Filler(disk / "foreign")
+    running.callback(filler.remove)
+    filler.start()
+    partner.start()
+    server.start()
+    wait_until(lambda: empty(server), "the queue to run empty", timeout=60)
+    assert arrived(partner) == Counter(sender.taken)
+    assert sender.send(1) == 452
+    assert sender.send(1, BIG) == 452
+    for port in (metrics, centre):
+        wait_until(lambda port=port: socket.create_connection(("127.0.0.1", port), 2).close() is None, f"port {port}")
+    assert server.cli("status", json=True).data["ok"]
+    assert server.cli("destination", "list", json=True).data is not None
+    filler.remove()
+    wait_until(lambda: sender.send(1, BIG) == 0, "mail to be taken again", timeout=60)
+    assert sender.send(1) == 0
+    wait_until(lambda: empty(server), "the queue to run empty")
+    assert arrived(partner) == Counter(sender.taken)
     server.wait_trace(recipient=BOB, event="SEND")
     assert "Traceback" not in server.log()

@@ -197,6 +197,17 @@ def test_a_stop_names_what_is_in_doubt(gateway: Callable[..., Gateway], sink: Ca
     (entry,) = server.cli("queue", "list", json=True).data
     assert "may arrive twice" in entry["last_error"]
     assert f"message {entry['message']['id']} to contoso/partner.example may arrive twice" in server.log()
+    assert server.cli("status", json=True, expect=None).data["in_doubt"] == 1
+    partner.stop()
+    server.start()
+    wait_until(lambda: "refused" in server.cli("queue", "list", json=True).data[0]["last_error"], "another attempt")
+    found = server.cli("status")
+    assert "1 may arrive twice" in found.stdout, "nobody knows until it is settled"
+    partner.behaviour.delays.clear()
+    partner.start()
+    server.cli("queue", "retry", "--all")
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty")
+    assert server.cli("status", json=True).data["in_doubt"] == 0
 
 
 def test_a_worker_that_dies_alone_is_started_again(gateway: Callable[..., Gateway]) -> None:

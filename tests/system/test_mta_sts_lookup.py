@@ -119,8 +119,16 @@ class Partner:
 
 
 @pytest.fixture
-def partner(dns_server: Callable[..., DnsServer], running: ExitStack, pki: Pki, tmp_path: Path) -> Iterator[Partner]:
-    dns = dns_server({f"{NAME} A": ["127.0.0.1"], f"{DOMAIN} MX": ["10 mx.partner.example."]}, ttl=0)
+def ttl() -> int:
+    """Seconds for which answers may be kept."""
+    return 0
+
+
+@pytest.fixture
+def partner(
+    dns_server: Callable[..., DnsServer], running: ExitStack, pki: Pki, tmp_path: Path, ttl: int
+) -> Iterator[Partner]:
+    dns = dns_server({f"{NAME} A": ["127.0.0.1"], f"{DOMAIN} MX": ["10 mx.partner.example."]}, ttl=ttl)
     host = running.enter_context(PolicyHost(pki.leaf(NAME), b""))
     partner = Partner(dns, host, pki, tmp_path / "cache" / "mta-sts")
     partner.publish("1")
@@ -238,6 +246,30 @@ def test_another_id_takes_effect_in_a_process_that_runs(partner: Partner) -> Non
         assert (found["mode"], found["id"], found["origin"]) == ("testing", "2", "fetched")
         assert worker.ask("find")["origin"] == "cache"
     assert len(partner.host.requests) == 2
+
+
+@pytest.mark.parametrize("ttl", [3600])
+def test_another_id_takes_effect_though_the_old_one_may_be_kept(partner: Partner) -> None:
+    """As is due where the policy at hand allows no host: what we remember of the DNS is not asked (section 5.1)."""
+    with partner.worker() as worker:
+        assert worker.ask("find")["mode"] == "enforce"
+        partner.publish("2", "testing")
+        found = worker.ask("find")
+    assert (found["mode"], found["id"], found["origin"]) == ("testing", "2", "fetched")
+
+
+def test_another_policy_takes_effect_while_the_resolver_says_the_old_id(partner: Partner) -> None:
+    """It may, for as long as the record lives: the policy host is asked itself, though at most every 5 minutes."""
+    with partner.worker() as worker:
+        assert worker.ask("find")["mode"] == "enforce"
+        partner.publish("1", "testing")
+        assert worker.ask("find", 200)["mode"] == "enforce"
+        assert len(partner.host.requests) == 1
+        found = worker.ask("find", 301)
+        assert (found["mode"], found["id"], found["origin"]) == ("testing", "1", "fetched")
+        partner.host.stop()
+        found = worker.ask("find", 700)
+        assert (found["mode"], found["failure"]) == ("testing", None), "what holds is not given up for that"
 
 
 def test_a_refresh_lengthens_the_life_of_a_policy(partner: Partner) -> None:

@@ -108,7 +108,7 @@ class AccessDatabase:
             make_directory(path.parent)
         except OSError as error:
             raise StoreFailure(f"{path.parent}: {error.strerror}") from error
-        self._connection = open_database(path, _SETTINGS)
+        self._connection = open_database(path, _SETTINGS, lasting=True)
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
             self._connection.execute("PRAGMA secure_delete = ON")  # what is removed was a hash of a secret

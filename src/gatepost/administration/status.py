@@ -70,7 +70,10 @@ class Logins(NamedTuple):
 
 
 class Status(NamedTuple):
-    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served."""
+    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served.
+
+    in_doubt: how many of them were sent before a stop that came before the reply, so that they may arrive twice.
+    """
 
     software: str
     hostname: str
@@ -82,6 +85,7 @@ class Status(NamedTuple):
     logins: Logins | None
     certificates: AlarmCount
     mail: AlarmCount
+    in_doubt: int = 0
 
     @property
     def ok(self) -> bool:
@@ -97,7 +101,7 @@ def status(gateway: Gateway, who: Principal) -> Status:
     if not who.is_of_gateway:
         raise Refusal(Kind.FORBIDDEN, "The status is the gateway's, and you see some organizations only.")
     settings = gateway.settings
-    in_force, queue = configuration(gateway), queue_depth(gateway, who)
+    in_force, (queue, in_doubt) = configuration(gateway), queue_depth(gateway, who)
     certificates, mail = _alarms(gateway, who)
     return Status(
         __version__,
@@ -110,6 +114,7 @@ def status(gateway: Gateway, who: Principal) -> Status:
         _logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
         certificates,
         mail,
+        in_doubt,
     )
 
 
@@ -124,6 +129,7 @@ def status_record(one: Status) -> dict[str, Any]:
         "nameservers": one.nameservers._asdict(),
         "workers": [found._asdict() for found in one.workers],
         "queue": one.queue,
+        "in_doubt": one.in_doubt,
         "logins": one.logins._asdict() if one.logins is not None else None,
         "certificates": one.certificates._asdict(),
         "mail": one.mail._asdict(),
@@ -144,6 +150,7 @@ def status_of(record: Mapping[str, Any]) -> Status:
         Logins(**logins) if logins is not None else None,
         AlarmCount(**record["certificates"]),
         AlarmCount(**record["mail"]),
+        int(record.get("in_doubt", 0)),  # an earlier version says nothing of it
     )
 
 
@@ -154,10 +161,14 @@ def configuration(gateway: Gateway) -> Configuration:
     return Configuration(newest[0].version, newest[0].at, newest[0].author) if newest else Configuration(0, 0.0, "")
 
 
-def queue_depth(gateway: Gateway, who: Principal) -> dict[str, int]:
-    """How many deliveries there are, by state; the counting ends at COUNTED. Raises Refusal (UNREADABLE)."""
+def queue_depth(gateway: Gateway, who: Principal) -> tuple[dict[str, int], int]:
+    """How many deliveries there are, by state, and how many of them are in doubt; the counting ends at COUNTED.
+
+    Raises Refusal (UNREADABLE).
+    """
     found = entries(gateway, who, QueueFilter(limit=COUNTED))
-    return {state: sum(entry.state == state for entry in found) for state in _STATES}
+    in_doubt = sum(any(one.in_doubt for one in entry.delivery.recipients) for entry in found)
+    return {state: sum(entry.state == state for entry in found) for state in _STATES}, in_doubt
 
 
 def workers(gateway: Gateway) -> list[Found]:

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     TLS_FAILURES_RISING = "tls-failures-rising"
     DOMAIN_CONFLICT = "domain-conflict"
     NAMESERVERS_DOWN = "nameservers-down"
+    NOTICE_MISSING = "notice-missing"
 
     @property
     def of_mail(self) -> bool:
@@ -55,6 +56,7 @@ _OF_MAIL: Final = frozenset(
         Kind.TLS_FAILURES_RISING,
         Kind.DOMAIN_CONFLICT,
         Kind.NAMESERVERS_DOWN,
+        Kind.NOTICE_MISSING,
     }
 )
 

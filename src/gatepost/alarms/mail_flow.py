@@ -15,7 +15,7 @@ from gatepost.message.header_text import shown_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Dropped", "Failing", "MailFacts", "MailLimits", "Shares", "judge_mail"]
+__all__ = ["Dropped", "Failing", "MailFacts", "MailLimits", "Shares", "Untold", "judge_mail"]
 
 _FORGOTTEN: Final = (
     2.5 * 3600.0
@@ -64,6 +64,21 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Untold:
+    """A message that failed for a recipient and waits, as no notice for its sender could be made.
+
+    message: its queue id. recipient: that it did not reach. failed: the reply by which it failed. last: the last try,
+    seconds since 1970.
+    """
+
+    organization: str
+    message: str
+    recipient: str
+    failed: str
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
 class Shares:
     """TLS sessions of one policy domain, as RFC 8460 counts them: today, and in the days before.
 
@@ -89,6 +104,7 @@ class MailFacts:
     dropped: tuple[Dropped, ...] = ()
     oldest: float | None = 0.0
     destination: str = ""
+    untold: tuple[Untold, ...] = ()
     tls: Mapping[str, Shares] | None = field(default_factory=dict)
     resolver: str = ""
 
@@ -105,7 +121,8 @@ class MailLimits:
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
-    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_age(facts, limits), *_rising(facts, limits)]
+    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_untold(facts, now)]
+    found += [*_age(facts, limits), *_rising(facts, limits)]
     found += _resolver(facts)
     order = tuple(Severity)
     return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.key)))
@@ -163,6 +180,27 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
             "goes; what waits expires and is returned.",
             "Start the resolver, or name another in [dns] nameservers and restart:",
             "gatepost status",
+        )
+
+
+def _untold(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    by_organization: dict[str, dict[str, Untold]] = {}
+    for one in sorted(facts.untold, key=lambda one: one.last):
+        if now < one.last + _FORGOTTEN:
+            by_organization.setdefault(one.organization, {})[one.message] = one
+    for organization, messages in by_organization.items():
+        latest = list(messages.values())[-1]
+        count = "a message" if len(messages) == 1 else f"{len(messages)} messages"
+        yield _alarm(
+            Kind.NOTICE_MISSING,
+            Severity.CRITICAL,
+            f"{organization}/notices",
+            f"{count} of {organization} failed, and the sender cannot be told",
+            f"No notice could be made for {latest.message}, which failed with: {latest.failed or 'nothing'}. Such mail "
+            "waits and is tried again, so that it does not vanish unsaid; the log has the reason.",
+            "See in the log why, and tell the sender yourself if it does not end; then take it away:",
+            f"gatepost trace show {latest.message}",
+            f"gatepost queue drop {latest.message}",
         )
 
 

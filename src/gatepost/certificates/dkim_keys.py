@@ -8,6 +8,7 @@ one thread at a time, as its store is.
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import time
 from hashlib import sha256
@@ -88,6 +89,8 @@ class DkimKeys:
         self._clock = clock
         self._known: dict[tuple[str, str, str, str], DkimSigner] = {}
         self._failed: dict[tuple[str, str, str, str], tuple[float, str]] = {}
+        self._read: dict[bytes, DkimSigner] = {}  # by the SHA-256 of the PEM
+        self._read_before: dict[bytes, DkimSigner] = {}
 
     def signer(self, organization: str, key: DkimKey) -> DkimSigner:
         """What signs with a key. Kept; what failed is tried again after ten seconds. Raises DkimKeyError."""
@@ -109,9 +112,14 @@ class DkimKeys:
         return found
 
     def forget(self) -> None:
-        """Open keys and read files again when they are next needed: resources changed, or the files may have."""
+        """Open keys and read files again when they are next needed: resources changed, or the files may have.
+
+        A key that is the same is not checked again by the library, which takes 50 ms for RSA, on the event loop.
+        """
         self._known.clear()
         self._failed.clear()
+        if self._read:
+            self._read_before, self._read = self._read, {}
 
     def has_key(self, organization: str, name: str) -> bool:
         """Whether a private key is sealed here for a name."""
@@ -152,7 +160,7 @@ class DkimKeys:
 
     def _opened(self, organization: str, key: DkimKey) -> DkimSigner:
         try:
-            signer = read_key(self._pem(organization, key))
+            signer = self._signer_of(self._pem(organization, key))
         except (DkimKeyError, CertificateFileError, VaultError) as error:
             raise DkimKeyError(f"DKIM key {key.name}: {error}") from error
         if signer.algorithm is not key.algorithm:
@@ -162,6 +170,12 @@ class DkimKeys:
                 f"DKIM key {key.name}: its private key is not the counterpart of public_key, by which mail is "
                 "verified; put the right one in its place, or make a new key with a new selector: gatepost dkim add"
             )
+        return signer
+
+    def _signer_of(self, pem: bytes) -> DkimSigner:
+        digest = hashlib.sha256(pem).digest()
+        signer = self._read.get(digest) or self._read_before.get(digest) or read_key(pem)
+        self._read[digest] = signer
         return signer
 
     def _pem(self, organization: str, key: DkimKey) -> bytes:

@@ -6,6 +6,7 @@ responder may be down for the other half. What is not valid, or not about the ce
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -120,7 +121,7 @@ class Stapler:
             except (HttpFailed, RevocationError) as failure:
                 reasons.append(f"{url}: {failure}")
                 continue
-            return self._keep(subject, Staple(now, response))
+            return await self._keep(subject, Staple(now, response))
         _log.warning("no OCSP response to staple for %s: %s", subject.name, "; ".join(reasons))
         return False
 
@@ -136,10 +137,10 @@ class Stapler:
             raise RevocationError(f"it says that the certificate is {standing.status}")
         return response
 
-    def _keep(self, subject: Subject, staple: Staple) -> bool:
+    async def _keep(self, subject: Subject, staple: Staple) -> bool:
         place, content = _place(subject), msgspec.msgpack.encode(staple)
         try:
-            self._store.apply({}, author="gatepost", content={place: content})
+            await asyncio.to_thread(self._store.keep_apart, {place: content})
         except StoreFailure as failure:
             _log.warning("the OCSP response for %s is not kept: %s", subject.name, failure)
             return False

@@ -46,6 +46,8 @@ def _print(found: Status) -> None:
         _line(f"worker {one.name}", one.detail, ok=one.ok)
     _line("configuration", _changed(found.configuration))
     _line("queue", _waiting(found.queue))
+    if found.in_doubt:
+        _line("in doubt", f"{found.in_doubt} may arrive twice: the gateway stopped before the reply to the message")
     _line("certificates", found.certificates.text)
     _line("mail", found.mail.text)
     if found.logins is not None:

@@ -142,13 +142,15 @@ class Resolver:
             return "" if failure.bogus else failure.detail
         return ""
 
-    async def query(self, name: str, rdtype: str) -> Answer:
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
         """Look up `name` (A-labels, with or without trailing dot) and `rdtype` ("MX", "TLSA", …). Raises LookupFailed.
 
-        Questions that are already on their way are not asked twice; giving up waiting does not stop them.
+        fresh: ask whatever is remembered here; the nameserver answers from its own memory all the same, for as long as
+        the zone lets it. Questions that are already on their way are not asked twice; giving up waiting does not stop
+        them.
         """
         question = _question(name, rdtype)
-        known = self._cache.get(question)
+        known = None if fresh else self._cache.get(question)
         if known is not None:
             self._count(rdtype, "cached")
             return known

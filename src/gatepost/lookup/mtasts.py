@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from gatepost.dns.text_record import RecordError
 from gatepost.lookup.cache import Cache
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from dns.rdtypes.txtbase import TXTBase
 
+    from gatepost.lookup.dns import Answer
     from gatepost.lookup.http import Fetched, HttpClient
-    from gatepost.lookup.mx import Queries
 
 __all__ = ["PolicyHosts", "StsFailure", "StsPolicies", "StsState"]
 
@@ -51,6 +51,13 @@ _REFRESH_SECONDS: Final = 600.0  # after which one call begins no further refres
 _MAX_DETAIL: Final = 600
 
 _log = logging.getLogger(__name__)
+
+
+class _Queries(Protocol):
+    """What is needed of `dns.Resolver`."""
+
+    async def query(self, name: str, rdtype: str, *, fresh: bool = False) -> Answer:
+        """Look up. Raises LookupFailed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class StsPolicies:
 
     def __init__(
         self,
-        resolver: Queries,
+        resolver: _Queries,
         client: HttpClient,
         folder: Path | None,
         *,
@@ -122,16 +129,17 @@ class StsPolicies:
         self._seen: Cache[str, StsState] = Cache(_SEEN_BYTES, clock, share=20)
         self._memory: Cache[str, CachedPolicy] = Cache(_MEMORY_BYTES, clock)
         self._failed: Cache[tuple[str, str], StsFailure] = Cache(_FAILURES, clock)
-        self._lookups: Shared[str, StsState] = Shared()
+        self._lookups: Shared[tuple[str, bool], StsState] = Shared()
         self._fetches: Shared[str, CachedPolicy | StsFailure] = Shared()
         self._slots = asyncio.Semaphore(_FETCHES)
 
     async def find(self, domain: str, *, now: float, recheck: bool = False) -> StsState:
         """The state of `domain`: a recipient's domain or a smart host, never a domain above (section 3.4).
 
-        now: seconds since 1970 UTC. recheck: ask the DNS again though it was asked within a minute, as is due before a
-        message fails for good (section 5.1). Never raises. Who asks for a domain that is being looked up waits for the
-        same; giving up does not stop it.
+        now: seconds since 1970 UTC. recheck: the policy at hand does not allow a delivery, and there may be a newer one
+        (section 5.1): whatever we remember the DNS is asked again, and, since the resolver may remember the old id for
+        as long as the record lives, the policy host too, if that was not done for five minutes. Never raises. Who asks
+        for a domain that is being looked up waits for the same; giving up does not stop it.
         """
         name = _policy_domain(domain)
         if not name:
@@ -139,7 +147,9 @@ class StsPolicies:
         seen = self._seen.get(name)
         if seen is not None and not recheck:
             return seen
-        return await self._lookups.result(name, lambda: self._look(name, now), f"mta-sts {name}")
+        return await self._lookups.result(
+            (name, recheck), lambda: self._look(name, now, recheck=recheck), f"mta-sts {name}"
+        )
 
     async def fetch(self, domain: str) -> Policy | StsFailure:
         """What the host of `domain` (A-labels) serves now, whatever the DNS says; nothing of it is kept. For checks."""
@@ -173,8 +183,8 @@ class StsPolicies:
 
     # Looking up.
 
-    async def _look(self, name: str, now: float) -> StsState:
-        record = await self._record(name)
+    async def _look(self, name: str, now: float, *, recheck: bool) -> StsState:
+        record = await self._record(name, fresh=recheck)
         held = await self._at_hand(name, record, now)
         failure = record if isinstance(record, StsFailure) else None
         origin: Literal["fetched", "cache"] = "cache"
@@ -184,6 +194,10 @@ class StsPolicies:
                 held, origin = found, "fetched"
             else:
                 failure = found
+        elif recheck and isinstance(record, Record) and held is not None and held.fetched <= now - _RETRY_SECONDS:
+            found = await self._fetched(name, record, held, now)
+            if isinstance(found, CachedPolicy):  # else what is at hand holds, as if nobody had asked
+                held, origin = found, "fetched"
         state = StsState(name, record=record if isinstance(record, Record) else None, failure=failure)
         if held is not None:
             state = replace(
@@ -192,10 +206,10 @@ class StsPolicies:
         self._seen.put(name, replace(state, origin="cache") if held else state, _SEEN_SECONDS, _cost(state.policy))
         return state
 
-    async def _record(self, name: str) -> Record | StsFailure | None:
+    async def _record(self, name: str, *, fresh: bool = False) -> Record | StsFailure | None:
         """What the DNS says now; None if it says that there is no record."""
         try:
-            answer = await self._resolver.query(record_name(name), "TXT")
+            answer = await self._resolver.query(record_name(name), "TXT", fresh=fresh)
         except LookupFailed as failed:
             return _failure(failed) if failed.temporary else None
         found = parse_record([cast("TXTBase", record).strings for record in answer.records])

@@ -177,7 +177,7 @@ class AlarmKeeper:
             if not taken and course.failed_post(memory, one, now=now).posts == course.posted(memory, one).posts:
                 _log.error("alarms could not be posted for a day, and are not posted any more")
             memory = course.posted(memory, one) if taken else course.failed_post(memory, one, now=now)
-            self._keep(memory)
+            await self._keep(memory)
         self._post_at = course.next_post(memory)
 
     async def _round(self, now: float, *, changed: bool) -> None:
@@ -267,18 +267,18 @@ class AlarmKeeper:
         if self._post is not None:
             memory = course.to_be_posted(memory, news, now=now)
             self._post_at = course.next_post(memory)
-        self._keep(memory)
+        await self._keep(memory)
         for one in news:
             _tell(one)
         if self._to and course.mail_is_due(memory, now=now):
             await self._write(memory, now)
 
-    def _keep(self, memory: Memory) -> None:
+    async def _keep(self, memory: Memory) -> None:
         content = course.encoded(memory)
         if content == self._resources.content(course.ALARMS_CONTENT):
             return
         try:
-            self._resources.apply({}, author="gatepost", content={course.ALARMS_CONTENT: content})
+            await asyncio.to_thread(self._resources.keep_apart, {course.ALARMS_CONTENT: content})
         except StoreFailure as failure:
             _log.warning("alarms are not kept, and may be told again: %s", failure)
 
@@ -294,7 +294,7 @@ class AlarmKeeper:
         except StoreFailure as failure:
             _log.warning("the mail about alarms is not queued yet: %s", failure)
             return
-        self._keep(course.mailed(memory, now=now))
+        await self._keep(course.mailed(memory, now=now))
         if lost:
             _log.error("no mail about alarms goes to %s: there is no organization yet", ", ".join(lost))
 

@@ -130,7 +130,8 @@ class Assembly:
             share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
         )
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
+        self._snapshots = SnapshotSource(ConfigStore(self._resources.path), settings.limits.prefixes())
+        self._taking: asyncio.Task[object] | None = None
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
         self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
@@ -220,10 +221,18 @@ class Assembly:
         """Whether anybody reads what `observe` notes."""
         return self._observation.served
 
-    def refresh(self) -> None:
-        """Take up new resources, if there are any."""
+    def poll(self) -> None:
+        """Begin to take up new resources, if that is not under way."""
+        if self._taking is None or self._taking.done():
+            self._taking = spawn(self.refresh(), "resources")
+
+    async def refresh(self) -> None:
+        """Take up new resources, if there are any. A thread reads and understands them: of many it takes seconds."""
+        newer = await asyncio.to_thread(self._snapshots.newer)
         renewed = self._credentials.refresh()  # before the rest, which asks for it
-        if not self._snapshots.refresh() and not renewed:
+        if newer is not None:
+            self._snapshots.take(newer)
+        elif not renewed:
             return
         current = self._snapshots.current
         for service in self._services.values():
@@ -302,6 +311,9 @@ class Assembly:
         await asyncio.to_thread(self._observation.close)
         for store in self._stores:
             await store.close()
+        if self._taking is not None:
+            await asyncio.wait([self._taking])
+        self._snapshots.close()
         self._resources.close()
 
     def report_intake(self) -> ReportIntake:

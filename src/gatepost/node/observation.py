@@ -43,7 +43,7 @@ class Observation:
         self.served = bool(settings.metrics_address)
         self._figures = Figures(Path(settings.server.data_dir) / WORKERS_DIRECTORY, worker, served=self.served)
         before = self._figures.before
-        hardships = Hardships(before.failing, before.dropped)
+        hardships = Hardships(before.failing, before.dropped, before.untold)
         self._figures.watch(hardships)
         self._figures.follow(self.counts)
         readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [hardships]

@@ -87,8 +87,4 @@ def extensions_of(role: ListenerRole, limits: SmtpLimits, directory: Directory, 
 
 def login_secret(store: ConfigStore) -> bytes:
     """The installation's own, made when it is first needed. Raises StoreFailure."""
-    if (found := store.content(_SECRET)) is None:
-        store.apply({}, author="gatepost", content={_SECRET: secrets.token_bytes(32)})
-        found = store.content(_SECRET)
-    assert found is not None  # noqa: S101 - it was written just now, by us or by another worker
-    return found
+    return store.content_once(_SECRET, lambda: secrets.token_bytes(32))

@@ -77,7 +77,7 @@ class _Worker:
         loop.add_signal_handler(signal.SIGHUP, assembly.reload)
         periodic = [
             spawn(every(SWEEP_SECONDS, assembly.registry.sweep), "session sweep"),
-            spawn(every(POLL_SECONDS, assembly.refresh), "resources poll"),
+            spawn(every(POLL_SECONDS, assembly.poll), "resources poll"),
             spawn(every(POLL_SECONDS, lambda: self._end_if_failed(assembly)), "store watch"),
             spawn(every(STAPLE_SECONDS, assembly.keeper.staple), "stapling"),
         ]

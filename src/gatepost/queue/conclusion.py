@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from gatepost.queue.schedule import Schedule
     from gatepost.store.interface import Delivery, Recipient, Return
 
-__all__ = ["INTERNAL", "IN_DOUBT", "UNTRIED", "Conclusion", "conclude", "suspended", "uniform", "untold"]
+__all__ = [
+    "INTERNAL",
+    "IN_DOUBT",
+    "UNTRIED",
+    "Conclusion",
+    "conclude",
+    "mark_in_doubt",
+    "suspended",
+    "uniform",
+    "untold",
+]
 
 _WAITING = {Sort.DEFERRED, Sort.HELD}
 
@@ -88,6 +98,13 @@ def _told(fate: Fate) -> str:
     """The reply, and where the DNS failed, whom we asked and what happened: nobody else can tell."""
     detail = str(fate.detail.get("detail", "")) if fate.reply.enhanced == _DNS_FAILED else ""
     return f"{fate.reply.text} ({detail})" if detail else fate.reply.text
+
+
+def mark_in_doubt(delivery: Delivery) -> None:
+    """It was sent, and nobody knows whether it was taken: that stands in the queue until it is settled."""
+    delivery.last_error = IN_DOUBT.text
+    for recipient in delivery.recipients:
+        recipient.in_doubt = True
 
 
 def _deferred(fate: Fate) -> Fate:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.net.tasks import spawn
-from gatepost.queue.conclusion import IN_DOUBT, INTERNAL, UNTRIED, uniform
+from gatepost.queue.conclusion import INTERNAL, UNTRIED, mark_in_doubt, uniform
 from gatepost.queue.hop_lookup import HopLookups
 from gatepost.queue.hop_queue import EACH_ITS_OWN
 from gatepost.queue.lane_budget import LaneBudget
@@ -365,7 +365,7 @@ class QueueManager:
             outcome = await self._deliver(delivery)
         except asyncio.CancelledError:
             if self._in_doubt:
-                delivery.last_error = IN_DOUBT.text
+                mark_in_doubt(delivery)
                 _log.warning(
                     "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
                     format_id(delivery.message.id),

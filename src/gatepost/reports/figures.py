@@ -106,6 +106,7 @@ class Figures:
             [(list(series), value) for series, value in self.gauges.items()],
             known.failing if known else (),
             known.dropped if known else (),
+            known.untold if known else (),
         )
 
     def _sums(self) -> tuple[dict[Series, float], dict[Series, Histogram]]:

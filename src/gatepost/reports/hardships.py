@@ -1,8 +1,8 @@
 """What deliveries show of partners in trouble: for alarms, kept in a worker's memory and in its file. Bounded.
 
 A reader of `reports.events`. What counts is decided here and judged in `alarms.mail_flow`: a run of attempts under a
-requirement that are deferred for TLS, and connections that protect less than their destination was seen to do. A
-delivery ends either.
+requirement that are deferred for TLS, and connections that protect less than their destination was seen to do, which a
+delivery ends; and messages that failed without a notice, until they have one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gatepost.alarms.mail_flow import Dropped, Failing
+from gatepost.alarms.mail_flow import Dropped, Failing, Untold
 from gatepost.reports.measured import DELIVERED, level_of
 
 if TYPE_CHECKING:
@@ -23,17 +23,21 @@ __all__ = ["Hardships"]
 _MOST: Final = 500  # partners of either kind
 _LONG: Final = 300
 _WAITING: Final = frozenset({"DEFER", "HOLD"})
+_OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
 
 type _Key = tuple[str, str, str]
 
 
 class Hardships:
-    """failing, dropped: what an earlier process of this worker knew. changed: since it was last set to False."""
+    """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""
 
-    def __init__(self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = ()) -> None:
+    def __init__(
+        self, failing: Iterable[Failing] = (), dropped: Iterable[Dropped] = (), untold: Iterable[Untold] = ()
+    ) -> None:
         self.changed = False
         self._failing = {(one.organization, one.name, one.domain): one for one in failing}
         self._dropped = {(one.organization, one.name, one.domain): one for one in dropped}
+        self._untold = {(one.message, one.recipient): one for one in untold}
 
     @property
     def failing(self) -> tuple[Failing, ...]:
@@ -45,11 +49,17 @@ class Hardships:
         """Destinations that protect less than before."""
         return tuple(self._dropped.values())
 
+    @property
+    def untold(self) -> tuple[Untold, ...]:
+        """Messages that failed and whose senders could not be told."""
+        return tuple(self._untold.values())
+
     def __call__(self, groups: Sequence[Sequence[TraceEvent]]) -> None:
         """Learn from groups of events: one of each attempt and destination tells it."""
         for group in groups:
             seen: set[_Key] = set()
             for event in group:
+                self._learn_untold(event)
                 if event.event not in DELIVERED and event.event not in _WAITING:
                     continue
                 key = _key(event)
@@ -66,6 +76,18 @@ class Hardships:
         if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
             held = event.event == "HOLD"
             self._dropped[key] = Dropped(*key, drop["was"], drop["now"], event.at, held)
+            self.changed = True
+
+    def _learn_untold(self, event: TraceEvent) -> None:
+        """Each attempt without a notice says so; another outcome is told, or is none that anybody is told of."""
+        if event.event not in _OUTCOMES:
+            return
+        key, failed = (event.message, event.recipient[:_LONG]), event.detail.get("failed")
+        if failed is None:
+            if self._untold and self._untold.pop(key, None) is not None:
+                self.changed = True
+        elif key in self._untold or len(self._untold) < _MOST:
+            self._untold[key] = Untold(event.organization, *key, failed[:_LONG], event.at)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:

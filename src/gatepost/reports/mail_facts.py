@@ -46,6 +46,7 @@ class MailFactFinder:
             tuple(one for worker in workers for one in worker.dropped),
             oldest,
             destination,
+            tuple(one for worker in workers for one in worker.untold),
             self._shares(now),
         )
 

@@ -95,7 +95,10 @@ class Version(msgspec.Struct):
 
 
 class ConfigStore:
-    """The configuration of a data directory. For one thread at a time; methods may wait for another process's lock."""
+    """The configuration of a data directory, in the file `path`. For one thread at a time.
+
+    Methods that change something may wait for another process's lock; reading waits for nobody.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open `path`, made if it is not there. Raises StoreFailure."""
@@ -103,7 +106,8 @@ class ConfigStore:
             make_directory(path.parent)
         except OSError as error:
             raise StoreFailure(f"{path.parent}: {error.strerror}") from error
-        self._connection = open_database(path, _SETTINGS)
+        self.path = path
+        self._connection = open_database(path, _SETTINGS, lasting=True)
         self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
         self._connection.execute("PRAGMA secure_delete = ON")  # what is removed may have been a key
         try:
@@ -202,6 +206,14 @@ class ConfigStore:
             self._data_version = -1
             if None in content.values():
                 self._forget()
+
+    def keep_apart(self, content: Mapping[str, bytes]) -> None:
+        """Store content over a connection of its own: for a thread, while this one reads. Raises StoreFailure.
+
+        It waits for the disk, and up to five seconds for who else changes the file: an event loop must not.
+        """
+        with contextlib.closing(ConfigStore(self.path)) as other:
+            other.apply({}, author="gatepost", content=content)
 
     def history(
         self, kind: str = "", name: str = "", limit: int = 100, version: int = 0, *, before: int = 0

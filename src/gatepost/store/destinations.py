@@ -1,9 +1,9 @@
 """What destinations were seen to do, on disk: `destinations.db` in the data directory, shared by workers and commands.
 
 `DestinationFile` is the file: read and changed by whoever holds it, one transaction a change. `DestinationStore` is a
-worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that writes them in
-batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's to judge. What
-the records mean is `policy.memory`'s.
+worker's: it reads by primary key when a connection was opened, and hands sessions to a thread that opens the file and
+writes them in batches. A session that cannot be written costs memory, never mail; what cannot be read is the caller's
+to judge. What the records mean is `policy.memory`'s.
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ _MOST = 100_000  # destinations that are remembered; those that saw no session f
 _WAITING = 10_000  # sessions that may wait for the disk
 _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
-_READ_TIMEOUT_MS = 100  # reading happens on the event loop
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Remembered).decode
@@ -88,7 +87,7 @@ class DestinationFile:
         except OSError as error:
             raise StoreFailure(f"{path.parent}: {error.strerror}") from error
         # A power cut may cost the last second of memory, which the next connections bring back.
-        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL")
+        self._connection = open_database(path, _SETTINGS, synchronous="NORMAL", lasting=True)
         try:
             self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
             if not self._is_made():
@@ -190,7 +189,7 @@ class DestinationStore:
     """A worker's memory of destinations. `find` and `note` are for the event loop; writing happens on a thread."""
 
     def __init__(self, path: Path, *, interval: float = _INTERVAL, most: int = _MOST) -> None:
-        """Never raises: a file that cannot be opened is tried again at each use."""
+        """Never raises: a file that cannot be opened is tried again on the thread."""
         self._path = path
         self._interval = interval
         self._most = most
@@ -200,15 +199,16 @@ class DestinationStore:
         self._count = 0
         self._dropped = 0
         self._ending = threading.Event()
+        self._failed: DestinationFile | None = None  # the loop could not read it
         self._reading = self._made()
         self._writing: DestinationFile | None = None
         self._thread = threading.Thread(target=self._run, name="destinations", daemon=True)
         self._thread.start()
 
     def _made(self) -> DestinationFile | None:
-        """Open the file, and make it, while nobody waits for the event loop."""
+        """The file for reading on the event loop, which waits for nobody: who changes it is in no reader's way."""
         try:
-            return DestinationFile(self._path, timeout_ms=_READ_TIMEOUT_MS)
+            return DestinationFile(self._path, timeout_ms=0)
         except StoreFailure as failure:
             _log.error("the memory of destinations: %s", failure)
             return None
@@ -221,12 +221,13 @@ class DestinationStore:
         with self._lock:
             # Read before the file: what leaves meanwhile is counted twice, which changes nothing.
             noted = [*self._leaving.get(name, ()), *self._waiting.get(name, ())]
+        reading = self._reading
+        if reading is None or reading is self._failed:
+            raise StoreFailure(f"{self._path} cannot be opened; it is tried again")
         try:
-            if self._reading is None:
-                self._reading = DestinationFile(self._path, timeout_ms=_READ_TIMEOUT_MS)
-            return _with(self._reading.find(name), noted)
+            return _with(reading.find(name), noted)
         except StoreFailure:
-            self._reading = _let_go(self._reading)
+            self._failed = reading
             raise
 
     def note(self, name: DestinationName, session: Session, *, told: bool = False) -> None:
@@ -250,10 +251,17 @@ class DestinationStore:
     def _run(self) -> None:
         wait = self._interval
         while not self._ending.wait(wait):
+            self._reopen()
             wait = self._interval if self._flush() else min(wait * 2, _LONGEST_WAIT)
         self._flush()
         if self._writing is not None:
             self._writing.close()
+
+    def _reopen(self) -> None:
+        """What the loop cannot read is opened anew here: that may take seconds."""
+        if self._reading is None or self._reading is self._failed:
+            self._reading, self._failed = _let_go(self._reading), None
+            self._reading = self._made()
 
     def _flush(self) -> bool:
         """Write what waits. False if that failed: it waits on."""

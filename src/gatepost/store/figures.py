@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gatepost.alarms.mail_flow import Dropped, Failing  # noqa: TC001 - msgspec reads annotations
+from gatepost.alarms.mail_flow import Dropped, Failing, Untold  # noqa: TC001 - msgspec reads annotations
 
 __all__ = ["WORKERS_DIRECTORY", "WorkerFigures", "read_all", "read_figures", "write_figures"]
 
@@ -37,6 +37,7 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     gauges: list[tuple[list[str], float]] = []
     failing: tuple[Failing, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    untold: tuple[Untold, ...] = ()
 
 
 _decoder: Any = msgspec.json.Decoder(WorkerFigures)

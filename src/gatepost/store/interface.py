@@ -72,7 +72,8 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     none. delayed: a delay DSN was sent for it. held: it waits for an administrator, as its destination protects less
     than it was seen to do. released: an administrator let it go all the same. forwarded_by: the address of the mailbox
     that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
-    message's own. All recipients of a delivery have the same two.
+    message's own. All recipients of a delivery have the same two. in_doubt: the gateway stopped between sending the
+    message and the reply, so that it may arrive twice.
     """
 
     address: str
@@ -83,6 +84,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     released: bool = False
     forwarded_by: str = ""
     return_path: str = ""
+    in_doubt: bool = False
 
 
 class Message(msgspec.Struct, omit_defaults=True):

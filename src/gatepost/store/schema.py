@@ -9,6 +9,7 @@ accounts in a file of its own.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import time
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = [
     "StoreSettings",
     "check_queue_tables",
     "exclusively",
+    "keep_wal",
     "make_directory",
     "make_file",
     "make_queue_tables",
@@ -47,6 +49,7 @@ PATIENCE_MS = 5000
 """Milliseconds for which others that have a file are waited for."""
 
 _PAUSE = 0.02  # seconds between two tries
+_INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
 _SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
@@ -138,12 +141,13 @@ def sync_directory(path: Path) -> None:
 
 
 def open_database(
-    path: Path, settings: StoreSettings, *, synchronous: str = "FULL", shrinking: bool = False
+    path: Path, settings: StoreSettings, *, synchronous: str = "FULL", shrinking: bool = False, lasting: bool = False
 ) -> apsw.Connection:
     """Open a database for writing, in WAL mode; make it, readable by its owner only, if it is not there.
 
-    shrinking: a new one can give free pages back to the file system (`store.space`), which costs a little. The caller
-    checkpoints. Raises StoreFailure if SQLite is too old or the file cannot be opened.
+    shrinking: a new one can give free pages back to the file system (`store.space`), which costs a little. lasting: the
+    gateway cannot start without it, so what lies beside it stays (`keep_wal`). The caller checkpoints. Raises
+    StoreFailure if SQLite is too old or the file cannot be opened.
     """
     if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
         raise StoreFailure(f"SQLite {apsw.sqlite_lib_version()} can lose commits; 3.51.3 or newer is needed")
@@ -151,6 +155,8 @@ def open_database(
         make_file(path)
         connection = apsw.Connection(str(path), vfs=settings.vfs or None)
         connection.set_busy_timeout(PATIENCE_MS)
+        if lasting:
+            keep_wal(connection)
         connection.execute(f"PRAGMA page_size = {settings.page_size}")
         if shrinking:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect on one with tables
@@ -162,8 +168,24 @@ def open_database(
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA temp_store = MEMORY")
     except (apsw.Error, OSError) as error:
-        raise StoreFailure(f"{path}: {getattr(error, 'strerror', '') or error}") from error
+        raise StoreFailure(f"{path}: {_reason(path, error)}") from error
     return connection
+
+
+def _reason(path: Path, error: apsw.Error | OSError) -> str:
+    """What kept a database from being opened. For want of room SQLite speaks of an error of the disk."""
+    said = getattr(error, "strerror", "") or str(error)
+    with contextlib.suppress(OSError):
+        space = os.statvfs(path.parent)
+        if isinstance(error, apsw.FullError | apsw.IOError) and space.f_bavail * space.f_frsize < _INDEX_BYTES:
+            return f"{said}: the disk is full, and a database needs {_INDEX_BYTES >> 10} KiB beside it; make room there"
+    return said
+
+
+def keep_wal(connection: apsw.Connection) -> None:
+    """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
+    one = ctypes.c_int(1)
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(one))
 
 
 def _into_wal(connection: apsw.Connection) -> None:

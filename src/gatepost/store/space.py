@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
-from gatepost.store.schema import PATIENCE_MS
+from gatepost.store.schema import PATIENCE_MS, keep_wal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.store.schema import StoreSettings
 
-__all__ = ["NO_ROOM", "Room", "Space", "allow_shrinking"]
+__all__ = ["NO_ROOM", "Room", "Space", "allow_shrinking", "over_quota"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Space:
         self._free_pages = 0
         self._pages = 0
         if self._mark:
-            _keep_wal(connection)
+            keep_wal(connection)
             _set_chunk(connection, max(self._headroom // 8, 1 << 16))
 
     def measure(self) -> Room:
@@ -207,10 +207,13 @@ def allow_shrinking(connection: apsw.Connection, path: Path) -> None:
         connection.execute("PRAGMA temp_store = MEMORY")
 
 
-def _keep_wal(connection: apsw.Connection) -> None:
-    """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
-    one = ctypes.c_int(1)
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(one))
+def over_quota(connection: apsw.Connection, error: Exception) -> bool:
+    """Whether an error of SQLite was a quota that is used up (EDQUOT).
+
+    SQLite calls only a full file system "full", and this an error like a broken disk; but it has written nothing then
+    either, and it passes in the same way.
+    """
+    return isinstance(error, apsw.IOError) and connection.system_errno == errno.EDQUOT
 
 
 def _hint(connection: apsw.Connection, size: int) -> None:

@@ -23,7 +23,7 @@ from gatepost.metrics.counts import Counts
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.rows import Plan, take_notices
 from gatepost.store.schema import QUEUE_FILE
-from gatepost.store.space import NO_ROOM, Space
+from gatepost.store.space import NO_ROOM, Space, over_quota
 from gatepost.store.work import Barrier
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class Writer:
                 self._look()
                 self._tidy()
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-                self._fail([], error)
+                if not over_quota(self._connection, error):
+                    self._fail([], error)
         self._commit(self._kept + self._stuck)
         if self.failure is not None:  # what the WAL holds is not known: leave it to the next start
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -228,7 +229,10 @@ class Writer:
         except _PASSING as error:
             self._postpone(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever failed a commit, it is final
-            self._fail(batch, error)
+            if over_quota(self._connection, error):
+                self._postpone(batch, error)
+            else:
+                self._fail(batch, error)
         else:
             self._tell(batch)
             self.unlink(unlink)
@@ -277,7 +281,7 @@ class Writer:
                 connection.execute("ROLLBACK")
             raise
 
-    def _postpone(self, batch: list[Work], error: apsw.Error) -> None:
+    def _postpone(self, batch: list[Work], error: Exception) -> None:
         """Nothing was written, and that may change: settlements are kept for a later commit, messages are not."""
         full = not isinstance(error, apsw.BusyError | apsw.LockedError)
         failure: StoreFailure = StoreFull(str(error)) if full else StoreBusy(str(error))
@@ -334,6 +338,10 @@ class Writer:
         try:
             pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except _PASSING:  # on a full disk the database may not be able to grow
+            pages, copied = self._wal_pages, 0
+        except apsw.IOError as error:
+            if not over_quota(self._connection, error):
+                raise
             pages, copied = self._wal_pages, 0
         self._wal_pages = 0
         # If somebody reads an old state the WAL cannot begin anew: try again only when it has grown some more.

@@ -7,6 +7,7 @@ def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
         "domain-conflict",
         "nameservers-down",
+        "notice-missing",
         "partner-failing",
         "protection-drop",
         "queue-age",

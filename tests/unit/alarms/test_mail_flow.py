@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.alarms.alarm import Kind, Severity
-from gatepost.alarms.mail_flow import Dropped, Failing, MailFacts, MailLimits, Shares, judge_mail
+from gatepost.alarms.mail_flow import Dropped, Failing, MailFacts, MailLimits, Shares, Untold, judge_mail
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -124,3 +124,24 @@ def test_nameservers_that_do_not_answer():
     assert (alarm.kind, alarm.severity) == (Kind.NAMESERVERS_DOWN, Severity.CRITICAL)
     assert down in alarm.detail
     assert alarm.kind.of_mail
+
+
+UNTOLD = Untold("contoso", "0cb1", "bob@b.example", "550 5.1.1 Unknown", NOW - 60)
+
+
+def test_senders_that_cannot_be_told():
+    again = replace(UNTOLD, recipient="joe@b.example")
+    (one,) = judged(untold=(UNTOLD, again))
+    assert (str(one.kind), str(one.severity), one.about) == ("notice-missing", "critical", "contoso/notices")
+    assert one.title == "a message of contoso failed, and the sender cannot be told"
+    assert "0cb1, which failed with: 550 5.1.1 Unknown." in one.detail
+    assert one.lines == ("gatepost trace show 0cb1", "gatepost queue drop 0cb1")
+    newer = replace(UNTOLD, message="0cb2", failed="", last=NOW - 1)
+    two, other = judged(untold=(newer, UNTOLD, replace(UNTOLD, organization="fabrikam")))
+    assert two.title.startswith("2 messages of contoso failed")
+    assert "0cb2, which failed with: nothing." in two.detail
+    assert other.about == "fabrikam/notices"
+
+
+def test_who_was_not_tried_again_is_not_told_of_for_ever():
+    assert judged(untold=(replace(UNTOLD, last=NOW - 3 * HOUR),)) == ()

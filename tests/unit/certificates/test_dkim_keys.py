@@ -191,3 +191,16 @@ def test_another_master_key_than_before_is_noticed(store: ConfigStore, keys: Dki
         wrong.check_master_key(organizations)
     put(store, wrong, PEMS[RSA], other)
     wrong.check_master_key(organizations)
+
+
+def test_a_key_that_stayed_the_same_is_not_checked_anew(
+    keys: DkimKeys, store: ConfigStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.apply({}, author="test", content=keys.sealed("contoso", NAME, PEMS[RSA]))
+    key = DkimKey(name=NAME)
+    first = keys.signer("contoso", key)
+    monkeypatch.setattr(dkim_keys, "read_key", None)
+    for _ in range(3):
+        keys.forget()
+        keys.forget()
+        assert keys.signer("contoso", key) is first

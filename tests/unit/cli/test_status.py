@@ -78,6 +78,7 @@ def test_for_machines(home):
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],
             "nameservers": {"name": "127.0.0.1:53", "ok": True, "detail": "answers"},
             "workers": [{"name": "0", "ok": True, "detail": f"runs, process {os.getpid()}"}],
+            "in_doubt": 0,
             "queue": {"active": 0, "deferred": 0, "held": 0},
             "certificates": {"alarms": 0, "text": "no alarms"},
             "logins": None,

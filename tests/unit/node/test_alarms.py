@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from email import message_from_bytes, policy
 
+import apsw
 import pytest
 
 from gatepost.alarms.course import ALARMS_CONTENT, decoded
@@ -95,7 +96,7 @@ def play(home):
             assembly = await Assembly.build(settings, 0, 1, [])
             try:
                 assembly.keeper._look()
-                assembly.refresh()
+                await assembly.refresh()
                 await scene(Played(assembly, settings, says))
             finally:
                 await assembly.close(0.5)
@@ -164,12 +165,12 @@ def test_the_world_is_asked_daily_and_after_changes(play, home):
         store.apply({"organization": {"contoso": other}}, author="test")
         await played.tick(5)
         assert played.world.asked == 2
-        played.assembly.refresh()
+        await played.assembly.refresh()
         await played.tick(5)
         assert played.world.asked == 3
         store.apply({"organization": {"contoso": other | {"message_expiration": "1h"}}}, author="test")
         store.close()
-        played.assembly.refresh()
+        await played.assembly.refresh()
         await played.tick(5)
         assert played.world.asked == 3, "that says nothing about certificates"
 
@@ -210,7 +211,7 @@ def test_one_look_ends_before_the_next_begins(play):
 
 def test_revoked_is_critical_and_stays_while_nothing_is_known(play, caplog):
     async def scene(played):
-        played.assembly.refresh()
+        await played.assembly.refresh()
         _, entries = played.assembly.keeper.inventory.entries()
         (number,) = entries
         played.world.says = Observed(chains={number: ChainSeen(revoked="by its authority")}, tlsa=WELL.tlsa)
@@ -290,7 +291,7 @@ def test_a_memory_that_cannot_be_kept_is_told(play, caplog, monkeypatch):
         def fails(*_, **__):
             raise StoreFailure("the disk is full")
 
-        monkeypatch.setattr(played.assembly._resources, "apply", fails)
+        monkeypatch.setattr(played.assembly._resources, "keep_apart", fails)
         await played.tick()
         assert "are not kept, and may be told again: the disk is full" in caplog.text
 
@@ -308,7 +309,7 @@ def test_what_is_stored_and_not_in_force_yet_is_not_judged(play, home):
         store.apply({"organization": {"contoso": more}}, author="test")
         await played.tick(1)
         assert played.world.asked == 1
-        played.assembly.refresh()
+        await played.assembly.refresh()
         store.apply({"organization": {"contoso": CONTOSO}}, author="test")  # after the look at the version, as it were
         store.close()
         version = played.keeper._resources.version
@@ -316,7 +317,7 @@ def test_what_is_stored_and_not_in_force_yet_is_not_judged(play, home):
         await played.tick(1)
         assert played.world.asked == 1
         played.keeper._resources.version = version
-        played.assembly.refresh()
+        await played.assembly.refresh()
         await played.tick(1)
         assert played.world.asked == 1, "it is as it was at the last look"
 
@@ -337,7 +338,7 @@ def test_changes_that_follow_one_another_are_looked_at_together(play, home):
         more = CONTOSO | {"accepted_domain": [{"name": "contoso.example"}, {"name": "b.example"}]}
         store.apply({"organization": {"contoso": more}}, author="test")
         store.close()
-        played.assembly.refresh()
+        await played.assembly.refresh()
         await played.tick(1)
         assert played.world.asked == 1, "ten times what a look takes is left between two of them"
         await played.tick(60)
@@ -491,3 +492,18 @@ def test_nameservers_that_do_not_answer_are_an_alarm_until_one_does(play):
         assert mail_kinds(played) == []
 
     play(scene)
+
+
+def test_sessions_go_on_while_another_process_changes_the_configuration(play, home):
+    async def scene(played):
+        other = apsw.Connection(str(home.data / "config.db"))
+        other.execute("BEGIN IMMEDIATE")
+        telling = asyncio.get_running_loop().create_task(played.tick())
+        await asyncio.sleep(0.5)  # a loop that waited for the lock would do so until it gives up
+        assert not telling.done()
+        other.execute("COMMIT")
+        other.close()
+        await telling
+        assert played.memory.alarms
+
+    play(scene, BROKEN)

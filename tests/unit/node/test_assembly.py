@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -47,11 +48,11 @@ CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "message_expiration
 def test_new_resources_reach_sessions_and_deliveries(home):
     async def scene(assembly):
         before = assembly._services["mx"].directory
-        assembly.refresh()
+        await assembly.refresh()
         assert assembly._services["mx"].directory is before
         apply(home, contoso=CONTOSO, fabrikam={})
         assert assembly._expiration("contoso") == 7200
-        assembly.refresh()
+        await assembly.refresh()
         directory = assembly._services["mx"].directory
         assert directory.organization_of("contoso.example").name == "contoso"
         assert all(one._planner._directory is directory for one in assembly._deliverers)
@@ -245,3 +246,24 @@ def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(h
 
     assembled(home.settings(), scene)
     assert "MTA-STS policies are fetched by those of the system" in caplog.text
+
+
+def test_sessions_go_on_while_a_change_is_taken_up(home):
+    async def scene(assembly):
+        served, newer = threading.Event(), assembly._snapshots.newer
+
+        def slow():
+            assert served.wait(10), "the event loop stood still"
+            return newer()
+
+        assembly._snapshots.newer = slow
+        apply(home, contoso=CONTOSO)
+        assembly.poll()
+        await asyncio.sleep(0.05)
+        assembly.poll()
+        assert assembly._services["mx"].directory.organization_of("contoso.example") is None
+        served.set()
+        await assembly._taking
+        assert assembly._services["mx"].directory.organization_of("contoso.example").name == "contoso"
+
+    assembled(home.settings(), scene)

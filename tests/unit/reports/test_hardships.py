@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.alarms.mail_flow import Dropped, Failing
+from gatepost.alarms.mail_flow import Dropped, Failing, Untold
 from gatepost.reports.hardships import Hardships
 from gatepost.store.interface import TraceEvent
 
@@ -76,3 +76,27 @@ def test_partners_have_an_end_and_their_words_too():
     assert max(len(one.reply) + len(one.domain) for one in found.failing) <= 600
     found([[deferred(9.0, recipient=f"x@0.{'d' * 5000}")]])
     assert found.failing[-1].deferrals + found.failing[0].deferrals == 3, "who is known is followed"
+
+
+UNTOLD = {"failed": "550 5.1.1 Unknown"}
+
+
+@pytest.mark.parametrize("end", ["FAIL", "EXPIRE", "SEND", "DEFER"])
+def test_a_failure_without_a_notice_until_another_outcome(end):
+    found = Hardships()
+    found([[event("DEFER", 2.0, detail=UNTOLD)], [event("RECEIVE", 2.5), event("FAIL", 3.0, recipient="d@b.example")]])
+    assert found.untold == (Untold("contoso", "1", "c@Bank.example", "550 5.1.1 Unknown", 2.0),)
+    again = Hardships(untold=found.untold)
+    again([[event("DEFER", 4.0, detail=UNTOLD)]])
+    assert [one.last for one in again.untold] == [4.0]
+    again.changed = False
+    again([[event(end, 5.0)]])
+    assert (again.untold, again.changed) == ((), True)
+
+
+def test_failures_without_a_notice_have_an_end_and_their_words_too():
+    found = Hardships()
+    for number in range(600):
+        found([[event("DEFER", message=str(number), recipient="x" * 5000, detail={"failed": "y" * 5000})]])
+    assert len(found.untold) == 500
+    assert max(len(one.recipient) + len(one.failed) for one in found.untold) == 600

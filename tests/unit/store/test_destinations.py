@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.policy.memory import DestinationName, Remembered, Session, accept, best, seen, warned
 from gatepost.policy.requirement import Achieved, MxLevel, TlsLevel
-from gatepost.store import destinations
+from gatepost.store import destinations, schema
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure
 
@@ -227,7 +227,32 @@ def test_a_file_that_breaks_while_it_is_open_is_opened_anew(store, path):
         store.find(PARTNER)
     for name in path.parent.iterdir():
         name.unlink()
-    assert store.find(PARTNER) == Remembered()
+    assert list(found_at_last(store).hosts) == []
+
+
+def found_at_last(store):
+    """Once the thread has opened the file anew."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return store.find(PARTNER)
+        except StoreFailure:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_file_that_another_process_keeps_for_itself_holds_up_nobody(path, monkeypatch):
+    """The loop neither waits for a lock nor opens the file: who holds it must be able to let go on the same thread."""
+    DestinationStore(path, interval=0.01).close()
+    other = apsw.Connection(str(path))
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").fetchall()
+    monkeypatch.setattr(schema, "PATIENCE_MS", 200)
+    store = DestinationStore(path, interval=0.01)
+    with pytest.raises(StoreFailure, match="tried again"):
+        store.find(PARTNER)
+    other.close()
+    assert found_at_last(store) == Remembered()
+    store.close()
 
 
 def test_only_so_many_sessions_wait_for_the_disk(path, monkeypatch, caplog):

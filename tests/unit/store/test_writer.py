@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
 
 import apsw
@@ -25,6 +26,10 @@ class Disk(apsw.VFS):
         self.writes_left = None
         self.most = None  # bytes of one transaction
         self.database_full = False
+        self.quota_used_up = False
+
+    def xGetLastError(self):  # noqa: N802 - SQLite's name
+        return (errno.EDQUOT if self.quota_used_up else 0), ""
 
     def xOpen(self, name, flags):  # noqa: N802 - SQLite's name
         return DiskFile(self, name, flags)
@@ -44,6 +49,8 @@ class DiskFile(apsw.VFSFile):
         return super().xSync(flags)
 
     def xWrite(self, data, offset):  # noqa: N802 - SQLite's name
+        if self.disk.quota_used_up:
+            raise apsw.IOError("quota")  # what SQLite makes of it
         if self.disk.writes_left is not None:
             self.disk.writes_left -= 1
             if self.disk.writes_left < 0:
@@ -153,6 +160,26 @@ def test_a_full_disk_passes(shop, disk):
                 await shop.read(store, delivery.message.id)
             await shop.accept(store)
             assert len(await store.lease(other.destination, 5, time.time())) == 1
+
+    asyncio.run(main())
+
+
+def test_a_quota_that_is_used_up_passes(shop, disk):
+    async def main():
+        async with shop.open(vfs=disk.registered, checkpoint_pages=1) as store:
+            delivery = await shop.accept(store)
+            disk.quota_used_up = True
+            store.settle([Settlement(delivery, [])])
+            with pytest.raises(StoreFull) as raised:
+                await shop.accept(store)
+            assert not raised.value.final
+            await asyncio.sleep(1.5)  # looks and tidying, too
+            assert store.failure is None
+            disk.quota_used_up = False
+            await store.flushed()
+            with pytest.raises(LookupError):
+                await shop.read(store, delivery.message.id)
+            await shop.accept(store)
 
     asyncio.run(main())
 
