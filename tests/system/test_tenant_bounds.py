@@ -236,6 +236,44 @@ def test_what_the_owner_wrote_stays_through_a_tenants_changes_and_is_not_moved(w
     world.owned.wait_messages(1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"smart_hosts": ["203.0.113.9"]},
+        {"use_mx_record": True, "smart_hosts": []},
+        {"recipient_domains": [OWNED, "evil.example"]},
+        {"mode": "rehearse"},
+        {"trust_anchors": "system"},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_what_the_owner_wrote_is_not_led_elsewhere(world: World, change: dict[str, Any]) -> None:
+    """Else the gateway would prove possession of its owner's key to a host of the tenant."""
+    path = f"/outbound_connectors/{OWNED}"
+    _, resource = world.call(path)
+    field = next(iter(change))
+    draft = {"organization": {"alpha": {"outbound_connector": [resource | change]}}}
+    told = [world.call(path, "PATCH", change), world.call(path, "PUT", resource | change)]
+    told.append(world.call("/validations", "POST", {"connector": OWNED, "resources": draft}))
+    for status, answer in told:
+        assert status in {400, 422}, answer
+        assert f"{field}" in json.dumps(answer["errors"])
+        assert "the gateway's owner granted" in json.dumps(answer)
+    assert world.call(path)[1] == resource
+
+
+def test_with_a_certificate_of_its_own_the_connector_is_the_tenants(world: World) -> None:
+    fields = {"recipient_domains": ["given.example"], "smart_hosts": ["203.0.113.1"]}
+    files = {"chain": str(world.own.chain), "key": str(world.own.key)}
+    made = {"name": "given", **fields, "client_certificate": files}
+    assert world.call("/outbound_connectors", "POST", made, token=world.owner)[0] == 201
+    assert world.call("/outbound_connectors/given", "PATCH", {"smart_hosts": ["203.0.113.2"]})[0] == 422
+    change = {"smart_hosts": ["203.0.113.2"], "client_certificate": None}
+    assert world.call("/outbound_connectors/given", "PATCH", change)[0] == 200
+    assert world.call("/outbound_connectors/given", "PATCH", {"client_certificate": files})[0] == 422
+    assert world.call("/outbound_connectors/given", "DELETE")[0] == 200
+
+
 def test_a_tenant_writes_roots_in_pem(world: World, pki: Pki, strange_pki: Pki) -> None:
     world.dns.set("mx.allowed.example A", ALLOWED)
     roots = pki.root.read_text()

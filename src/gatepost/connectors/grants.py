@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gatepost.connectors.bound import Holder, moved, moved_rules, turned_to_mx
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.fields import Access, Record, owned_marker, record_in
 from gatepost.connectors.model import Organization, Resources, parse
@@ -85,16 +86,21 @@ def decide(
     """What is granted after a change, as it is stored, and what its author may not write.
 
     stored: the document before it, None if there was none. by_owner: a principal of the gateway makes the change, which
-    grants what it writes; what stood there before, and was not granted, is not granted by being repeated.
+    grants what it writes; what stood there before, and was not granted, is not granted by being repeated. A tenant
+    repeats what is granted, and does not lead it elsewhere (`connectors.bound`).
     """
     old = {use.grant for use in _uses(before)} if before is not None else set()
     granted = old if stored is None else _granted(stored)
+    granted = granted if by_owner else granted & old
     kept, errors = [], []
     for use in _uses(after):
         if use.grant in granted or (by_owner and use.grant not in old):
             kept.append(use.grant)
         elif not by_owner and use.access is Access.MACHINE:
             errors.append(FieldError(use.path, _not_yours(use)))
+    if before is not None and not by_owner:
+        errors += _moved(before, after, set(kept))
+        kept = [grant for grant in kept if not _leads_by_mx_now(before, after, grant)]
     tenants = not by_owner or (stored is not None and stored.get("tenants") is True)
     return _document(kept, tenants=tenants), errors
 
@@ -119,6 +125,28 @@ def ungranted_paths(resources: Resources) -> Iterator[str]:
                     "granted: it has no effect, and mail that needs it waits; write it anew as the gateway's owner, or "
                     "take it out"
                 )
+
+
+def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:
+    """What a tenant changed that leads what is granted of the machine elsewhere."""
+    holders: dict[tuple[str, str], Holder] = {}
+    for use in _uses(after):
+        part, name, field, _ = use.grant
+        if use.access is Access.MACHINE and use.grant in granted:
+            path = use.path.removesuffix(f".{field}")
+            known = Holder(part, path, _part(before, part, name), _part(after, part, name), {})
+            holders.setdefault((part, name), known).fields[field] = use.instead
+    for holder in holders.values():
+        yield from moved(holder)
+    connectors = {name: holder for (part, name), holder in holders.items() if part == "outbound_connector"}
+    yield from moved_rules(before, after, connectors)
+
+
+def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) -> bool:
+    """A domain that the owner wrote for smart hosts says nothing of the hosts that its MX records name."""
+    if grant.field != "recipient_domains":
+        return False
+    return turned_to_mx(*(_part(one, grant.part, grant.name) for one in (before, after)))
 
 
 def _not_yours(use: _Use) -> str:
