@@ -428,9 +428,18 @@ def test_the_owners_export_grants_nothing_that_a_tenant_wrote(world: World, tmp_
     world.gateway.cli("apply", "-f", str(file))
     assert SETTING in json.dumps(world.validated("export"))
     assert world.inner.counts["CONNECT"] == before
-    # Written anew by the owner it is theirs.
-    world.gateway.cli("connector", "set", "export", "smart_hosts=203.0.113.1", "--organization", "alpha")
-    world.gateway.cli("connector", "set", "export", f"smart_hosts={world.inner.address}", "--organization", "alpha")
+    # Granted by name it may be called, and nothing else is granted with it.
+    value = ("alpha", "outbound_connector", "export", "smart_hosts", world.inner.address)
+    values = dict(zip(("organization", "resource", "name", "field", "value"), value, strict=True))
+    for call in (("/api/v1/grants", "POST", values, {"If-Match": "*"}), ("/api/v1/grants/missing", "GET", None, {})):
+        path, method, body, headers = call
+        assert world.centre.call(path, world.token, method, body, headers)[0] in {403, 404}
+    missing = world.centre.call("/api/v1/grants/missing", world.owner, "GET", None, {})[2]["values"]
+    assert values | {"effect": "bounded"} in missing
+    version = world.gateway.cli("grant", "add", *value, json=True).data["version"]
+    wait_until(lambda: f"resources version {version} in force" in world.gateway.log(), "the grant is in force")
+    left = world.gateway.cli("grant", "list", json=True).data
+    assert len(left) == len(missing) - 1
     assert BANNER in json.dumps(world.validated("export"))
     # What the owner named others may check: it must not stay for them.
     assert world.call("/outbound_connectors/export", "DELETE")[0] == 200

@@ -16,6 +16,7 @@ from gatepost.administration.alarms import alarms, summary
 from gatepost.administration.listening import Found
 from gatepost.administration.queue import entries
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.grants import ungranted_paths
 from gatepost.inbound.login import mechanisms
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
@@ -70,7 +71,10 @@ class Logins(NamedTuple):
 
 
 class Status(NamedTuple):
-    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served."""
+    """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served.
+
+    ungranted: files and sockets in resources that no owner of the gateway granted, which have no effect.
+    """
 
     software: str
     hostname: str
@@ -82,6 +86,7 @@ class Status(NamedTuple):
     logins: Logins | None
     certificates: AlarmCount
     mail: AlarmCount
+    ungranted: int
 
     @property
     def ok(self) -> bool:
@@ -110,6 +115,7 @@ def status(gateway: Gateway, who: Principal) -> Status:
         _logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
         certificates,
         mail,
+        len(list(ungranted_paths(gateway.directory().resources))),
     )
 
 
@@ -127,6 +133,7 @@ def status_record(one: Status) -> dict[str, Any]:
         "logins": one.logins._asdict() if one.logins is not None else None,
         "certificates": one.certificates._asdict(),
         "mail": one.mail._asdict(),
+        "ungranted": one.ungranted,
     }
 
 
@@ -144,6 +151,7 @@ def status_of(record: Mapping[str, Any]) -> Status:
         Logins(**logins) if logins is not None else None,
         AlarmCount(**record["certificates"]),
         AlarmCount(**record["mail"]),
+        record["ungranted"],
     )
 
 

@@ -31,11 +31,15 @@ __all__ = [
     "STORED_KINDS",
     "TENANTS_CHOOSE",
     "UNGRANTED_PATH",
+    "Grant",
+    "Ungranted",
     "decide",
     "first_grants",
     "mark",
     "resources_in_force",
+    "ungranted",
     "ungranted_paths",
+    "with_grant",
 ]
 
 GRANT: Final = "grant"
@@ -58,6 +62,14 @@ class Grant(NamedTuple):
     name: str
     field: str
     value: str
+
+
+class Ungranted(NamedTuple):
+    """A value that no owner granted. access: one of MACHINE has no effect; one of NETWORK is bound."""
+
+    organization: str
+    grant: Grant
+    access: Access
 
 
 class _Use(NamedTuple):
@@ -114,17 +126,30 @@ def first_grants(resources: Resources, stored: Mapping[str, Any]) -> dict[str, d
     }
 
 
-def ungranted_paths(resources: Resources) -> Iterator[str]:
-    """Values that name something of the machine and have no effect, a sentence each, for the gateway's owner."""
+def ungranted(resources: Resources) -> Iterator[Ungranted]:
+    """Values that no owner of the gateway granted, of those that need it, in the order in which they stand."""
     for one in resources.organizations:
         for use in _uses(one):
-            part, name, field, value = use.grant
-            if use.access is Access.MACHINE and (field, value) in _part(one, part, name).ungranted:
-                yield (
-                    f"{field} of the {part} {name!r} of {one.name} names {value!r}, which no owner of this gateway "
-                    "granted: it has no effect, and mail that needs it waits; write it anew as the gateway's owner, or "
-                    "take it out"
-                )
+            record = _part(one, use.grant.part, use.grant.name)
+            by_hosts = use.grant.field == "recipient_domains" and not getattr(record, "use_mx_record", True)
+            if (use.grant.field, use.grant.value) in record.ungranted and not by_hosts:
+                yield Ungranted(one.name, use.grant, use.access)
+
+
+def ungranted_paths(resources: Resources) -> Iterator[str]:
+    """Those that name something of the machine and have no effect, a sentence each, for the gateway's owner."""
+    for organization, (part, name, field, value), access in ungranted(resources):
+        if access is Access.MACHINE:
+            yield (
+                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway "
+                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or take "
+                "it out"
+            )
+
+
+def with_grant(stored: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
+    """The document of an organization's grants with one more."""
+    return _document({*_granted(stored), grant}, tenants=stored.get("tenants") is True)
 
 
 def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:

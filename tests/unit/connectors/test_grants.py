@@ -12,7 +12,9 @@ from gatepost.connectors.grants import (
     first_grants,
     mark,
     resources_in_force,
+    ungranted,
     ungranted_paths,
+    with_grant,
 )
 from gatepost.connectors.model import Organization, parse
 
@@ -168,9 +170,23 @@ def test_what_is_not_granted_has_no_effect():
     assert one.content_hooks[0].address == f"unix:{UNGRANTED_PATH}"
     assert one.dkim_keys[0].key_file == UNGRANTED_PATH
     assert len(list(ungranted_paths(resources))) == len(MACHINE)
+    found = {" ".join(one.grant): one.access for one in ungranted(resources)}
+    # Of a connector with smart hosts nobody looks the domains up.
+    assert set(found) == (MACHINE | NETWORK) - {"outbound_connector out recipient_domains b.example"}
+    assert {key for key, access in found.items() if access is Access.MACHINE} == MACHINE
     # Put out of force it stands there all the same: an owner who changes something else does not grant it.
     again, _ = decide(one, organization(), NOTHING, by_owner=True)
     assert again == NOTHING
+
+
+def test_one_value_is_granted_as_it_stands():
+    document = {"granted": [], "tenants": True}
+    resources = mark(parse({"organization": {"contoso": PARTS}}), {"contoso": document})
+    every = list(ungranted(resources))
+    one = every.pop(0)
+    after = mark(parse({"organization": {"contoso": PARTS}}), {"contoso": with_grant(document, one.grant)})
+    assert list(ungranted(after)) == every
+    assert with_grant(document, one.grant)["tenants"] is True
 
 
 def test_what_is_granted_is_in_force():
