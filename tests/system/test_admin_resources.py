@@ -244,4 +244,4 @@ def test_without_a_script_forms_work(centre: AdminCentre, browser: Browser) -> N
         page.get_by_text("More fields, with their defaults").click()
         page.get_by_label("Display name").fill("The laboratory")
         page.get_by_role("button", name="Save").click()
-        assert page.get_by_role("heading", name="The laboratory").is_visible()
+        page.get_by_role("heading", name="The laboratory").wait_for()

@@ -335,7 +335,18 @@ def test_a_tenants_smart_host_inside_is_called_by_nobody(world: World, name: str
     assert SETTING in text
     assert BANNER not in text
     assert SETTING in _waits(world, f"x@{name}.example")
+    (waiting,) = world.gateway.cli("queue", "list", "--domain", f"{name}.example", json=True).data
+    assert SETTING in waiting["last_error"]
     assert world.inner.counts["CONNECT"] == before
+
+
+def test_an_address_that_is_not_reached_is_told_when_it_is_written(world: World) -> None:
+    fields = {"recipient_domains": ["told.example"], "smart_hosts": [INNER, ALLOWED, "203.0.113.1"]}
+    status, told = world.call("/outbound_connectors", "POST", {"name": "told", **fields})
+    assert status == 201
+    (warning,) = [text for text in told["warnings"] if SETTING in text]
+    assert f"{INNER} has no public address" in warning
+    assert world.call("/outbound_connectors/told", "DELETE")[0] == 200
 
 
 def test_with_leave_it_is(world: World) -> None:
