@@ -190,8 +190,11 @@ def _conflict_rows(
 ) -> list[tuple[str, str, str, str, PartChange | None]]:
     """Of each field that both changed: what its author saw, what is stored, what the form says, and who changed it."""
     history = edited.history() if keys else ()
-    texts = {key: map(anchors_label, (before.get(key, ""), theirs[key], given[key])) for key in keys}
-    return [(label_of(key), *shown, _last_change(history, key)) for key, shown in texts.items()]
+    shown = anchors_label
+    return [
+        (label_of(key), shown(before.get(key, "")), shown(theirs[key]), shown(given[key]), _last_change(history, key))
+        for key in keys
+    ]
 
 
 def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:

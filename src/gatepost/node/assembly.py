@@ -130,7 +130,7 @@ class Assembly:
             share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
         )
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes(), tells=index == 0)
+        self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes(), tells=place[0] == 0)
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)
         self.keeper = CertificateKeeper(settings, self._resources, HttpClient(self._resolver), self._resolver)
