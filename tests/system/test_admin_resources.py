@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from support.admin import AdminCentre, served
 from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
 from support.debian import need
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
+    from support.pki import Pki
 
 RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
 HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}
@@ -244,4 +247,32 @@ def test_without_a_script_forms_work(centre: AdminCentre, browser: Browser) -> N
         page.get_by_text("More fields, with their defaults").click()
         page.get_by_label("Display name").fill("The laboratory")
         page.get_by_role("button", name="Save").click()
-        assert page.get_by_role("heading", name="The laboratory").is_visible()
+        page.get_by_role("heading", name="The laboratory").wait_for()
+
+
+def test_certificates_are_pasted_and_shown_by_their_fingerprints(centre: AdminCentre, inside: Page, pki: Pki) -> None:
+    inside.set_viewport_size(DESKTOP)
+    pem = pki.root.read_text()
+    fingerprint = x509.load_pem_x509_certificate(pem.encode()).fingerprint(SHA256()).hex()
+    edit = f"{centre.url}/connectors/edit/contoso/outbound/bank.example"
+    inside.goto(edit)
+    inside.get_by_text("More fields, with their defaults").click()
+    inside.get_by_label("Trust anchors").fill(f"# our own\n{pem}")
+    inside.get_by_role("button", name="Save").click()
+    inside.get_by_text("was saved as version").wait_for()
+    shown = centre.gateway.cli("connector", "show", "bank.example", json=True).data["table"]["trust_anchors"]
+    assert shown.count("\n") == pem.strip().count("\n") + 1
+    for scheme in ("light", "dark"):
+        inside.emulate_media(color_scheme=scheme)
+        inside.goto(f"{centre.url}/connectors/contoso/outbound/bank.example", wait_until="networkidle")
+        fields = inside.locator("#fields table").first
+        assert f"SHA-256 {fingerprint}" in fields.inner_text()
+        assert "BEGIN" not in fields.inner_text()
+        axe(inside)
+        shot(inside, f"anchors-{scheme}")
+        inside.goto(edit, wait_until="networkidle")
+        assert inside.get_by_label("Trust anchors").input_value() == shown.strip()
+        axe(inside)
+        shot(inside, f"anchors-edit-{scheme}")
+    inside.get_by_role("button", name="Save").click()
+    inside.get_by_text("Nothing was different").wait_for()

@@ -236,6 +236,44 @@ def test_what_the_owner_wrote_stays_through_a_tenants_changes_and_is_not_moved(w
     world.owned.wait_messages(1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"smart_hosts": ["203.0.113.9"]},
+        {"use_mx_record": True, "smart_hosts": []},
+        {"recipient_domains": [OWNED, "evil.example"]},
+        {"mode": "rehearse"},
+        {"trust_anchors": "system"},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+def test_what_the_owner_wrote_is_not_led_elsewhere(world: World, change: dict[str, Any]) -> None:
+    """Else the gateway would prove possession of its owner's key to a host of the tenant."""
+    path = f"/outbound_connectors/{OWNED}"
+    _, resource = world.call(path)
+    field = next(iter(change))
+    draft = {"organization": {"alpha": {"outbound_connector": [resource | change]}}}
+    told = [world.call(path, "PATCH", change), world.call(path, "PUT", resource | change)]
+    told.append(world.call("/validations", "POST", {"connector": OWNED, "resources": draft}))
+    for status, answer in told:
+        assert status in {400, 422}, answer
+        assert f"{field}" in json.dumps(answer["errors"])
+        assert "the gateway's owner granted" in json.dumps(answer)
+    assert world.call(path)[1] == resource
+
+
+def test_with_a_certificate_of_its_own_the_connector_is_the_tenants(world: World) -> None:
+    fields = {"recipient_domains": ["given.example"], "smart_hosts": ["203.0.113.1"]}
+    files = {"chain": str(world.own.chain), "key": str(world.own.key)}
+    made = {"name": "given", **fields, "client_certificate": files}
+    assert world.call("/outbound_connectors", "POST", made, token=world.owner)[0] == 201
+    assert world.call("/outbound_connectors/given", "PATCH", {"smart_hosts": ["203.0.113.2"]})[0] == 422
+    change = {"smart_hosts": ["203.0.113.2"], "client_certificate": None}
+    assert world.call("/outbound_connectors/given", "PATCH", change)[0] == 200
+    assert world.call("/outbound_connectors/given", "PATCH", {"client_certificate": files})[0] == 422
+    assert world.call("/outbound_connectors/given", "DELETE")[0] == 200
+
+
 def test_a_tenant_writes_roots_in_pem(world: World, pki: Pki, strange_pki: Pki) -> None:
     world.dns.set("mx.allowed.example A", ALLOWED)
     roots = pki.root.read_text()
@@ -297,7 +335,18 @@ def test_a_tenants_smart_host_inside_is_called_by_nobody(world: World, name: str
     assert SETTING in text
     assert BANNER not in text
     assert SETTING in _waits(world, f"x@{name}.example")
+    (waiting,) = world.gateway.cli("queue", "list", "--domain", f"{name}.example", json=True).data
+    assert SETTING in waiting["last_error"]
     assert world.inner.counts["CONNECT"] == before
+
+
+def test_an_address_that_is_not_reached_is_told_when_it_is_written(world: World) -> None:
+    fields = {"recipient_domains": ["told.example"], "smart_hosts": [INNER, ALLOWED, "203.0.113.1"]}
+    status, told = world.call("/outbound_connectors", "POST", {"name": "told", **fields})
+    assert status == 201
+    (warning,) = [text for text in told["warnings"] if SETTING in text]
+    assert f"{INNER} has no public address" in warning
+    assert world.call("/outbound_connectors/told", "DELETE")[0] == 200
 
 
 def test_with_leave_it_is(world: World) -> None:
@@ -390,9 +439,18 @@ def test_the_owners_export_grants_nothing_that_a_tenant_wrote(world: World, tmp_
     world.gateway.cli("apply", "-f", str(file))
     assert SETTING in json.dumps(world.validated("export"))
     assert world.inner.counts["CONNECT"] == before
-    # Written anew by the owner it is theirs.
-    world.gateway.cli("connector", "set", "export", "smart_hosts=203.0.113.1", "--organization", "alpha")
-    world.gateway.cli("connector", "set", "export", f"smart_hosts={world.inner.address}", "--organization", "alpha")
+    # Granted by name it may be called, and nothing else is granted with it.
+    value = ("alpha", "outbound_connector", "export", "smart_hosts", world.inner.address)
+    values = dict(zip(("organization", "resource", "name", "field", "value"), value, strict=True))
+    for call in (("/api/v1/grants", "POST", values, {"If-Match": "*"}), ("/api/v1/grants/missing", "GET", None, {})):
+        path, method, body, headers = call
+        assert world.centre.call(path, world.token, method, body, headers)[0] in {403, 404}
+    missing = world.centre.call("/api/v1/grants/missing", world.owner, "GET", None, {})[2]["values"]
+    assert values | {"effect": "bounded"} in missing
+    version = world.gateway.cli("grant", "add", *value, json=True).data["version"]
+    wait_until(lambda: f"resources version {version} in force" in world.gateway.log(), "the grant is in force")
+    left = world.gateway.cli("grant", "list", json=True).data
+    assert len(left) == len(missing) - 1
     assert BANNER in json.dumps(world.validated("export"))
     # What the owner named others may check: it must not stay for them.
     assert world.call("/outbound_connectors/export", "DELETE")[0] == 200

@@ -57,6 +57,7 @@ type Action = Literal[
     "certificate-withdraw",
     "certificate-tell",
     "domain-verify",
+    "grant-add",
     "dkim-add",
     "dkim-import",
     "dkim-rotate",

@@ -22,6 +22,7 @@ from gatepost.admin.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, r
 from gatepost.admin.values import in_words
 from gatepost.administration.change import Wish
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +190,11 @@ def _conflict_rows(
 ) -> list[tuple[str, str, str, str, PartChange | None]]:
     """Of each field that both changed: what its author saw, what is stored, what the form says, and who changed it."""
     history = edited.history() if keys else ()
-    return [(label_of(key), before.get(key, ""), theirs[key], given[key], _last_change(history, key)) for key in keys]
+    shown = anchors_label
+    return [
+        (label_of(key), shown(before.get(key, "")), shown(theirs[key]), shown(given[key]), _last_change(history, key))
+        for key in keys
+    ]
 
 
 def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:

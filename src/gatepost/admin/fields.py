@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_
 from gatepost.admin.texts import sentence
 from gatepost.admin.values import in_words
 from gatepost.connectors.describe import form_of
-from gatepost.connectors.fields import keys, record_in
+from gatepost.connectors.fields import Form, keys, record_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,9 +35,10 @@ _INDEX: Final = re.compile(r"\[\d+\]")
 
 
 class Control(StrEnum):
-    """How a field is asked for."""
+    """How a field is asked for. LONG: one text of many lines; LINES: a list."""
 
     TEXT = "text"
+    LONG = "long"
     NUMBER = "number"
     LINES = "lines"
     CHOICE = "choice"
@@ -95,6 +96,8 @@ def _question(key: str, info: FieldInfo, default: str) -> Question:
         control = Control.LINES
     elif kind is int:
         control = Control.NUMBER
+    elif any(isinstance(one, Form) and one.long for one in info.metadata):
+        control = Control.LONG
     if control is Control.CHOICE and not info.is_required():
         choices = (("", f"Default ({default})" if default else "Default"), *choices)
     takes = form_of(info.annotation, info.metadata)
@@ -119,8 +122,14 @@ def texts_of(asked: Sequence[Question], table: Mapping[str, Any]) -> dict[str, s
         value = table.get(outer)
         if dot:
             value = (value or {}).get(inner)
-        found[one.key] = "\n".join(map(str, value)) if isinstance(value, list) else in_words(value)
+        found[one.key] = _written(value)
     return found
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    return value.strip() if isinstance(value, str) else in_words(value)
 
 
 def values_of(asked: Sequence[Question], given: Mapping[str, str]) -> dict[str, Any]:

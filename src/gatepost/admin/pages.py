@@ -26,6 +26,7 @@ from gatepost.admin.navigation import navigation
 from gatepost.admin.static_files import static_url
 from gatepost.admin.texts import CLOCKED, FILTERS
 from gatepost.admin.trace_story import protection
+from gatepost.admin.values import in_words
 from gatepost.administration.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def environment() -> Environment:
     )
     made.filters.update(FILTERS)
     made.filters["protection"] = protection
+    made.filters["in_words"] = in_words
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link)
     return made

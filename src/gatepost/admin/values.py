@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from gatepost.connectors.trust_anchors import anchors_label
+
 __all__ = ["cut", "in_words"]
 
 _VALUE: Final = 500  # characters of a value
@@ -16,7 +18,10 @@ def cut(text: str) -> str:
 
 
 def in_words(value: Any) -> str:
-    """As a person writes it: lists with commas, switches as true and false, a part as its fields."""
+    """As a person writes it: lists with commas, switches as true and false, a part as its fields.
+
+    Certificates are their fingerprints.
+    """
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, list | tuple):
@@ -24,4 +29,4 @@ def in_words(value: Any) -> str:
     if isinstance(value, dict):
         named = sorted(value, key=lambda key: key not in {"name", "address"})
         return "; ".join(f"{key} = {in_words(value[key])}" for key in named)
-    return "" if value is None else str(value)
+    return "" if value is None else anchors_label(str(value))

@@ -31,6 +31,7 @@ from gatepost.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.connectors.model import ResourceErrors, Resources, dump, parse
 from gatepost.connectors.overlaps import check_together, claims
 from gatepost.connectors.publication import to_do
+from gatepost.connectors.unreachable import unreachable
 from gatepost.connectors.verification import pend, top_level
 from gatepost.store.changes import ConfigConflict
 
@@ -299,7 +300,9 @@ def _outcome(
     version, changes, lacking = done
     hostname = gateway.settings.server.hostname
     before = visible(made.stored.resources, who)
-    known, found = set(warnings(before, hostname)), warnings(made.after, hostname)
+    policy = gateway.settings.network.policy()
+    known = {*warnings(before, hostname), *unreachable(before, policy)}
+    found = [*warnings(made.after, hostname), *unreachable(made.after, policy)]
     concerns = _concerning(made.edit)
     ours = [text for text in found if text not in known or concerns(text)]
     told = set(ours)

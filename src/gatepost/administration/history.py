@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.administration.differences import changes_record, differences
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.grants import GRANT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,8 @@ def _no_version(gateway: Gateway, who: Principal, version: int) -> str:
     if version > 0 and who.is_of_gateway:
         with gateway.config() as store:
             others = {one.kind for one in store.history(limit=-1, version=version)}
+        if others == {GRANT}:
+            return f"version {version} granted what stood in resources already, and changed none"
         if others:
             return (
                 f"version {version} changed certificates, and no resources: see their history, "

@@ -16,6 +16,7 @@ from gatepost.administration.alarms import alarms, summary
 from gatepost.administration.listening import Found
 from gatepost.administration.queue import entries
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.connectors.grants import ungranted_paths
 from gatepost.inbound.login import mechanisms
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
@@ -73,6 +74,7 @@ class Status(NamedTuple):
     """software: the version of gatepost. queue: deliveries by state. logins: None where no users are served.
 
     in_doubt: how many of them were sent before a stop that came before the reply, so that they may arrive twice.
+    ungranted: files and sockets in resources that no owner of the gateway granted, which have no effect.
     """
 
     software: str
@@ -86,6 +88,7 @@ class Status(NamedTuple):
     certificates: AlarmCount
     mail: AlarmCount
     in_doubt: int = 0
+    ungranted: int = 0
 
     @property
     def ok(self) -> bool:
@@ -115,6 +118,7 @@ def status(gateway: Gateway, who: Principal) -> Status:
         certificates,
         mail,
         in_doubt,
+        len(list(ungranted_paths(gateway.directory().resources))),
     )
 
 
@@ -133,6 +137,7 @@ def status_record(one: Status) -> dict[str, Any]:
         "logins": one.logins._asdict() if one.logins is not None else None,
         "certificates": one.certificates._asdict(),
         "mail": one.mail._asdict(),
+        "ungranted": one.ungranted,
     }
 
 
@@ -150,7 +155,8 @@ def status_of(record: Mapping[str, Any]) -> Status:
         Logins(**logins) if logins is not None else None,
         AlarmCount(**record["certificates"]),
         AlarmCount(**record["mail"]),
-        int(record.get("in_doubt", 0)),  # an earlier version says nothing of it
+        int(record.get("in_doubt", 0)),  # an earlier version says nothing of it,
+        int(record.get("ungranted", 0)),  # nor of this
     )
 
 

@@ -31,10 +31,10 @@ def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            "resources name files or sockets of this machine that no owner of the gateway granted",
+            f"{len(found)} file(s) or socket(s) of this machine stand in resources without a grant of its owner",
             shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
-            "Find out who wrote them, then write them anew as the gateway's owner, or take them out:",
+            "Find out who wrote them, then grant them one by one (gatepost grant add), or take them out:",
             "resources",
-            ("gatepost history",),
+            ("gatepost history", "gatepost grant list"),
         ),
     )

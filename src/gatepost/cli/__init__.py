@@ -38,6 +38,7 @@ _COMMANDS = {
     "user": ("user", "user", "Users of the admin centre: their roles, passwords and sessions."),
     "token": ("token", "token", "API tokens, with which programs use REST."),
     "audit": ("audit", "audit", "Who did or tried what in the admin centre and over REST, log-ins among them."),
+    "grant": ("grant", "grant", "Files, sockets and hosts in resources that the gateway's owner has to grant."),
     "history": ("history", "history", "Who changed the resources, when and why."),
     "explain": ("explain", "explain", "What would happen to a message, and why."),
     "check": ("check", "check", "How well mail to a domain is protected, how good a certificate is; needs no gateway."),

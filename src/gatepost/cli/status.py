@@ -50,6 +50,8 @@ def _print(found: Status) -> None:
         _line("in doubt", f"{found.in_doubt} may arrive twice: the gateway stopped before the reply to the message")
     _line("certificates", found.certificates.text)
     _line("mail", found.mail.text)
+    if found.ungranted:
+        _line("grants", f"{found.ungranted} file(s) or socket(s) without one have no effect (gatepost grant list)")
     if found.logins is not None:
         _line("log-ins", _ways(found.logins))
     click.echo("it runs" if found.ok else "it does not run as it should", err=True)

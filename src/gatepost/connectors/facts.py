@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gatepost.connectors.trust_anchors import anchors_label
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,5 +44,10 @@ class SessionFacts:
     node: str = ""
 
     def chain(self, anchors: str) -> ChainVerdict | None:
-        """The judgement against the anchors of that name; "" is the server's own."""
-        return self.chains.get(anchors) if anchors else self.client_chain
+        """The judgement against the anchors of that name; "" is the server's own.
+
+        A row of the trace has those that are certificates by their label.
+        """
+        if not anchors or not self.chains:
+            return None if anchors else self.client_chain
+        return self.chains.get(anchors) or self.chains.get(anchors_label(anchors))

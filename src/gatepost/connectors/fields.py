@@ -71,11 +71,12 @@ class Form:
     """What a field takes, as documentation says it.
 
     schema: the same as JSON Schema, where pydantic's would be about the parsed value. It has no part in the hash, which
-    CPython 3.12.0 to 3.12.3 take of each annotation that stands in a union.
+    CPython 3.12.0 to 3.12.3 take of each annotation that stands in a union. long: it may have many lines.
     """
 
     text: str
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    long: bool = False
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema of what is written."""
@@ -189,7 +190,7 @@ FilePath = Annotated[
 TrustAnchorsText = Annotated[
     str,
     _text(trust_anchors),
-    Form('"system", certificates in PEM, or a path'),
+    Form('"system", certificates in PEM, or a path', long=True),
     Owned(
         lambda value: None if value in {"", "system"} or is_pem(value) else Access.MACHINE,
         'write the certificates here in PEM, or "system"',

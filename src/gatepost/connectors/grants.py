@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gatepost.connectors.bound import Holder, moved, moved_rules, turned_to_mx
 from gatepost.connectors.errors import FieldError
 from gatepost.connectors.fields import Access, Record, owned_marker, record_in
 from gatepost.connectors.model import Organization, Resources, parse
@@ -30,11 +31,15 @@ __all__ = [
     "STORED_KINDS",
     "TENANTS_CHOOSE",
     "UNGRANTED_PATH",
+    "Grant",
+    "Ungranted",
     "decide",
     "first_grants",
     "mark",
     "resources_in_force",
+    "ungranted",
     "ungranted_paths",
+    "with_grant",
 ]
 
 GRANT: Final = "grant"
@@ -57,6 +62,14 @@ class Grant(NamedTuple):
     name: str
     field: str
     value: str
+
+
+class Ungranted(NamedTuple):
+    """A value that no owner granted. access: one of MACHINE has no effect; one of NETWORK is bound."""
+
+    organization: str
+    grant: Grant
+    access: Access
 
 
 class _Use(NamedTuple):
@@ -85,16 +98,21 @@ def decide(
     """What is granted after a change, as it is stored, and what its author may not write.
 
     stored: the document before it, None if there was none. by_owner: a principal of the gateway makes the change, which
-    grants what it writes; what stood there before, and was not granted, is not granted by being repeated.
+    grants what it writes; what stood there before, and was not granted, is not granted by being repeated. A tenant
+    repeats what is granted, and does not lead it elsewhere (`connectors.bound`).
     """
     old = {use.grant for use in _uses(before)} if before is not None else set()
     granted = old if stored is None else _granted(stored)
+    granted = granted if by_owner else granted & old
     kept, errors = [], []
     for use in _uses(after):
         if use.grant in granted or (by_owner and use.grant not in old):
             kept.append(use.grant)
         elif not by_owner and use.access is Access.MACHINE:
             errors.append(FieldError(use.path, _not_yours(use)))
+    if before is not None and not by_owner:
+        errors += _moved(before, after, set(kept))
+        kept = [grant for grant in kept if not _leads_by_mx_now(before, after, grant)]
     tenants = not by_owner or (stored is not None and stored.get("tenants") is True)
     return _document(kept, tenants=tenants), errors
 
@@ -108,17 +126,52 @@ def first_grants(resources: Resources, stored: Mapping[str, Any]) -> dict[str, d
     }
 
 
-def ungranted_paths(resources: Resources) -> Iterator[str]:
-    """Values that name something of the machine and have no effect, a sentence each, for the gateway's owner."""
+def ungranted(resources: Resources) -> Iterator[Ungranted]:
+    """Values that no owner of the gateway granted, of those that need it, in the order in which they stand."""
     for one in resources.organizations:
         for use in _uses(one):
-            part, name, field, value = use.grant
-            if use.access is Access.MACHINE and (field, value) in _part(one, part, name).ungranted:
-                yield (
-                    f"{field} of the {part} {name!r} of {one.name} names {value!r}, which no owner of this gateway "
-                    "granted: it has no effect, and mail that needs it waits; write it anew as the gateway's owner, or "
-                    "take it out"
-                )
+            record = _part(one, use.grant.part, use.grant.name)
+            by_hosts = use.grant.field == "recipient_domains" and not getattr(record, "use_mx_record", True)
+            if (use.grant.field, use.grant.value) in record.ungranted and not by_hosts:
+                yield Ungranted(one.name, use.grant, use.access)
+
+
+def ungranted_paths(resources: Resources) -> Iterator[str]:
+    """Those that name something of the machine and have no effect, a sentence each, for the gateway's owner."""
+    for organization, (part, name, field, value), access in ungranted(resources):
+        if access is Access.MACHINE:
+            yield (
+                f"{field} of the {part} {name!r} of {organization} names {value!r}, which no owner of this gateway "
+                "granted: it has no effect, and mail that needs it waits; grant it with `gatepost grant add`, or take "
+                "it out"
+            )
+
+
+def with_grant(stored: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
+    """The document of an organization's grants with one more."""
+    return _document({*_granted(stored), grant}, tenants=stored.get("tenants") is True)
+
+
+def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:
+    """What a tenant changed that leads what is granted of the machine elsewhere."""
+    holders: dict[tuple[str, str], Holder] = {}
+    for use in _uses(after):
+        part, name, field, _ = use.grant
+        if use.access is Access.MACHINE and use.grant in granted:
+            path = use.path.removesuffix(f".{field}")
+            known = Holder(part, path, _part(before, part, name), _part(after, part, name), {})
+            holders.setdefault((part, name), known).fields[field] = use.instead
+    for holder in holders.values():
+        yield from moved(holder)
+    connectors = {name: holder for (part, name), holder in holders.items() if part == "outbound_connector"}
+    yield from moved_rules(before, after, connectors)
+
+
+def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) -> bool:
+    """A domain that the owner wrote for smart hosts says nothing of the hosts that its MX records name."""
+    if grant.field != "recipient_domains":
+        return False
+    return turned_to_mx(*(_part(one, grant.part, grant.name) for one in (before, after)))
 
 
 def _not_yours(use: _Use) -> str:

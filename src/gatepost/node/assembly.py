@@ -130,7 +130,8 @@ class Assembly:
             share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
         )
         self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
-        self._snapshots = SnapshotSource(ConfigStore(self._resources.path), settings.limits.prefixes())
+        changes = ConfigStore(self._resources.path)
+        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=place[0] == 0)
         self._taking: asyncio.Task[object] | None = None
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self._resolver = configured_resolver(settings.dns)

@@ -16,6 +16,8 @@ from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gatepost.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
@@ -35,12 +37,17 @@ class Snapshot:
 
 
 class SnapshotSource:
-    """Reads the stored resources and says when there are new ones. Its store is for one thread at a time."""
+    """Reads the stored resources and says when there are new ones. Its store is for one thread at a time.
 
-    def __init__(self, store: ConfigStore, prefixes: PrefixLimits) -> None:
+    tells: log what has no effect for want of a grant, each value once; one process of a gateway does.
+    """
+
+    def __init__(self, store: ConfigStore, prefixes: PrefixLimits, *, tells: bool = False) -> None:
         self._store = store
         self._prefixes = prefixes
         self._refused = -1
+        self._tells = tells
+        self._told: frozenset[str] = frozenset()
         self.current = self._build() or Snapshot(0, Directory(Resources()))
 
     def refresh(self) -> bool:
@@ -76,6 +83,13 @@ class SnapshotSource:
             self._refused = version
             _log.error("stored resources version %d cannot be used, the old ones stay in force:\n%s", version, errors)
             return None
-        for text in ungranted_paths(directory.resources):
-            _log.error("%s", text)
+        if self._tells:
+            self._tell(ungranted_paths(directory.resources))
         return Snapshot(version, directory)
+
+    def _tell(self, ungranted: Iterable[str]) -> None:
+        found = dict.fromkeys(ungranted)
+        for text in found:
+            if text not in self._told:
+                _log.error("%s", text)
+        self._told = frozenset(found)

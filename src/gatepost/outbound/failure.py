@@ -51,7 +51,9 @@ _NO_DNS = Reply(450, "4.4.312", ("DNS query failed",))
 _BROKEN = Reply(450, "4.5.0", ("The next hop broke the protocol",))
 _NO_ADDRESS = Reply(550, "5.4.4", ("Unable to route: the next hop has no address",))
 _NO_ADDRESS_YET = Reply(450, "4.4.312", ("DNS query failed: the next hop has no address",))
-_NOT_ALLOWED = Reply(450, "4.4.4", ("Unable to route: the address of the next hop is not allowed",))
+_NOT_ALLOWED = Reply(
+    450, "4.4.4", ("Unable to route: the next hop has no public address, and none among [network] tenants_may_reach",)
+)
 _TAKES_NO_MAIL = 521
 _OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
 

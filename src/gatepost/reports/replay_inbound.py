@@ -119,7 +119,7 @@ def _unjudged(facts: SessionFacts, directory: Directory) -> list[str]:
     leaf = facts.client_chain.leaf if facts.client_chain else None
     if leaf is None:
         return []
-    missing = directory.client_anchors.difference(facts.chains)
+    missing = {name for name in directory.client_anchors if facts.chain(name) is None}
     return sorted(missing and {one.trust_anchors for one in _named_by(directory, leaf) if one.trust_anchors in missing})
 
 

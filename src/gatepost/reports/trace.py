@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.queue.outcome import Sort
 from gatepost.store.interface import TraceEvent
 from gatepost.store.queue_id import format_id
@@ -61,7 +62,8 @@ def tls_record(
 ) -> dict[str, Any]:
     """What the trace keeps of a handshake and of the peer's chain; {} for plaintext.
 
-    chains: the chain judged by the anchors that inbound connectors name for themselves, by that name.
+    chains: the chain judged by the anchors that inbound connectors name for themselves, by that name; kept by its
+    label, which of certificates is their fingerprints.
     """
     if facts is None:
         return {}
@@ -82,7 +84,7 @@ def tls_record(
         if chain.leaf is not None:
             record["certificate"] = certificate_record(chain.leaf)
     if chains:
-        record["chains"] = {name: _chain_record(one) for name, one in chains.items()}
+        record["chains"] = {anchors_label(name): _chain_record(one) for name, one in chains.items()}
     return record
 
 

@@ -29,6 +29,9 @@ def test_every_field_of_every_kind_is_asked():
         assert all(one.meaning for one in questions(kind.model))
 
 
+PEM = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
+
+
 @pytest.mark.parametrize(
     ("key", "control", "required", "default"),
     [
@@ -40,6 +43,7 @@ def test_every_field_of_every_kind_is_asked():
         ("recipient_domains", Control.LINES, False, ""),
         ("priority", Control.NUMBER, False, "100"),
         ("client_certificate.chain", Control.TEXT, False, ""),
+        ("trust_anchors", Control.LONG, False, ""),
     ],
 )
 def test_a_field_is_asked_as_it_is_declared(key, control, required, default):
@@ -75,6 +79,14 @@ def test_what_a_form_shows_comes_back_as_it_was():
     written["client_certificate"] = {key: value for key, value in written["client_certificate"].items() if value}
     assert written == TABLE
     assert set(values) == set(OUTBOUND.model_fields)
+
+
+def test_certificates_come_back_line_by_line():
+    asked = [one for one in questions(OUTBOUND) if one.key == "trust_anchors"]
+    texts = texts_of(asked, {"trust_anchors": PEM})
+    assert texts["trust_anchors"] == PEM.strip()
+    given = values_of(asked, {"trust_anchors": PEM.replace("\n", "\r\n")})
+    assert given == {"trust_anchors": PEM.strip()}
 
 
 def test_an_empty_form_writes_nothing():

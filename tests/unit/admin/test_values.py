@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from gatepost.admin.values import cut, in_words
+
+DER = b"0\0\0"
 
 
 @pytest.mark.parametrize(
@@ -14,6 +18,7 @@ from gatepost.admin.values import cut, in_words
         ("a", "a"),
         (["a", "b"], "a, b"),
         ({"mode": "rehearse", "name": "x"}, "name = x; mode = rehearse"),
+        ("-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n", f"SHA-256 {sha256(DER).hexdigest()}"),
         ([{"address": "a@b.example"}], "address = a@b.example"),
     ],
 )

@@ -91,6 +91,14 @@ class Scene:
         file.close()
         return ""
 
+    def tenants_host(self):
+        """A connector to an inner host that a tenant wrote."""
+        out = {"name": HOST["name"], "recipient_domains": ["b.example"], "smart_hosts": [HOST["value"]]}
+        tenants = {"organization": {"tenant": {"outbound_connector": [out]}}, "grant": {"tenant": {"granted": []}}}
+        with self.api.gateway.config() as store:
+            store.apply(tenants, author="liz")
+        return ""
+
     def dkim_key(self):
         body = {"selector": "s1", "algorithm": "ed25519-sha256", "key": DKIM_KEY}
         self.api.call("POST", f"{DKIM}", body, headers={"if-match": "*"})
@@ -101,6 +109,13 @@ class Scene:
         return {"chain": chain, "key": key}
 
 
+HOST = {
+    "organization": "tenant",
+    "resource": "outbound_connector",
+    "name": "hq",
+    "field": "smart_hosts",
+    "value": "10.0.0.1",
+}
 OF = "/organizations/{organization}"
 KEYS = f"{OF}/domains/{{domain}}/dkim_keys"
 OWN = {"organization": "contoso", "domain": "contoso.example"}
@@ -147,6 +162,7 @@ DONE = {
     "POST /acme/renewals": ({"": Scene.tried}, {}),
     "DELETE /acme/account": ({}, None),
     f"POST {OF}/domains/{{domain}}/verify": (OWN, None),
+    "POST /grants": ({"": Scene.tenants_host}, HOST),
     f"POST {KEYS}": (OWN, {"selector": "s1", "algorithm": "ed25519-sha256"}),
     f"POST {KEYS}/rotate": (OWN | {"": Scene.dkim_key}, {"force": "a drill"}),
     f"POST {KEYS}/{{selector}}/private_key": (OWN | {"selector": Scene.dkim_key}, {"key": DKIM_KEY}),

@@ -83,6 +83,7 @@ def test_for_machines(home):
             "certificates": {"alarms": 0, "text": "no alarms"},
             "logins": None,
             "mail": {"alarms": 0, "text": "no alarms"},
+            "ungranted": 0,
         }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.connectors.facts import SessionFacts
+from gatepost.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,14 @@ def test_a_chain_is_found_by_the_anchors_it_was_judged_against(chain: Callable[.
     assert facts.chain("") is own
     assert facts.chain("/etc/partner.pem") is other
     assert facts.chain("/etc/else.pem") is None
+
+
+def test_a_row_of_the_trace_has_certificates_by_their_label(chain: Callable[..., ChainVerdict]) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
+    other = chain("a.example")
+    kept = SessionFacts("s1", "192.0.2.1", chains={anchors_label(pem): other})
+    assert kept.chain(pem) is other
+    assert SessionFacts("s1", "192.0.2.1").chain(pem) is None
 
 
 def test_facts_cannot_be_changed_and_are_hashable() -> None:

@@ -12,7 +12,9 @@ from gatepost.connectors.grants import (
     first_grants,
     mark,
     resources_in_force,
+    ungranted,
     ungranted_paths,
+    with_grant,
 )
 from gatepost.connectors.model import Organization, parse
 
@@ -91,6 +93,39 @@ def test_what_the_owner_wrote_may_be_repeated_and_not_moved():
     assert not any(one.startswith("outbound_connector") for one in granted(after))
 
 
+def test_a_tenant_does_not_lead_elsewhere_what_the_owner_granted():
+    before = organization()
+    document, _ = decide(None, before, None, by_owner=True)
+    for changed, field in (
+        ({"outbound_connector": [OUT | FILES | {"smart_hosts": ["192.0.2.1"]}]}, "smart_hosts"),
+        ({"outbound_connector": [OUT | FILES | {"use_mx_record": True, "smart_hosts": []}]}, "use_mx_record"),
+        ({"content_hook": [PARTS["content_hook"][0] | {"connections": 9}]}, "connections"),
+    ):
+        after = organization(PARTS | changed)
+        _, errors = decide(before, after, document, by_owner=False)
+        said = {error.path.rpartition(".")[2]: error.message for error in errors}
+        assert "the gateway's owner granted" in said[field]
+        assert decide(before, after, document, by_owner=True)[1] == []
+    given_up = OUT | {"smart_hosts": ["192.0.2.1"]}
+    assert decide(before, organization(PARTS | {"outbound_connector": [given_up]}), document, by_owner=False)[1] == []
+
+
+def test_a_domain_that_was_granted_for_smart_hosts_is_not_for_mx():
+    before = organization({"outbound_connector": [OUT]})
+    document, _ = decide(None, before, None, by_owner=True)
+    by_mx = organization({"outbound_connector": [{"name": "Out", "recipient_domains": ["b.example"]}]})
+    after, errors = decide(before, by_mx, document, by_owner=False)
+    assert (after, errors) == ({"granted": [], "tenants": True}, [])
+    kept, _ = decide(by_mx, by_mx, decide(None, by_mx, None, by_owner=True)[0], by_owner=False)
+    assert granted(kept) == {"outbound_connector out recipient_domains b.example"}
+
+
+def test_a_grant_whose_resource_is_gone_is_nobodys():
+    document, _ = decide(None, organization(), None, by_owner=True)
+    after, errors = decide(organization({}), organization(), document, by_owner=False)
+    assert (after, len(errors)) == ({"granted": [], "tenants": True}, len(MACHINE))
+
+
 def test_swapped_fields_are_moved_ones():
     document, _ = decide(None, organization(), None, by_owner=True)
     swapped = {"client_certificate": {"chain": "/k/k.pem", "key": "/k/c.pem"}, "trust_anchors": "/k/roots"}
@@ -135,9 +170,23 @@ def test_what_is_not_granted_has_no_effect():
     assert one.content_hooks[0].address == f"unix:{UNGRANTED_PATH}"
     assert one.dkim_keys[0].key_file == UNGRANTED_PATH
     assert len(list(ungranted_paths(resources))) == len(MACHINE)
+    found = {" ".join(one.grant): one.access for one in ungranted(resources)}
+    # Of a connector with smart hosts nobody looks the domains up.
+    assert set(found) == (MACHINE | NETWORK) - {"outbound_connector out recipient_domains b.example"}
+    assert {key for key, access in found.items() if access is Access.MACHINE} == MACHINE
     # Put out of force it stands there all the same: an owner who changes something else does not grant it.
     again, _ = decide(one, organization(), NOTHING, by_owner=True)
     assert again == NOTHING
+
+
+def test_one_value_is_granted_as_it_stands():
+    document = {"granted": [], "tenants": True}
+    resources = mark(parse({"organization": {"contoso": PARTS}}), {"contoso": document})
+    every = list(ungranted(resources))
+    one = every.pop(0)
+    after = mark(parse({"organization": {"contoso": PARTS}}), {"contoso": with_grant(document, one.grant)})
+    assert list(ungranted(after)) == every
+    assert with_grant(document, one.grant)["tenants"] is True
 
 
 def test_what_is_granted_is_in_force():

@@ -89,6 +89,15 @@ def test_a_start_with_what_cannot_be_used_knows_nobody(stores, caplog):
     assert len(caplog.records) == 1
 
 
+def test_what_is_not_granted_is_said_once_by_one_process(stores, caplog):
+    box = {"address": "ann@contoso.example", "delivery": "lmtp:unix:/run/lmtp"}
+    stores[1].apply({"organization": {"contoso": CONTOSO | {"mailbox": [box]}}, "grant": {"contoso": {}}}, author="x")
+    silent, source = (SnapshotSource(stores[0], PREFIXES, tells=tells) for tells in (False, True))
+    apply(stores[1], fabrikam=FABRIKAM)
+    assert all(one.refresh() for one in (silent, source))
+    assert len([one for one in caplog.records if "gatepost grant add" in one.message]) == 1
+
+
 def test_networks_are_as_wide_as_the_settings_allow(stores):
     connector = {"name": "hq", "connector_type": "on-premises", "sender_ip_addresses": ["192.0.0.0/16"]}
     apply(stores[1], contoso=CONTOSO | {"inbound_connector": [connector]})

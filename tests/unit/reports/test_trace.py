@@ -99,6 +99,12 @@ def test_a_handshake_and_what_was_thought_of_the_chain(facts, chain, record):
     json.dumps(record)
 
 
+def test_certificates_as_anchors_are_kept_by_their_fingerprints() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
+    (name,) = tls_record(TLS, None, {pem: ChainVerdict(ChainStatus.TRUSTED, "", None)})["chains"]
+    assert name.startswith("SHA-256 ")
+
+
 def test_what_was_learnt_of_revocation_is_kept() -> None:
     learnt = Revocation("unknown", "http://crl.example/: no connection")
     chain = ChainVerdict(ChainStatus.TRUSTED, "", None, revocation=learnt)
