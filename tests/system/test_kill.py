@@ -180,7 +180,7 @@ def test_a_stop_waits_for_a_slow_reply_and_sends_nothing_twice(
     begun = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - begun > 2
-    assert "1 messages were sent, and their replies are waited for: lane contoso/partner.example" in server.log()
+    assert "1 messages were sent, and their replies are waited for: lane " in server.log()
     server.start()
     assert server.cli("queue", "list", json=True).data == []
     time.sleep(1)

@@ -248,12 +248,12 @@ def _ehlo(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         text = "accepts the connection, and then says nothing"
         fix, options = advice.SILENT_GREETER, ("timeout",)
         yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, fix, "silent", stops=True, options=options)
-    elif refused and failure.reply.code < 500:
+    elif refused and failure.crowded:
         text = "turns this machine away for now"
         yield Finding(Stage.EHLO, Mark.UNKNOWN, text, evidence, advice.LATER, str(failure.reply.code), stops=True)
     elif refused:
         text = "turns this machine away"
-        yield Finding(Stage.EHLO, Mark.FAIL, text, evidence, advice.TURNED_AWAY, str(failure.reply.code), stops=True)
+        yield Finding(Stage.EHLO, Mark.FAIL, text, evidence, advice.TURNED_AWAY, "refused", stops=True)
     elif failure.loss is not None:
         text = "ends the connection before it has answered"
         yield Finding(Stage.EHLO, Mark.FAIL, text, evidence, advice.CUT_OFF, "cut off", stops=True)

@@ -70,7 +70,7 @@ class Home:
     def history(self):
         store = ConfigStore(self.data / "config.db")
         try:
-            return store.history()
+            return store.history("organization")
         finally:
             store.close()
 

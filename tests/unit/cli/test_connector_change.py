@@ -57,8 +57,9 @@ DONE = {
     "set lab --organization contoso recipient_domains-=lab.example recipient_domains+=x.example,y.example": [
         f'~ {PATH}.outbound_connector[\'lab\'].recipient_domains: ["lab.example"] -> ["x.example", "y.example"]'
     ],
-    "set lab --organization contoso client_certificate.chain=/c.pem client_certificate.key=/k.pem": [
-        f'+ {PATH}.outbound_connector[\'lab\'].client_certificate: {{"chain": "/c.pem", "key": "/k.pem"}}'
+    "set lab --organization contoso enabled=false client_certificate.chain=/c.pem client_certificate.key=/k.pem": [
+        f'+ {PATH}.outbound_connector[\'lab\'].client_certificate: {{"chain": "/c.pem", "key": "/k.pem"}}',
+        f"+ {PATH}.outbound_connector['lab'].enabled: false",
     ],
     "set bank --direction outbound name=house-bank": [
         f'~ {PATH}.mail_flow_rule[\'via\'].route_via_connector: "Bank" -> "house-bank"',

@@ -85,7 +85,10 @@ def test_what_cannot_be_had(home, apply, issuer, pki, tmp_path):
     assert "private_issuers = true" in home.call("issuer", "check", "idp", code=1).stderr
     apply(anchors=Pki(tmp_path / "other").root)
     assert "write trust_anchors" in home.call("issuer", "check", "idp", code=3).stderr
-    apply(anchors=tmp_path / "none.pem")
+    vanished = tmp_path / "roots.pem"
+    vanished.write_bytes(pki.root.read_bytes())
+    apply(anchors=vanished)
+    vanished.unlink()
     assert "trust anchors for" in home.call("issuer", "check", "idp", code=2).stderr
     apply()
     pages = issuer.pages

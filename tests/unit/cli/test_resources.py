@@ -261,9 +261,9 @@ def test_a_change_made_meanwhile_by_somebody_else_is_not_undone(home, monkeypatc
 
     load = ConfigStore.load
 
-    def and_another(store):
+    def and_another(store, *kinds):
         """Comes between reading and writing."""
-        found = load(store)
+        found = load(store, *kinds)
         store.apply(other, author="somebody else")
         return found
 

@@ -403,7 +403,8 @@ async def test_a_full_disk_is_said_at_mail(gate):
 async def test_the_announced_size_counts_for_the_room(gate):
     async with gate.open():
         room = gate.store._writer.room
-        gate.store._settings = dataclasses.replace(gate.store._settings, free_space_mark=room - 1_000_000)
+        mark = room.free + room.reusable + room.reserved - 1_000_000
+        gate.store._settings = dataclasses.replace(gate.store._settings, free_space_mark=mark)
         client = await gate.greeted()
         refused = await client.say(f"MAIL FROM:<{STRANGER}> SIZE=40000000")
         accepted = await client.say(f"MAIL FROM:<{STRANGER}>")
