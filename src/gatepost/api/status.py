@@ -74,7 +74,7 @@ class StatusAlarms(msgspec.Struct):
 class Status(msgspec.Struct):
     """ok: every listener answers, nameservers too, and every worker lives. software: the version of gatepost.
 
-        in_doubt: deliveries of the queue that were sent before a stop that came before the reply: they may arrive twice.
+    in_doubt: deliveries of the queue that were sent before a stop that came before the reply: they may arrive twice.
     logins: null where no listener is for users. certificates, mail: what is wrong with either (GET /alarms). ungranted:
     files and sockets in resources that have no effect, as no owner of the gateway granted them (GET /grants/missing).
     """
