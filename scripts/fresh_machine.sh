@@ -74,6 +74,9 @@ inside() {
         mount --bind "/dev/$device" "$root/dev/$device"
     done
     mkdir -m 1777 "$root/dev/shm"
+    mkdir "$root/dev/pts"
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=620 none "$root/dev/pts"
+    ln -s pts/ptmx "$root/dev/ptmx"
     ln -s /proc/self/fd "$root/dev/fd"
     mount -t proc none "$root/proc"
     mkdir "$root/home/$user"

@@ -149,6 +149,13 @@ def _filled(  # noqa: PLR0911 - a value for each kind of schema
             return given if isinstance(given, str) else str(given)
 
 
+def _of_others(told: Any) -> Any:
+    """What was told, without the audit's events of this very token: what it tried, with the names that it gave."""
+    if not isinstance(told, dict) or not isinstance(told.get("items"), list):
+        return told
+    return told | {"items": [one for one in told["items"] if one.get("who") != "token tenant"]}
+
+
 def _queries(endpoint: Endpoint, names: dict[str, Any]) -> list[dict[str, Any]]:
     """No parameters; and each that names something of the other's by itself."""
     fields = [one.name for one in msgspec.structs.fields(endpoint.query)]
@@ -224,7 +231,10 @@ def test_no_call_reaches_what_another_has(scene: Scene, endpoint: Endpoint) -> N
                 target = f"{scene.path(endpoint, organization)}{'?' if query else ''}{urlencode(query)}"
                 body = scene.body(endpoint, THEIRS, whole=whole)
                 status, headers, told = scene.centre.call(target, scene.token, endpoint.method, body, {"If-Match": "*"})
-                answer, sent = f"{json.dumps(told)} {headers}", f"{target} {json.dumps(body)} {endpoint.path}"
+                answer, sent = (
+                    f"{json.dumps(_of_others(told))} {headers}",
+                    f"{target} {json.dumps(body)} {endpoint.path}",
+                )
                 assert status < 500, (target, body, answer)
                 assert [one for one in CANARIES if one in answer and one not in sent] == [], (target, body, answer)
                 if organization == THEIRS and endpoint.reach is not Reach.SEEN:

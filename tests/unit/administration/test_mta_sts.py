@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -120,7 +119,7 @@ def test_remarks_are_notes_unless_the_findings_have_them(serving):
 def test_a_policy_of_an_older_version_that_no_sender_could_use(serving):
     gateway = serving()
     part = choose_part(gateway.directory().resources, DOMAIN, "contoso.example")
-    odd = part._replace(record=copy.replace(part.record, mta_sts_mx=("not a host",)))
+    odd = part._replace(record=part.record.model_copy(update={"mta_sts_mx": ("not a host",)}))
     with pytest.raises(Refusal) as refused:
         policy_of(gateway.settings, odd)
     assert refused.value.kind is Kind.UNREADABLE
