@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -247,6 +248,45 @@ def test_mail_of_a_fellow_organization_is_decrypted_and_its_word_is_not_believed
     assert mails["sealed"].body == b"secret\r\n"
     (said,) = mails["sealed"].fields("X-Gatepost-SMIME")
     assert "signature=not-verified" in said
+
+
+def test_a_drop_in_protection_on_anothers_way_is_the_senders_to_accept(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
+) -> None:
+    """What the domain did is remembered for each organization; who asks for mail to be held has its own held."""
+    theirs = sink(certificate=pki.leaf("mx.fabrikam.example"))
+    settings = {"queue": {"idle_connection": "0.001s", "retry": ["1h"]}}
+    running = gateway(two({"protection_drop": "hold"}, **claiming(theirs)), settings=settings)
+    send(running.port, BOB)
+    (row,) = running.wait_trace(recipient=BOB, event="SEND")
+    assert row["achieved"] == "none/encrypted"
+    theirs.behaviour = replace(theirs.behaviour, starttls="absent")
+    send(running.port, BOB)
+    (row,) = running.wait_trace(recipient=BOB, event="HOLD")
+    assert row["organization"] == "contoso"
+    assert row["detail"]["protection_drop"]["was"] == "none/encrypted"
+    assert len(theirs.messages) == 1
+    # Fabrikam never sent there: nothing of contoso's is remembered for its mail, which nobody asks to be held.
+    send(running.port, BOB, sender=MALLORY)
+    (other,) = running.wait_trace(recipient=BOB, event="SEND", organization="fabrikam")
+    assert "protection_drop" not in other["detail"]
+    assert len(running.cli("queue", "list", "--held", json=True).data) == 1
+
+
+def test_mail_to_anothers_mailbox_waits_for_the_encryption_that_its_sender_demands(
+    gateway: Callable[..., Gateway], master: Path
+) -> None:
+    rule = {"name": "sealed", "recipients": ["fabrikam.example"], "encrypt": "smime"}
+    settings = QUICK | {"store": {"master_key": f"file:{master}"}}
+    box = [{"address": "joe@fabrikam.example"}]
+    running = gateway(two({"mail_flow_rule": [rule]}, mailbox=box), settings=settings)
+    send(running.port, "joe@fabrikam.example")
+    (row,) = running.wait_trace(recipient="joe@fabrikam.example", event="DEFER")[:1]
+    assert "rule:sealed" in str(row["detail"]["smime"])
+    assert running.maildir("joe@fabrikam.example") == []
+    # A stranger's mail is under no such demand.
+    send(running.port, "joe@fabrikam.example", sender="carol@elsewhere.example")
+    assert len(running.wait_maildir("joe@fabrikam.example")) == 1
 
 
 # What each is told of the other
