@@ -24,6 +24,7 @@ PAGES = [
     "docs/mail-flow.md",
     "docs/performance.md",
     "docs/rest.md",
+    "docs/threat-model.md",
 ]
 
 
@@ -40,6 +41,34 @@ def test_the_files_that_a_page_links_to_exist(page):
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+def _named_tests(cell: str) -> list[str]:
+    """Files and functions of tests that a cell of the threat model names, as they are written there."""
+    plain = re.sub(r"`", "", cell)
+    return re.findall(r"(?:[\w/]+(?:\.py)?::)?(?:[\w/]+/)?test_\w+", plain)
+
+
+def _has_test(name: str) -> bool:
+    file, _, function = name.removesuffix(".py").rpartition("::") if "::" in name else ("", "", name)
+    found = [*(ROOT / "tests").rglob("test_*.py")]
+    if not file:  # a file, or a function wherever it stands
+        place = function.removeprefix("tests/").removesuffix(".py")
+        if any(str(one.relative_to(ROOT / "tests").with_suffix("")).endswith(place) for one in found):
+            return True
+    else:
+        place = file.removeprefix("tests/").removesuffix(".py")
+        found = [one for one in found if str(one.relative_to(ROOT / "tests").with_suffix("")).endswith(place)]
+    return any(re.search(rf"^(async )?def {function}\(", one.read_text(), re.MULTILINE) for one in found)
+
+
+def test_each_attack_of_the_threat_model_has_a_test_that_is_there():
+    lines = (ROOT / "docs/threat-model.md").read_text().splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("| ")][1:]
+    assert len(rows) > 30
+    assert [row for row in rows if len(row) != 4] == []
+    assert [row[1] for row in rows if not _named_tests(row[3])] == []
+    assert [name for row in rows for name in _named_tests(row[3]) if not _has_test(name)] == []
 
 
 def test_the_examples_of_mail_flow_may_be_applied_together():

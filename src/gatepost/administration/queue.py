@@ -14,7 +14,9 @@ import msgspec
 
 from gatepost.administration.evidence_log import evidence_log
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.visibility import hidden_from
 from gatepost.connectors.errors import FieldError
+from gatepost.policy.withheld import inbound_without_others
 from gatepost.store.administration import Administration, QueuePlace
 from gatepost.store.interface import QueueFilter, StoreFailure
 from gatepost.store.queue_id import format_id, parse_id
@@ -67,7 +69,7 @@ class QueueAction(StrEnum):
 def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
     """Deliveries that wait, oldest first, behind a place. Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
     try:
-        return _administration(gateway).entries(_seen(who, wanted), after)
+        return _shown(gateway, who, _administration(gateway).entries(_seen(who, wanted), after))
     except ValueError as error:
         raise Refusal(Kind.INPUT, str(error)) from error
     except StoreFailure as failure:
@@ -159,7 +161,7 @@ def act(  # noqa: PLR0913 - what is done to which mail, by whom and why
                 found += getattr(administration, action)(one, author=who.name, reason=reason)
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    return found
+    return _shown(gateway, who, found)
 
 
 class Chosen(NamedTuple):
@@ -191,7 +193,7 @@ def chosen(
                 found.first.extend(administration.applying(action, msgspec.structs.replace(one, limit=left)))
     except StoreFailure as failure:
         raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    return found
+    return found._replace(first=_shown(gateway, who, found.first))
 
 
 def _filters(who: Principal, wanted: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
@@ -263,6 +265,21 @@ def _check_texts(**texts: str) -> None:
     ]
     if errors:
         raise Refusal(Kind.INPUT, "Nothing was done.", errors)
+
+
+def _shown(gateway: Gateway, who: Principal, found: list[QueueEntry]) -> list[QueueEntry]:
+    """Without what another organization's connectors said of the session: see `policy.withheld`."""
+    if who.is_of_gateway or not found:
+        return found
+    hidden = hidden_from(gateway, who)
+
+    def cut(entry: QueueEntry) -> QueueEntry:
+        message = entry.delivery.message
+        inbound = inbound_without_others(message.inbound, message.organization, hidden)
+        delivery = msgspec.structs.replace(entry.delivery, message=msgspec.structs.replace(message, inbound=inbound))
+        return msgspec.structs.replace(entry, delivery=delivery)
+
+    return [cut(entry) for entry in found]
 
 
 def _seen(who: Principal, wanted: QueueFilter) -> QueueFilter:

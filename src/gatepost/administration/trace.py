@@ -1,7 +1,8 @@
 """The message trace as administrators search it: one row for every recipient and event.
 
 Who sees only some organizations finds rows of theirs alone; what belongs to none, such as a refusal before anybody was
-addressed, is for who sees the whole gateway.
+addressed, is for who sees the whole gateway. Of rows that tell of another organization, too, they see what is their own
+(`policy.withheld`), and find none by what they do not see.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.administration.refusal import Kind, Refusal
+from gatepost.administration.visibility import hidden_from
+from gatepost.policy.withheld import named_in, own_chains, without_others
 from gatepost.reports.tls import Protection
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_meanings import first_answered
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from gatepost.access.principal import Principal
     from gatepost.administration.gateway import Gateway
+    from gatepost.policy.withheld import Hidden
     from gatepost.store.interface import TraceEvent
     from gatepost.store.trace_search import TracePlace
 
@@ -52,7 +56,7 @@ MOST = 10_000
 def events(gateway: Gateway, who: Principal, wanted: TraceFilter) -> list[TraceEvent]:
     """The newest rows that match, newest first. event: in any case. Raises Refusal (INPUT) for impossible times."""
     with _times():
-        return search_trace(gateway.data / "trace", _seen(who, wanted))
+        return _shown(gateway, who, search_trace(gateway.data / "trace", _seen(who, wanted)))
 
 
 def events_page(
@@ -60,7 +64,8 @@ def events_page(
 ) -> tuple[list[TraceEvent], TracePlace | None]:
     """The same a page at a time: the rows, and the place behind which the next ones are, None on the last page."""
     with _times():
-        return trace_page(gateway.data / "trace", _seen(who, wanted), after, time.time())
+        found, place = trace_page(gateway.data / "trace", _seen(who, wanted), after, time.time())
+        return _shown(gateway, who, found), place
 
 
 def events_of(gateway: Gateway, who: Principal, identity: str) -> list[TraceEvent]:
@@ -130,3 +135,25 @@ def _meant(identity: str) -> tuple[TraceFilter, ...]:
 
 def _seen(who: Principal, wanted: TraceFilter) -> TraceFilter:
     return msgspec.structs.replace(wanted, event=wanted.event.upper(), organizations=who.organizations)
+
+
+def _shown(gateway: Gateway, who: Principal, found: list[TraceEvent]) -> list[TraceEvent]:
+    """The rows as they may see them, with what was really said of another organization's way for who sees that, too."""
+    if who.is_of_gateway:
+        return [_whole(event) for event in found]
+    hidden = hidden_from(gateway, who)
+    return [_cut(event, who, hidden) for event in found]
+
+
+def _cut(event: TraceEvent, who: Principal, hidden: Hidden) -> TraceEvent:
+    event = msgspec.structs.replace(event, tls=own_chains(event.tls, hidden))
+    others = named_in(event.detail)
+    if others and all(map(who.sees, others)):
+        return _whole(event)
+    return msgspec.structs.replace(event, **without_others(event, hidden.names))
+
+
+def _whole(event: TraceEvent) -> TraceEvent:
+    """With the reply that queue and notices have without what is another organization's."""
+    said = event.detail.get("reply")
+    return event if said is None else msgspec.structs.replace(event, reply=str(said))

@@ -26,9 +26,9 @@ from gatepost.outbound.hosts import LOOPS_BACK, Hosts, Way
 from gatepost.outbound.mailbox import MailboxFailed, MaildirMessage
 from gatepost.outbound.next_hops import next_hop_name
 from gatepost.outbound.published import Publication
-from gatepost.outbound.record import choice_record, parties_record, route_record, sender_record
+from gatepost.outbound.record import choice_record, domain_record, parties_record, route_record, sender_record
 from gatepost.outbound.sessions import WaySessions, counted
-from gatepost.outbound.shipment import Shipment, may_go_clear
+from gatepost.outbound.shipment import Shipment, may_go_clear, without_others
 from gatepost.policy.forwarding import keeps_sender
 from gatepost.policy.home import ALONE
 from gatepost.policy.memory import DestinationName
@@ -157,6 +157,7 @@ class Deliverer:
         for route, recipients in routes:
             kept = keeps_sender(route)
             base = _base(route, planner.version) | sender_record(delivery.message, recipients[0], kept=kept)
+            base |= domain_record(self._directory, route, delivery.organization, recipients[0])
             shipment = Shipment(delivery.message, recipients, base, attempts=delivery.attempts, keeps_sender=kept)
             shipment.origin = origin_of(delivery) if isinstance(route, InternalRoute) else ""
             self._remember(route, shipment, delivery.organization)
@@ -170,7 +171,7 @@ class Deliverer:
                 shipment.decide_all(_UNREADABLE, {"detail": str(failure)})
             except ContentNotReady as failure:
                 shipment.decide_all(failure.reply, {"detail": failure.detail, **failure.told})
-        fates = [fate for shipment in shipments for fate in shipment.fates]
+        fates = [without_others(fate) for shipment in shipments for fate in shipment.fates]
         unreachable = all(shipment.unreachable for shipment in shipments)
         silent = unreachable and all(shipment.silent for shipment in shipments)
         crowded = silent and all(shipment.crowded for shipment in shipments)

@@ -13,11 +13,13 @@ from gatepost.policy.outbound import describe, describe_achieved
 from gatepost.policy.published import modes
 from gatepost.policy.requirement import Shortfall, Verdict
 from gatepost.policy.requiretls import Asks
+from gatepost.policy.route import MxRoute, SmartHosts, domain_of
 from gatepost.reports.trace import tls_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatepost.connectors.match import Directory
     from gatepost.connectors.model import OutboundConnector
     from gatepost.dane.match import DaneVerdict
     from gatepost.dane.publication import TlsaLookup
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
     from gatepost.policy.memory import Drop
     from gatepost.policy.published import Published, StsFound
     from gatepost.policy.requirement import Requirement
-    from gatepost.policy.route import MxRoute, SmartHosts
+    from gatepost.policy.route import Route
     from gatepost.store.interface import Message, Recipient
 
 __all__ = [
     "choice_record",
+    "domain_record",
     "drop_record",
     "failure_record",
     "open_record",
@@ -60,6 +63,17 @@ def parties_record(route: SmartHosts | MxRoute) -> dict[str, Any]:
     if route.sender is None:
         return {}
     return {"connector_organization": route.connector_owner, "sender_demands": route.sender.record()}
+
+
+def domain_record(directory: Directory, route: Route, organization: str, recipient: Recipient) -> dict[str, Any]:
+    """Who accepts the recipient's domain, where that is another organization and it says what becomes of the mail.
+
+    organization: whose mail it is. {} where `parties_record` says it, or its own connector carries the mail.
+    """
+    if isinstance(route, SmartHosts | MxRoute):
+        return {}
+    owner = directory.organization_of(domain_of(recipient.address))
+    return {} if owner is None or owner.name == organization else {"domain_organization": owner.name}
 
 
 def choice_record(reasons: Sequence[str], passed_over: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gatepost.outbound.handover import hop_record
 from gatepost.outbound.record import drop_record, failure_record, open_record, tries_record
 from gatepost.policy.requirement import Opportunistic
 from gatepost.policy.requiretls import Asks, asks_of
+from gatepost.policy.withheld import concerns_others, public_reply
 from gatepost.queue.outcome import Fate, Sort, sort_of
 from gatepost.smtp.client import Transaction
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.smtp.replies import Reply
     from gatepost.store.interface import Message, Recipient
 
-__all__ = ["Shipment", "may_go_clear"]
+__all__ = ["Shipment", "may_go_clear", "without_others"]
 
 # RFC 5321 section 4.5.3.1.8: every server takes a hundred recipients. More only where it says so (RFC 9422).
 _RECIPIENTS = 100
@@ -47,6 +48,16 @@ def may_go_clear(requirement: Requirement, attempts: int) -> bool:
     """
     allowed = isinstance(requirement, Opportunistic) and requirement.cleartext is Cleartext.AFTER_FAILED_HANDSHAKE
     return allowed and attempts >= 1
+
+
+def without_others(fate: Fate) -> Fate:
+    """The fate in words that queue, log and notices may have: none of another organization's hosts and connectors.
+
+    What was really said stays in the detail, for the trace and who may see it there.
+    """
+    if not concerns_others(fate.detail):
+        return fate
+    return replace(fate, reply=public_reply(fate.reply), detail=fate.detail | {"reply": fate.reply.text})
 
 
 @dataclass(slots=True)

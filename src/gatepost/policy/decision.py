@@ -61,7 +61,8 @@ class InboundVerdict:
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
     stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
     hooks: who is asked about the content before a message to this recipient is taken. examined: what they answered, as
-    `policy.content` records it, once they have been.
+    `policy.content` records it, once they have been. recipient_organization: who accepts the recipient's domain, "" for
+    nobody: its reasons are told beside those of `organization`, for who sees both (`policy.withheld`).
     """
 
     accepted: bool
@@ -80,6 +81,7 @@ class InboundVerdict:
     rehearsed: str = ""
     hooks: tuple[AskedHook, ...] = ()
     examined: tuple[dict[str, Any], ...] = ()
+    recipient_organization: str = ""
 
     def detail(self) -> dict[str, Any]:
         """What the trace keeps beside its columns."""
@@ -97,6 +99,19 @@ class InboundVerdict:
             record["would_refuse_connector"] = self.would_refuse_connector
         if self.examined:
             record["content_hooks"] = list(self.examined)
+        return record | self._parties()
+
+    def _parties(self) -> dict[str, Any]:
+        """That another organization than the message's had its say. own_reasons: how many came before its own."""
+        if self.recipient_organization in {"", self.organization}:
+            return {}
+        record: dict[str, Any] = {
+            "recipient_organization": self.recipient_organization,
+            "own_reasons": len(self.attribution.reasons),
+        }
+        known_by = self.attribution.connector
+        if self.connector and (known_by is None or known_by.name != self.connector):
+            record["connector_of_recipient"] = True
         return record
 
     def record(self) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class _Findings:
     would_refuse_connector: str = ""
     basis: str = ""
     hooks: tuple[AskedHook, ...] = ()
+    recipient_organization: str = ""
 
     def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
         """Whether a refusal stands. One of a connector in rehearsal is only reported."""
@@ -125,6 +126,7 @@ class _Findings:
             self.configuration,
             _rehearsed(self.connector),
             self.hooks,
+            recipient_organization=self.recipient_organization,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -197,6 +199,7 @@ def decide_recipient(
     if organization is not None and attribution.claims:
         attribution = attribute_by_recipient(attribution, session, organization, recipient)
     findings = _begin(directory, attribution)
+    findings.recipient_organization = organization.name if organization is not None else ""
     own = attribution.organization
     owners = (directory.organization_of(reverse_path.domain), organization)
     concerned = {one.name for one in owners if one is not None}

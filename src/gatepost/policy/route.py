@@ -56,6 +56,7 @@ __all__ = [
     "RoutePlanner",
     "SmartHosts",
     "Unroutable",
+    "domain_of",
     "is_bounded",
 ]
 
@@ -138,7 +139,7 @@ class _Group(NamedTuple):
 
 
 def _group(directory: Directory, address: str) -> _Group:
-    domain = _domain(address)
+    domain = domain_of(address)
     mailbox = directory.mailbox(address)
     if mailbox is not None:
         owner = directory.organization_of(domain)
@@ -236,7 +237,7 @@ class RoutePlanner:
             return group
         # It leaves its organization all the same, though over no hop.
         chosen = select_outbound(
-            self._directory, sender, _domain(address), from_on_premises=mail.from_on_premises
+            self._directory, sender, domain_of(address), from_on_premises=mail.from_on_premises
         ).connector
         asked = self._rulings.content(sender.name, mail.reverse_path, address, mail.content)
         return group._replace(content=by_connector(chosen).joined(asked))
@@ -246,7 +247,7 @@ class RoutePlanner:
 
         organization: whose word counts where no organization accepts the domain.
         """
-        name = deciding(self._directory, organization, _domain(address), address) or organization
+        name = deciding(self._directory, organization, domain_of(address), address) or organization
         return name if name in self._away else ""
 
     def header_names(self, organization: str, recipients: Sequence[Addressed]) -> frozenset[str]:
@@ -456,7 +457,7 @@ def is_bounded(owner: Organization, connector: OutboundConnector | None, domain:
     return not any(covers(one, domain) and one != "*" and ("recipient_domains", one) not in lacking for one in named)
 
 
-def _domain(address: str) -> str:
+def domain_of(address: str) -> str:
     """The domain of an address in lower-case A-labels, "" if it has none."""
     if address.isascii():
         return address.rpartition("@")[2].lower() if "@" in address else ""

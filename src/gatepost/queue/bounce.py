@@ -14,6 +14,7 @@ from gatepost.message.dsn import build_dsn, build_redacted
 from gatepost.message.dsn_advice import NO_CERTIFICATE, RETURNED
 from gatepost.message.dsn_report import Action, DsnHop, DsnRecipient, DsnReport, RedactedNotice
 from gatepost.policy.forwarding import Target
+from gatepost.policy.withheld import concerns_others
 from gatepost.queue.outcome import Sort
 from gatepost.smtp.grammar import GrammarError, Path, parse_address
 from gatepost.store.interface import Delivery, Message, Recipient, StoreFailure
@@ -251,14 +252,15 @@ def _settled(fate: Fate, now: float) -> DsnRecipient:
 
 def _recipient(fate: Fate, action: Action, now: float, retry_until: float) -> DsnRecipient:
     default = {"failed": "5.0.0", "delayed": "4.0.0"}.get(str(action), "2.0.0")
+    others = concerns_others(fate.detail)  # the reply is without what is theirs
     return DsnRecipient(
         address=fate.recipient.address,
         action=action,
         status=fate.reply.enhanced or default,
         orcpt=fate.recipient.orcpt,
-        remote_mta=str(fate.detail.get("host", "")),
+        remote_mta="" if others else str(fate.detail.get("host", "")),
         diagnostic=fate.reply.text,
-        detail=str(fate.detail.get("detail", "")),
+        detail="" if others else str(fate.detail.get("detail", "")),
         advice=_advice(fate.detail),
         last_attempt=now,
         retry_until=retry_until,

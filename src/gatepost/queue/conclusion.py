@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gatepost.policy.withheld import concerns_others
 from gatepost.queue.outcome import Fate, Outcome, Sort
 from gatepost.smtp.replies import Reply
 
@@ -96,7 +97,8 @@ def untold(conclusion: Conclusion, next_at: float) -> Conclusion:
 
 def _told(fate: Fate) -> str:
     """The reply, and where the DNS failed, whom we asked and what happened: nobody else can tell."""
-    detail = str(fate.detail.get("detail", "")) if fate.reply.enhanced == _DNS_FAILED else ""
+    told = fate.reply.enhanced == _DNS_FAILED and not concerns_others(fate.detail)
+    detail = str(fate.detail.get("detail", "")) if told else ""
     return f"{fate.reply.text} ({detail})" if detail else fate.reply.text
 
 

@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from gatepost.evidence.chain import ORIGIN, Line, Place, join, link, parse_line, sign_body
 from gatepost.evidence.entry import Kind, Privacy, begin_body, checkpoint_body, event_body, gap_body
+from gatepost.policy.withheld import without_others
 from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
 from gatepost.store.schema import make_directory, make_file
@@ -79,7 +82,9 @@ class EvidenceChain:
             if dropped:
                 self._put(gap_body(self._place, now, what="dropped", count=dropped))
             for event in events:
-                self._put(event_body(event, self._place.number + 1, secrets.token_urlsafe(12), self._privacy))
+                # An entry goes to its organization's auditors as it is written: what is another's is left out for good.
+                shown = structs.replace(event, **without_others(event))
+                self._put(event_body(shown, self._place.number + 1, secrets.token_urlsafe(12), self._privacy))
 
     def checkpoint(self, now: float) -> None:
         """Sign where the chain stands, if that is not signed yet. Raises StoreFailure."""

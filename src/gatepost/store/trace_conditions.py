@@ -190,6 +190,12 @@ def _protected(protection: str) -> list[list[_Condition]]:
     return [[_Condition(f"{{0}} = ? AND {term}", (level,), TLS_LEVEL), carried] for level, term in levels]
 
 
+_OWN_WAY = " AND ".join(
+    f"detail ->> '$.{name}' IS NULL"
+    for name in ("connector_organization", "domain_organization", "connector_of_recipient")
+)
+
+
 def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequence[_Condition]) -> Iterator[_Condition]:
     """What is asked of the text of columns, most telling first.
 
@@ -213,6 +219,8 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequenc
     if wanted.organizations is not None:
         among = msgspec.json.encode(sorted(wanted.organizations)).decode()
         yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
+        if wanted.connector or wanted.peer:  # nothing is found by what is not shown (`policy.withheld`)
+            yield _Condition(_OWN_WAY, ())
 
 
 def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:

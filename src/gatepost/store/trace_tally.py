@@ -30,7 +30,7 @@ __all__ = ["HopKind", "tally_file", "tally_trace"]
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 2  # of what is counted: older counts are made anew
+_VERSION = 3  # of what is counted: older counts are made anew
 
 
 class HopKind(NamedTuple):
@@ -72,12 +72,26 @@ _TRIAL_FAILED_BY = (
     " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
 )
 # Another organization's connector may be called as one of the organization whose mail it is.
-_CONNECTOR = "iif(detail ->> '$.connector_organization' IS NULL, connector, '')"
+_CONNECTOR = (
+    "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
+    " connector, '')"
+)
+# Nor are its hosts and what it demands told in that one's reports (`policy.withheld`).
+_OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
+_SOURCES = (
+    f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words
+    " (SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
+    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%'))"
+)
+_REQUIREMENT = (
+    f"iif({_OWN_WAY} AND detail ->> '$.connector_of_recipient' IS NULL OR instr(requirement, '(') = 0, requirement,"
+    " substr(requirement, 1, instr(requirement, '(') - 1))"
+)
 _COUNTED = (
-    "organization", "direction", "event", _CONNECTOR, _PARTNER, "requirement",
-    "ifnull(detail ->> '$.requirement_sources', '')", "achieved", "tls_version", "tls_group",
-    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", "lower(peer_host)",
-    "ifnull(tls ->> '$.certificate.names', '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
+    "organization", "direction", "event", _CONNECTOR, _PARTNER, _REQUIREMENT,
+    f"ifnull({_SOURCES}, '')", "achieved", "tls_version", "tls_group",
+    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", f"iif({_OWN_WAY}, lower(peer_host), '')",
+    f"iif({_OWN_WAY}, ifnull(tls ->> '$.certificate.names', ''), '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
 )  # fmt: skip
 _SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED WHERE rowid > ? AND rowid <= ?"  # noqa: S608 - our names
 _ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from gatepost.connectors.content_hook import ContentHook
 from gatepost.connectors.hook_index import AskedHook
 from gatepost.connectors.match import Attribution
+from gatepost.connectors.records import InboundConnector
 from gatepost.connectors.values import HookType
 from gatepost.policy.content_demand import ContentDemand, Demand
 from gatepost.policy.decision import InboundVerdict, OutboundDecision, passed_over_record
@@ -129,3 +130,17 @@ def test_an_outbound_decision_says_what_is_asked_of_the_content() -> None:
 def test_an_outbound_decision_says_whose_demands_were_joined() -> None:
     made = OutboundDecision(1, "o", "mx", ("b.example",), "", None, None, (), (), sender=SenderPart("p", None))
     assert made.record()["sender_demands"] == {"organization": "p", "connector": ""}
+
+
+def test_a_decision_in_which_another_organization_had_its_say_tells_where_that_begins() -> None:
+    mine = replace(NOBODY, reasons=("known",))
+    verdict = InboundVerdict(True, OK, "o", "incoming", "", "opportunistic", ("known", "theirs"), mine)
+    assert "recipient_organization" not in replace(verdict, recipient_organization="o").detail()
+    told = replace(verdict, recipient_organization="p").detail()
+    assert (told["recipient_organization"], told["own_reasons"]) == ("p", 1)
+    assert "connector_of_recipient" not in told
+    partner = InboundConnector(name="theirs", connector_type="partner", sender_domains=("*",))
+    known = replace(mine, connector=partner)
+    for attribution, connector, theirs in ((mine, "theirs", True), (known, "theirs", False), (known, "else", True)):
+        one = replace(verdict, recipient_organization="p", connector=connector, attribution=attribution)
+        assert ("connector_of_recipient" in one.detail()) is theirs
