@@ -22,7 +22,6 @@ from gatepost.inbound.service import InboundService, SessionLimits
 from gatepost.inbound.session import Session
 from gatepost.inbound.stamp import Stamp
 from gatepost.lookup.configured import configured_resolver
-from gatepost.lookup.dns import LookupFailed
 from gatepost.lookup.http import HttpClient, https_context
 from gatepost.lookup.issuer_keys import IssuerKeys
 from gatepost.lookup.mtasts import PolicyHosts, StsPolicies
@@ -44,6 +43,7 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import ReportSending
+from gatepost.node.resolver_log import log_resolver
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.snapshot import SnapshotSource
@@ -66,7 +66,7 @@ from gatepost.queue.schedule import Schedule
 from gatepost.reports.mail_facts import MailFactFinder
 from gatepost.reports.tlsrpt_intake import Intake
 from gatepost.reports.trace import outcome_events
-from gatepost.settings.model import DnsValidation, ListenerRole
+from gatepost.settings.model import ListenerRole
 from gatepost.site.credentials import NodeCredentials
 from gatepost.site.store import SiteStore
 from gatepost.smtp.grammar import parse_address
@@ -89,8 +89,6 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Delivery
     from gatepost.store.sqlite import SqliteStore
     from gatepost.tls.facts import ChainVerdict, Revocation
-
-__all__ = ["REFRESH_SECONDS", "Assembly"]
 
 REFRESH_SECONDS = 3600.0
 """Between two looks for MTA-STS policies that are about to expire."""
@@ -264,26 +262,8 @@ class Assembly:
             self._refreshing = spawn(self._policies.refresh_due(now=time.time()), "mta-sts refresh")
 
     async def tell_validation(self) -> None:
-        """Say in the log whether nameservers answer, and who validates DNSSEC, or why DANE is off.
-
-        Who validates here is tried on the root.
-        """
-        if trouble := await self._resolver.trouble(self._settings.server.hostname):
-            _log.critical("NO NAMESERVER ANSWERS, and mail to other domains waits until one does: %s", trouble)
-        if self._resolver.dane_off:
-            _log.warning("%s", self._resolver.dane_off)
-            return
-        _log.info("%s", self._resolver.validation)
-        if self._settings.dns.validation is not DnsValidation.LOCAL:
-            return
-        try:
-            missing = await self._resolver.validation_missing()
-        except LookupFailed as failed:
-            cause = "signatures are dropped on the way, or dns.trust_anchor_file or the clock is wrong"
-            why = cause if failed.bogus else "is the way to the nameservers open?"
-            missing = f"DNSSEC could not be tried on the root, and mail may wait for look-ups; {why}: {failed.detail}"
-        if missing:
-            _log.warning("%s", missing)
+        """Say in the log whether nameservers answer, and who validates DNSSEC."""
+        await log_resolver(self._resolver, self._settings)
 
     @property
     def failed(self) -> bool:

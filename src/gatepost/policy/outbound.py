@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, assert_never
 from gatepost.connectors.trust_anchors import anchors_label
 from gatepost.connectors.values import Mode, ProfileName, RevocationCheck, TlsSettings
 from gatepost.dane.match import DaneFailure
-from gatepost.policy.facts import HopFacts
 from gatepost.policy.requirement import (
     Achieved,
     Authenticated,
@@ -39,22 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gatepost.connectors.model import Organization, OutboundConnector
+    from gatepost.policy.facts import HopFacts
     from gatepost.policy.requirement import Proof, Requirement
     from gatepost.tls.facts import CertificateFacts, ChainVerdict
-
-__all__ = [
-    "HopFacts",
-    "both",
-    "by_organization",
-    "deferral",
-    "describe",
-    "describe_achieved",
-    "expired",
-    "judge",
-    "rehearsed",
-    "required",
-    "with_tls",
-]
 
 # Statuses and their words as Exchange has them (exchange.md sections 7.3, 10.1, 10.2); those of MTA-STS name somebody.
 _CONNECT = "4.4.317"
