@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from gatepost.queue.backlog import Backlog
     from gatepost.queue.bounce import Bouncer
-    from gatepost.queue.gate import Gate
     from gatepost.queue.hop_queue import HopFinder, HopQueue, LaneKey
     from gatepost.queue.outcome import Outcome
     from gatepost.queue.schedule import Schedule
@@ -256,8 +255,8 @@ class QueueManager:
         now = self._clock()
         gate = hop.gate if hop.gate.closed(now) else backlog.gate
         if gate.closed(now):
-            if gate.reply is not None:
-                delivery.last_error = delivery.last_error or gate.reply.text
+            if (reply := gate.told(delivery.organization)) is not None:
+                delivery.last_error = delivery.last_error or reply.text
             self._settler.put_back(delivery, gate.until)
         elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
             self._settler.put_back(delivery, now + again)
@@ -409,17 +408,19 @@ class QueueManager:
             self._budget.answered(hop.name)
         elif not outcome.next_hop_failed:
             self._waiting.failing[backlog] = hop
-            self._close(hop, backlog.gate, [backlog], outcome)
+            self._close(hop, backlog, [backlog], outcome)
         elif hop.answered < begun:  # else others got through meanwhile
-            self._close(hop, hop.gate, hop.backlogs.values(), outcome)
+            self._close(hop, backlog, hop.backlogs.values(), outcome)
 
-    def _close(self, hop: HopQueue, gate: Gate, backlogs: Iterable[Backlog], outcome: Outcome) -> None:
-        """Nothing of these backlogs is tried for a while."""
+    def _close(self, hop: HopQueue, tried: Backlog, backlogs: Iterable[Backlog], outcome: Outcome) -> None:
+        """Nothing of these backlogs is tried for a while: of the one that was tried, or of its next hop."""
         now = self._clock()
+        gate = hop.gate if outcome.next_hop_failed else tried.gate
         if gate.closed(now):
             return  # another lane met the same silence a moment ago: that is one failure, not two
         wait = self._schedule.gate(gate.failures + 1)
-        gate.fail(outcome.fates[0].reply, now + (min(wait, _CROWDED_GATE) if outcome.crowded else wait))
+        until = now + (min(wait, _CROWDED_GATE) if outcome.crowded else wait)
+        gate.fail(outcome.fates[0].reply, until, tried.organization)
         if gate.failures < (_CROWDED_SPEAKS_FOR_ALL if outcome.crowded else _SPEAKS_FOR_ALL):
             self._waiting.put_back(backlogs, gate.until)
             if gate is hop.gate:

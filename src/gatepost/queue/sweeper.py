@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gatepost.queue.hop_queue import HopQueue, LaneKey
     from gatepost.queue.leases import Leases
     from gatepost.queue.waiting import Waiting
-    from gatepost.smtp.replies import Reply
     from gatepost.store.interface import Delivery, Store
 
 __all__ = ["Sweeper"]
@@ -47,7 +46,7 @@ class Sweeper:
             hop.sated.clear()
         try:
             for delivery in self.waiting.take_ready(backlogs):
-                await self._suspend(delivery, gate.reply or UNTRIED)
+                await self._suspend(delivery, gate)
             for destination in due:
                 await self._sweep_destination(hop, gate, destination, backlogs)
         finally:
@@ -60,25 +59,25 @@ class Sweeper:
         self, hop: HopQueue, gate: Gate, destination: str, backlogs: Sequence[Backlog]
     ) -> None:
         whole, terms = gate is hop.gate, {backlog.terms for backlog in backlogs}
-        while not self.stopped() and (reply := gate.reply) is not None:
+        while not self.stopped() and gate.reply is not None:
             batch = await self.store.lease(destination, LEASE, self.waiting.clock())
             if not batch:
                 break
             for delivery in batch:
                 key = await self.lookups.find(delivery)
                 if key.next_hop == hop.name and (whole or key.terms in terms):
-                    await self._suspend(delivery, reply)
+                    await self._suspend(delivery, gate)
                 else:
                     self.place(delivery, key)
             await self.store.flushed()
         if not self.stopped():
             await self.leases.note_earliest(destination, gate.until)
 
-    async def _suspend(self, delivery: Delivery, reply: Reply) -> None:
+    async def _suspend(self, delivery: Delivery, gate: Gate) -> None:
         """Conclude an attempt that was not made. The trace hears of the first one and of the end, not of each hour."""
         settler = self.waiting.settler
         if self.stopped():
             settler.put_back(delivery, self.waiting.clock())
             return
-        first = not delivery.attempts
+        first, reply = not delivery.attempts, gate.told(delivery.organization) or UNTRIED
         await settler.finish(delivery, suspended(delivery, reply), tell_deferral=first)

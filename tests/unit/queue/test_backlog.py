@@ -10,7 +10,7 @@ def test_what_failed_is_probed_by_one_alone(make):
     assert not backlog.offers(0.0)
     backlog.ready[1] = make.delivery(1)
     assert backlog.offers(0.0)
-    backlog.gate.fail(make.silence, 10.0)
+    backlog.gate.fail(make.silence, 10.0, "contoso")
     assert not backlog.offers(5.0)
     assert backlog.offers(10.0)
     backlog.running = 1
@@ -28,7 +28,7 @@ def test_it_is_forgotten_when_nothing_is_known(make):
     backlog.running = 1
     assert not backlog.forgettable(0.0)
     backlog.running = 0
-    backlog.gate.fail(make.silence, 10.0)
+    backlog.gate.fail(make.silence, 10.0, "contoso")
     assert not backlog.forgettable(10.0)
 
 

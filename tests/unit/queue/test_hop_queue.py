@@ -24,7 +24,7 @@ def test_destinations_get_their_turns(make):
 def test_what_may_not_be_tried_is_passed_over_until_it_may(make):
     hop = HopQueue("relay.example:25")
     backlog = put(make, hop, "contoso/a.example", 1, 2)
-    backlog.gate.fail(make.silence, 10.0)
+    backlog.gate.fail(make.silence, 10.0, "contoso")
     assert hop.take(5.0) is None
     hop.rotation.put(backlog)
     assert hop.take(10.0) == (backlog, hop_delivery(backlog, 1))
@@ -64,7 +64,7 @@ def test_it_is_forgotten_only_when_nothing_is_known(make):
     hop.take(0.0)
     hop.ended(backlog, 0.0)
     assert hop.forgettable(0.0)
-    hop.gate.fail(make.silence, 10.0)
+    hop.gate.fail(make.silence, 10.0, "contoso")
     assert not hop.forgettable(10.0)
 
 
