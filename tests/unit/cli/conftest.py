@@ -67,10 +67,10 @@ class Home:
         finally:
             store.close()
 
-    def history(self):
+    def history(self, kind=""):
         store = ConfigStore(self.data / "config.db")
         try:
-            return store.history("organization")
+            return store.history(kind)
         finally:
             store.close()
 

@@ -93,6 +93,7 @@ def test_the_list_for_machines(home):
                 "released": False,
                 "forwarded_by": "",
                 "return_path": "",
+                "in_doubt": False,
             }
             for name in ("bob", "joe")
         ],

@@ -39,7 +39,7 @@ def test_a_file_becomes_the_configuration(home):
     version, document = home.config()
     assert version == 1
     assert document == tomllib.loads(CONTOSO)
-    (change,) = home.history()
+    (change,) = home.history("organization")
     assert (change.kind, change.name, change.note, change.before) == ("organization", "contoso", "first", None)
     assert change.author
 
@@ -48,7 +48,7 @@ def test_nothing_to_do_is_done(home):
     apply(home, CONTOSO)
     for text in (CONTOSO, ""):
         assert apply(home, text).stdout == "nothing to change; version 1 is in force\n"
-    assert len(home.history()) == 1
+    assert len(home.history("organization")) == 1
 
 
 def test_an_organization_without_anything_is_applied_once(home):
