@@ -156,13 +156,9 @@ class Assembly:
         self._hooks = ContentHooks(self._resolver, tenants=tenants)
         self._services = services_by_role(self._inbound(stores[0], self._managers[0]), self._logins, self._credentials)
         self._offer()
-        self.listener = Listener(
-            sockets,
-            self._accept,
-            refuse=self._refuse,
-            total=settings.limits.connections,
-            per_source=settings.limits.connections_per_source,
-        )
+        limits = settings.limits
+        total, per_source = limits.connections, limits.connections_per_source
+        self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
         for manager in self._managers:
             manager.start()
 

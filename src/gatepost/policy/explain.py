@@ -291,36 +291,8 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
         case InternalRoute():
             places, demand = _places((route.hop,)), route.hop.requirement
             return OutboundDecision(version, own, "internal", places, "", demand, None, route.reasons, ())
-        case SmartHosts():
-            hop, name = route.hops[0], route.connector.name
-            return OutboundDecision(
-                version,
-                own,
-                "smart-hosts",
-                _places(route.hops),
-                name,
-                hop.requirement,
-                hop.rehearsed,
-                route.reasons,
-                route.passed_over,
-                content=route.content,
-                sender=route.sender,
-            )
-        case MxRoute():
-            name = route.connector.name if route.connector else ""
-            return OutboundDecision(
-                version,
-                own,
-                "mx",
-                (route.domain,),
-                name,
-                route.requirement,
-                route.rehearsed,
-                route.reasons,
-                route.passed_over,
-                content=route.content,
-                sender=route.sender,
-            )
+        case SmartHosts() | MxRoute():
+            return _on_its_way(version, own, route)
         case Unroutable():
             return OutboundDecision(
                 version,
@@ -338,6 +310,18 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
             )
         case _:
             assert_never(route)
+
+
+def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> OutboundDecision:
+    """What leaves by hosts of a connector, or of the domain."""
+    if isinstance(route, SmartHosts):
+        way, places, hop = "smart-hosts", _places(route.hops), route.hops[0]
+        asked, trial = hop.requirement, hop.rehearsed
+    else:
+        way, places, asked, trial = "mx", (route.domain,), route.requirement, route.rehearsed
+    name = route.connector.name if route.connector else ""
+    found = OutboundDecision(version, own, way, places, name, asked, trial, route.reasons, route.passed_over)
+    return replace(found, content=route.content, sender=route.sender)
 
 
 def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
