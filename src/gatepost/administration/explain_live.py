@@ -29,8 +29,8 @@ _HOSTS = 10
 async def probe(settings: Settings, route: Route | None, asks: Asks, *, bounded: bool = False) -> list[HostReport]:
     """A report for each address of each next hop; [] where there is none to reach.
 
-    asks: what the message asks. bounded: MX hosts, which whoever owns a domain
-    may name, are reached at addresses that tenants may reach only; smart hosts are if a tenant wrote them.
+    asks: what the message asks. bounded: MX hosts, which whoever owns a domain may name, are reached only at addresses
+    that tenants may reach; smart hosts are so bound if a tenant wrote them.
     """
     async with resolver_of(settings) as resolver:
         probing = prober(settings, resolver, bounded=bounded and isinstance(route, MxRoute))

@@ -155,8 +155,9 @@ def status_of(record: Mapping[str, Any]) -> Status:
         Logins(**logins) if logins is not None else None,
         AlarmCount(**record["certificates"]),
         AlarmCount(**record["mail"]),
-        int(record.get("in_doubt", 0)),  # an earlier version says nothing of it,
-        int(record.get("ungranted", 0)),  # nor of this
+        # An earlier version at the other end says neither.
+        int(record.get("in_doubt", 0)),
+        int(record.get("ungranted", 0)),
     )
 
 
