@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 from gatepost.acme.challenges import AcmeFailed
 from gatepost.acme.issuer import Busy, Issuer, alone
 from gatepost.acme.schedule import Step
-from gatepost.connectors.grants import STORED_KINDS, resources_in_force
+from gatepost.connectors.grants import STORED_KINDS
 from gatepost.connectors.model import ResourceErrors
 from gatepost.connectors.publication import publications
-from gatepost.connectors.verification import in_force
 from gatepost.store.changes import ConfigStore
+from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ def policy_hosts(settings: Settings, store: ConfigStore) -> list[str]:
     """The hosts at which this gateway serves MTA-STS policies, [] if it serves none. Raises ResourceErrors."""
     if not settings.mta_sts.address:
         return []
-    _, document = store.load(*STORED_KINDS)
-    resources = resources_in_force(document, prefixes=settings.limits.prefixes())
-    organizations = in_force(resources.organizations, {}).organizations
-    return sorted(publications(organizations, settings.server.hostname))
+    directory = stored_directory(store, *store.load(*STORED_KINDS), settings.limits.prefixes())
+    return sorted(publications(directory.organizations, settings.server.hostname))
 
 
 def outcome(issued: Issued) -> str:

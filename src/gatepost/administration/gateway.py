@@ -21,13 +21,13 @@ from gatepost.administration.refusal import Kind, Refusal
 from gatepost.administration.report_counts import ReportCounts
 from gatepost.administration.resolving import Resolving
 from gatepost.administration.sights import Sights
-from gatepost.administration.stored_directory import stored_directory
 from gatepost.administration.turns import Turns
 from gatepost.administration.verdicts import TraceVerdicts
 from gatepost.administration.verifying import Verifying
 from gatepost.connectors.grants import STORED_KINDS
 from gatepost.connectors.model import ResourceErrors
 from gatepost.store.changes import ConfigStore
+from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.trace_hours import TraceHours
 

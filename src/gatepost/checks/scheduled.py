@@ -16,11 +16,11 @@ from gatepost.certificates.course import Refused
 from gatepost.certificates.entry import State
 from gatepost.checks.changeover import Scene, apply_step
 from gatepost.checks.gates import Light
-from gatepost.connectors.grants import STORED_KINDS, resources_in_force
+from gatepost.connectors.grants import STORED_KINDS
 from gatepost.connectors.model import ResourceErrors
-from gatepost.connectors.verification import in_force
 from gatepost.net.tasks import spawn
 from gatepost.store.changes import ConfigConflict
+from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -159,12 +159,11 @@ class ScheduledSwitches:
 
     def _organizations(self) -> Sequence[Organization]:
         try:
-            _, document = self._resources.load(*STORED_KINDS)
-            stored = resources_in_force(document, prefixes=self._prefixes).organizations
+            found = self._resources.load(*STORED_KINDS)
+            return stored_directory(self._resources, *found, self._prefixes).organizations
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()
-        return in_force(stored, {}).organizations
 
 
 def _runs(task: asyncio.Task[object] | None) -> bool:

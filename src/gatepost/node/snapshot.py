@@ -10,10 +10,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.administration.stored_directory import stored_directory
 from gatepost.connectors.grants import STORED_KINDS, ungranted_paths
 from gatepost.connectors.match import Directory
 from gatepost.connectors.model import ResourceErrors, Resources
+from gatepost.store.directory import stored_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

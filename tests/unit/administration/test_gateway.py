@@ -40,3 +40,12 @@ def test_files_that_cannot_be_opened_are_unreadable(gateway):
     with pytest.raises(Refusal, match=str(gateway.data)) as refused:
         gateway.directory()
     assert refused.value.kind is Kind.UNREADABLE
+
+
+def test_a_dispute_is_decided_by_the_history(gateway):
+    narrow = {"accepted_domain": [{"name": "b.example"}]}
+    wide = {"accepted_domain": [{"name": "*.b.example", "type": "internal-relay"}]}
+    with gateway.config() as store:
+        for name, table in (("b", narrow), ("a", wide), ("b", {}), ("b", narrow)):
+            store.apply({"organization": {name: table}}, author="ann")
+    assert gateway.directory().accepts("a", "b.example")

@@ -1,7 +1,7 @@
 """The directory of what is stored, with what its history says about disputed domains.
 
-Used by the processes that work by the stored resources (`node.snapshot`) and by those that show and change them
-(`administration.gateway`), so that all decide a dispute alike.
+Used by all that work by the stored resources (`node.snapshot`, `acme.duty`, `checks.scheduled`) and by those that show
+and change them (`administration.gateway`), so that all decide a dispute alike.
 """
 
 from __future__ import annotations
